@@ -1,0 +1,1 @@
+"""The library behind the snaketune workflow. It imports nothing of Snakemake."""
