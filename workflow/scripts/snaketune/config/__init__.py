@@ -1,0 +1,1 @@
+"""The config models: defaults, checks, schema and documentation come from them."""

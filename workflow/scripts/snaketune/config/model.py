@@ -1,0 +1,29 @@
+"""Models: where weights come from and in what numbers they are held."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from snaketune.config.base import Strict
+
+Quantisation = Literal["none", "nf4"]
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class ModelSpec(Strict):
+    """A base model or a judge."""
+
+    id: str = Field(min_length=1)
+    """Hub id (`Qwen/Qwen2.5-1.5B-Instruct`) or a folder, relative to the working directory."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; it is resolved to a commit, which is recorded."""
+    dtype: DtypeName = "auto"
+    """Numbers for the weights that are not quantised and for the computation. `auto`: bfloat16
+    where the GPU has it, float16 on older GPUs, float32 on the CPU."""
+    quantisation: Quantisation | None = None
+    """`nf4` (4 bits, bitsandbytes) or `none`. Unset: `nf4` under runs that train with `qlora`,
+    `none` elsewhere."""
+    double_quantisation: bool = True
+    """With `nf4`: quantise the quantisation constants too."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with this model. Off unless you have read that code."""

@@ -1,0 +1,57 @@
+"""How a rule's script runs: output to the rule's log, errors that end with what to do."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from snaketune.errors import UserError
+
+_AGAIN = (
+    "What to do: the lines above say what went wrong. Mend that and start the same command "
+    "again; finished steps stay finished."
+)
+
+
+class _Tee:
+    """Writes to the log and to the terminal."""
+
+    def __init__(self, *streams: TextIO) -> None:
+        self.streams = streams
+
+    def write(self, text: str) -> int:
+        for stream in self.streams:
+            stream.write(text)
+            stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        for stream in self.streams:
+            stream.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+
+@contextmanager
+def job(log: str, echo: bool = False) -> Iterator[None]:
+    """Runs a script's body with stdout and stderr in the file `log`, and on the terminal too
+    with `echo`. A `UserError` ends the process with its message alone, anything else with the
+    traceback; both end the log with what to do."""
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    out, err = sys.stdout, sys.stderr
+    with Path(log).open("a", buffering=1, encoding="utf-8") as file:
+        sys.stdout = sys.stderr = _Tee(file, err) if echo else file
+        try:
+            yield
+        except UserError as error:
+            print(f"error: {error}\n{_AGAIN}", file=sys.stderr)
+            raise SystemExit(1) from None
+        except Exception:
+            traceback.print_exc()
+            print(_AGAIN, file=sys.stderr)
+            raise SystemExit(1) from None
+        finally:
+            sys.stdout, sys.stderr = out, err

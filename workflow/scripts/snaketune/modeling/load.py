@@ -1,0 +1,64 @@
+"""Base models, quantised or not, with or without an adapter."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+
+from snaketune.config.model import DtypeName, ModelSpec, Quantisation
+
+
+def pick_device() -> torch.device:
+    """The GPU that this process may use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+    """The dtype that `auto` stands for on `device`, or the one named."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cpu":
+        return torch.float32
+    return (
+        torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    )
+
+
+def load_tokenizer(spec: ModelSpec) -> Any:
+    """The model's own tokenizer."""
+    return AutoTokenizer.from_pretrained(
+        spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
+    )
+
+
+def load_model(
+    spec: ModelSpec, quantisation: Quantisation, device: torch.device
+) -> PreTrainedModel:
+    """The causal model on `device`, from safetensors only."""
+    dtype = pick_dtype(spec.dtype, device)
+    config = None
+    if quantisation == "nf4":
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=spec.double_quantisation,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    model = AutoModelForCausalLM.from_pretrained(
+        spec.id,
+        revision=spec.revision,
+        trust_remote_code=spec.trust_remote_code,
+        use_safetensors=True,
+        dtype=dtype,
+        quantization_config=config,
+        device_map={"": device},
+    )
+    return model.eval()
+
+
+def attach_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model with the adapter in `folder` on top of it, for inference."""
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(folder)).eval()
