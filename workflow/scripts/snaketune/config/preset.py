@@ -45,7 +45,7 @@ class Preset(Strict):
     weight_decay: Number = Field(0.0, ge=0)
     """Decoupled weight decay (not on biases and norms)."""
     batch_size: int = Field(8, ge=1)
-    """Rows that a step's micro-batch would hold; with `accumulation` it sets the effective batch."""
+    """Rows a micro-batch; with `accumulation` it sets the effective batch."""
     accumulation: int = Field(1, ge=1)
     """Micro-batches a step: effective batch = batch_size × accumulation rows. How the rows are
     laid out in memory is the engine's choice and changes no result beyond rounding."""
