@@ -1,0 +1,103 @@
+"""The plan of the tables: the plain JSON that the Snakefile hands to `aggregate` and `report`.
+
+The Snakefile builds a `TablePlan` from the config, because only the config knows what belongs
+together: which base a run is compared with, which protocol an eval has under a run, what the
+thresholds are. Everything else (numbers, counts, protocols) comes from the files that the jobs
+wrote. Light on purpose: nothing but `typing` is imported.
+
+Nothing here names a path: files are found among the job's inputs by the two names at the end of
+their paths, `metrics/{state}/{protocol_name}.json` and `train/{run}/train_meta.json`. Labels are
+no part of it either, since a changed label must not make anything run again.
+
+Bases are not listed: the rows of the base models are the distinct pairs of `base_state` and
+protocols among the runs, in order. Example::
+
+    {
+      "experiment": "demo",
+      "runs": [{
+        "run": "medium", "state": "medium", "base_state": "base-tiny-nf4",
+        "model": "tiny", "train_data": "problems", "method": "qlora", "seed": 42,
+        "preset": {"method": "qlora", "epochs": 2, "lora": {"r": 16, "alpha": 32}},
+        "evals": {
+          "gsm8k": {"task": "math", "protocol_name": "gsm8k-medium", "primary": "accuracy"},
+          "safety": {"task": "safety", "protocol_name": "safety", "primary": "safe_rate"}
+        },
+        "snapshots": [{
+          "snapshot": "1of3", "state": "medium-1of3",
+          "evals": {"gsm8k": {"task": "math", "protocol_name": "gsm8k-dev", "primary": "accuracy"}}
+        }],
+        "choose": "gsm8k.accuracy",
+        "thresholds": {"gsm8k.accuracy": 0.31, "safety.safe_rate": 0.34},
+        "totals": {"gsm8k": 263, "safety": 240}
+      }]
+    }
+"""
+
+from typing import Any, TypedDict
+
+
+class EvalPlan(TypedDict):
+    """An eval under the protocol that it has for one state."""
+
+    task: str
+    """`math`, `safety`, …: a key of the registry in `measures/tasks.py`."""
+    protocol_name: str
+    """The file's stem: `metrics/{state}/{protocol_name}.json`, and so for predictions, verdicts
+    and scores."""
+    primary: str
+    """The metric that stands in summaries: `accuracy`, `safe_rate`, ….  `PRIMARY` has each task's
+    usual one."""
+
+
+class SnapshotPlan(TypedDict):
+    """A snapshot of a run that is evaluated."""
+
+    snapshot: str
+    """`1of3`"""
+    state: str
+    """`medium-1of3`"""
+    evals: dict[str, EvalPlan]
+    """By eval name; the protocol is the one of the dev split where the snapshots are chosen on it.
+    """
+
+
+class RunPlan(TypedDict):
+    """A run, or an adapter that stands in for one, and what it is compared with."""
+
+    run: str
+    state: str
+    """The state that is evaluated: the chosen snapshot's or the final adapter's."""
+    base_state: str
+    """The untrained model in the same quantisation; evaluated under the same protocols."""
+    model: str
+    """Name under `models`."""
+    train_data: str | None
+    """Name under `datasets`; None for an adapter that was not trained here."""
+    method: str
+    """`qlora`, `lora`, `full`; `adapter` for an adapter from a folder or the hub."""
+    seed: int | None
+    """The training's seed; None for an adapter that was not trained here."""
+    preset: dict[str, Any]
+    """`Preset.model_dump(mode="json")`, every key of which becomes a column of `summary.csv`
+    (`lora.r` as `lora_r`); {} for an adapter that was not trained here."""
+    evals: dict[str, EvalPlan]
+    """By eval name. An eval that the run leaves out has no key."""
+    snapshots: list[SnapshotPlan]
+    """In training order; [] where none is evaluated."""
+    choose: str | None
+    """`eval.metric` that the snapshot was chosen by; None: the final adapter is used."""
+    thresholds: dict[str, float]
+    """Least value by `eval.metric`."""
+    totals: dict[str, int]
+    """Rows that an eval must have had, by eval name; a different count fails the tables."""
+
+
+class TablePlan(TypedDict):
+    """What `aggregate` and `report` get as `params.table`."""
+
+    experiment: str
+    runs: list[RunPlan]
+
+
+PRIMARY = {"math": "accuracy", "safety": "safe_rate"}
+"""The metric by which a task is summarised."""
