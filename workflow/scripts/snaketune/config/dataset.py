@@ -33,7 +33,7 @@ class DatasetSpec(Strict):
     """The hub dataset's configuration, such as `main`."""
     revision: str | None = None
     """The hub dataset's revision; it is resolved to a commit, which is recorded."""
-    sha256: dict[SplitName, str] = {}
+    sha256: dict[SplitName, str] = Field(default_factory=dict)
     """Expected SHA-256 of the file of a split, for downloads."""
     dev: int = Field(0, ge=0)
     """Training records held out as the dev split, drawn with `seed`, where the source has none."""

@@ -1,8 +1,8 @@
 """Evals: a task on a dataset under a protocol."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from snaketune.config.base import Number, Strict
 from snaketune.config.dataset import SplitName
@@ -41,6 +41,10 @@ class JudgeSpec(Strict):
     """Length of a verdict."""
 
 
+def _by_name(value: object) -> object:
+    return {"model": value} if isinstance(value, str) else value
+
+
 class EvalSpec(Strict):
     """What is asked of a state, and how its output is scored."""
 
@@ -61,8 +65,8 @@ class EvalSpec(Strict):
     batch_size: Literal["auto"] | int = "auto"
     """Rows generated at once. It is part of the protocol, because in 16 bits the text can depend
     on it; `auto` finds a size by itself and records it."""
-    judge: JudgeSpec | None = None
-    """The judge, for the safety task."""
+    judge: Annotated[JudgeSpec | None, BeforeValidator(_by_name)] = None
+    """The judge, for the safety task; a name alone stands for `{model: NAME}`."""
 
     @model_validator(mode="after")
     def _judge_goes_with_safety(self) -> "EvalSpec":

@@ -1,0 +1,49 @@
+"""Runs: which trainings an experiment holds, and under what they are evaluated."""
+
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from snaketune.config.base import Strict
+
+
+class RunSpec(Strict):
+    """One training: model × dataset × preset × seed; or an adapter that was trained elsewhere."""
+
+    model: str
+    """Name of an entry under `models`."""
+    preset: str | None = None
+    """Name of an entry under `presets`."""
+    train: str | None = None
+    """Name of the dataset under `datasets` whose train split the run learns from."""
+    adapter: str | None = None
+    """Instead of preset and train: an adapter in PEFT's format, a folder or `hub:OWNER/NAME`."""
+    adapter_revision: str | None = None
+    """The adapter's revision on the hub."""
+    seed: int = 42
+    """Seed of the adapter's initial weights, the order of the rows and the dropout."""
+    system: str | None = None
+    """The system turn of the training rows; unset: the task's own; empty: none."""
+    snapshots: int = Field(0, ge=0, le=100)
+    """Adapters saved on the way, at equal distances: `1of3`, `2of3`, `3of3`."""
+    choose: str | None = None
+    """`EVAL.METRIC` that chooses the best snapshot, on the dev split; unset: the last one."""
+    gpu: int = Field(1, ge=0)
+    """GPUs of the training; more than one trains data-parallel."""
+    evals: dict[str, dict[str, Any] | bool | None] = Field(default_factory=dict)
+    """What this run's evals change of the experiment's (`gsm8k: {few_shot: 5}`); `false` leaves
+    one out. The base model is evaluated under the same settings."""
+    label: str | None = None
+    """Name in tables and figures."""
+
+    @model_validator(mode="after")
+    def _trained_or_given(self) -> "RunSpec":
+        if self.adapter is None:
+            missing = [k for k in ("preset", "train") if getattr(self, k) is None]
+            if missing:
+                raise ValueError(f"needs {' and '.join(missing)} (or an adapter)")
+        elif self.preset or self.train or self.snapshots or self.choose:
+            raise ValueError("an adapter stands instead of preset, train, snapshots and choose")
+        if self.choose and not self.snapshots:
+            raise ValueError("choose needs snapshots to choose from")
+        return self

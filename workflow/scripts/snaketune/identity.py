@@ -1,0 +1,80 @@
+"""What identifies a step: plain values, the code that does the work, and local models' files."""
+
+import ast
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+
+_PACKAGE = "snaketune"
+_BLOCKS, _BLOCK = 64, 4096
+
+
+def digest(value: object) -> str:
+    """12 hex digits of `value` as canonical JSON: key order and machine play no part."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def code_hash(script: Path) -> str:
+    """12 hex digits over a script and every library module that it imports, at any depth."""
+    root = script.resolve().parent
+    files = {script.resolve()}
+    open_ends = [script.resolve()]
+    while open_ends:
+        found = _imports(open_ends.pop(), root) - files
+        files |= found
+        open_ends += found
+    return digest({str(f.relative_to(root)): _content(f) for f in files})
+
+
+@cache
+def _content(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@cache
+def _imports(file: Path, root: Path) -> frozenset[Path]:
+    """Library files that `file` imports, wherever in it the import stands."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            # `from package import name`: the name may be a module of the package.
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    ours = (n for n in names if n == _PACKAGE or n.startswith(f"{_PACKAGE}."))
+    return frozenset(f for name in ours for f in _files(name, root))
+
+
+def _files(module: str, root: Path) -> list[Path]:
+    """The module's file and those of the packages around it, which Python runs first."""
+    parts = module.split(".")
+    packages = [root.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
+    # Templates and other data beside a package's modules are part of what it does.
+    return [f for f in (*packages, root.joinpath(*parts).with_suffix(".py")) if f.is_file()]
+
+
+@cache
+def folder_fingerprint(folder: str) -> str:
+    """12 hex digits that change with a local model's content, however large it is.
+
+    Small files count whole; of a large one the size, the first block (with safetensors the names
+    and shapes) and 64 blocks spread over it. Times of change play no part, so a fresh checkout is
+    the same model.
+    """
+    files = sorted(f for f in Path(folder).iterdir() if f.is_file() and f.name[0] != ".")
+    return digest({f.name: _sampled(f) for f in files})
+
+
+def _sampled(file: Path) -> str:
+    size = file.stat().st_size
+    summary = hashlib.sha256(str(size).encode())
+    with file.open("rb") as stream:
+        if size <= _BLOCKS * _BLOCK:
+            summary.update(stream.read())
+        else:
+            for offset in range(0, size, size // _BLOCKS):
+                stream.seek(offset)
+                summary.update(stream.read(_BLOCK))
+    return summary.hexdigest()
