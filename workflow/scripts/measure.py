@@ -1,0 +1,21 @@
+"""Scores predictions: one row an example, and the metrics."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.measures.measure import measure
+
+    verdicts = snakemake.input.get("verdicts")
+    measure(
+        Path(snakemake.input.examples),
+        Path(snakemake.input.predictions),
+        Path(verdicts) if verdicts else None,
+        Path(snakemake.output.scores),
+        Path(snakemake.output.metrics),
+        state=snakemake.params.state,
+        eval_name=snakemake.params.eval,
+        protocol_name=snakemake.params.protocol_name,
+        protocol=snakemake.params.protocol,
+    )

@@ -1,0 +1,110 @@
+"""The number that a worked solution arrives at.
+
+Two readings, reported side by side because they answer different questions: `strict` asks whether
+the model kept to the format that it was asked for, `flexible` whether it arrived at the number.
+
+Numbers are `Decimal`s and compared as such, so that 18, 18.0 and $18.00 are one answer and no
+binary rounding takes part.
+"""
+
+import re
+from decimal import Decimal, InvalidOperation
+
+_STRICT = re.compile(r"#### (-?[0-9.,]+)")
+
+# A number as people and models write it. The branches are tried in this order at each place:
+# \frac{3}{4}, 1 1/2, 3/4, 2,125.50, 2125.50, .5
+_NUMBER = re.compile(
+    r"""
+    (?P<sign>-\s?)? (?:[$€£]\s?)? (?P<inner>-)?
+    (?:
+      \\[dt]?frac\{(?P<over>[0-9]+)\}\{(?P<under>0*[1-9][0-9]*)\}
+    | (?<![A-Za-z_0-9]) (?<![0-9]\.)
+      (?: (?:(?P<whole>[0-9]+)[ ])? (?<!/) (?P<top>[0-9]+)\s?/\s?(?P<bottom>0*[1-9][0-9]*)
+          (?!\s?/) (?![0-9.,]*[0-9])
+        | (?P<plain> (?: [0-9]{1,3}(?:,[0-9]{3})+(?![0-9]) | [0-9]+ ) (?:\.[0-9]+)? )
+      )
+    | (?<![0-9.]) (?P<point>\.[0-9]+)
+    )
+    """,
+    re.VERBOSE,
+)
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_ANSWER_IS = re.compile(r"answer(?:\s+is|\s*[:=])((?:[^.\n]|\.(?=[0-9]))*)", re.IGNORECASE)
+_LATEX = str.maketrans({"−": "-", "–": "-", "\u00a0": " ", "\u202f": " "})
+
+
+def strict(text: str) -> Decimal | None:
+    """The reference's rule: the first `#### (-?[0-9.,]+)`, commas removed. None: unparsed."""
+    found = _STRICT.search(text)
+    return _decimal(found[1].replace(",", "")) if found else None
+
+
+def flexible(text: str) -> Decimal | None:
+    """The number that a reader would take for the answer, or None.
+
+    The first number after the last `####`; else the one in the last `\\boxed{}`; else the one
+    after the last "the answer is" (behind its last `=`, where it writes an equation); else the
+    last number of the text. Currency and percent signs are dropped: $29.00 is 29, and 25 % is 25,
+    which is how GSM8K's gold answers are written.
+    """
+    text = _plain(text)
+    _, mark, tail = text.rpartition("####")
+    places = [tail] if mark else []
+    places += [found[1] for found in _BOXED.finditer(text)][-1:]
+    places += [found[1].rpartition("=")[2] for found in _ANSWER_IS.finditer(text)][-1:]
+    for place in places:
+        if numbers := _numbers(place):
+            return numbers[0]
+    return (_numbers(text) or [None])[-1]
+
+
+def canonical(number: Decimal | None) -> str | None:
+    """One spelling a number: no exponent, no trailing zeros, no minus before 0."""
+    if number is None:
+        return None
+    text = format(number, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def _plain(text: str) -> str:
+    """`text` with typographic minus signs and LaTeX's separators (`2{,}125`, `\\$`) made plain."""
+    text = text.translate(_LATEX).replace("{,}", ",").replace("\\,", "").replace("\\!", "")
+    return text.replace("\\$", "$").replace("\\%", "%")
+
+
+def _numbers(text: str) -> list[Decimal]:
+    """All numbers of `text`, in order."""
+    return [_value(found, text) for found in _NUMBER.finditer(text)]
+
+
+def _value(found: re.Match[str], text: str) -> Decimal:
+    part = found.groupdict()
+    if part["over"]:
+        size = Decimal(part["over"]) / Decimal(part["under"])
+    elif part["top"]:
+        size = Decimal(part["whole"] or 0) + Decimal(part["top"]) / Decimal(part["bottom"])
+    else:
+        size = Decimal((part["plain"] or part["point"]).replace(",", ""))
+    before = text[max(0, found.start() - 9) : found.start()]
+    signed = part["inner"] or (part["sign"] and _is_sign(part["sign"], before))
+    return -size if signed else size
+
+
+def _is_sign(minus: str, before: str) -> bool:
+    """Whether a minus is a sign, by the few characters `before` it.
+
+    In "7-3", "7 - 3", "x-3" and "(1)-3" it subtracts, and with a space behind it ("- 3 apples")
+    it opens a list's item or a clause.
+    """
+    operand = re.search(r"[0-9)%]\s*$|\w$", before)
+    return minus == "-" and operand is None
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None

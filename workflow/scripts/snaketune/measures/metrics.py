@@ -1,0 +1,49 @@
+"""A metric is a row: what was measured on which subset, from how many, how sure."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypedDict
+
+from snaketune.measures.intervals import wilson
+
+Score = dict[str, Any]
+"""A row of `scores/{state}/{protocol}.parquet`."""
+
+Outcome = Callable[[Score], bool | None]
+"""Whether a row is a hit; None: it takes no part."""
+
+ALL = "all"
+"""The subset of all rows."""
+
+
+class Metric(TypedDict):
+    """One number. `value`, `low` and `high` are None where n is 0: missing is not 0."""
+
+    eval: str
+    subset: str
+    """`all`, or `key=value`"""
+    metric: str
+    value: float | None
+    n: int
+    """Rows that the value is a share of."""
+    low: float | None
+    high: float | None
+
+
+def proportion(eval_name: str, subset: str, metric: str, outcomes: Iterable[bool | None]) -> Metric:
+    """The share of hits among the outcomes that are not None, with its Wilson interval."""
+    known = [outcome for outcome in outcomes if outcome is not None]
+    low, high = wilson(sum(known), len(known)) or (None, None)
+    value = sum(known) / len(known) if known else None
+    return Metric(
+        eval=eval_name, subset=subset, metric=metric, value=value, n=len(known), low=low, high=high
+    )
+
+
+def proportions(
+    eval_name: str, subset: str, scores: list[Score], outcomes: dict[str, Outcome]
+) -> list[Metric]:
+    """One row an outcome."""
+    return [
+        proportion(eval_name, subset, name, (hit(score) for score in scores))
+        for name, hit in outcomes.items()
+    ]

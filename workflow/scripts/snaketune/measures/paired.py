@@ -1,0 +1,101 @@
+"""Two states on the same rows: is the difference more than chance?"""
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+from snaketune.errors import UserError
+from snaketune.measures.intervals import LEVEL, bootstrap_mean, mcnemar
+from snaketune.measures.metrics import Outcome, Score
+
+BETTER, WORSE = "better", "worse"
+SAME, NOTHING = "no significant difference", "nothing to compare"
+
+
+class Comparison(TypedDict):
+    """A tuned state against its base. Numbers are None where n is 0."""
+
+    n: int
+    """Pairs."""
+    left_out: int
+    """Rows on which one of the two has no outcome, such as an unparsed verdict."""
+    base: float | None
+    """The metric over the pairs, and so for `tuned`: with rows left out they can differ from the
+    states' own values."""
+    tuned: float | None
+    difference: float | None
+    low: float | None
+    """The difference's 95 % interval by the paired bootstrap."""
+    high: float | None
+    only_base: int
+    """Pairs in which only the base is a hit, and so for `only_tuned`."""
+    only_tuned: int
+    p: float | None
+    """Exact McNemar, two-sided."""
+    verdict: str
+    """`better`, `worse`, `no significant difference` (p of 0.05 or more), `nothing to compare`"""
+
+
+def compare(base: list[Score], tuned: list[Score], outcome: Outcome) -> Comparison:
+    """Pairs the rows by id. Other ids on either side are a UserError: a comparison over different
+    rows is none."""
+    pairs = _pairs(base, tuned, outcome)
+    known = [(before, after) for before, after in pairs if None not in (before, after)]
+    if not known:
+        return _nothing(left_out=len(pairs))
+    n = len(known)
+    differences = [float(after) - float(before) for before, after in known]
+    low, high = bootstrap_mean(differences)
+    only_base, only_tuned = known.count((True, False)), known.count((False, True))
+    p = mcnemar(only_base, only_tuned)
+    return Comparison(
+        n=n,
+        left_out=len(pairs) - n,
+        base=sum(before for before, _ in known) / n,
+        tuned=sum(after for _, after in known) / n,
+        difference=(only_tuned - only_base) / n,
+        low=low,
+        high=high,
+        only_base=only_base,
+        only_tuned=only_tuned,
+        p=p,
+        verdict=_in_words(only_tuned - only_base, p),
+    )
+
+
+def _in_words(gain: int, p: float) -> str:
+    if p >= 1 - LEVEL:
+        return SAME
+    return BETTER if gain > 0 else WORSE
+
+
+def _pairs(
+    base: list[Score], tuned: list[Score], outcome: Outcome
+) -> list[tuple[bool | None, bool | None]]:
+    before, after = _outcomes(base, outcome), _outcomes(tuned, outcome)
+    if before.keys() != after.keys():
+        odd = sorted(before.keys() ^ after.keys())
+        raise UserError(
+            f"base and tuned model were evaluated on different rows: {len(before)} and "
+            f"{len(after)}, {len(odd)} of them on one side only, such as {odd[0]!r}"
+        )
+    return [(before[id_], after[id_]) for id_ in sorted(before)]
+
+
+def _outcomes(scores: Iterable[Score], outcome: Outcome) -> dict[str, bool | None]:
+    return {score["id"]: outcome(score) for score in scores}
+
+
+def _nothing(left_out: int) -> Comparison:
+    return Comparison(
+        n=0,
+        left_out=left_out,
+        base=None,
+        tuned=None,
+        difference=None,
+        low=None,
+        high=None,
+        only_base=0,
+        only_tuned=0,
+        p=None,
+        verdict=NOTHING,
+    )

@@ -1,0 +1,36 @@
+"""What a task must know to be measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from snaketune.measures.metrics import Metric, Outcome, Score
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An example with what was made of it."""
+
+    example: dict[str, Any]
+    """A row of the dataset's split."""
+    prediction: dict[str, Any]
+    """A line of `predictions/{state}/{protocol}.jsonl`."""
+    verdict: dict[str, Any] | None
+    """A line of `verdicts/…`; None where the eval has no judge."""
+
+
+@dataclass(frozen=True)
+class Measurer:
+    """How the outputs of one task are scored."""
+
+    schema: pa.Schema
+    """Columns of the scores."""
+    score: Callable[[Answered], Score]
+    metrics: Callable[[str, list[Score]], list[Metric]]
+    """(eval name, scores) → rows"""
+    counts: Callable[[list[Score]], dict[str, int]]
+    """Whole numbers for `final_metrics`; always with `total`."""
+    paired: dict[str, Outcome]
+    """The metrics by which two states are compared row by row."""
