@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = "snaketune"
+_PAGES = ("*.html", "*.css", "*.j2")
 _BLOCKS, _BLOCK = 64, 4096
 
 
@@ -36,6 +37,8 @@ def _content(file: Path) -> str:
 @cache
 def _imports(file: Path, root: Path) -> frozenset[Path]:
     """Library files that `file` imports, wherever in it the import stands."""
+    if file.suffix != ".py":
+        return frozenset()
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_bytes(), str(file))):
         if isinstance(node, ast.Import):
@@ -50,9 +53,11 @@ def _imports(file: Path, root: Path) -> frozenset[Path]:
 def _files(module: str, root: Path) -> list[Path]:
     """The module's file and those of the packages around it, which Python runs first."""
     parts = module.split(".")
-    packages = [root.joinpath(*parts[:n], "__init__.py") for n in range(1, len(parts) + 1)]
-    # Templates and other data beside a package's modules are part of what it does.
-    return [f for f in (*packages, root.joinpath(*parts).with_suffix(".py")) if f.is_file()]
+    folders = [root.joinpath(*parts[:n]) for n in range(1, len(parts) + 1)]
+    modules = [folder / "__init__.py" for folder in folders] + [folders[-1].with_suffix(".py")]
+    # Page templates and style sheets beside a package's modules are part of what it does.
+    pages = [f for folder in folders for kind in _PAGES for f in folder.glob(kind)]
+    return [f for f in (*modules, *pages) if f.is_file()]
 
 
 @cache

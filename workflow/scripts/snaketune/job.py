@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from snaketune.devices import claim_devices
 from snaketune.errors import UserError
 
 _AGAIN = (
@@ -36,15 +37,20 @@ class _Tee:
 
 
 @contextmanager
-def job(log: str, echo: bool = False) -> Iterator[None]:
-    """Runs a script's body with stdout and stderr in the file `log`, and on the terminal too
-    with `echo`. A `UserError` ends the process with its message alone, anything else with the
-    traceback; both end the log with what to do."""
+def job(log: str, gpu: int | None = None) -> Iterator[None]:
+    """Runs a script's body with stdout and stderr in the file `log`.
+
+    With `gpu`, the GPUs that Snakemake granted, the job takes that many devices for itself and
+    its output goes to the terminal too. A `UserError` ends the process with its message alone,
+    anything else with the traceback; both end the log with what to do.
+    """
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     out, err = sys.stdout, sys.stderr
     with Path(log).open("a", buffering=1, encoding="utf-8") as file:
-        sys.stdout = sys.stderr = _Tee(file, err) if echo else file
+        sys.stdout = sys.stderr = file if gpu is None else _Tee(file, err)
         try:
+            if gpu is not None:
+                claim_devices(gpu)
             yield
         except UserError as error:
             print(f"error: {error}\n{_AGAIN}", file=sys.stderr)

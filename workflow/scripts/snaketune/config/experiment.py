@@ -46,3 +46,8 @@ class Experiment(Strict):
     """By run: the least value of `EVAL.METRIC` that passes."""
     totals: dict[str, dict[str, int]] = Field(default_factory=dict)
     """By run: the rows that an eval must have; any other total fails."""
+
+    @property
+    def folder(self) -> str:
+        """Where everything of the experiment lies."""
+        return f"{self.output}/{self.experiment}{'-smoke' if self.smoke else ''}"

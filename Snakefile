@@ -1,0 +1,63 @@
+# snaketune: fine-tune language models with QLoRA and evaluate them before and after.
+# Results lie under {output}/{experiment}/; config/README.md describes every key.
+
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
+from snaketune.config.load import load_experiment
+from snaketune.errors import UserError
+from snaketune.inputs import data_files
+from snaketune.plan import make_plan, snapshots
+
+if "experiment" not in config:
+
+    configfile: "config/config.yaml"
+
+
+try:
+    CONFIG_FILES = [Path(f) for f in workflow.configfiles]
+    EXPERIMENT = load_experiment(config, CONFIG_FILES)
+    DATA_FILES = data_files(EXPERIMENT, CONFIG_FILES)
+    PLAN = make_plan(EXPERIMENT)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+E = EXPERIMENT.folder
+
+
+wildcard_constraints:
+    dataset="[A-Za-z][A-Za-z0-9_]*",
+    model="[A-Za-z][A-Za-z0-9_]*",
+    run="[A-Za-z][A-Za-z0-9_]*",
+    snapshot="[0-9]+of[0-9]+",
+
+
+localrules:
+    all,
+
+
+# The default target: every table and the report.
+rule all:
+    default_target: True
+    input:
+        f"{E}/tables/final_metrics.json",
+        f"{E}/report.html",
+
+
+include: "rules/common.smk"
+include: "rules/prepare.smk"
+include: "rules/models.smk"
+include: "rules/tokenize.smk"
+include: "rules/train.smk"
+include: "rules/generate.smk"
+include: "rules/judge.smk"
+include: "rules/measure.smk"
+include: "rules/aggregate.smk"
+include: "rules/report.smk"
+include: "rules/demo.smk"

@@ -1,0 +1,44 @@
+# Needs: predictions of a safety eval, its prompts, the guideline and the judge model.
+# Makes: verdicts/{state}/{protocol}.jsonl, the judge's own words about each reply.
+
+
+def judge_of(wildcards):
+    return PLAN.protocols[wildcards.protocol].judge
+
+
+rule judge:
+    """Asks the judge model for a verdict on every reply that isn't empty."""
+    input:
+        predictions=f"{E}/predictions/{{state}}/{{protocol}}.jsonl",
+        examples=examples_of,
+        guideline=lambda wildcards: judge_of(wildcards).guideline,
+        files=lambda wildcards: ancient(
+            local_files(EXPERIMENT.models[judge_of(wildcards).model].id)
+        ),
+    output:
+        verdicts=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.jsonl", non_empty=True),
+        meta=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.meta.json", non_empty=True),
+    log:
+        f"{E}/logs/judge/{{state}}/{{protocol}}.log",
+    benchmark:
+        f"{E}/benchmarks/judge/{{state}}/{{protocol}}.jsonl"
+    wildcard_constraints:
+        protocol=any_of(name for name, spec in PLAN.protocols.items() if spec.judge),
+    conda:
+        "../envs/train.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem=memory,
+        runtime=minutes,
+    params:
+        model=lambda wildcards: model_params(judge_of(wildcards).model),
+        content=lambda wildcards: model_content(judge_of(wildcards).model),
+        quantisation=lambda wildcards: EXPERIMENT.models[judge_of(wildcards).model].quantisation
+        or "none",
+        judge=lambda wildcards: judge_of(wildcards).model_dump(mode="json", exclude={"guideline"}),
+        batch_size=lambda wildcards: PLAN.protocols[wildcards.protocol].batch_size,
+        work=lambda wildcards: f"{E}/.work/judge/{wildcards.state}/{wildcards.protocol}",
+        code=code_of("judge.py"),
+    script:
+        "../workflow/scripts/judge.py"

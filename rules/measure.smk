@@ -1,0 +1,34 @@
+# Needs: predictions, their examples and, for safety, verdicts.
+# Makes: scores/{state}/{protocol}.parquet, a row an example, and metrics/{state}/{protocol}.json.
+
+
+def verdicts_of(wildcards) -> list[str]:
+    judged = PLAN.protocols[wildcards.protocol].judge
+    return [f"{E}/verdicts/{wildcards.state}/{wildcards.protocol}.jsonl"] if judged else []
+
+
+rule measure:
+    """Scores every example and counts; neither a model nor a GPU is needed."""
+    input:
+        predictions=f"{E}/predictions/{{state}}/{{protocol}}.jsonl",
+        meta=f"{E}/predictions/{{state}}/{{protocol}}.meta.json",
+        examples=examples_of,
+        verdicts=verdicts_of,
+    output:
+        scores=ensure(f"{E}/scores/{{state}}/{{protocol}}.parquet", non_empty=True),
+        metrics=ensure(f"{E}/metrics/{{state}}/{{protocol}}.json", non_empty=True),
+    log:
+        f"{E}/logs/measure/{{state}}/{{protocol}}.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem="4GB",
+        runtime=30,
+    params:
+        state=lambda wildcards: wildcards.state,
+        eval=lambda wildcards: PLAN.eval_of[wildcards.protocol],
+        protocol=lambda wildcards: PLAN.protocols[wildcards.protocol].model_dump(mode="json"),
+        protocol_name=lambda wildcards: wildcards.protocol,
+        code=code_of("measure.py"),
+    script:
+        "../workflow/scripts/measure.py"

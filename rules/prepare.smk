@@ -1,0 +1,58 @@
+# Needs: the sources under `datasets` of the config.
+# Makes: data/{dataset}/ with the examples of each split, the few-shot examples, the manifest and
+# the records that were rejected; and ready.json, which says that all inputs were checked.
+
+
+def dataset_params(wildcards) -> dict:
+    return EXPERIMENT.datasets[wildcards.dataset].model_dump(mode="json")
+
+
+def few_shot_file(wildcards) -> list[str]:
+    file = EXPERIMENT.datasets[wildcards.dataset].few_shot.file
+    return [file] if file else []
+
+
+rule prepare:
+    """Checks every record of a source and writes its splits: in = out + rejected."""
+    input:
+        files=lambda wildcards: DATA_FILES[wildcards.dataset],
+        few_shot_file=few_shot_file,
+    output:
+        train=f"{E}/data/{{dataset}}/train.parquet",
+        dev=f"{E}/data/{{dataset}}/dev.parquet",
+        test=f"{E}/data/{{dataset}}/test.parquet",
+        few_shot=ensure(f"{E}/data/{{dataset}}/few_shot.json", non_empty=True),
+        manifest=ensure(f"{E}/data/{{dataset}}/manifest.json", non_empty=True),
+        rejected=f"{E}/data/{{dataset}}/rejected.jsonl",
+    log:
+        f"{E}/logs/prepare/{{dataset}}.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem="4GB",
+        runtime=60,
+    params:
+        dataset=dataset_params,
+        code=code_of("prepare.py"),
+    script:
+        "../workflow/scripts/prepare.py"
+
+
+rule ready:
+    """Waits for all data and models to be checked, so that no fault shows up after hours of work.
+
+    What follows takes it as `ancient`: it orders jobs and makes none of them stale.
+    """
+    input:
+        manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
+        models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
+    output:
+        f"{E}/ready.json",
+    log:
+        f"{E}/logs/ready.log",
+    conda:
+        "../envs/data.yaml"
+    params:
+        code=code_of("ready.py"),
+    script:
+        "../workflow/scripts/ready.py"

@@ -1,0 +1,41 @@
+# Needs: data/{dataset}/ of the run's training data, and the model's tokenizer.
+# Makes: tokens/{tokens}/ with rows of input_ids and labels, length statistics and a histogram.
+# Runs that agree in model, data, prompt and limits share them.
+
+
+def tokens_data(name: str):
+    return lambda wildcards: f"{E}/data/{PLAN.tokens[wildcards.tokens].dataset}/{name}"
+
+
+rule tokenize:
+    """Renders, tokenises and masks training rows; a row without a verified mask is left out."""
+    input:
+        train=tokens_data("train.parquet"),
+        dev=tokens_data("dev.parquet"),
+        few_shot=tokens_data("few_shot.json"),
+        ready=ancient(f"{E}/ready.json"),
+    output:
+        train=f"{E}/tokens/{{tokens}}/train.parquet",
+        dev=f"{E}/tokens/{{tokens}}/dev.parquet",
+        stats=ensure(f"{E}/tokens/{{tokens}}/stats.json", non_empty=True),
+        lengths=ensure(f"{E}/tokens/{{tokens}}/lengths.json", non_empty=True),
+        dropped=f"{E}/tokens/{{tokens}}/dropped.jsonl",
+    log:
+        f"{E}/logs/tokenize/{{tokens}}.log",
+    conda:
+        "../envs/train.yaml"
+    resources:
+        mem="8GB",
+        runtime=120,
+    params:
+        model=lambda wildcards: model_params(
+            PLAN.tokens[wildcards.tokens].model, "id", "revision", "trust_remote_code"
+        ),
+        content=lambda wildcards: model_content(PLAN.tokens[wildcards.tokens].model),
+        prompt=lambda wildcards: PLAN.tokens[wildcards.tokens].prompt,
+        few_shot=lambda wildcards: PLAN.tokens[wildcards.tokens].few_shot,
+        max_length=lambda wildcards: PLAN.tokens[wildcards.tokens].max_length,
+        overlong=lambda wildcards: PLAN.tokens[wildcards.tokens].overlong,
+        code=code_of("tokenize_rows.py"),
+    script:
+        "../workflow/scripts/tokenize_rows.py"

@@ -1,0 +1,149 @@
+# Needs: tokens/{tokens}/ and the base model.
+# Makes: train/{run}/ with the final adapter (PEFT's own format; method full: the model itself), the
+# snapshots, the training log and what it took; and the snapshot that was chosen on the dev split.
+
+WEIGHTS = {
+    "adapter": ("adapter_model.safetensors", "adapter_config.json"),
+    "full": ("model.safetensors", "config.json"),
+}
+
+
+def any_of(names) -> str:
+    """A wildcard constraint: one of the names, or nothing at all."""
+    return "|".join(names) or "(?!)"
+
+
+def weights_in(folder: str, kind: str) -> list[str]:
+    return [f"{folder}/{name}" for name in WEIGHTS[kind]]
+
+
+def run_tokens(split: str):
+    return lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/{split}.parquet"
+
+
+def run_model(wildcards) -> str:
+    return EXPERIMENT.runs[wildcards.run].model
+
+
+# A rule's outputs must be known from its wildcards, so runs that leave different files (an adapter
+# or a whole model, so many snapshots) train by rules of their own with the same body.
+for kind, count, runs in PLAN.training_shapes:
+
+    rule:
+        name:
+            f"train_{kind}_{count}"
+        input:
+            train=run_tokens("train"),
+            dev=run_tokens("dev"),
+            files=lambda wildcards: ancient(local_files(EXPERIMENT.models[run_model(wildcards)].id)),
+            ready=ancient(f"{E}/ready.json"),
+        output:
+            weights=f"{E}/train/{{run}}/final/{WEIGHTS[kind][0]}",
+            config=f"{E}/train/{{run}}/final/{WEIGHTS[kind][1]}",
+            snapshot_weights=[
+                f"{E}/train/{{run}}/snapshots/{k}/{WEIGHTS[kind][0]}" for k in snapshots(count)
+            ],
+            snapshot_configs=[
+                f"{E}/train/{{run}}/snapshots/{k}/{WEIGHTS[kind][1]}" for k in snapshots(count)
+            ],
+            log=ensure(f"{E}/train/{{run}}/train_log.parquet", non_empty=True),
+            meta=ensure(f"{E}/train/{{run}}/train_meta.json", non_empty=True),
+        log:
+            f"{E}/logs/train/{{run}}.log",
+        benchmark:
+            f"{E}/benchmarks/train/{{run}}.jsonl"
+        wildcard_constraints:
+            run=any_of(runs),
+        conda:
+            "../envs/train.yaml"
+        threads: 8
+        resources:
+            gpu=lambda wildcards: EXPERIMENT.runs[wildcards.run].gpu,
+            mem=memory,
+            runtime=minutes,
+        params:
+            model=lambda wildcards: model_params(run_model(wildcards)),
+            content=lambda wildcards: model_content(run_model(wildcards)),
+            preset=lambda wildcards: EXPERIMENT.presets[
+                EXPERIMENT.runs[wildcards.run].preset
+            ].model_dump(mode="json"),
+            seed=lambda wildcards: EXPERIMENT.runs[wildcards.run].seed,
+            snapshots=count,
+            work=lambda wildcards: f"{E}/.work/train/{wildcards.run}",
+            code=code_of("train.py"),
+        script:
+            "../workflow/scripts/train.py"
+
+
+rule adapter:
+    """Takes an adapter that was trained elsewhere, from a folder or the hub."""
+    input:
+        files=lambda wildcards: ancient(local_files(EXPERIMENT.runs[wildcards.run].adapter)),
+    output:
+        weights=f"{E}/train/{{run}}/final/adapter_model.safetensors",
+        config=f"{E}/train/{{run}}/final/adapter_config.json",
+    log:
+        f"{E}/logs/adapter/{{run}}.log",
+    wildcard_constraints:
+        run=any_of(name for name, run in EXPERIMENT.runs.items() if run.adapter),
+    conda:
+        "../envs/train.yaml"
+    resources:
+        mem="4GB",
+        runtime=60,
+    params:
+        adapter=lambda wildcards: EXPERIMENT.runs[wildcards.run].adapter,
+        revision=lambda wildcards: EXPERIMENT.runs[wildcards.run].adapter_revision,
+        content=lambda wildcards: content_of(EXPERIMENT.runs[wildcards.run].adapter),
+        code=code_of("fetch_adapter.py"),
+    script:
+        "../workflow/scripts/fetch_adapter.py"
+
+
+def snapshot_metrics(wildcards) -> list[str]:
+    return [
+        f"{E}/metrics/{row['state']}/{eval_plan['protocol_name']}.json"
+        for row in PLAN.run_table[wildcards.run]["snapshots"]
+        for eval_plan in row["evals"].values()
+    ]
+
+
+def snapshot_files(wildcards) -> list[str]:
+    kind = PLAN.states[wildcards.run].weights
+    return [
+        file
+        for row in PLAN.run_table[wildcards.run]["snapshots"]
+        for file in weights_in(f"{E}/train/{wildcards.run}/snapshots/{row['snapshot']}", kind)
+    ]
+
+
+for kind in WEIGHTS:
+
+    rule:
+        name:
+            f"choose_{kind}"
+        input:
+            metrics=snapshot_metrics,
+            snapshots=snapshot_files,
+        output:
+            weights=f"{E}/train/{{run}}/chosen/{WEIGHTS[kind][0]}",
+            config=f"{E}/train/{{run}}/chosen/{WEIGHTS[kind][1]}",
+            choice=ensure(f"{E}/train/{{run}}/chosen.json", non_empty=True),
+        log:
+            f"{E}/logs/choose/{{run}}.log",
+        wildcard_constraints:
+            run=any_of(
+                row["run"]
+                for row in PLAN.table
+                if row["choose"] and PLAN.states[row["run"]].weights == kind
+            ),
+        conda:
+            "../envs/data.yaml"
+        params:
+            choose=lambda wildcards: EXPERIMENT.runs[wildcards.run].choose,
+            snapshots=lambda wildcards: [
+                row["snapshot"] for row in PLAN.run_table[wildcards.run]["snapshots"]
+            ],
+            code=code_of("choose.py"),
+        script:
+            "../workflow/scripts/choose.py"

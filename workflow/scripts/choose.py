@@ -1,0 +1,20 @@
+"""Takes the snapshot that scored best on the dev split; of equal ones the earliest."""
+
+import shutil
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.choice import choose_snapshot
+    from snaketune.jsonl import write_json
+
+    choice = choose_snapshot(
+        [Path(f) for f in snakemake.input.metrics],
+        snakemake.params.snapshots,
+        snakemake.params.choose,
+    )
+    weights, config = snakemake.input.snapshots[2 * choice["index"] :][:2]
+    shutil.copyfile(weights, snakemake.output.weights)
+    shutil.copyfile(config, snakemake.output.config)
+    write_json(Path(snakemake.output.choice), choice)

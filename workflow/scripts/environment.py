@@ -1,0 +1,11 @@
+"""Records the machine that the experiment's GPU work runs on, and the libraries it uses."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0], snakemake.resources.get("gpu")):
+    from snaketune.jsonl import write_json
+    from snaketune.machine import describe_machine
+
+    write_json(Path(snakemake.output[0]), describe_machine())

@@ -1,0 +1,225 @@
+"""What an experiment makes: states, protocols and token sets, by the names of their files.
+
+Everything is known from the config alone, so that a dry run shows the whole plan.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from snaketune.config.evaluation import EvalSpec
+from snaketune.config.experiment import Experiment
+from snaketune.config.load import changed_eval
+from snaketune.config.model import ModelSpec, Quantisation
+from snaketune.config.run import RunSpec
+from snaketune.config.smoke import small_eval
+from snaketune.identity import digest
+from snaketune.tables.plan_types import PRIMARY, EvalPlan, RunPlan, SnapshotPlan
+
+Json = dict[str, Any]
+Weights = Literal["none", "adapter", "full"]
+
+
+@dataclass(frozen=True)
+class State:
+    """What is evaluated: a base model, or what a run's training left, whole or on the way."""
+
+    model: str
+    quantisation: Quantisation
+    weights: Weights
+    """What lies on top of the base: nothing, an adapter, or weights that replace it."""
+    run: str | None = None
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """Training rows: a dataset under a tokenizer, a prompt and a length limit."""
+
+    model: str
+    dataset: str
+    task: str
+    system: str | None
+    few_shot: int
+    max_length: int
+    overlong: str
+
+    @property
+    def prompt(self) -> Json:
+        """What decides how an example is worded."""
+        return {"task": self.task, "system": self.system}
+
+
+@dataclass
+class Plan:
+    """All that the rules look up, by name."""
+
+    states: dict[str, State] = field(default_factory=dict)
+    protocols: dict[str, EvalSpec] = field(default_factory=dict)
+    tokens: dict[str, TokenSet] = field(default_factory=dict)
+    run_tokens: dict[str, str] = field(default_factory=dict)
+    """Key of a trained run's token set."""
+    measured: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Pairs of state and protocol, in order, each once."""
+    eval_of: dict[str, str] = field(default_factory=dict)
+    """The eval's name by protocol."""
+    table: list[RunPlan] = field(default_factory=list)
+    training_shapes: list[tuple[Weights, int, list[str]]] = field(default_factory=list)
+    """Trained runs by what they leave: kind of weights, number of snapshots, runs."""
+
+    @cached_property
+    def run_table(self) -> dict[str, RunPlan]:
+        """The table's rows by run."""
+        return {row["run"]: row for row in self.table}
+
+
+def make_plan(experiment: Experiment) -> Plan:
+    """The plan of all runs; a base is evaluated under every protocol that one of its runs has."""
+    plan = Plan()
+    for name, run in experiment.runs.items():
+        _add_run(plan, experiment, name, run)
+    plan.training_shapes = _shapes(plan, experiment)
+    return plan
+
+
+def _shapes(plan: Plan, experiment: Experiment) -> list[tuple[Weights, int, list[str]]]:
+    shapes: dict[tuple[Weights, int], list[str]] = {}
+    for name, run in experiment.runs.items():
+        if run.train:
+            shapes.setdefault((plan.states[name].weights, run.snapshots), []).append(name)
+    return [(*shape, names) for shape, names in shapes.items()]
+
+
+def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> None:
+    preset = experiment.presets.get(run.preset or "")
+    model = experiment.models[run.model]
+    method = preset.method if preset else "adapter"
+    quantisation = run_quantisation(model, method)
+    base = f"base-{run.model}" + ("-nf4" if quantisation == "nf4" else "")
+    weights: Weights = "full" if method == "full" else "adapter"
+    plan.states[base] = State(run.model, quantisation, "none")
+    plan.states[name] = State(run.model, quantisation, weights, name)
+
+    evals = run_evals(experiment, run)
+    names = {
+        key: protocol_name(key, _sized(experiment, experiment.evals[key]), spec)
+        for key, spec in evals.items()
+    }
+    for key, spec in evals.items():
+        plan.protocols[names[key]] = spec
+        plan.eval_of[names[key]] = key
+        plan.measured[base, names[key]] = None
+        plan.measured[name, names[key]] = None
+    if run.train:
+        _add_tokens(plan, experiment, name, run, evals)
+    plan.table.append(
+        {
+            "run": name,
+            "state": name,
+            "base_state": base,
+            "model": run.model,
+            "train_data": run.train,
+            "method": method,
+            "seed": run.seed if run.train else None,
+            "preset": preset.model_dump(mode="json") if preset else {},
+            "evals": {key: _eval_plan(evals[key], names[key]) for key in evals},
+            "snapshots": _add_snapshots(plan, experiment, name, run),
+            "choose": run.choose,
+            "thresholds": _kept(experiment.thresholds.get(name, {}), evals),
+            "totals": _kept(experiment.totals.get(name, {}), evals),
+        }
+    )
+
+
+def _kept(entries: dict[str, Any], evals: dict[str, EvalSpec]) -> Json:
+    """Entries whose eval the run has."""
+    return {key: value for key, value in entries.items() if key.partition(".")[0] in evals}
+
+
+def _eval_plan(spec: EvalSpec, protocol: str) -> EvalPlan:
+    return {"task": spec.task, "protocol_name": protocol, "primary": PRIMARY[spec.task]}
+
+
+def run_quantisation(model: ModelSpec, method: str) -> Quantisation:
+    """What the base is held in: an adapter is evaluated on the numbers that it was trained on."""
+    return model.quantisation or ("nf4" if method == "qlora" else "none")
+
+
+def run_evals(experiment: Experiment, run: RunSpec) -> dict[str, EvalSpec]:
+    """The run's evals with its changes, without those left out."""
+    evals = {}
+    for key, spec in experiment.evals.items():
+        change = run.evals.get(key)
+        if key in experiment.leave_out or change is False:
+            continue
+        evals[key] = _sized(experiment, changed_eval(spec, change or {}))
+    return evals
+
+
+def _sized(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
+    return small_eval(spec) if experiment.smoke else spec
+
+
+def protocol_name(eval_name: str, usual: EvalSpec, spec: EvalSpec) -> str:
+    """The eval's name and what `spec` changes of the usual settings: `gsm8k-few_shot_5`."""
+    before, after = usual.model_dump(mode="json"), spec.model_dump(mode="json")
+    changed = [_change(key, after[key]) for key in after if after[key] != before[key]]
+    return "-".join([eval_name, *changed])
+
+
+def _change(key: str, value: object) -> str:
+    plain = value is None or isinstance(value, int) or str(value).isalnum()
+    return f"{key}_{value if plain else digest(value)[:6]}".lower()
+
+
+def _add_snapshots(
+    plan: Plan, experiment: Experiment, name: str, run: RunSpec
+) -> list[SnapshotPlan]:
+    """The run's snapshots; where one is to be chosen, each is evaluated on the dev split."""
+    if not run.choose:
+        return []
+    key = run.choose.partition(".")[0]
+    change = run.evals.get(key) or {}
+    usual = experiment.evals[key]
+    spec = changed_eval(usual, {**change, "split": "dev", "sample": None})
+    spec = _sized(experiment, spec)
+    protocol = protocol_name(key, _sized(experiment, usual), spec)
+    plan.protocols[protocol] = spec
+    plan.eval_of[protocol] = key
+    rows = []
+    for snapshot in snapshots(run.snapshots):
+        state = f"{name}-{snapshot}"
+        plan.states[state] = State(
+            run.model, plan.states[name].quantisation, plan.states[name].weights, name, snapshot
+        )
+        plan.measured[state, protocol] = None
+        evals = {key: _eval_plan(spec, protocol)}
+        rows.append({"snapshot": snapshot, "state": state, "evals": evals})
+    return rows
+
+
+def snapshots(count: int) -> list[str]:
+    """`1of3`, `2of3`, `3of3`"""
+    return [f"{k}of{count}" for k in range(1, count + 1)]
+
+
+def _add_tokens(
+    plan: Plan, experiment: Experiment, name: str, run: RunSpec, evals: dict[str, EvalSpec]
+) -> None:
+    preset = experiment.presets[run.preset]
+    tokens = TokenSet(
+        model=run.model,
+        dataset=run.train,
+        task=TASK_OF_FORMAT[experiment.datasets[run.train].format],
+        system=run.system,
+        few_shot=max((e.few_shot for e in evals.values() if e.dataset == run.train), default=0),
+        max_length=preset.max_length,
+        overlong=preset.overlong,
+    )
+    key = f"{run.model}-{run.train}-{digest(vars(tokens))[:6]}"
+    plan.tokens[key] = tokens
+    plan.run_tokens[name] = key
+
+
+# The task whose prompt a format's examples are trained with.
+TASK_OF_FORMAT = {"gsm8k": "math", "ailuminate": "safety"}
