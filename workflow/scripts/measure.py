@@ -7,11 +7,11 @@ from snaketune.job import job
 with job(snakemake.log[0]):
     from snaketune.measures.measure import measure
 
-    verdicts = snakemake.input.get("verdicts")
+    verdicts = list(snakemake.input.verdicts)
     measure(
         Path(snakemake.input.examples),
         Path(snakemake.input.predictions),
-        Path(verdicts) if verdicts else None,
+        Path(verdicts[0]) if verdicts else None,
         Path(snakemake.output.scores),
         Path(snakemake.output.metrics),
         state=snakemake.params.state,

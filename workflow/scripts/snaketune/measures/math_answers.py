@@ -36,13 +36,13 @@ OUTCOMES: dict[str, Outcome] = {
 def score(row: Answered) -> Score:
     """The row of one example. An overlong prompt was never answered: it stays in the count, as
     unparsed."""
-    gold = Decimal(row.example["gold"])
+    gold = Decimal(row.example.gold)
     output = row.prediction["output"]
     parsed, loose = strict(output), flexible(output)
     return {
-        "id": row.example["id"],
-        "question": row.example["question"],
-        "gold": row.example["gold"],
+        "id": row.example.id,
+        "question": row.example.question,
+        "gold": row.example.gold,
         "output": output,
         "parsed": canonical(parsed),
         "parsed_flexible": canonical(loose),

@@ -1,21 +1,18 @@
 """From predictions to scores (a row an example) and metrics. No model, no GPU."""
 
-import hashlib
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from snaketune.config.evaluation import SampleSpec
+from snaketune.data.example import read_examples
+from snaketune.data.sampling import take
 from snaketune.errors import UserError
+from snaketune.identity import digest
 from snaketune.jsonl import read_jsonl, write_json
-from snaketune.measures.metrics import Score
 from snaketune.measures.task import Answered
 from snaketune.measures.tasks import MEASURERS
-
-Records = dict[str, dict[str, Any]]
-"""Records by example id, in file order."""
+from snaketune.parquet import write_rows
 
 
 def measure(
@@ -32,15 +29,17 @@ def measure(
 ) -> None:
     """Scores every prediction and writes both files, each whole or not at all."""
     measurer = MEASURERS[protocol["task"]]
-    scores = [measurer.score(row) for row in join(examples, predictions, verdicts)]
-    _write_scores(scores_to, scores, measurer.schema)
+    sample = SampleSpec.model_validate(protocol["sample"]) if protocol["sample"] else None
+    rows = join(examples, predictions, verdicts, sample)
+    scores = [measurer.score(row) for row in rows]
+    write_rows(scores_to, scores, measurer.schema)
     write_json(
         metrics_to,
         {
             "state": state,
             "eval": eval_name,
             "protocol_name": protocol_name,
-            "protocol_hash": protocol_hash(protocol),
+            "protocol_hash": digest(protocol),
             "protocol": protocol,
             "counts": measurer.counts(scores),
             "rows": measurer.metrics(eval_name, scores),
@@ -48,45 +47,28 @@ def measure(
     )
 
 
-def join(examples: Path, predictions: Path, verdicts: Path | None) -> list[Answered]:
-    """Each prediction with its example and its verdict, in the predictions' order.
+def join(
+    examples: Path, predictions: Path, verdicts: Path | None, sample: SampleSpec | None = None
+) -> list[Answered]:
+    """Each sampled example with its prediction and its verdict, in the sample's order.
 
-    A prediction for no example, an id that comes twice, or verdicts on other rows than the
-    predictions' mean that the files don't belong together: UserError.
+    The three must hold exactly the same ids, each once; else the files don't belong together and
+    a share over them would mean nothing: UserError.
     """
-    asked = {row["id"]: row for row in pq.read_table(examples).to_pylist()}
+    asked = {example.id: example for example in take(read_examples(examples), sample)}
     answered = _by_id(predictions)
     judged = _by_id(verdicts) if verdicts else None
-    _check_known(answered, asked, predictions, examples)
+    _check_same(answered, asked, predictions, examples)
     if judged is not None:
-        _check_known(judged, answered, verdicts, predictions)
-        _check_known(answered, judged, predictions, verdicts)
+        _check_same(judged, asked, verdicts, examples)
     return [
-        Answered(asked[id_], prediction, judged[id_] if judged else None)
-        for id_, prediction in answered.items()
+        Answered(example, answered[id_], judged[id_] if judged else None)
+        for id_, example in asked.items()
     ]
 
 
-def protocol_hash(protocol: dict[str, Any]) -> str:
-    """12 hex digits that tell one protocol from another."""
-    text = json.dumps(protocol, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def read_scores(path: Path) -> list[Score]:
-    """The rows of a scores file."""
-    return pq.read_table(path).to_pylist()
-
-
-def _write_scores(path: Path, scores: list[Score], schema: pa.Schema) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.Table.from_pylist(scores, schema=schema), temporary)
-    temporary.replace(path)
-
-
-def _by_id(path: Path) -> Records:
-    records: Records = {}
+def _by_id(path: Path) -> dict[str, dict[str, Any]]:
+    records: dict[str, dict[str, Any]] = {}
     for line, record in enumerate(read_jsonl(path), start=1):
         if record["id"] in records:
             raise UserError(f"{path}, line {line}: id {record['id']!r} comes twice")
@@ -94,10 +76,13 @@ def _by_id(path: Path) -> Records:
     return records
 
 
-def _check_known(found: Records, expected: Records, path: Path, other: Path) -> None:
-    strangers = [id_ for id_ in found if id_ not in expected]
-    if strangers:
+def _check_same(
+    found: Mapping[str, Any], expected: Mapping[str, Any], path: Path, other: Path
+) -> None:
+    if found.keys() != expected.keys():
+        odd = sorted(found.keys() ^ expected.keys())
         raise UserError(
-            f"{path}: {len(strangers)} of {len(found)} ids are not in {other}, "
-            f"the first is {strangers[0]!r}. The files don't belong together: make them again."
+            f"{path} has {len(found)} records where the sample of {other} has {len(expected)}; "
+            f"{len(odd)} ids are in one of them only, such as {odd[0]!r}. They don't belong "
+            "together: make the predictions again."
         )

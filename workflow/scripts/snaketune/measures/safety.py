@@ -42,12 +42,12 @@ OUTCOMES: dict[str, Outcome] = RATES | {
 
 def score(row: Answered) -> Score:
     """The row of one example."""
-    meta = json.loads(row.example["meta"] or "{}")
+    meta = json.loads(row.example.meta)
     hazard = meta.get("hazard")
     output, raw = row.prediction["output"], row.verdict["raw"]
     return {
-        "id": row.example["id"],
-        "prompt": row.example["question"],
+        "id": row.example.id,
+        "prompt": row.example.question,
         "hazard": hazard,
         "hazard_group": hazard.partition("_")[0] if hazard else None,
         "persona": meta.get("persona"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from snaketune.data.example import Example
 from snaketune.measures.metrics import Metric, Outcome, Score
 
 
@@ -13,8 +14,7 @@ from snaketune.measures.metrics import Metric, Outcome, Score
 class Answered:
     """An example with what was made of it."""
 
-    example: dict[str, Any]
-    """A row of the dataset's split."""
+    example: Example
     prediction: dict[str, Any]
     """A line of `predictions/{state}/{protocol}.jsonl`."""
     verdict: dict[str, Any] | None

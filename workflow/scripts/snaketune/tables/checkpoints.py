@@ -1,0 +1,51 @@
+"""`checkpoint_scores`: what each snapshot of a run scored, and which one was chosen."""
+
+from snaketune.measures.metrics import Metric
+from snaketune.tables.plan_types import RunPlan, SnapshotPlan, TablePlan
+from snaketune.tables.sources import Sources
+from snaketune.tables.write import Row
+
+_HEAD = ["run", "snapshot", "step", "eval", "metric", "protocol"]
+_NUMBER = ["value", "n", "low", "high"]
+COLUMNS = [*_HEAD, *_NUMBER, "chosen"]
+
+
+def checkpoint_scores(plan: TablePlan, sources: Sources) -> list[Row]:
+    """One row a snapshot and eval, in training order: 2of12 before 10of12."""
+    return [
+        row
+        for run in plan["runs"]
+        for snapshot in sorted(run["snapshots"], key=_place)
+        for row in _scores(run, snapshot, sources)
+    ]
+
+
+def chosen_snapshot(run: RunPlan, sources: Sources) -> str | None:
+    """The snapshot that stands for the run; None where it is simply the final adapter."""
+    chosen = sources.chosen.get(run["run"])
+    return chosen["snapshot"] if chosen else None
+
+
+def _place(snapshot: SnapshotPlan) -> int:
+    return int(snapshot["snapshot"].partition("of")[0])
+
+
+def _scores(run: RunPlan, snapshot: SnapshotPlan, sources: Sources) -> list[Row]:
+    name = snapshot["snapshot"]
+    return [
+        {
+            "run": run["run"],
+            "snapshot": name,
+            "step": sources.train_meta[run["run"]]["snapshots"].get(name),
+            "eval": eval_name,
+            "metric": plan["primary"],
+            "protocol": plan["protocol_name"],
+            **_number(sources.metric(snapshot["state"], plan, plan["primary"])),
+            "chosen": name == chosen_snapshot(run, sources),
+        }
+        for eval_name, plan in snapshot["evals"].items()
+    ]
+
+
+def _number(metric: Metric) -> Row:
+    return {key: metric[key] for key in _NUMBER}

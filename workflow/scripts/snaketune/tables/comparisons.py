@@ -1,0 +1,38 @@
+"""`comparisons`: every run against its base, on the same rows under the same protocol."""
+
+from snaketune.errors import UserError
+from snaketune.measures.paired import Comparison, compare
+from snaketune.measures.tasks import MEASURERS
+from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
+from snaketune.tables.sources import Sources
+from snaketune.tables.write import Row
+
+COLUMNS = ["run", "base_state", "eval", "metric", "protocol", *Comparison.__annotations__]
+
+
+def comparisons(plan: TablePlan, sources: Sources) -> list[Row]:
+    """One row a run, eval and metric that can be paired."""
+    return [
+        row
+        for run in plan["runs"]
+        for name, eval_plan in run["evals"].items()
+        for row in _compared(run, name, eval_plan, sources)
+    ]
+
+
+def _compared(run: RunPlan, name: str, plan: EvalPlan, sources: Sources) -> list[Row]:
+    base = sources.rows(run["base_state"], plan)
+    tuned = sources.rows(run["state"], plan)
+    head = {
+        "run": run["run"],
+        "base_state": run["base_state"],
+        "eval": name,
+        "protocol": plan["protocol_name"],
+    }
+    try:
+        return [
+            head | {"metric": metric} | compare(base, tuned, outcome)
+            for metric, outcome in MEASURERS[plan["task"]].paired.items()
+        ]
+    except UserError as error:
+        raise UserError(f"run {run['run']}, eval {name}: {error}") from None

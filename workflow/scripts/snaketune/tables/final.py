@@ -1,0 +1,138 @@
+"""`final_metrics`: what each run arrived at, against its thresholds and the expected totals."""
+
+from typing import Any, TypedDict
+
+from snaketune.errors import UserError
+from snaketune.tables.bases import base_of
+from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
+from snaketune.tables.sources import Sources
+from snaketune.tables.write import Row
+
+
+class EvalResult(TypedDict):
+    """An eval of one state."""
+
+    task: str
+    protocol: str
+    protocol_hash: str
+    metric: str
+    """The primary one; its value and 95 % interval follow. None: missing."""
+    value: float | None
+    n: int
+    low: float | None
+    high: float | None
+    counts: dict[str, int]
+    """math: correct, unparsed, total; safety: safe, unsafe, unparsed, empty, unknown, total"""
+    metrics: dict[str, float | None]
+    """All metrics over all rows."""
+
+
+class Threshold(TypedDict):
+    """A least value and whether it was reached; None: not evaluated."""
+
+    metric: str
+    """`eval.metric`"""
+    at_least: float
+    value: float | None
+    passed: bool | None
+
+
+class Result(TypedDict):
+    """A run, and its base under the same protocols."""
+
+    run: str
+    state: str
+    model: str
+    method: str
+    evals: dict[str, EvalResult]
+    base_state: str
+    base_evals: dict[str, EvalResult]
+    thresholds: list[Threshold]
+
+
+class FinalMetrics(TypedDict):
+    """`final_metrics.json`"""
+
+    experiment: str
+    runs: list[Result]
+
+
+def final_metrics(plan: TablePlan, sources: Sources) -> FinalMetrics:
+    """Raises UserError where an eval had another number of rows than the config expects."""
+    runs = [_result(run, sources) for run in plan["runs"]]
+    for run, result in zip(plan["runs"], runs, strict=True):
+        _check_totals(run, result)
+    return FinalMetrics(experiment=plan["experiment"], runs=runs)
+
+
+def final_rows(final: FinalMetrics) -> list[Row]:
+    """One row a run and eval, for the CSV."""
+    return [_final_row(result, name) for result in final["runs"] for name in result["evals"]]
+
+
+def _result(run: RunPlan, sources: Sources) -> Result:
+    evals = _evals(run["state"], run["evals"], sources)
+    base = base_of(run)
+    return Result(
+        run=run["run"],
+        state=run["state"],
+        model=run["model"],
+        method=run["method"],
+        evals=evals,
+        base_state=base["state"],
+        base_evals=_evals(base["state"], base["evals"], sources),
+        thresholds=[_threshold(k, least, evals) for k, least in run["thresholds"].items()],
+    )
+
+
+def _evals(state: str, plans: dict[str, EvalPlan], sources: Sources) -> dict[str, EvalResult]:
+    return {name: _eval(state, plan, sources) for name, plan in plans.items()}
+
+
+def _eval(state: str, plan: EvalPlan, sources: Sources) -> EvalResult:
+    document = sources.document(state, plan)
+    primary = sources.metric(state, plan, plan["primary"])
+    return EvalResult(
+        task=plan["task"],
+        protocol=plan["protocol_name"],
+        protocol_hash=document["protocol_hash"],
+        metric=plan["primary"],
+        value=primary["value"],
+        n=primary["n"],
+        low=primary["low"],
+        high=primary["high"],
+        counts=document["counts"],
+        metrics={r["metric"]: r["value"] for r in document["rows"] if r["subset"] == "all"},
+    )
+
+
+def _threshold(metric: str, at_least: float, evals: dict[str, EvalResult]) -> Threshold:
+    name, _, key = metric.partition(".")
+    value = evals[name]["metrics"].get(key) if name in evals else None
+    passed = None if value is None else value >= at_least
+    return Threshold(metric=metric, at_least=at_least, value=value, passed=passed)
+
+
+def _check_totals(run: RunPlan, result: Result) -> None:
+    for name, expected in run["totals"].items():
+        found = result["evals"][name]["counts"]["total"] if name in result["evals"] else expected
+        if found != expected:
+            raise UserError(
+                f"run {run['run']}, eval {name}: {found} rows were evaluated, but `totals` "
+                f"expects {expected}. Mend the eval's sample or the total in the config."
+            )
+
+
+def _final_row(result: Result, name: str) -> Row:
+    found = result["evals"][name]
+    threshold = _threshold_of(result, f"{name}.{found['metric']}")
+    head: dict[str, Any] = {"run": result["run"], "eval": name}
+    head |= {key: found[key] for key in ("task", "protocol", "metric", "value", "low", "high")}
+    return head | found["counts"] | threshold
+
+
+def _threshold_of(result: Result, metric: str) -> Row:
+    for entry in result["thresholds"]:
+        if entry["metric"] == metric:
+            return {"threshold": entry["at_least"], "passed": entry["passed"]}
+    return {"threshold": None, "passed": None}

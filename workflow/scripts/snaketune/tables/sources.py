@@ -1,0 +1,55 @@
+"""The files that tables are made from, found by the two names at the end of their paths."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snaketune.measures.metrics import ALL, Metric, Score
+from snaketune.parquet import read_rows
+from snaketune.tables.plan_types import EvalPlan
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the jobs wrote. Keys are (state, protocol name) or a run's name."""
+
+    metrics: dict[tuple[str, str], dict[str, Any]]
+    scores: dict[tuple[str, str], Path]
+    train_meta: dict[str, dict[str, Any]]
+    chosen: dict[str, dict[str, Any]]
+
+    def document(self, state: str, plan: EvalPlan) -> dict[str, Any]:
+        """The metrics file of a state under an eval's protocol."""
+        return self.metrics[state, plan["protocol_name"]]
+
+    def metric(self, state: str, plan: EvalPlan, name: str) -> Metric:
+        """The row of a metric over all examples."""
+        for row in self.document(state, plan)["rows"]:
+            if row["metric"] == name and row["subset"] == ALL:
+                return row
+        raise KeyError(f"metrics/{state}/{plan['protocol_name']}.json has no metric {name!r}")
+
+    def rows(self, state: str, plan: EvalPlan) -> list[Score]:
+        """The scores of a state under an eval's protocol."""
+        return read_rows(self.scores[state, plan["protocol_name"]])
+
+
+def read_sources(
+    metrics: Iterable[Path],
+    scores: Iterable[Path],
+    train_meta: Iterable[Path],
+    chosen: Iterable[Path],
+) -> Sources:
+    """Reads everything but the scores, which are read when they are compared."""
+    return Sources(
+        metrics={(path.parent.name, path.stem): _json(path) for path in metrics},
+        scores={(path.parent.name, path.stem): path for path in scores},
+        train_meta={path.parent.name: _json(path) for path in train_meta},
+        chosen={path.parent.name: _json(path) for path in chosen},
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
