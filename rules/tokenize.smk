@@ -12,7 +12,10 @@ rule tokenize:
     input:
         train=tokens_data("train.parquet"),
         dev=tokens_data("dev.parquet"),
-        few_shot=tokens_data("few_shot.json"),
+        few_shot=lambda wildcards: [
+            f"{E}/data/{dataset}/few_shot.json"
+            for dataset in PLAN.tokens[wildcards.tokens].few_shot
+        ],
         ready=ancient(f"{E}/ready.json"),
     output:
         train=f"{E}/tokens/{{tokens}}/train.parquet",
@@ -33,7 +36,7 @@ rule tokenize:
         ),
         content=lambda wildcards: model_content(PLAN.tokens[wildcards.tokens].model),
         prompt=lambda wildcards: PLAN.tokens[wildcards.tokens].prompt,
-        few_shot=lambda wildcards: PLAN.tokens[wildcards.tokens].few_shot,
+        few_shot=lambda wildcards: list(PLAN.tokens[wildcards.tokens].few_shot.values()),
         max_length=lambda wildcards: PLAN.tokens[wildcards.tokens].max_length,
         overlong=lambda wildcards: PLAN.tokens[wildcards.tokens].overlong,
         code=code_of("tokenize_rows.py"),

@@ -40,7 +40,9 @@ class TokenSet:
     dataset: str
     task: str
     system: str | None
-    few_shot: int
+    few_shot: dict[str, int]
+    """By dataset: how many of its few-shot examples the run's evals show, so that they leave the
+    training rows."""
     max_length: int
     overlong: str
 
@@ -212,13 +214,21 @@ def _add_tokens(
         dataset=run.train,
         task=TASK_OF_FORMAT[experiment.datasets[run.train].format],
         system=run.system,
-        few_shot=max((e.few_shot for e in evals.values() if e.dataset == run.train), default=0),
+        few_shot=_shown(evals),
         max_length=preset.max_length,
         overlong=preset.overlong,
     )
     key = f"{run.model}-{run.train}-{digest(vars(tokens))[:6]}"
     plan.tokens[key] = tokens
     plan.run_tokens[name] = key
+
+
+def _shown(evals: dict[str, EvalSpec]) -> dict[str, int]:
+    shown: dict[str, int] = {}
+    for spec in evals.values():
+        if spec.few_shot:
+            shown[spec.dataset] = max(spec.few_shot, shown.get(spec.dataset, 0))
+    return shown
 
 
 # The task whose prompt a format's examples are trained with.
