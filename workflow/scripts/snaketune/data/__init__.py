@@ -1,0 +1,1 @@
+"""Prepared examples: where records come from, how they are checked, how they are kept."""

@@ -1,0 +1,128 @@
+"""Every record is read into an example or rejected with its reason."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import PurePath
+
+from snaketune.config.dataset import SplitName
+from snaketune.data.example import Example
+from snaketune.data.faults import RecordError, fields_found
+from snaketune.data.formats.base import Format
+from snaketune.data.record import Fields, Record, Table
+from snaketune.errors import UserError
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A record that became no example. `path` is for messages and is not written."""
+
+    path: str
+    source: str
+    record: int
+    fault: RecordError
+    raw: object
+
+    def row(self) -> dict:
+        """The record as it is listed in rejected.jsonl."""
+        fault = self.fault
+        return {
+            "source": self.source,
+            "record": self.record,
+            "field": fault.field,
+            "reason": fault.reason,
+            "found": fault.found,
+            "expected": fault.expected,
+            "raw": json.loads(json.dumps(self.raw, default=str)),
+        }
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of one split's records; `examples` and `rejected` together are all of them."""
+
+    examples: list[Example]
+    rejected: list[Rejected]
+
+
+def check(
+    tables: list[Table], split: SplitName, dataset: str, form: Format, limit: int | None
+) -> Checked:
+    """Reads the records of `tables`, at most `limit` of them.
+
+    Raises `UserError` for a table that lacks a column, and where there is no record at all.
+    """
+    for table in tables:
+        _require_columns(table, form)
+    places: dict[str, str] = {}
+    checked = Checked([], [])
+    for table, record in islice(_all(tables), limit):
+        number = _file_part(table, tables) + f"{record.number:05d}"
+        try:
+            example = _example(record, form, f"{dataset}-{split}-{number}")
+            _require_new_id(example.id, places, f"{table.name}:{record.number}")
+        except RecordError as fault:
+            raw = None if form.private else record.raw
+            checked.rejected.append(Rejected(table.path, table.name, record.number, fault, raw))
+        else:
+            checked.examples.append(replace(example, source=table.name, record=record.number))
+    if not (checked.examples or checked.rejected):
+        listed = ", ".join(table.path for table in tables)
+        raise UserError(f"{listed}: found no record, expected at least one for {split}")
+    return checked
+
+
+def refuse_too_many(checked: Checked, split: SplitName, at_most: float, where: str) -> None:
+    """Raises `UserError`, with the first few rejected records, where their share is above
+    `at_most`."""
+    rejected, total = checked.rejected, len(checked.rejected) + len(checked.examples)
+    if len(rejected) <= at_most * total:
+        return
+    lines = [f"  {r.path}:{r.record}: {r.fault}" for r in rejected[:_SHOWN]]
+    if len(rejected) > _SHOWN:
+        lines.append(f"  and {len(rejected) - _SHOWN} more")
+    raise UserError(
+        f"{where}: {len(rejected)} of {total} records for {split} rejected "
+        f"({len(rejected) / total:.2%}; rejected_at_most allows {at_most:.2%}):\n"
+        + "\n".join(lines)
+        + f"\nMend the records, or raise {where}.rejected_at_most to go on without them."
+    )
+
+
+def _all(tables: list[Table]) -> Iterator[tuple[Table, Record]]:
+    for table in tables:
+        for record in table.records:
+            yield table, record
+
+
+def _file_part(table: Table, tables: list[Table]) -> str:
+    """What tells records with the same number apart where a split has several files."""
+    return f"{PurePath(table.name).stem}-" if len(tables) > 1 else ""
+
+
+def _example(record: Record, form: Format, own_id: str) -> Example:
+    if isinstance(record.value, RecordError):
+        raise record.value
+    example = form.example(Fields(record.value, form.private))
+    return example if example.id else replace(example, id=own_id)
+
+
+def _require_new_id(name: str, places: dict[str, str], place: str) -> None:
+    if name in places:
+        found = f"the id {name!r}, which {places[name]} has too"
+        raise RecordError("duplicate_id", "id", found[:200], "a unique id")
+    places[name] = place
+
+
+def _require_columns(table: Table, form: Format) -> None:
+    if table.columns is None:
+        return
+    for names in form.columns:
+        if not any(name in table.columns for name in names):
+            raise UserError(
+                f"{table.path}: line 1: field {' or '.join(names)}: found "
+                f"{fields_found(table.columns, form.private)}, expected a column of that name"
+            )

@@ -1,0 +1,74 @@
+"""Prepared examples: one schema for all tasks, kept as Parquet."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("context", pa.string()),
+        pa.field("answer", pa.string()),
+        pa.field("gold", pa.string()),
+        pa.field("choices", pa.list_(pa.string())),
+        pa.field("label", pa.string()),
+        pa.field("meta", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("record", pa.int64(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prepared example.
+
+    A format leaves `id` empty where the source has none, and `source` and `record` unset: the
+    caller fills them.
+    """
+
+    id: str
+    """Unique within the dataset."""
+    question: str
+    context: str | None = None
+    answer: str | None = None
+    """The reply to train on."""
+    gold: str | None = None
+    """The final answer in one spelling; math: a decimal."""
+    choices: list[str] | None = None
+    label: str | None = None
+    meta: str = "{}"
+    """A JSON object: hazard, persona, ids of the source, whatever only some formats have."""
+    source: str = ""
+    """File name or hub id, never an absolute path."""
+    record: int = 0
+    """Line or record in the source, from 1."""
+
+    @property
+    def prompt(self) -> str:
+        """Question and context: what a model is shown, and what makes two examples the same."""
+        return self.question if self.context is None else f"{self.question}\n\n{self.context}"
+
+
+def write_examples(path: Path, examples: Sequence[Example]) -> None:
+    """Writes `examples` to a Parquet file, whole or not at all; equal examples, equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {
+        name: pa.array([getattr(e, name) for e in examples], SCHEMA.field(name).type)
+        for name in SCHEMA.names
+    }
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def read_examples(path: Path) -> list[Example]:
+    """The examples of a file that `write_examples` wrote, in order."""
+    names = {field.name for field in dataclasses.fields(Example)}
+    rows = pq.read_table(path, columns=sorted(names)).to_pylist()
+    return [Example(**row) for row in rows]

@@ -1,0 +1,99 @@
+"""Few-shot examples: drawn once from the training records, or read from the user's file."""
+
+import json
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from snaketune.config.dataset import FewShotSpec
+from snaketune.data.example import Example
+from snaketune.data.faults import RecordError, describe
+from snaketune.data.formats.base import Format
+from snaketune.data.record import Fields
+from snaketune.data.sources.lines import read_text
+from snaketune.data.text import normalise
+from snaketune.errors import UserError
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One worked example; `index` is its place among the training records, from 0, or None where
+    it comes from a file and is none of them."""
+
+    index: int | None
+    id: str
+    question: str
+    answer: str
+
+
+def draw(train: list[Example], spec: FewShotSpec) -> list[Shot]:
+    """`random.Random(seed).sample(range(n), count)` over the training examples in file order.
+
+    Fewer than `count` where there are not that many; none where they have no replies.
+    """
+    if not all(e.answer for e in train):
+        return []
+    chosen = random.Random(spec.seed).sample(range(len(train)), min(spec.count, len(train)))
+    return [Shot(i, train[i].id, train[i].question, train[i].answer or "") for i in chosen]
+
+
+def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
+    """The examples of a JSON list of `question` and `answer`, in its order, checked as records
+    are. Raises `UserError` at the first fault."""
+    try:
+        entries = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}: line {error.lineno}: found no JSON ({error.msg}), expected a list of objects "
+            "with question and answer"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: found {error.strerror}, expected a few-shot file") from None
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: found {describe(entries, True)}, expected a list of objects")
+    places = {normalise(e.question): i for i, e in reversed(list(enumerate(train)))}
+    return [_shot(path, n, entry, form, places, train) for n, entry in enumerate(entries, 1)]
+
+
+def read_few_shot(path: Path, count: int) -> list[Shot]:
+    """The first `count` examples of a few_shot.json. Raises `UserError` where it has fewer."""
+    entries = json.loads(path.read_text(encoding="utf-8"))
+    if len(entries) < count:
+        raise UserError(
+            f"{path}: found {len(entries)} few-shot examples, expected at least {count}, as the "
+            "eval's few_shot asks; raise the dataset's few_shot.count, or give it training records"
+        )
+    return [Shot(**entry) for entry in entries[:count]]
+
+
+def refuse_own_examples(shots: list[Shot], test: list[Example], where: str) -> None:
+    """Raises `UserError` where a test row is among its own few-shot examples."""
+    places = {normalise(shot.question): shot for shot in shots}
+    for example in test:
+        if shot := places.get(normalise(example.question)):
+            raise UserError(
+                f"{where}.few_shot: found the few-shot example {shot.id} in the test split too "
+                f"({example.source}:{example.record}, id {example.id}), expected examples that "
+                "are not tested; use another few_shot.seed or file, or overlap: drop"
+            )
+
+
+def as_json(shots: list[Shot]) -> list[dict]:
+    """The examples as few_shot.json holds them."""
+    return [asdict(shot) for shot in shots]
+
+
+def _shot(
+    path: Path, number: int, entry: object, form: Format, places: dict, train: list[Example]
+) -> Shot:
+    if not isinstance(entry, dict):
+        raise UserError(f"{path}: record {number}: found {describe(entry)}, expected an object")
+    try:
+        form.example(Fields(entry, form.private))
+        fields = Fields(entry, form.private)
+        question, answer = fields.text("question"), fields.text("answer")
+    except RecordError as fault:
+        raise UserError(f"{path}: record {number}: {fault}") from None
+    index = places.get(normalise(question))
+    name = f"few_shot-{number}" if index is None else train[index].id
+    return Shot(index, name, question, answer)

@@ -1,0 +1,1 @@
+"""Format adapters: how a record of a known shape becomes an example."""

@@ -1,0 +1,28 @@
+"""GSM8K (https://github.com/openai/grade-school-math): word problems with a final number."""
+
+from snaketune.data.example import Example
+from snaketune.data.faults import RecordError, describe
+from snaketune.data.formats.base import Format
+from snaketune.data.gold import final_number
+from snaketune.data.record import Fields
+
+
+class Gsm8k(Format):
+    """`question`, and `answer` that ends with `#### NUMBER` (kept as it stands, calculator marks
+    included); an `id` or `original_id` is the example's id."""
+
+    columns = (("question",), ("answer",))
+
+    def example(self, fields: Fields) -> Example:
+        question, answer = fields.text("question"), fields.text("answer")
+        gold = final_number(answer)
+        if gold is None:
+            raise RecordError(
+                "no_final_number",
+                "answer",
+                describe(answer),
+                "an answer that ends with `#### ` and a number",
+            )
+        return Example(
+            id=fields.identifier("id", "original_id"), question=question, answer=answer, gold=gold
+        )

@@ -1,0 +1,13 @@
+"""The format adapters by the name that a config uses."""
+
+from snaketune.config.dataset import DatasetSpec, FormatName
+from snaketune.data.formats.ailuminate import Ailuminate
+from snaketune.data.formats.base import Format
+from snaketune.data.formats.gsm8k import Gsm8k
+
+FORMATS: dict[FormatName, type[Format]] = {"gsm8k": Gsm8k, "ailuminate": Ailuminate}
+
+
+def format_for(spec: DatasetSpec) -> Format:
+    """The adapter that reads the records of `spec`."""
+    return FORMATS[spec.format]()

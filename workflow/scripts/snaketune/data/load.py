@@ -1,0 +1,125 @@
+"""All tables behind a dataset, and what identifies their content."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from snaketune.config.dataset import DatasetSpec, SplitName
+from snaketune.data.locate import SUFFIXES, Part, parts, saved_files
+from snaketune.data.record import Table
+from snaketune.data.sources import csv_file, json_file, jsonl, parquet
+from snaketune.errors import UserError
+
+_READERS: dict[str, Callable[[Path], Table]] = {
+    ".jsonl": jsonl.read,
+    ".json": json_file.read,
+    ".csv": csv_file.read,
+    ".parquet": parquet.read,
+}
+
+
+@dataclass
+class Loaded:
+    """The tables of each split with, in the same order, what the manifest says of them."""
+
+    tables: dict[SplitName, list[Table]] = field(default_factory=dict)
+    origins: dict[SplitName, list[dict]] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+
+    def add(self, split: SplitName, table: Table, origin: dict) -> None:
+        """One more table of `split`."""
+        self.tables.setdefault(split, []).append(table)
+        self.origins.setdefault(split, []).append({"name": table.name, **origin})
+
+
+@contextmanager
+def load(spec: DatasetSpec, where: str) -> Iterator[Loaded]:
+    """The tables of `spec`; downloads live as long as the context.
+
+    Raises `UserError` for what can't be found, read or trusted.
+    """
+    with tempfile.TemporaryDirectory(prefix="snaketune-") as folder:
+        loaded = Loaded()
+        for part in parts(spec, where):
+            _add(loaded, part, spec, Path(folder))
+        _check_hashes(loaded, spec, where)
+        yield loaded
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _add(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
+    if part.kind == "hub":
+        _add_hub(loaded, part, spec)
+    elif part.kind == "download":
+        _add_download(loaded, part, spec, folder)
+    elif part.kind == "saved":
+        # Reading these needs `datasets`, which takes seconds to import.
+        from snaketune.data.sources import saved
+
+        path = Path(part.address)
+        files = [_file(f, f.name) for f in saved_files(path)]
+        loaded.add(part.split, saved.read(path), {"kind": "saved", "files": files})
+    else:
+        path = Path(part.address)
+        origin = {"kind": path.suffix[1:].lower(), "files": [_file(path, path.name)]}
+        loaded.add(part.split, _READERS[path.suffix.lower()](path), origin)
+
+
+def _add_hub(loaded: Loaded, part: Part, spec: DatasetSpec) -> None:
+    from snaketune.data.sources import hub
+
+    split = part.split if part.pinned else None
+    data = hub.load(part.address, spec.subset, spec.revision, split, spec.limit)
+    for name, table in data.tables.items():
+        loaded.add(name, table, {"kind": "hub", "subset": spec.subset, "commit": data.commit})
+    if split is None:
+        loaded.unused += data.unused
+
+
+def _add_download(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
+    from snaketune.data.sources.download import download
+
+    name = PurePosixPath(urlsplit(part.address).path)
+    if name.suffix.lower() not in SUFFIXES:
+        raise UserError(
+            f"{part.address}: found an address that ends with {name.suffix or name.name!r}, "
+            f"expected a file of {', '.join(SUFFIXES)}"
+        )
+    target = folder / part.split / name.name
+    target.parent.mkdir(exist_ok=True)
+    download(part.address, target)
+    found = _file(target, name.name)
+    _expect_hash(part.address, found["sha256"], spec.sha256.get(part.split))
+    origin = {"kind": "download", "url": part.address.partition("?")[0], "files": [found]}
+    loaded.add(part.split, _READERS[name.suffix.lower()](target), origin)
+
+
+def _file(path: Path, name: str) -> dict:
+    return {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def _check_hashes(loaded: Loaded, spec: DatasetSpec, where: str) -> None:
+    for split, expected in spec.sha256.items():
+        files = [f for origin in loaded.origins.get(split, []) for f in origin.get("files", [])]
+        if len(files) != 1:
+            raise UserError(
+                f"{where}.sha256.{split}: found {len(files)} files for this split, expected one"
+            )
+        _expect_hash(loaded.tables[split][0].path, files[0]["sha256"], expected)
+
+
+def _expect_hash(place: str, found: str, expected: str | None) -> None:
+    if expected is not None and found != expected.lower():
+        raise UserError(
+            f"{place}: found SHA-256 {found}, expected {expected}; the file is not the one that "
+            "the config means"
+        )

@@ -1,0 +1,208 @@
+"""Where a dataset's records lie: which address, which files, which split.
+
+Light on purpose, and without the network: the Snakefile asks for the input files at every parse.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+from snaketune.config.dataset import DatasetSpec, FormatName, SplitName
+from snaketune.errors import UserError
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+# Records of these formats have no reply to train on.
+EVALUATION_ONLY: frozenset[FormatName] = frozenset({"ailuminate"})
+# A folder of these formats holds many files, each with some records of one split.
+MANY_FILES: frozenset[FormatName] = frozenset()
+
+_SPLIT_WORDS: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One address with records of one split.
+
+    `split` is None for a hub dataset, whose splits are known only once it is loaded. `pinned`
+    says that the config names the split, whatever the address itself calls it.
+    """
+
+    kind: Literal["file", "saved", "hub", "download"]
+    address: str
+    split: SplitName | None
+    pinned: bool = False
+
+
+def split_of(name: str) -> SplitName | None:
+    """The split that a file or split name speaks of: `gsm8k_train_v2` is train.
+
+    None where it speaks of none, or of several.
+    """
+    words = re.split(r"[^a-z]+", name.lower())
+    found = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
+    return found.pop() if len(found) == 1 else None
+
+
+def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
+    """The addresses behind `spec`, in the order train, dev, test.
+
+    `where` is the spec's path in the config, for messages. Raises `UserError` for a local path
+    that is missing, empty or ambiguous.
+    """
+    if isinstance(spec.source, str):
+        return _parts(spec.source, None, spec.format, f"{where}.source")
+    return [
+        part
+        for split in SPLITS
+        if split in spec.source
+        for part in _parts(spec.source[split], split, spec.format, f"{where}.source.{split}")
+    ]
+
+
+def source_files(spec: DatasetSpec, where: str = "datasets") -> list[str]:
+    """The local files that `spec` reads, sorted: a rule's inputs. Empty for hub and https."""
+    found: list[Path] = []
+    for part in parts(spec, where):
+        if part.kind == "file":
+            found.append(Path(part.address))
+        elif part.kind == "saved":
+            found += saved_files(Path(part.address))
+    return sorted({str(path) for path in found})
+
+
+def saved_files(folder: Path) -> list[Path]:
+    """The files of one saved split. Its caches (`cache-*.arrow`) come and go: not counted."""
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        names = [entry["filename"] for entry in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / 'state.json'}: found {type(error).__name__}: {error}, "
+            "expected the state file of a datasets `save_to_disk` folder"
+        ) from None
+    return [folder / name for name in ("state.json", "dataset_info.json", *names)]
+
+
+def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -> list[Part]:
+    pinned = split is not None
+    if source.startswith("hub:"):
+        return [Part("hub", source.removeprefix("hub:"), split, pinned)]
+    if "://" in source:
+        stem = PurePosixPath(urlsplit(source).path).stem
+        return [Part("download", source, split or _split_for(stem, form, where), pinned)]
+    path = Path(source)
+    if path.is_dir():
+        return list(_folder(path, split, form, where))
+    if not path.is_file():
+        raise UserError(
+            f"{where}: found no file or folder {source}, expected a path relative to the working "
+            "directory, `hub:OWNER/NAME` or an `https://` address"
+        )
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{where}: found {source}, expected a file of {', '.join(SUFFIXES)}")
+    return [Part("file", source, split or _split_for(path.stem, form, where), pinned)]
+
+
+def _split_for(stem: str, form: FormatName, where: str) -> SplitName:
+    """The split of a lone file: what its name says, else what its format is for."""
+    named = {_SPLIT_WORDS.get(word) for word in re.split(r"[^a-z]+", stem.lower())} - {None}
+    if len(named) > 1:
+        raise UserError(
+            f"{where}: found the file name {stem!r}, which names several splits; expected a "
+            "source by split, such as {train: FILE, test: FILE}"
+        )
+    return split_of(stem) or ("test" if form in EVALUATION_ONLY else "train")
+
+
+def _folder(folder: Path, split: SplitName | None, form: FormatName, where: str) -> Iterator[Part]:
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        yield from _saved(folder, split, form, where)
+        return
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise UserError(
+            f"{where}: found no data file in the folder {folder}, expected files of "
+            f"{', '.join(SUFFIXES)} or a `save_to_disk` folder"
+        )
+    by_split = _by_split(files, split, form)
+    if not by_split:
+        raise UserError(
+            f"{where}: found {len(files)} files in {folder} of which none is named for "
+            f"{split or 'a split'}; expected names such as train.jsonl, or a source by split, "
+            "such as {train: FILE, test: FILE}"
+        )
+    for name in SPLITS:
+        group = by_split.get(name, [])
+        if len(group) > 1 and form not in MANY_FILES and not _shards(group):
+            listed = ", ".join(p.name for p in group)
+            raise UserError(
+                f"{where}: found {len(group)} files for the split {name} in {folder} ({listed}), "
+                "expected one, or a source by split that names the file"
+            )
+        yield from (Part("file", str(path), name, split is not None) for path in group)
+
+
+def _by_split(
+    files: list[Path], split: SplitName | None, form: FormatName
+) -> dict[SplitName, list[Path]]:
+    """Files under the split that their name speaks of; files of a many-file format without such
+    names all belong together."""
+    named: dict[SplitName, list[Path]] = {}
+    for path in files:
+        if of := split_of(path.stem):
+            named.setdefault(of, []).append(path)
+    if not named and form in MANY_FILES:
+        return {split or "train": files}
+    if split is None:
+        return named
+    if split in named:
+        return {split: named[split]}
+    return {split: files} if len(files) == 1 else {}
+
+
+def _shards(files: list[Path]) -> bool:
+    """Whether the files are numbered pieces of one table, as the hub writes them."""
+    return len({(_SHARD.sub("", p.stem), p.suffix) for p in files}) == 1
+
+
+def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) -> Iterator[Part]:
+    if (folder / "state.json").is_file():
+        yield Part("saved", str(folder), split or _split_for(folder.name, form, where), bool(split))
+        return
+    names = _saved_splits(folder / "dataset_dict.json")
+    by_split = {of: name for name in names if (of := split_of(name))}
+    if split and split not in by_split and len(names) == 1:
+        by_split = {split: names[0]}
+    wanted = [split] if split else SPLITS
+    if not any(name in by_split for name in wanted):
+        raise UserError(
+            f"{where}: found the splits {', '.join(names) or 'none'} in {folder}, "
+            f"expected {' or '.join(wanted)}"
+        )
+    for name in wanted:
+        if name in by_split:
+            yield Part("saved", str(folder / by_split[name]), name, split is not None)
+
+
+def _saved_splits(path: Path) -> list[str]:
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["splits"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: found {type(error).__name__}: {error}, expected JSON with a list `splits`"
+        ) from None

@@ -1,0 +1,164 @@
+"""From a source to checked examples, with everything that was done written beside them."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from snaketune.config.dataset import DatasetSpec, SplitName
+from snaketune.data.check import Checked, Rejected, check, refuse_too_many
+from snaketune.data.example import Example, write_examples
+from snaketune.data.faults import RecordError
+from snaketune.data.few_shot import Shot, as_json, draw, from_file, refuse_own_examples
+from snaketune.data.formats.base import Format
+from snaketune.data.formats.registry import format_for
+from snaketune.data.leakage import Item, Overlap, overlap
+from snaketune.data.load import Loaded, load, sha256
+from snaketune.data.locate import SPLITS
+from snaketune.data.manifest import counts, manifest
+from snaketune.data.splits import hold_out, tell_apart
+from snaketune.data.text import normalise
+from snaketune.errors import UserError
+from snaketune.jsonl import write_json, write_jsonl
+
+Splits = dict[SplitName, list[Example]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` writes."""
+
+    splits: Splits
+    shots: list[Shot]
+    manifest: dict
+    rejected: list[Rejected]
+
+
+def prepare(spec: DatasetSpec, folder: Path) -> None:
+    """Prepares a dataset under `folder`, which is named for it.
+
+    Writes {train,dev,test}.parquet, few_shot.json, rejected.jsonl and manifest.json. Raises
+    `UserError` where the data is not what the config says.
+    """
+    prepared = prepared_from(spec, folder.name)
+    for split in SPLITS:
+        write_examples(folder / f"{split}.parquet", prepared.splits[split])
+    write_json(folder / "few_shot.json", as_json(prepared.shots))
+    write_jsonl(folder / "rejected.jsonl", [r.row() for r in prepared.rejected])
+    write_json(folder / "manifest.json", prepared.manifest)
+
+
+def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
+    """The dataset `name` in memory."""
+    where = f"datasets.{name}"
+    form = format_for(spec)
+    with load(spec, where) as loaded:
+        checked = {s: _checked(loaded, s, spec, form, where) for s in SPLITS if s in loaded.tables}
+    splits = tell_apart({s: checked[s].examples if s in checked else [] for s in SPLITS})
+    shots = _shots(spec, form, splits["train"], where)
+    splits = _with_dev(spec, splits, {normalise(shot.question) for shot in shots}, where)
+    overlaps = _overlaps(splits, shots)
+    rejected = {s: list(checked[s].rejected) if s in checked else [] for s in SPLITS}
+    if spec.overlap == "drop":
+        splits["test"], dropped = _without_overlap(splits["test"], overlaps)
+        rejected["test"] += dropped
+    refuse_own_examples(shots, splits["test"], where)
+    summary = manifest(
+        name,
+        spec,
+        {s: counts(splits[s], rejected[s]) for s in SPLITS},
+        _sources(loaded, checked),
+        loaded.unused,
+        shots,
+        _few_shot_origin(spec),
+        overlaps,
+    )
+    _tell(summary)
+    return Prepared(splits, shots, summary, [r for s in SPLITS for r in rejected[s]])
+
+
+def _checked(
+    loaded: Loaded, split: SplitName, spec: DatasetSpec, form: Format, where: str
+) -> Checked:
+    name = where.rpartition(".")[2]
+    checked = check(loaded.tables[split], split, name, form, spec.limit)
+    refuse_too_many(checked, split, spec.rejected_at_most, where)
+    return checked
+
+
+def _shots(spec: DatasetSpec, form: Format, train: list[Example], where: str) -> list[Shot]:
+    if spec.few_shot.file is None:
+        return draw(train, spec.few_shot)
+    path = Path(spec.few_shot.file)
+    if not path.is_file():
+        raise UserError(f"{where}.few_shot.file: found no file {path}, expected a JSON list")
+    return from_file(path, form, train)
+
+
+def _few_shot_origin(spec: DatasetSpec) -> dict | None:
+    if spec.few_shot.file is None:
+        return None
+    path = Path(spec.few_shot.file)
+    return {"name": path.name, "sha256": sha256(path)}
+
+
+def _with_dev(spec: DatasetSpec, splits: Splits, shown: set[str], where: str) -> Splits:
+    if spec.dev and splits["dev"]:
+        raise UserError(
+            f"{where}.dev: found {spec.dev} though the source has a dev split of its own "
+            f"({len(splits['dev'])} records), expected no `dev`"
+        )
+    if not spec.dev:
+        return splits
+    train, dev = hold_out(splits["train"], spec.dev, spec.seed, shown, where)
+    return {**splits, "train": train, "dev": dev}
+
+
+def _overlaps(splits: Splits, shots: list[Shot]) -> dict[str, Overlap]:
+    """What later splits share with earlier ones, and the test split with the examples shown."""
+    items = {s: [Item(e.id, e.prompt) for e in splits[s]] for s in SPLITS}
+    shown = [Item(shot.id, shot.question) for shot in shots]
+    return {
+        "test in train": overlap(items["test"], items["train"]),
+        "test in dev": overlap(items["test"], items["dev"]),
+        "test in few_shot": overlap(items["test"], shown),
+        "dev in train": overlap(items["dev"], items["train"]),
+        "dev in few_shot": overlap(items["dev"], shown),
+    }
+
+
+def _without_overlap(
+    test: list[Example], overlaps: dict[str, Overlap]
+) -> tuple[list[Example], list[Rejected]]:
+    """The test rows that overlap with nothing, and the others as rejected records."""
+    found = {i: key for key, o in overlaps.items() if key.startswith("test") for i in o.left_ids}
+    kept = [e for e in test if e.id not in found]
+    return kept, [_overlapping(e, found[e.id]) for e in test if e.id in found]
+
+
+def _overlapping(example: Example, key: str) -> Rejected:
+    place = key.removeprefix("test in ")
+    fault = RecordError(
+        "overlap", None, f"a question that {place} has too", "a question of its own"
+    )
+    return Rejected(example.source, example.source, example.record, fault, {"id": example.id})
+
+
+def _sources(loaded: Loaded, checked: dict[SplitName, Checked]) -> list[dict]:
+    """Every table with its split, identity and the number of records read from it."""
+    entries = []
+    for split, result in checked.items():
+        read = Counter(x.source for x in (*result.examples, *result.rejected))
+        entries += [
+            {"split": split, **origin, "records": read[origin["name"]]}
+            for origin in loaded.origins[split]
+        ]
+    return entries
+
+
+def _tell(summary: dict) -> None:
+    for split, n in summary["splits"].items():
+        rejected = ", ".join(f"{k}: {v}" for k, v in n["rejected"].items()) or "none"
+        print(f"{split}: {n['in']} in, {n['out']} out, rejected {rejected}")
+    for key, found in summary["leakage"]["comparisons"].items():
+        if found["rows"]:
+            print(f"overlap, {key}: {found['exact']} equal, {found['near']} near pairs")

@@ -1,0 +1,1 @@
+"""Sources: each module reads one kind of file or place into tables of records."""

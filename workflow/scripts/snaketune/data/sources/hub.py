@@ -1,0 +1,84 @@
+"""Datasets on the Hugging Face hub. The token comes from the environment alone."""
+
+import re
+from dataclasses import dataclass
+
+import datasets
+import huggingface_hub
+
+from snaketune.config.dataset import SplitName
+from snaketune.data.locate import split_of
+from snaketune.data.record import Table
+from snaketune.data.sources.saved import records_of
+from snaketune.errors import UserError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class HubData:
+    """A dataset of the hub at one commit, one table a split; splits that have no place among
+    train, dev and test are named in `unused`."""
+
+    commit: str
+    tables: dict[SplitName, Table]
+    unused: list[str]
+
+
+def load(
+    name: str, subset: str | None, revision: str | None, split: SplitName | None, limit: int | None
+) -> HubData:
+    """The dataset's splits, or only `split`. Raises `UserError` with a way out where the hub
+    can't be reached or has no such dataset."""
+    commit = _commit(name, revision)
+    try:
+        loaded = datasets.load_dataset(name, subset, revision=commit)
+    except Exception as error:
+        raise UserError(_way_out(name, error)) from None
+    chosen = _choose(name, list(loaded), split)
+    tables = {of: _table(loaded[key], name, key, limit) for of, key in chosen.items()}
+    return HubData(commit, tables, sorted(set(loaded) - set(chosen.values())))
+
+
+def _commit(name: str, revision: str | None) -> str:
+    """The commit behind `revision`; the hub is not asked where it is one already."""
+    if revision and _COMMIT.fullmatch(revision):
+        return revision
+    try:
+        return huggingface_hub.HfApi().dataset_info(name, revision=revision, timeout=60).sha
+    except Exception as error:
+        raise UserError(_way_out(name, error)) from None
+
+
+def _choose(name: str, keys: list[str], split: SplitName | None) -> dict[SplitName, str]:
+    """Which of the hub's splits serves as which of ours."""
+    exact = {of: key for key in keys if (of := split_of(key)) and key in _PLAIN}
+    if split is None and exact:
+        return exact
+    if split in exact:
+        return {split: exact[split]}
+    if split is not None and len(keys) == 1:
+        return {split: keys[0]}
+    wanted = split or "train, validation or test"
+    raise UserError(f"hub:{name}: found the splits {', '.join(keys)}, expected {wanted}")
+
+
+# `train_sft` and its like are not taken for `train` by themselves.
+_PLAIN = frozenset({"train", "training", "dev", "val", "valid", "validation", "test"})
+
+
+def _table(rows: datasets.Dataset, name: str, key: str, limit: int | None) -> Table:
+    if limit is not None:
+        rows = rows.select(range(min(limit, len(rows))))
+    place = f"hub:{name}/{key}"
+    return Table(place, place, rows.column_names, records_of(rows))
+
+
+def _way_out(name: str, error: Exception) -> str:
+    first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    return (
+        f"hub:{name}: found {type(error).__name__}: {first}; expected a dataset on the hub that "
+        "this machine can reach. Without the hub: get the data elsewhere and give `source` a "
+        "local file (.jsonl, .json, .csv, .parquet), a folder with train and test files, or a "
+        "`save_to_disk` folder. For a private dataset set HF_TOKEN in the environment."
+    )

@@ -1,0 +1,41 @@
+"""JSON lines."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from snaketune.data.faults import RecordError, describe
+from snaketune.data.record import Record, Table
+from snaketune.data.sources.lines import read_text
+
+
+def read(path: Path) -> Table:
+    """One record a line; lines of white space alone are no records."""
+    return Table(str(path), path.name, None, _records(read_text(path)))
+
+
+def as_record(number: int, value: object) -> Record:
+    """A JSON value as a record; anything but an object is a fault."""
+    if isinstance(value, dict):
+        return Record(number, value, value)
+    found = describe(value, private=True)
+    return Record(number, RecordError("not_an_object", None, found, "a JSON object"), value)
+
+
+def _records(text: str) -> Iterator[Record]:
+    # Not splitlines: it would also split at U+2028 and its like, which JSON allows inside text.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield _record(number, line)
+
+
+def _record(number: int, line: str) -> Record:
+    try:
+        return as_record(number, json.loads(line))
+    except ValueError as error:
+        # The line itself is not shown: its format may be one whose text must not be.
+        found = f"{str(error).replace(': line 1 column', ' at column')}"
+        return Record(number, RecordError("not_json", None, found, "one JSON object a line"), line)
+    except RecursionError:
+        fault = RecordError("not_json", None, "JSON nested too deep", "one JSON object a line")
+        return Record(number, fault, line)
