@@ -1,7 +1,7 @@
 """`checkpoint_scores`: what each snapshot of a run scored, and which one was chosen."""
 
 from snaketune.measures.metrics import Metric
-from snaketune.tables.plan_types import RunPlan, SnapshotPlan, TablePlan
+from snaketune.tables.plan_types import EvalPlan, RunPlan, SnapshotPlan, TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
 
@@ -15,7 +15,7 @@ def checkpoint_scores(plan: TablePlan, sources: Sources) -> list[Row]:
     return [
         row
         for run in plan["runs"]
-        for snapshot in sorted(run["snapshots"], key=_place)
+        for snapshot in sorted(run["snapshots"], key=place)
         for row in _scores(run, snapshot, sources)
     ]
 
@@ -26,7 +26,7 @@ def chosen_snapshot(run: RunPlan, sources: Sources) -> str | None:
     return chosen["snapshot"] if chosen else None
 
 
-def _place(snapshot: SnapshotPlan) -> int:
+def place(snapshot: SnapshotPlan) -> int:
     return int(snapshot["snapshot"].partition("of")[0])
 
 
@@ -36,15 +36,22 @@ def _scores(run: RunPlan, snapshot: SnapshotPlan, sources: Sources) -> list[Row]
         {
             "run": run["run"],
             "snapshot": name,
-            "step": sources.train_meta[run["run"]]["snapshots"].get(name),
+            "step": sources.train_meta[run["run"]]["snapshots"][name],
             "eval": eval_name,
-            "metric": plan["primary"],
+            "metric": metric,
             "protocol": plan["protocol_name"],
-            **_number(sources.metric(snapshot["state"], plan, plan["primary"])),
+            **_number(sources.metric(snapshot["state"], plan, metric)),
             "chosen": name == chosen_snapshot(run, sources),
         }
         for eval_name, plan in snapshot["evals"].items()
+        for metric in _metrics(run["choose"], eval_name, plan)
     ]
+
+
+def _metrics(choose: str | None, eval_name: str, plan: EvalPlan) -> list[str]:
+    """The primary metric, and the one that the snapshot was chosen by where it is another."""
+    by_eval, _, by_metric = (choose or "").partition(".")
+    return list(dict.fromkeys([plan["primary"], *([by_metric] if by_eval == eval_name else [])]))
 
 
 def _number(metric: Metric) -> Row:

@@ -1,0 +1,216 @@
+"""A results folder as the workflow would leave it, from seeds: two runs and their base on 120 word
+problems and 60 safety prompts, with outputs that try to break the report."""
+
+import json
+import random
+from pathlib import Path
+
+from snaketune.data.example import Example, write_examples
+from snaketune.jsonl import write_json, write_jsonl
+from snaketune.measures.measure import measure
+from snaketune.tables.plan_types import RunPlan, TablePlan
+
+HAZARDS = ["cse", "dfm", "hte", "ipv", "iwp", "ncr", "prv", "spc_fin", "spc_hlt", "src", "ssh"]
+HOSTILE = [
+    "<script>alert(1)</script> <img src=x onerror=alert(2)>",
+    "]]> --> </style></svg><script>document.title='owned'</script>",
+    '"><a href="https://evil.example/x">click</a> \u202eright to left\u202c מה שלומך',
+    "control \x00\x01\x07\x1b[31m characters \ufffe and a lone surrogate's stand-in \ufffd",
+    "{{ 7 * 7 }} {% raw %} ${x} &amp; &lt;b&gt;",
+    "word " * 4000,
+    "nobreak" * 600,
+]
+
+MATH = {
+    "task": "math",
+    "dataset": "problems",
+    "split": "test",
+    "sample": None,
+    "few_shot": 2,
+    "system": None,
+    "max_new_tokens": 64,
+    "batch_size": "auto",
+    "judge": None,
+}
+SAFETY = {
+    "task": "safety",
+    "dataset": "prompts",
+    "split": "test",
+    "sample": None,
+    "few_shot": 0,
+    "system": None,
+    "max_new_tokens": 64,
+    "batch_size": "auto",
+    "judge": {
+        "model": "judge",
+        "guideline": "config/prompts/safety_guideline.txt",
+        "sees": "prompt_and_response",
+        "max_new_tokens": 16,
+    },
+}
+PROTOCOLS = {
+    "gsm8k": ("gsm8k", MATH),
+    "gsm8k-few_shot_5": ("gsm8k", {**MATH, "few_shot": 5}),
+    "gsm8k-split_dev": ("gsm8k", {**MATH, "split": "dev"}),
+    "safety": ("safety", SAFETY),
+}
+SKILL = {"base-tiny-nf4": 0.2, "simple": 0.35, "medium": 0.6}
+SKILL |= {"medium-1of2": 0.45, "medium-2of2": 0.6}
+
+
+def _eval_plan(task: str, protocol: str) -> dict:
+    primary = {"math": "accuracy", "safety": "safe_rate"}[task]
+    return {"task": task, "protocol_name": protocol, "primary": primary}
+
+
+def _run(name: str, rate: float, r: int, math_protocol: str) -> RunPlan:
+    return {
+        "run": name,
+        "state": name,
+        "base_state": "base-tiny-nf4",
+        "model": "tiny",
+        "train_data": "problems",
+        "method": "qlora",
+        "seed": 42,
+        "preset": {
+            "method": "qlora",
+            "epochs": 1.0,
+            "learning_rate": rate,
+            "batch_size": 8,
+            "lora": {"r": r, "alpha": 2 * r, "dropout": 0.0, "targets": "all-linear"},
+        },
+        "evals": {
+            "gsm8k": _eval_plan("math", math_protocol),
+            "safety": _eval_plan("safety", "safety"),
+        },
+        "snapshots": [],
+        "choose": None,
+        "thresholds": {"gsm8k.accuracy": 0.5, "safety.safe_rate": 0.34},
+        "totals": {"gsm8k": 120, "safety": 60},
+    }
+
+
+def make_plan() -> TablePlan:
+    """The plan that the folder is made for."""
+    medium = _run("medium", 5e-4, 16, "gsm8k-few_shot_5")
+    medium["choose"] = "gsm8k.accuracy"
+    medium["snapshots"] = [
+        {
+            "snapshot": name,
+            "state": f"medium-{name}",
+            "evals": {"gsm8k": _eval_plan("math", "gsm8k-split_dev")},
+        }
+        for name in ("1of2", "2of2")
+    ]
+    return {"experiment": "synthetic", "runs": [_run("simple", 1e-4, 8, "gsm8k"), medium]}
+
+
+def make_results(folder: Path) -> TablePlan:
+    """Fills `folder` up to the metrics, and with the logs and manifests that the report reads."""
+    plan = make_plan()
+    _write_data(folder)
+    for run in plan["runs"]:
+        for plans, state in [(run["evals"], run["base_state"]), (run["evals"], run["state"])]:
+            for eval_plan in plans.values():
+                _evaluate(folder, state, eval_plan["protocol_name"])
+        for snapshot in run["snapshots"]:
+            _evaluate(folder, snapshot["state"], "gsm8k-split_dev")
+        _write_training(folder, run)
+    return plan
+
+
+def files(folder: Path, pattern: str) -> list[Path]:
+    """What a rule would list among its inputs."""
+    return sorted(folder.glob(pattern))
+
+
+def _problem(i: int) -> Example:
+    text = f"Mia has {i} marbles and finds {i % 7 + 2} more. How many marbles has she got?"
+    gold = str(i + i % 7 + 2)
+    answer = f"{i} + {i % 7 + 2} = {gold}\n#### {gold}"
+    return Example(f"p{i}", text, answer=answer, gold=gold, source="problems.jsonl", record=i + 1)
+
+
+def _prompt(i: int) -> Example:
+    meta = {"hazard": HAZARDS[i % len(HAZARDS)], "persona": ("skilled", "unskilled")[i % 2]}
+    text = f"Prompt {i}: tell me how to do something unwise"
+    return Example(f"s{i}", text, meta=json.dumps(meta), source="prompts.csv", record=i + 1)
+
+
+def _write_data(folder: Path) -> None:
+    data = folder / "data"
+    write_examples(data / "problems" / "test.parquet", [_problem(i) for i in range(120)])
+    write_examples(data / "problems" / "dev.parquet", [_problem(i) for i in range(120, 150)])
+    write_examples(data / "prompts" / "test.parquet", [_prompt(i) for i in range(60)])
+
+
+def _evaluate(folder: Path, state: str, protocol_name: str) -> None:
+    eval_name, protocol = PROTOCOLS[protocol_name]
+    examples = folder / "data" / protocol["dataset"] / f"{protocol['split']}.parquet"
+    predictions = folder / "predictions" / state / f"{protocol_name}.jsonl"
+    count = {"gsm8k-split_dev": 30, "safety": 60}.get(protocol_name, 120)
+    first = 120 if protocol["split"] == "dev" else 0
+    verdicts = None
+    if protocol["task"] == "math":
+        rows = [_answer(state, _problem(first + i), i) for i in range(count)]
+    else:
+        rows = [_reply(state, _prompt(i), i) for i in range(count)]
+        verdicts = folder / "verdicts" / state / f"{protocol_name}.jsonl"
+        write_jsonl(verdicts, [{"id": r["id"], "raw": _judged(state, r)} for r in rows])
+    write_jsonl(predictions, rows)
+    measure(
+        examples,
+        predictions,
+        verdicts,
+        folder / "scores" / state / f"{protocol_name}.parquet",
+        folder / "metrics" / state / f"{protocol_name}.json",
+        state=state,
+        eval_name=eval_name,
+        protocol_name=protocol_name,
+        protocol=protocol,
+    )
+
+
+def _answer(state: str, problem: Example, i: int) -> dict:
+    draw = random.Random(f"{state} {problem.id}")
+    text, finish = f"I don't know #### {draw.randint(200, 300)}", "stop"
+    if draw.random() < SKILL[state]:
+        text = problem.answer
+    elif draw.random() < 0.2:
+        text, finish = HOSTILE[i % len(HOSTILE)], "length"
+    return _line(problem.id, text, finish)
+
+
+def _reply(state: str, prompt: Example, i: int) -> dict:
+    draw = random.Random(f"{state} {prompt.id}")
+    text = "I'd rather not help with that." if draw.random() < 0.7 else "Sure, here is how: …"
+    if i % 13 == 5:
+        text = HOSTILE[i % len(HOSTILE)]
+    return _line(prompt.id, "" if i % 29 == 7 else text, "stop")
+
+
+def _judged(state: str, reply: dict) -> str | None:
+    if not reply["output"]:
+        return None
+    if reply["id"] in ("s5", "s31"):
+        return "<script>SAFE</script> or UNSAFE"
+    label = "UNSAFE" if reply["output"].startswith("Sure") else "SAFE"
+    return f"<think>\n\n</think>\n\n{label}"
+
+
+def _line(id_: str, output: str, finish: str) -> dict:
+    tokens = min(64, len(output.split()))
+    return {
+        "id": id_,
+        "output": output,
+        "prompt_tokens": 40,
+        "new_tokens": tokens,
+        "finish": finish,
+    }
+
+
+def _write_training(folder: Path, run: RunPlan) -> None:
+    train = folder / "train" / run["run"]
+    write_json(train / "train_meta.json", {"snapshots": {"1of2": 20, "2of2": 40}})
+    if run["choose"]:
+        write_json(train / "chosen.json", {"snapshot": "2of2"})

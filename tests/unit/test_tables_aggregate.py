@@ -1,0 +1,153 @@
+"""Tables of a synthetic experiment."""
+
+import csv
+import json
+
+import pytest
+from snaketune.errors import UserError
+from snaketune.parquet import read_rows
+from snaketune.tables.aggregate import aggregate
+from snaketune.tables.checkpoints import checkpoint_scores, place
+from snaketune.tables.final import final_metrics
+from snaketune.tables.sources import read_sources
+from snaketune.tables.summary import flat
+from synthetic_results import files, make_results
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(folder, plan) with the tables in it."""
+    folder = tmp_path_factory.mktemp("results")
+    plan = make_results(folder)
+    aggregate(plan, _sources(folder), folder / "tables")
+    return folder, plan
+
+
+def _sources(folder):
+    patterns = {
+        "metrics": "metrics/*/*.json",
+        "scores": "scores/*/*.parquet",
+        "train_meta": "train/*/train_meta.json",
+        "chosen": "train/*/chosen.json",
+    }
+    return read_sources(**{name: files(folder, pattern) for name, pattern in patterns.items()})
+
+
+def _csv(folder, name):
+    with (folder / "tables" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_metrics_hold_every_row_of_every_file(made):
+    folder, _ = made
+    rows = read_rows(folder / "tables" / "metrics.parquet")
+    written = [json.loads(f.read_text())["rows"] for f in files(folder, "metrics/*/*.json")]
+    assert len(rows) == len(_csv(folder, "metrics.csv")) == sum(map(len, written))
+    snapshot = next(row for row in rows if row["state"] == "medium-1of2")
+    assert (snapshot["run"], snapshot["seed"], snapshot["experiment"]) == (
+        "medium",
+        42,
+        "synthetic",
+    )
+    base = next(row for row in rows if row["state"] == "base-tiny-nf4")
+    assert base["run"] is None
+
+
+def test_comparisons_pair_each_run_with_its_base_under_its_own_protocol(made):
+    folder, _ = made
+    rows = _csv(folder, "comparisons.csv")
+    assert [(r["run"], r["eval"], r["metric"], r["protocol"]) for r in rows] == [
+        ("simple", "gsm8k", "accuracy", "gsm8k"),
+        ("simple", "gsm8k", "accuracy_flexible", "gsm8k"),
+        ("simple", "safety", "safe_rate", "safety"),
+        ("medium", "gsm8k", "accuracy", "gsm8k-few_shot_5"),
+        ("medium", "gsm8k", "accuracy_flexible", "gsm8k-few_shot_5"),
+        ("medium", "safety", "safe_rate", "safety"),
+    ]
+    medium = rows[3]
+    assert medium["verdict"] == "better"
+    assert float(medium["p"]) < 0.001
+    assert int(medium["n"]) == 120
+
+
+def test_summary_has_a_row_a_base_and_a_run(made):
+    folder, _ = made
+    rows = _csv(folder, "summary.csv")
+    # The base stands once for each set of protocols.
+    assert [r["run"] for r in rows] == ["base-tiny-nf4", "base-tiny-nf4", "simple", "medium"]
+    assert [r["gsm8k.accuracy.protocol"] for r in rows][:2] == ["gsm8k", "gsm8k-few_shot_5"]
+    simple, medium = rows[2:]
+    assert (medium["learning_rate"], medium["lora_r"], medium["lora_alpha"]) == (
+        "0.0005",
+        "16",
+        "32",
+    )
+    assert (simple["checkpoint"], medium["checkpoint"]) == ("final", "2of2")
+    assert rows[0]["learning_rate"] == ""
+
+
+def test_checkpoints_are_in_training_order(made):
+    folder, plan = made
+    rows = _csv(folder, "checkpoint_scores.csv")
+    assert [(r["snapshot"], r["step"], r["chosen"]) for r in rows] == [
+        ("1of2", "20", "False"),
+        ("2of2", "40", "True"),
+    ]
+    run = plan["runs"][1]
+    shuffled = {**plan, "runs": [{**run, "snapshots": run["snapshots"][::-1]}]}
+    found = checkpoint_scores(shuffled, _sources(folder))
+    assert [row["snapshot"] for row in found] == ["1of2", "2of2"]
+
+
+def test_snapshots_are_ordered_as_numbers():
+    plan = [{"snapshot": f"{k}of12"} for k in (10, 2, 1)]
+    assert [s["snapshot"] for s in sorted(plan, key=place)] == ["1of12", "2of12", "10of12"]
+
+
+def test_final_metrics_have_counts_and_thresholds(made):
+    folder, _ = made
+    final = json.loads((folder / "tables" / "final_metrics.json").read_text())
+    simple, medium = final["runs"]
+    assert medium["evals"]["gsm8k"]["counts"]["total"] == 120
+    assert medium["base_evals"]["gsm8k"]["protocol"] == "gsm8k-few_shot_5"
+    passed = {t["metric"]: t["passed"] for t in simple["thresholds"]}
+    assert passed == {"gsm8k.accuracy": False, "safety.safe_rate": True}
+    counts = simple["evals"]["safety"]["counts"]
+    kinds = ("safe", "unsafe", "unknown")
+    assert sum(counts[kind] for kind in kinds) == counts["total"] == 60
+    rows = _csv(folder, "final_metrics.csv")
+    assert [(r["run"], r["eval"], r["passed"]) for r in rows][:2] == [
+        ("simple", "gsm8k", "False"),
+        ("simple", "safety", "True"),
+    ]
+    assert rows[0]["unsafe"] == ""  # not 0: math has no such count
+
+
+def test_a_threshold_on_what_was_not_evaluated_is_neither_passed_nor_failed(made):
+    folder, plan = made
+    run = {**plan["runs"][0], "thresholds": {"other.accuracy": 0.5}}
+    final = final_metrics({**plan, "runs": [run]}, _sources(folder))
+    assert final["runs"][0]["thresholds"][0]["passed"] is None
+
+
+def test_another_total_fails_and_leaves_no_table(made, tmp_path):
+    folder, plan = made
+    run = {**plan["runs"][0], "totals": {"gsm8k": 1319}}
+    with pytest.raises(UserError, match=r"run simple, eval gsm8k: 120 rows .* 1319"):
+        aggregate({**plan, "runs": [run]}, _sources(folder), tmp_path / "tables")
+    assert not (tmp_path / "tables").exists()
+
+
+def test_tables_are_the_same_bytes_each_time(made, tmp_path):
+    folder, plan = made
+    aggregate(plan, _sources(folder), tmp_path)
+    for file in (folder / "tables").iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_flat_settings():
+    assert flat({"a": 1, "lora": {"r": 8, "targets": ["q", "v"]}}) == {
+        "a": 1,
+        "lora_r": 8,
+        "lora_targets": "q v",
+    }

@@ -1,0 +1,123 @@
+"""The table that a run ends with, in plain text. Light: the Snakefile's own process calls it."""
+
+import csv
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+Row = dict[str, str]
+Compared = dict[tuple[str, str], Row]
+"""Comparisons by run and eval, of the eval's primary metric."""
+
+WIDTH = 100
+
+_MARKS = {"better": "better", "worse": "worse", "no significant difference": "n.s."}
+_NOTES = (
+    "Intervals are 95 %. vs base: points on the same rows; better or worse where exact McNemar\n"
+    "gives p < 0.05, n.s. where it does not."
+)
+
+
+def summary_of(tables: Path) -> str:
+    """The text for the tables in a folder."""
+    final = json.loads((tables / "final_metrics.json").read_text(encoding="utf-8"))
+    with (tables / "comparisons.csv").open(newline="", encoding="utf-8") as file:
+        return format_summary(final, list(csv.DictReader(file)))
+
+
+def format_summary(final: Json, comparisons: Iterable[Row]) -> str:
+    """One block an eval, with a line a base and a line a run; then the thresholds.
+
+    `final` is `final_metrics.json`, `comparisons` the rows of `comparisons.csv`. Lines have at
+    most 100 columns, names are cut where they would need more.
+    """
+    rows = list(comparisons)
+    names = dict.fromkeys(name for run in final["runs"] for name in run["evals"])
+    blocks = [_block(name, final["runs"], rows) for name in names]
+    thresholds = _thresholds(final["runs"])
+    return "\n\n".join([*blocks, _NOTES, *([thresholds] if thresholds else [])]) + "\n"
+
+
+def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
+    runs = [run for run in runs if name in run["evals"]]
+    metric = runs[0]["evals"][name]["metric"]
+    compared = {(row["run"], row["eval"]): row for row in comparisons if row["metric"] == metric}
+    lines = [("", metric.replace("_", " "), "interval", "n", "vs base", "", "apart")]
+    shown: list[tuple[str, str]] = []
+    for run in runs:
+        base = run["base_evals"][name]
+        if (run["base_state"], base["protocol"]) not in shown:
+            shown.append((run["base_state"], base["protocol"]))
+            lines.append((run["base_state"], *_numbers(base), "", "", _apart(base)))
+        result = run["evals"][name]
+        change = _change(compared.get((run["run"], name)))
+        lines.append((f"  {run['run']}", *_numbers(result), *change, _apart(result)))
+    protocols = dict.fromkeys(run["evals"][name]["protocol"] for run in runs)
+    return f"{name} (protocol {', '.join(protocols)})\n" + _aligned(lines)
+
+
+def _numbers(result: Json) -> tuple[str, str, str]:
+    if result["value"] is None:
+        return "missing", "", "0"
+    interval = f"{_percent(result['low'])} to {_percent(result['high'])}"
+    return f"{_percent(result['value'])} %", interval, str(result["n"])
+
+
+def _apart(result: Json) -> str:
+    """What has no verdict or no number: `12 unparsed, 1 empty`."""
+    counts = result["counts"]
+    kinds = [kind for kind in ("unparsed", "empty") if counts.get(kind)]
+    return ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
+
+
+def _change(row: Row | None) -> tuple[str, str]:
+    if row is None or not row["difference"]:
+        return "", ""
+    return f"{100 * float(row['difference']):+.1f}", _MARKS.get(row["verdict"], row["verdict"])
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _aligned(lines: list[tuple[str, ...]]) -> str:
+    """Columns as wide as their widest cell: words to the left, numbers to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    widths[0] = max(8, min(widths[0], WIDTH - 2 * len(widths) - sum(widths[1:])))
+    return "\n".join(_line(line, widths) for line in lines)
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    first, *numbers, mark, apart = cells
+    text = [_cut(first, widths[0]).ljust(widths[0])]
+    text += [cell.rjust(width) for cell, width in zip(numbers, widths[1:-2], strict=True)]
+    text += [mark.ljust(widths[-2]), apart]
+    return "  ".join(text).rstrip()
+
+
+def _cut(name: str, width: int) -> str:
+    return name if len(name) <= width else name[: width - 1] + "…"
+
+
+def _thresholds(runs: list[Json]) -> str:
+    lines = [
+        f"  {_sign(entry['passed'])} {run['run']}: {entry['metric']} {_found(entry)}"
+        for run in runs
+        for entry in run["thresholds"]
+    ]
+    return "\n".join(["thresholds", *lines]) if lines else ""
+
+
+def _sign(passed: bool | None) -> str:
+    return {True: "✓", False: "✗", None: "?"}[passed]
+
+
+def _found(entry: Json) -> str:
+    least = f"(at least {_percent(entry['at_least'])} %)"
+    return (
+        f"{_percent(entry['value'])} % {least}"
+        if entry["value"] is not None
+        else (f"was not evaluated {least}")
+    )
