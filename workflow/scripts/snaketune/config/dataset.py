@@ -1,53 +1,76 @@
 """Datasets: where records come from and how they become examples."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from snaketune.config.base import Number, Strict
 
 SplitName = Literal["train", "dev", "test"]
 FormatName = Literal["gsm8k", "ailuminate"]
 
+_HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
+
+
+def _source(value: str) -> str:
+    """Refuses at once what no later step could read."""
+    if not value.strip():
+        raise ValueError("found empty text, expected a file, a folder, hub:OWNER/NAME or https://…")
+    if value.startswith("hub:") and not _HUB.fullmatch(value):
+        raise ValueError(f"found {value!r}, expected hub:OWNER/NAME")
+    if "://" in value and not value.startswith("https://"):
+        raise ValueError(f"found {value!r}, expected https://: other addresses are not read")
+    return value
+
+
+Source = Annotated[str, AfterValidator(_source)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+
 
 class FewShotSpec(Strict):
     """Worked examples that are shown before the question."""
 
     count: int = Field(8, ge=0)
-    """Examples drawn from the training records; an eval uses the first `few_shot` of them."""
+    """Examples drawn from the training records, or all where there are fewer; an eval uses the
+    first `few_shot` of them."""
     seed: int = 42
     """`random.Random(seed).sample(range(n), count)` over the n training records in file order."""
     file: str | None = None
-    """A file made earlier (JSON list of `question` and `answer`) to use instead of drawing."""
+    """A file made earlier (JSON list of `question` and `answer`, such as a `few_shot.json`) to use
+    instead of drawing: all of it, in its order."""
 
 
 class DatasetSpec(Strict):
     """Records from one source, as examples with splits train, dev and test."""
 
-    source: str | dict[SplitName, str]
+    source: Source | dict[SplitName, Source]
     """`hub:OWNER/NAME`, an `https://` address of a file, a file (.jsonl, .json, .csv, .parquet),
-    or a folder (`save_to_disk`, or one file a split, named for it); or one of these a split."""
+    or a folder (`save_to_disk`, or one file a split, named for it); or one of these a split. A
+    lone file belongs to the split that its name speaks of (`gsm8k_test.jsonl`; `validation` is
+    dev), else to train, or to test where the format has no answers to train on."""
     format: FormatName
     """The adapter that reads a record."""
     subset: str | None = None
     """The hub dataset's configuration, such as `main`."""
     revision: str | None = None
     """The hub dataset's revision; it is resolved to a commit, which is recorded."""
-    sha256: dict[SplitName, str] = Field(default_factory=dict)
-    """Expected SHA-256 of the file of a split, for downloads."""
+    sha256: dict[SplitName, Sha256] = Field(default_factory=dict)
+    """Expected SHA-256 of the file of a split, downloaded or local."""
     dev: int = Field(0, ge=0)
     """Training records held out as the dev split, drawn with `seed`, where the source has none."""
     seed: int = 42
     """Seed of the dev split: the first `dev` of `numpy.random.default_rng(seed).permutation(n)`
-    that are no few-shot example."""
+    that are no few-shot example, in file order."""
     limit: int | None = Field(None, ge=1)
     """At most this many records of each split, the first ones."""
     few_shot: FewShotSpec = FewShotSpec()
     """The dataset's few-shot examples."""
     rejected_at_most: Number = Field(0.0, ge=0, le=1)
-    """Share of the records that may be rejected before the step fails; every rejected record is
-    listed with its reason in any case."""
+    """Share of a split's records that may be rejected before the step fails; every rejected
+    record is listed with its reason in any case."""
     overlap: Literal["report", "drop"] = "report"
-    """Test records whose question also stands in train or dev: only reported, or left out too."""
+    """Test records whose question also stands in train, dev or the few-shot examples, in the same
+    words or nearly so: only reported, or left out too."""
     licence: str | None = None
     """The data's licence, for the manifest and the report."""

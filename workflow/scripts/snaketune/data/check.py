@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from snaketune.config.dataset import SplitName
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, fields_found
+from snaketune.data.faults import RecordError, describe, fields_found
 from snaketune.data.formats.base import Format
 from snaketune.data.record import Fields, Record, Table
 from snaketune.errors import UserError
@@ -63,7 +63,7 @@ def check(
         number = _file_part(table, tables) + f"{record.number:05d}"
         try:
             example = _example(record, form, f"{dataset}-{split}-{number}")
-            _require_new_id(example.id, places, f"{table.name}:{record.number}")
+            _require_new_id(example.id, places, f"{table.name}:{record.number}", form.private)
         except RecordError as fault:
             raw = None if form.private else record.raw
             checked.rejected.append(Rejected(table.path, table.name, record.number, fault, raw))
@@ -110,10 +110,10 @@ def _example(record: Record, form: Format, own_id: str) -> Example:
     return example if example.id else replace(example, id=own_id)
 
 
-def _require_new_id(name: str, places: dict[str, str], place: str) -> None:
+def _require_new_id(name: str, places: dict[str, str], place: str, private: bool) -> None:
     if name in places:
-        found = f"the id {name!r}, which {places[name]} has too"
-        raise RecordError("duplicate_id", "id", found[:200], "a unique id")
+        found = f"{describe(name, private)}, which {places[name]} has too"
+        raise RecordError("duplicate_id", "id", found, "a unique id")
     places[name] = place
 
 

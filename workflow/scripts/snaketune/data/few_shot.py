@@ -87,7 +87,9 @@ def _shot(
     path: Path, number: int, entry: object, form: Format, places: dict, train: list[Example]
 ) -> Shot:
     if not isinstance(entry, dict):
-        raise UserError(f"{path}: record {number}: found {describe(entry)}, expected an object")
+        raise UserError(
+            f"{path}: record {number}: found {describe(entry, True)}, expected an object"
+        )
     try:
         form.example(Fields(entry, form.private))
         fields = Fields(entry, form.private)

@@ -24,7 +24,8 @@ _READERS: dict[str, Callable[[Path], Table]] = {
 
 @dataclass
 class Loaded:
-    """The tables of each split with, in the same order, what the manifest says of them."""
+    """The tables of each split with, in the same order, what the manifest says of them; `unused`
+    names files and splits of the source that serve as none of ours."""
 
     tables: dict[SplitName, list[Table]] = field(default_factory=dict)
     origins: dict[SplitName, list[dict]] = field(default_factory=dict)
@@ -46,8 +47,18 @@ def load(spec: DatasetSpec, where: str) -> Iterator[Loaded]:
         loaded = Loaded()
         for part in parts(spec, where):
             _add(loaded, part, spec, Path(folder))
+        loaded.unused += _left_aside(spec)
         _check_hashes(loaded, spec, where)
         yield loaded
+
+
+def _left_aside(spec: DatasetSpec) -> list[str]:
+    """Data files in the source's folder that are read for no split."""
+    if not isinstance(spec.source, str) or not Path(spec.source).is_dir():
+        return []
+    read = {Path(part.address) for part in parts(spec)}
+    files = (p for p in Path(spec.source).iterdir() if p.suffix.lower() in SUFFIXES)
+    return sorted(p.name for p in files if p not in read)
 
 
 def sha256(path: Path) -> str:

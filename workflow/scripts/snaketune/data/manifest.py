@@ -41,7 +41,7 @@ def manifest(
         "licence": spec.licence,
         "splits": splits,
         "sources": sources,
-        "unused_splits": unused,
+        "unused": unused,
         "dev": {"held_out": spec.dev, "seed": spec.seed},
         "limit": spec.limit,
         "few_shot": {

@@ -159,6 +159,8 @@ def _tell(summary: dict) -> None:
     for split, n in summary["splits"].items():
         rejected = ", ".join(f"{k}: {v}" for k, v in n["rejected"].items()) or "none"
         print(f"{split}: {n['in']} in, {n['out']} out, rejected {rejected}")
+    if summary["unused"]:
+        print(f"not used: {', '.join(summary['unused'])}")
     for key, found in summary["leakage"]["comparisons"].items():
         if found["rows"]:
             print(f"overlap, {key}: {found['exact']} equal, {found['near']} near pairs")

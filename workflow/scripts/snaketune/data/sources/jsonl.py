@@ -15,11 +15,17 @@ def read(path: Path) -> Table:
 
 
 def as_record(number: int, value: object) -> Record:
-    """A JSON value as a record; anything but an object is a fault."""
-    if isinstance(value, dict):
-        return Record(number, value, value)
-    found = describe(value, private=True)
-    return Record(number, RecordError("not_an_object", None, found, "a JSON object"), value)
+    """A JSON value as a record; anything but an object of Unicode text is a fault."""
+    if not isinstance(value, dict):
+        found = describe(value, private=True)
+        return Record(number, RecordError("not_an_object", None, found, "a JSON object"), value)
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        # JSON can spell half a character (`"\ud83d"`), which no file can hold as UTF-8.
+        fault = RecordError("not_unicode", None, "half of a surrogate pair", "Unicode text")
+        return Record(number, fault, json.dumps(value))
+    return Record(number, value, value)
 
 
 def _records(text: str) -> Iterator[Record]:
@@ -34,7 +40,7 @@ def _record(number: int, line: str) -> Record:
         return as_record(number, json.loads(line))
     except ValueError as error:
         # The line itself is not shown: its format may be one whose text must not be.
-        found = f"{str(error).replace(': line 1 column', ' at column')}"
+        found = str(error).replace(": line 1 column", " at column")
         return Record(number, RecordError("not_json", None, found, "one JSON object a line"), line)
     except RecursionError:
         fault = RecordError("not_json", None, "JSON nested too deep", "one JSON object a line")
