@@ -24,7 +24,8 @@ def aggregate(plan: TablePlan, sources: Sources, folder: Path) -> None:
     compared = comparisons.comparisons(plan, sources)
     write_csv(folder / "comparisons.csv", comparisons.COLUMNS, compared)
     rows = summary(plan, sources)
-    write_csv(folder / "summary.csv", all_columns(rows), rows)
+    # A run has columns that a base lacks: it decides on their order.
+    write_csv(folder / "summary.csv", all_columns(rows[::-1]), rows)
     scores = checkpoints.checkpoint_scores(plan, sources)
     write_csv(folder / "checkpoint_scores.csv", checkpoints.COLUMNS, scores)
     write_json(folder / "final_metrics.json", final)

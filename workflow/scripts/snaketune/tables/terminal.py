@@ -28,7 +28,7 @@ def summary_of(tables: Path) -> str:
 
 
 def format_summary(final: Json, comparisons: Iterable[Row]) -> str:
-    """One block an eval, with a line a base and a line a run; then the thresholds.
+    """One block an eval: each base, and under it the runs with the same protocol; thresholds last.
 
     `final` is `final_metrics.json`, `comparisons` the rows of `comparisons.csv`. Lines have at
     most 100 columns, names are cut where they would need more.
@@ -44,18 +44,26 @@ def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
     runs = [run for run in runs if name in run["evals"]]
     metric = runs[0]["evals"][name]["metric"]
     compared = {(row["run"], row["eval"]): row for row in comparisons if row["metric"] == metric}
-    lines = [("", metric.replace("_", " "), "interval", "n", "vs base", "", "apart")]
+    lines = [("", metric.replace("_", " "), "interval", "n", "vs base", "", "")]
     shown: list[tuple[str, str]] = []
     for run in runs:
         base = run["base_evals"][name]
+        # Runs under one protocol share their base's line.
         if (run["base_state"], base["protocol"]) not in shown:
             shown.append((run["base_state"], base["protocol"]))
-            lines.append((run["base_state"], *_numbers(base), "", "", _apart(base)))
+            lines.append(
+                (_under(base, name, run["base_state"]), *_numbers(base), "", "", _apart(base))
+            )
         result = run["evals"][name]
         change = _change(compared.get((run["run"], name)))
         lines.append((f"  {run['run']}", *_numbers(result), *change, _apart(result)))
-    protocols = dict.fromkeys(run["evals"][name]["protocol"] for run in runs)
-    return f"{name} (protocol {', '.join(protocols)})\n" + _aligned(lines)
+    return f"{name}\n" + _aligned(lines)
+
+
+def _under(result: Json, name: str, state: str) -> str:
+    """The state, and its protocol where that differs from the eval's own settings."""
+    changed = result["protocol"].removeprefix(name).lstrip("-")
+    return f"{state} ({changed})" if changed else state
 
 
 def _numbers(result: Json) -> tuple[str, str, str]:
