@@ -1,0 +1,192 @@
+"""Attention over a prefix that all rows share and columns that each row owns.
+
+The prefix's keys and values are read once for the whole batch, as one matrix product, instead of
+once a row; the two softmaxes are joined through their log-sum-exps, which is exact. The idea is
+cascade (shared-prefix) attention: Juravsky et al., Hydragen, 2024.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface
+
+NAME = "snaketune"
+KeysValues = tuple[Tensor, Tensor]
+
+
+@dataclass
+class Layout:
+    """What each query may see. n rows, T queries a row, L own columns, P prefix tokens.
+
+    The prefix holds positions 0..P-1 and every query comes after it.
+    """
+
+    visible: Tensor | None
+    """[n or 1, T, L] bool, or None where each query sees every own column."""
+    query_positions: Tensor
+    """[n, T]"""
+    key_positions: Tensor
+    """[n, L]"""
+    prefix: list[KeysValues] | None = None
+    """A layer: keys and values, [heads, P, D]."""
+    causal: bool = False
+    """Several queries, and the own columns are exactly these, in order, without padding."""
+    windows: set[int] = field(default_factory=set)
+    """Sliding windows that the layers named; for the engine's check of itself."""
+    _bias: dict[int, Tensor | None] = field(default_factory=dict)
+
+    def own_bias(self, window: int, dtype: torch.dtype) -> Tensor | None:
+        """[n or 1, 1, T, L] to add to the scores: 0 where visible, else -inf. Made once for all
+        layers with the same window (0: none)."""
+        if window not in self._bias:
+            seen = self._within(self.key_positions, window, self._seen())
+            self._bias[window] = None if seen is None else _as_bias(seen, dtype)
+        return self._bias[window]
+
+    def plainly_causal(self, window: int) -> bool:
+        """Whether own columns need no bias but the flag that kernels have for causal attention."""
+        return self.causal and not self.prefix and not self._reaches(window)
+
+    def prefix_bias(self, window: int, dtype: torch.dtype) -> Tensor | None:
+        """[n, 1, T, P], or None where all of the prefix is in every query's window."""
+        size = self.prefix[0][0].shape[1]
+        key = -1 - window
+        if key not in self._bias:
+            positions = torch.arange(size, device=self.query_positions.device)[None]
+            seen = self._within(positions, window, None)
+            self._bias[key] = None if seen is None else _as_bias(seen, dtype)
+        return self._bias[key]
+
+    def _seen(self) -> Tensor | None:
+        if not self.causal:
+            return self.visible
+        steps = self.query_positions.shape[1]
+        ones = torch.ones(1, steps, steps, dtype=torch.bool, device=self.query_positions.device)
+        return ones.tril()
+
+    def _reaches(self, window: int) -> bool:
+        """Whether the window leaves anything out."""
+        return window > 0 and int(self.query_positions.max()) >= window
+
+    def _within(self, keys: Tensor, window: int, seen: Tensor | None) -> Tensor | None:
+        if not self._reaches(window):
+            return seen
+        near = self.query_positions[:, :, None] - keys[:, None, :] < window
+        return near if seen is None else near & seen
+
+
+def _as_bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return bias.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The attention function for transformers: query [n, H, T, D], own keys and values
+    [n, Hkv, L, D]; returns [n, T, H, D]. The layout comes through the model's keyword arguments.
+    """
+    if layout is None or softcap is not None or kwargs.get("s_aux") is not None:
+        raise NotImplementedError("attention that this engine has no form of")
+    window = sliding_window or 0
+    layout.windows.add(window)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    prefix = layout.prefix[module.layer_idx] if layout.prefix else None
+    if prefix is None:
+        out = _own(query, key, value, layout, window, scale)
+    else:
+        out = _joined(query, key, value, prefix, layout, window, scale)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _own(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, window: int, scale: float
+) -> Tensor:
+    """Own columns only, [n, H, T, D]. A single query's heads become rows of its key head, which
+    spares copying keys for grouped heads."""
+    if layout.plainly_causal(window):
+        return F.scaled_dot_product_attention(
+            query, key, value, scale=scale, is_causal=True, enable_gqa=True
+        )
+    bias = layout.own_bias(window, query.dtype)
+    if query.shape[2] > 1:
+        return F.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, scale=scale, enable_gqa=True
+        )
+    n, heads, _, size = query.shape
+    packed = query.reshape(n, key.shape[1], -1, size)
+    out = F.scaled_dot_product_attention(packed, key, value, attn_mask=bias, scale=scale)
+    return out.reshape(n, heads, 1, size)
+
+
+def _joined(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    prefix: KeysValues,
+    layout: Layout,
+    window: int,
+    scale: float,
+) -> Tensor:
+    """Prefix and own columns, [n, H, T, D]: the weights of the two parts follow from their
+    log-sum-exps."""
+    n, heads, steps, size = query.shape
+    groups = heads // key.shape[1]
+    own_bias = layout.own_bias(window, query.dtype)
+    own, own_lse = _with_lse(*_grouped(query, key, value), _tiled(own_bias, groups), scale)
+    own, own_lse = own.reshape(n, heads, steps, size), own_lse.reshape(n, heads, steps, 1)
+    bias = layout.prefix_bias(window, query.dtype)
+    if bias is None:
+        # All rows as one: [1, Hkv, n * groups * T, D] against the prefix's [1, Hkv, P, D].
+        folded = query.reshape(n, -1, groups * steps, size).transpose(0, 1).flatten(1, 2)[None]
+        far, lse = _with_lse(folded, prefix[0][None], prefix[1][None], None, scale)
+        far = far[0].unflatten(1, (n, -1)).transpose(0, 1).reshape(n, heads, steps, size)
+        lse = lse[0].unflatten(1, (n, -1)).transpose(0, 1).reshape(n, heads, steps, 1)
+    else:
+        keys, values = (part[None].expand(n, -1, -1, -1) for part in prefix)
+        far, lse = _with_lse(*_grouped(query, keys, values), _tiled(bias, groups), scale)
+        far, lse = far.reshape(n, heads, steps, size), lse.reshape(n, heads, steps, 1)
+    share = torch.sigmoid(own_lse - lse).to(query.dtype)
+    return torch.lerp(far, own, share.expand_as(far))
+
+
+def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Heads that share a key head become rows of it: query [n, Hkv, groups * T, D]."""
+    n, _, _, size = query.shape
+    return query.reshape(n, key.shape[1], -1, size), key, value
+
+
+def _tiled(bias: Tensor | None, groups: int) -> Tensor | None:
+    """The bias for the rows that `_grouped` makes."""
+    return bias if bias is None or groups == 1 else bias.repeat(1, 1, groups, 1)
+
+
+def _with_lse(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Attention and the log-sum-exp of its scores, [n, H, T] in float32. PyTorch's public function
+    keeps the latter to itself: on the CPU its flash kernel is called directly."""
+    if query.device.type == "cpu":
+        return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, 0.0, False, attn_mask=bias, scale=scale
+        )
+    scores = torch.matmul(query, key.transpose(-1, -2)).float() * scale
+    if bias is not None:
+        scores = scores + bias
+    lse = scores.logsumexp(-1)
+    return torch.matmul((scores - lse[..., None]).exp().to(value.dtype), value), lse
+
+
+AttentionInterface.register(NAME, attend)

@@ -1,0 +1,204 @@
+"""The generation loop: rows leave the batch when they are done and others take their places."""
+
+from bisect import insort
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from snaketune.errors import UserError
+from snaketune.inference.cache import SlotCache, close_gaps
+from snaketune.inference.engine import Engine
+from snaketune.inference.memory import BatchSize, out_of_memory, release
+from snaketune.inference.pick import Pick
+
+_TOKENS_AT_ONCE = {"cuda": 16384, "cpu": 4096}  # of prompts, in one forward pass
+
+
+@dataclass
+class Prompt:
+    """A prompt and the samples wanted of it."""
+
+    index: int
+    """Its place in the caller's list."""
+    tokens: list[int]
+    """Own tokens, without the prefix that the engine holds."""
+    max_new: int
+    samples: list[int] = field(default_factory=lambda: [0])
+    """Sample numbers."""
+    draws: Sequence[Sequence[float]] | None = None
+    """For each sample number its uniform numbers, one a token; None for greedy."""
+
+
+@dataclass
+class Reply:
+    """What came of one sample of one prompt; `tokens` end with the end token, if there was one."""
+
+    index: int
+    sample: int
+    tokens: list[int]
+    finish: Literal["stop", "length"]
+
+
+@dataclass
+class _Row:
+    prompt: Prompt
+    sample: int
+    tokens: list[int]
+
+    def draw(self) -> float:
+        draws = self.prompt.draws
+        return 0.0 if draws is None else float(draws[self.sample][len(self.tokens)])
+
+    def finish(self, ends: frozenset[int]) -> Literal["stop", "length"] | None:
+        if self.tokens[-1] in ends:
+            return "stop"
+        return "length" if len(self.tokens) >= self.prompt.max_new else None
+
+
+class Decoder:
+    """Generates replies for prompts, longest prompt first, so that a lack of memory shows early."""
+
+    def __init__(
+        self, engine: Engine, prompts: list[Prompt], pick: Pick, ends: list[int], batch: BatchSize
+    ) -> None:
+        self.engine, self.pick, self.batch = engine, pick, batch
+        self.ends = frozenset(ends)
+        self.queue = sorted(prompts, key=_by_length)
+        self.rows: list[_Row] = []
+        self.cache = SlotCache(0)
+        self.largest = 0
+
+    def run(self) -> Iterator[Reply]:
+        """Replies as they are finished."""
+        while self.queue or self.rows:
+            failed = False
+            try:
+                replies = self._fill() + self._step()
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                failed = True
+            # Outside of the handler: the exception no longer keeps tensors alive.
+            if failed:
+                self._retreat()
+            else:
+                yield from replies
+
+    @torch.inference_mode()
+    def _fill(self) -> list[Reply]:
+        """Lets prompts into free places, when enough are free for that to pay."""
+        free = self.batch.now - len(self.rows)
+        if not self.queue or (self.rows and free < max(1, self.batch.now // 8)):
+            return []
+        done: list[Reply] = []
+        while self.queue and (group := self._next_group(self.batch.now - len(self.rows))):
+            cache, logits = self.engine.prefill([prompt.tokens for prompt in group])
+            places = [i for i, prompt in enumerate(group) for _ in prompt.samples]
+            self.cache.insert(cache, places)
+            new = [_Row(prompt, sample, []) for prompt in group for sample in prompt.samples]
+            tokens = self.pick(logits[places], [row.draw() for row in new])
+            del self.queue[: len(group)]
+            self.rows += new
+            self.largest = max(self.largest, len(self.rows))
+            done += self._accept(new, tokens)
+        self.batch.used.add(self.batch.now)
+        return done
+
+    def _next_group(self, free: int) -> list[Prompt]:
+        """Prompts from the front of the queue, as many as fit into the free places and into one
+        forward pass. A prompt with more samples than the whole batch is taken in parts."""
+        group: list[Prompt] = []
+        budget = _TOKENS_AT_ONCE.get(self.engine.device.type, 4096)
+        for prompt in self.queue:
+            if len(prompt.samples) > free:
+                break
+            if group and (len(group) + 1) * len(group[0].tokens) > budget:
+                break
+            group.append(prompt)
+            free -= len(prompt.samples)
+        if not group and free and not self.rows:
+            self.queue[:1] = _split(self.queue[0], free)
+            group = self.queue[:1]
+        return group
+
+    @torch.inference_mode()
+    def _step(self) -> list[Reply]:
+        """One more token for every row."""
+        if not self.rows:
+            return []
+        logits = self.engine.step([row.tokens[-1] for row in self.rows], self.cache)
+        tokens = self.pick(logits, [row.draw() for row in self.rows])
+        done = self._accept(self.rows, tokens)
+        if self.queue and self.largest >= self.batch.now:
+            self.batch.grow(self.cache.bytes_per_column() * self.cache.width)
+        return done
+
+    def _accept(self, rows: list[_Row], tokens: Tensor) -> list[Reply]:
+        """Gives each row its token; takes finished rows out of the batch."""
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            row.tokens.append(token)
+        finishes = [(row, row.finish(self.ends)) for row in rows]
+        done = [
+            Reply(row.prompt.index, row.sample, row.tokens, finish)
+            for row, finish in finishes
+            if finish
+        ]
+        if done:
+            self._keep([i for i, row in enumerate(self.rows) if not row.finish(self.ends)])
+        return done
+
+    def _keep(self, kept: list[int]) -> None:
+        order = close_gaps(kept)
+        self.cache.keep(order)
+        self.rows = [self.rows[i] for i in order]
+
+    @torch.inference_mode()
+    def _retreat(self) -> None:
+        """After running out of memory: half as many rows. Those that leave start again later and
+        come out the same."""
+        release()
+        if not self.batch.halve():
+            raise UserError(
+                "out of memory with a single row. Use a smaller model, nf4 quantisation, shorter "
+                "prompts or fewer new tokens, or a device with more memory."
+            )
+        print(f"out of memory: going on with {self.batch.now} rows at once", flush=True)
+        self.largest = 0
+        ahead = sorted(range(len(self.rows)), key=lambda i: -len(self.rows[i].tokens))
+        for i in ahead[self.batch.now :]:
+            row = self.rows[i]
+            again = Prompt(**{**vars(row.prompt), "samples": [row.sample]})
+            insort(self.queue, again, key=_by_length)
+        self._keep(sorted(ahead[: self.batch.now]))
+        self.cache.shrink(max(self.batch.now, len(self.rows)))
+
+
+def _by_length(prompt: Prompt) -> tuple[int, int, int]:
+    return -len(prompt.tokens), prompt.index, prompt.samples[0]
+
+
+def _split(prompt: Prompt, count: int) -> list[Prompt]:
+    """The prompt with its first `count` samples, and with the others."""
+    parts = (prompt.samples[:count], prompt.samples[count:])
+    return [Prompt(**{**vars(prompt), "samples": samples}) for samples in parts]
+
+
+@torch.inference_mode()
+def row_by_row(
+    model: torch.nn.Module, prompts: list[Prompt], pick: Pick, ends: list[int]
+) -> Iterator[Reply]:
+    """The same replies from any causal model, one row at a time with the model's own cache."""
+    device = next(model.parameters()).device
+    for prompt in sorted(prompts, key=_by_length):
+        for sample in prompt.samples:
+            row = _Row(prompt, sample, [])
+            ids, cache = torch.tensor([prompt.tokens], device=device), None
+            while not row.tokens or not row.finish(frozenset(ends)):
+                out = model(input_ids=ids, past_key_values=cache, use_cache=True)
+                cache, token = out.past_key_values, pick(out.logits[:, -1], [row.draw()])
+                row.tokens.append(int(token))
+                ids = token[:, None]
+            yield Reply(prompt.index, sample, row.tokens, row.finish(frozenset(ends)))

@@ -1,0 +1,168 @@
+"""Forward passes of a causal model over slots and a shared prefix."""
+
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snaketune.inference.attention import NAME, KeysValues, Layout
+from snaketune.inference.cache import SlotCache
+
+# A shorter prefix costs more as an attention of its own than as copies in each row.
+_SHORTEST_PREFIX = 32
+_CHECKED = 24  # tokens in the check of the engine against the model's own attention
+_LAYERS = {"full_attention", "sliding_attention"}
+
+
+class UnsupportedError(Exception):
+    """The model's attention can't be driven by this engine."""
+
+
+class Engine:
+    """A causal model whose rows share a prefix.
+
+    At the start it holds its own logits against the model's own; a model with an attention that
+    it can't drive raises `UnsupportedError`, and is served row by row instead.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model.eval()
+        self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.device = next(model.parameters()).device
+        self.prefix: list[KeysValues] | None = None
+        self.prefix_length = 0
+        self._take_over()
+
+    @torch.inference_mode()
+    def share(self, tokens: list[int]) -> int:
+        """Computes the prefix that all later prompts begin with; returns how many of `tokens` it
+        holds: those that a prompt then leaves out (0 where sharing would not pay)."""
+        self.prefix, self.prefix_length = None, 0
+        if len(tokens) >= _SHORTEST_PREFIX:
+            self._set_prefix(tokens)
+        return self.prefix_length
+
+    @torch.inference_mode()
+    def prefill(self, prompts: list[list[int]]) -> tuple[SlotCache, Tensor]:
+        """Own tokens of each prompt, none empty; returns their cache and the logits [n, V] of the
+        next token."""
+        width = max(map(len, prompts))
+        starts = [width - len(prompt) for prompt in prompts]
+        ids = [[0] * start + prompt for start, prompt in zip(starts, prompts, strict=True)]
+        cache = SlotCache(len(prompts), starts)
+        logits = self.forward(torch.tensor(ids, device=self.device), cache)
+        cache.end += width
+        return cache, logits
+
+    @torch.inference_mode()
+    def step(self, tokens: list[int], cache: SlotCache) -> Tensor:
+        """One more token for each row; returns the logits [n, V] of the next one."""
+        cache.reserve(1)
+        logits = self.forward(torch.tensor(tokens, device=self.device)[:, None], cache)
+        cache.end += 1
+        return logits
+
+    def forward(self, ids: Tensor, cache: SlotCache) -> Tensor:
+        """ids [n, T] for columns `end` to `end + T` of the cache, which the caller then moves on;
+        returns the last column's logits [n, V]."""
+        layout = layout_of(cache, ids.shape[1], self.prefix_length, self.device)
+        layout.prefix = self.prefix
+        return self.call(ids, layout, cache, keep=1)[:, -1]
+
+    def call(self, ids: Tensor, layout: Layout, cache: SlotCache | None, keep: Any) -> Tensor:
+        """Logits [n, kept, V]; `keep` is the model's `logits_to_keep`."""
+        n, steps = ids.shape
+        # The model hands a mask of four dimensions through untouched and makes none of its own;
+        # `attend` looks at the layout instead.
+        mask = torch.ones((), dtype=torch.bool, device=ids.device).expand(n, 1, steps, 1)
+        return self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=layout.query_positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=keep,
+            layout=layout,
+        ).logits
+
+    def _set_prefix(self, tokens: list[int]) -> None:
+        cache, _ = self.prefill([tokens])
+        self.prefix = [
+            (keys[0, :, : cache.end].contiguous(), values[0, :, : cache.end].contiguous())
+            for keys, values in zip(cache.keys, cache.values, strict=True)
+        ]
+        self.prefix_length = len(tokens)
+
+    def _take_over(self) -> None:
+        config = self.base.config.get_text_config()
+        if not set(getattr(config, "layer_types", None) or []) <= _LAYERS:
+            raise UnsupportedError(f"layers of types {sorted(set(config.layer_types))}")
+        own = config._attn_implementation
+        try:
+            self._check(config)
+        except UnsupportedError:
+            self.base.set_attn_implementation(own)
+            raise
+        except (NotImplementedError, TypeError, AttributeError, KeyError, IndexError) as error:
+            self.base.set_attn_implementation(own)
+            raise UnsupportedError(f"{type(error).__name__}: {error}") from error
+
+    @torch.inference_mode()
+    def _check(self, config: Any) -> None:
+        """The engine's logits with prefix, padding and cache against one plain pass."""
+        ids = [i * 7919 % config.vocab_size for i in range(1, _CHECKED + 1)]
+        plain = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False)
+        expected = torch.stack([plain.logits[0, -1], plain.logits[0, -4]]).float()
+        self.base.set_attn_implementation(NAME)
+        if config._attn_implementation != NAME:
+            raise UnsupportedError("its attention can't be exchanged")
+        self._set_prefix(ids[:8])
+        cache, _ = self.prefill([ids[8:-1], ids[8:-4]])
+        found = self.step([ids[-1], ids[-4]], cache).float()
+        self.prefix, self.prefix_length = None, 0
+        allowed = 1e-3 if plain.logits.dtype == torch.float32 else 0.1
+        error = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
+        if not float(error) <= allowed:
+            raise UnsupportedError(f"its logits differ by {float(error):.1e} of the largest one")
+
+
+def layout_of(cache: SlotCache, steps: int, prefix: int, device: torch.device) -> Layout:
+    """What `steps` new tokens of each row of the cache see: their own row up to themselves."""
+    begin, end, starts = cache.begin, cache.end + steps, cache.starts
+    columns = torch.arange(begin, end, device=device)
+    first = torch.tensor(starts, device=device)[:, None]
+    positions = (columns[None] - first).clamp_(min=0) + prefix
+    aligned = min(starts) == max(starts)
+    visible = None
+    if steps > 1 and not aligned:
+        visible = columns[None, None, :] >= first[:, :, None]
+        visible = visible & (columns[None, None, :] <= columns[-steps:][None, :, None])
+    elif not aligned:
+        visible = (columns[None] >= first)[:, None, :]
+    causal = steps > 1 and aligned
+    if causal and end - begin > steps:
+        visible, causal = (columns[None, :] <= columns[-steps:][:, None])[None], False
+    return Layout(visible, positions[:, -steps:], positions, causal=causal)
+
+
+def common_prefix(prompts: list[list[int]]) -> list[int]:
+    """The tokens with which all prompts begin, leaving at least one token to each."""
+    low, high = min(prompts), max(prompts)
+    most = min(len(prompt) for prompt in prompts) - 1
+    count = 0
+    while count < most and low[count] == high[count]:
+        count += 1
+    return low[:count]
+
+
+def start_engine(model: Any) -> Engine | None:
+    """The engine, or None with a note on stderr where the model must go row by row."""
+    try:
+        return Engine(model)
+    except UnsupportedError as reason:
+        print(
+            f"note: this model goes row by row, which is slower and gives the same text: {reason}",
+            file=sys.stderr,
+        )
+        return None
