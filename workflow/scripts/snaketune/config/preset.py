@@ -63,6 +63,8 @@ class Preset(Strict):
     batching: Literal["auto", "grouped", "packed"] = "auto"
     """`grouped`: rows of like length padded together; `packed`: rows end to end behind a
     block-diagonal mask; `auto`: what pays on the device."""
+    eval_per_epoch: int = Field(2, ge=0)
+    """Times an epoch that the loss on the dev split is taken, where it has rows; 0: never."""
     dtype: DtypeName = "auto"
     """Computation; `auto` follows the model's. Adapters are always held in float32."""
     lora: LoraSpec = LoraSpec()

@@ -1,0 +1,156 @@
+"""LoRA layers over frozen linear weights, with one autograd node a layer.
+
+They are PEFT's layers: names, initial values and saved files are PEFT's. Only the plain case is
+computed otherwise: the update is added into the base product, the backward pass adds into one
+gradient, nothing is upcast and no intermediate is kept but the rank-r one. Every other case
+(DoRA, merged or switched-off adapters) is left to PEFT.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import bitsandbytes as bnb
+import torch
+from bitsandbytes.functional import dequantize_4bit
+from peft import LoraConfig
+from peft.tuners.lora import Linear as PeftLinear
+from peft.tuners.lora import Linear4bit as PeftLinear4bit
+from torch import nn
+
+# On the CPU, 4-bit weights up to this many numbers in the whole model are expanded once for the
+# training: bitsandbytes has no fast kernel there, and the values are the same.
+EXPANDED_AT_MOST = 500_000_000
+
+
+class _LoraProduct(torch.autograd.Function):
+    """y = x Wᵀ + bias + scale · (z Aᵀ) Bᵀ for rows x [n, in]; W frozen, A and B trained.
+
+    `z` is x after dropout, or None where there is none. `weight` gives W [out, in]; it is called
+    again in the backward pass, so that a 4-bit W need not be held expanded.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        z: torch.Tensor | None,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        weight: Callable[[], torch.Tensor],
+        bias: torch.Tensor | None,
+        scale: float,
+    ) -> torch.Tensor:
+        small_a, small_b = a.to(x.dtype), b.to(x.dtype)
+        source = x if z is None else z
+        low = source @ small_a.T
+        y = x @ weight().T if bias is None else torch.addmm(bias.to(x.dtype), x, weight().T)
+        y.addmm_(low, small_b.T, alpha=scale)
+        ctx.save_for_backward(source, low, a, b)
+        ctx.weight, ctx.scale, ctx.dropped = weight, scale, z is not None
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:
+        source, low, a, b = ctx.saved_tensors
+        grad_low = (grad @ b.to(grad.dtype)).mul_(ctx.scale)
+        grad_b = (grad.T @ low).to(b.dtype).mul_(ctx.scale)
+        grad_a = (grad_low.T @ source).to(a.dtype)
+        grad_x = grad_z = None
+        if ctx.needs_input_grad[0]:
+            grad_x = grad @ ctx.weight()
+        if ctx.dropped:
+            grad_z = grad_low @ a.to(grad.dtype) if ctx.needs_input_grad[1] else None
+        elif grad_x is not None:
+            grad_x.addmm_(grad_low, a.to(grad.dtype))
+        return grad_x, grad_z, grad_a, grad_b, None, None, None
+
+
+class _Fused:
+    """What the two layers below share; `frozen_weight` is theirs."""
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        name = self._plain_adapter()
+        if name is None or args or kwargs:
+            return super().forward(x, *args, **kwargs)
+        rows = x.reshape(-1, x.shape[-1])
+        dropout = self.lora_dropout[name]
+        active = self.training and not isinstance(dropout, nn.Identity)
+        y = _LoraProduct.apply(
+            rows,
+            dropout(rows) if active else None,
+            self.lora_A[name].weight,
+            self.lora_B[name].weight,
+            self.frozen_weight,
+            self.get_base_layer().bias,
+            self.scaling[name],
+        )
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+    def _plain_adapter(self) -> str | None:
+        """The one active adapter, where it is plain LoRA and not merged."""
+        if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
+            return None
+        name = self.active_adapters[0]
+        plain = name in self.lora_A and name not in self.lora_variant
+        return name if plain and not self.fan_in_fan_out else None
+
+
+class FusedLinear(_Fused, PeftLinear):
+    """LoRA over a plain weight."""
+
+    def frozen_weight(self) -> torch.Tensor:
+        """W [out, in]."""
+        return self.get_base_layer().weight
+
+
+class FusedLinear4bit(_Fused, PeftLinear4bit):
+    """LoRA over an NF4 weight."""
+
+    expanded: torch.Tensor | None = None
+
+    def frozen_weight(self) -> torch.Tensor:
+        """W [out, in], de-quantised to the computation's dtype."""
+        return self._expand() if self.expanded is None else self.expanded
+
+    def keep_expanded(self) -> None:
+        """Holds the de-quantised weight from now on."""
+        self.expanded = self._expand()
+
+    def _expand(self) -> torch.Tensor:
+        weight = self.get_base_layer().weight
+        return dequantize_4bit(weight.data, weight.quant_state)
+
+
+def use_fused_layers(config: LoraConfig) -> None:
+    """Makes `get_peft_model` place the layers above."""
+    config._register_custom_module(
+        {bnb.nn.Linear4bit: FusedLinear4bit, nn.Linear: FusedLinear},
+    )
+
+
+def expand_on_cpu(model: nn.Module) -> bool:
+    """Expands the 4-bit weights once where they lie on the CPU and are few; says whether."""
+    layers = [m for m in model.modules() if isinstance(m, FusedLinear4bit)]
+    numbers = sum(m.in_features * m.out_features for m in layers)
+    on_cpu = all(m.get_base_layer().weight.device.type == "cpu" for m in layers)
+    if not layers or not on_cpu or numbers > EXPANDED_AT_MOST:
+        return False
+    for layer in layers:
+        layer.keep_expanded()
+    return True
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switches dropout off, but leaves bitsandbytes' layers in training mode: on some CPUs their
+    evaluation mode repacks the weights for good, and nothing can be trained after that."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.train()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train()

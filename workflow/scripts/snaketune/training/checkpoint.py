@@ -1,0 +1,100 @@
+"""Checkpoints: all that a training needs to go on as if nothing had happened."""
+
+import errno
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from snaketune.errors import UserError
+from snaketune.training.trainable import trained_weights
+
+FILE = "checkpoint.pt"
+
+
+@dataclass
+class State:
+    """Where a training stands. Random numbers need no place here: every step seeds its own."""
+
+    step: int = 0
+    """Steps done."""
+    seconds: float = 0.0
+    """Time that they took, over all attempts."""
+    log: list[dict] = field(default_factory=list)
+    """Rows of the training log."""
+    budget: int = 0
+    """Tokens of a micro-batch; 0: not chosen yet."""
+    recompute: bool = False
+    """Whether gradient checkpointing is on."""
+
+
+def save_checkpoint(
+    folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Writes the checkpoint; a kill at any moment leaves the last one or this one."""
+    content = {
+        "state": asdict(state),
+        "weights": trained_weights(model),
+        "optimizer": optimizer.state_dict(),
+    }
+    target = folder / FILE
+    temporary = folder / f".{FILE}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise _explained(error, folder) from error
+    temporary.replace(target)
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> State | None:
+    """Puts the folder's checkpoint into model and optimiser; None where there is none."""
+    file = folder / FILE
+    if not file.exists():
+        return None
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    weights = trained_weights(model)
+    for name, value in content["weights"].items():
+        weights[name].copy_(value)
+    optimizer.load_state_dict(content["optimizer"])
+    return State(**content["state"])
+
+
+def _explained(error: Exception, folder: Path) -> Exception:
+    """A full disk as the user's error. torch reports a failed write as a RuntimeError of its
+    own, with the system's error, where there is one, as its context."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return UserError(
+                f"{folder}: the checkpoint could not be written ({found.strerror}); expected room "
+                "for it. The one before is kept, and the training goes on from there"
+            )
+        found = found.__context__
+    return error
+
+
+class Timer:
+    """Says when the next checkpoint is due: so often that little is lost, so seldom that writing
+    takes at most about a fiftieth of the time."""
+
+    def __init__(self, every: float) -> None:
+        """`every`: seconds between checkpoints at least."""
+        self.every, self.wait, self.last = every, every, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() - self.last >= self.wait
+
+    def saved(self, started: float) -> None:
+        """Notes that a checkpoint was written, starting at `started` (monotonic seconds)."""
+        self.last = time.monotonic()
+        self.wait = max(self.every, 50 * (self.last - started))

@@ -1,0 +1,116 @@
+"""The summed loss of a batch, with logits only where a token is learned."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from snaketune.training.adapter_layers import evaluating
+from snaketune.training.batch import Batch
+
+CHUNK_NUMBERS = 32 * 1024 * 1024
+"""Logits held at once, in numbers: 128 MB in float32."""
+
+
+class _HeadLoss(torch.autograd.Function):
+    """Summed cross-entropy of `hidden @ weightᵀ` against `targets`, in chunks of rows.
+
+    The gradient is computed together with the loss, so that logits [n, vocabulary] never exist
+    for more rows than a chunk has, and no product is done twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        wants = ctx.needs_input_grad
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        grad_hidden = torch.empty_like(hidden) if wants[0] else None
+        grad_weight = torch.zeros_like(weight) if wants[1] else None
+        grad_bias = torch.zeros_like(bias) if bias is not None and wants[2] else None
+        rows = max(1, CHUNK_NUMBERS // weight.shape[0])
+        for start in range(0, len(targets), rows):
+            part, wanted = hidden[start : start + rows], targets[start : start + rows, None]
+            logits = F.linear(part, weight, bias).float()
+            logits -= logits.logsumexp(-1, keepdim=True)
+            total -= logits.gather(1, wanted).sum()
+            if not any(wants[:3]):
+                continue
+            grad = logits.exp_()
+            grad.scatter_add_(1, wanted, grad.new_full((len(wanted), 1), -1.0))
+            grad = grad.to(part.dtype)
+            if grad_hidden is not None:
+                grad_hidden[start : start + rows] = grad @ weight
+            if grad_weight is not None:
+                grad_weight += grad.T @ part
+            if grad_bias is not None:
+                grad_bias += grad.sum(0)
+        ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:
+        return (*(None if g is None else g * grad for g in ctx.saved_tensors), None)
+
+
+class SummedLoss:
+    """Calls the model on batches. Chooses once, by trying, how to come by the logits.
+
+    Where the model's logits are nothing but its output head applied to its last hidden state,
+    body and head are called apart and the loss is chunked. Where the model does more (scales or
+    caps its logits, say), the whole model is called with the head narrowed to the learned places.
+    """
+
+    def __init__(self, causal: PreTrainedModel, probe: Batch) -> None:
+        """`causal` is the transformers model, which may hold an adapter; `probe` any batch."""
+        self.model, self.head = causal, causal.get_output_embeddings()
+        self.body = getattr(causal, causal.base_model_prefix, None)
+        self.apart = self._head_is_all(probe)
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """The loss summed over the batch's learned tokens, in float32."""
+        if self.apart:
+            return _HeadLoss.apply(
+                self._hidden(batch), self.head.weight, self.head.bias, batch.targets
+            )
+        logits = self._logits(batch).float()
+        return F.cross_entropy(logits, batch.targets, reduction="sum")
+
+    def _hidden(self, batch: Batch) -> torch.Tensor:
+        """Last hidden states [n, width] at the learned places."""
+        out = self.body(**_inputs(batch))
+        return out.last_hidden_state.flatten(0, 1)[batch.places]
+
+    def _logits(self, batch: Batch) -> torch.Tensor:
+        """Logits [n, vocabulary] at the learned places, as the model itself makes them."""
+        if self.head is None:
+            return self.model(**_inputs(batch)).logits.flatten(0, 1)[batch.places]
+
+        def narrow(_: nn.Module, args: tuple) -> tuple:
+            return (args[0].flatten(0, 1)[batch.places][None], *args[1:])
+
+        hook = self.head.register_forward_pre_hook(narrow)
+        try:
+            return self.model(**_inputs(batch)).logits[0]
+        finally:
+            hook.remove()
+
+    def _head_is_all(self, probe: Batch) -> bool:
+        """Whether the head alone, on the body's output, gives the model's logits."""
+        if self.body is None or type(self.head) is not nn.Linear:
+            return False
+        with evaluating(self.model):
+            ours, theirs = self.head(self._hidden(probe)), self._logits(probe)
+        return ours.shape == theirs.shape and torch.equal(ours, theirs)
+
+
+def _inputs(batch: Batch) -> dict:
+    """Without mask and cache: only so does transformers keep packed rows apart."""
+    inputs = {"input_ids": batch.input_ids, "attention_mask": None, "use_cache": False}
+    return inputs if batch.position_ids is None else inputs | {"position_ids": batch.position_ids}

@@ -1,0 +1,178 @@
+"""Prepared examples as training rows on disk, with everything left out listed and counted."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jinja2.exceptions import TemplateError
+
+from snaketune.chat import template_hash
+from snaketune.config.evaluation import TaskName
+from snaketune.data.example import Example, read_examples
+from snaketune.data.text import normalise
+from snaketune.errors import UserError
+from snaketune.jsonl import write_json, write_jsonl
+from snaketune.tasks.conversation import messages
+from snaketune.training.lengths import histogram, quantiles
+from snaketune.training.rows import IGNORED, Row, RowError, build_row, cut
+
+SCHEMA = pa.schema(
+    [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
+)
+FEW_SHOT, OVERLONG = "few-shot example", "overlong"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a row may be."""
+
+    max_length: int
+    """Tokens."""
+    overlong: str
+    """`drop` or `truncate`."""
+
+
+@dataclass
+class Split:
+    """One split's rows, and what became of the examples that made none."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    dropped: list[dict] = field(default_factory=list)
+    truncated: int = 0
+
+    def counts(self) -> dict:
+        """in = out + dropped; truncated rows are among `out`."""
+        reasons = Counter(d["reason"] for d in self.dropped)
+        return {
+            "in": len(self.rows) + len(self.dropped),
+            "out": len(self.rows),
+            "dropped": dict(sorted(reasons.items())),
+            "truncated": self.truncated,
+            "tokens": sum(len(row.input_ids) for row in self.rows.values()),
+            "trained_tokens": sum(row.trained_tokens for row in self.rows.values()),
+        }
+
+
+def tokenise(
+    examples: dict[str, Path],
+    few_shot: Sequence[dict],
+    tokenizer: Any,
+    task: TaskName,
+    system: str | None,
+    limits: Limits,
+    folder: Path,
+) -> None:
+    """Writes `{split}.parquet` for every split of `examples`, `stats.json`, `lengths.json` and
+    `dropped.jsonl` into `folder`. Examples that stand in `few_shot` make no row."""
+    if not tokenizer.is_fast:
+        raise UserError(
+            "models: tokenizer: found one without character offsets, expected a fast one"
+        )
+    shown = {normalise(shot["question"]) for shot in few_shot}
+    splits = {
+        name: _split(read_examples(path), name, shown, tokenizer, task, system, limits)
+        for name, path in examples.items()
+    }
+    if not splits["train"].rows:
+        raise UserError(_nothing_left(examples["train"], splits["train"]))
+    for name, split in splits.items():
+        _write_rows(folder / f"{name}.parquet", split.rows)
+    write_jsonl(folder / "dropped.jsonl", [d for s in splits.values() for d in s.dropped])
+    lengths = {name: [len(r.input_ids) for r in s.rows.values()] for name, s in splits.items()}
+    write_json(
+        folder / "lengths.json", {n: histogram(v, limits.max_length) for n, v in lengths.items()}
+    )
+    stats = {name: split.counts() | quantiles(lengths[name]) for name, split in splits.items()}
+    write_json(
+        folder / "stats.json",
+        {
+            "splits": stats,
+            "max_length": limits.max_length,
+            "overlong": limits.overlong,
+            "few_shot": len(few_shot),
+            "template_hash": template_hash(tokenizer),
+            "example": _shown_example(tokenizer, splits["train"].rows),
+        },
+    )
+
+
+def _split(
+    examples: Iterable[Example],
+    split: str,
+    shown: set[str],
+    tokenizer: Any,
+    task: TaskName,
+    system: str | None,
+    limits: Limits,
+) -> Split:
+    out = Split()
+    for example in examples:
+        try:
+            if normalise(example.prompt) in shown or normalise(example.question) in shown:
+                raise RowError(FEW_SHOT)
+            row = _row(example, tokenizer, task, system)
+            if len(row.input_ids) > limits.max_length:
+                if limits.overlong == "drop":
+                    raise RowError(OVERLONG)
+                row = cut(row, limits.max_length)
+                out.truncated += 1
+            out.rows[example.id] = row
+        except RowError as fault:
+            where = {"source": example.source, "record": example.record}
+            out.dropped.append({"split": split, "id": example.id, "reason": str(fault), **where})
+    return out
+
+
+def _row(example: Example, tokenizer: Any, task: TaskName, system: str | None) -> Row:
+    if not example.answer:
+        raise RowError("no answer to train on")
+    turns = messages(example, task=task, system=system, shots=[])
+    try:
+        return build_row(tokenizer, [*turns, {"role": "assistant", "content": example.answer}])
+    except (TemplateError, TypeError, ValueError) as error:
+        raise RowError(f"the chat template refuses the conversation: {error}") from error
+
+
+def _nothing_left(path: Path, split: Split) -> str:
+    if not split.dropped:
+        return f"{path}: found no training example, expected at least one"
+    first = split.dropped[0]
+    return (
+        f"{path}: no example makes a training row: {split.counts()['dropped']}; the first is "
+        f"{first['id']} ({first['source']}, record {first['record']}): {first['reason']}"
+    )
+
+
+def _write_rows(path: Path, rows: dict[str, Row]) -> None:
+    columns = {
+        "id": list(rows),
+        "input_ids": [row.input_ids for row in rows.values()],
+        "labels": [row.labels for row in rows.values()],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def _shown_example(tokenizer: Any, rows: dict[str, Row]) -> dict:
+    """The first row, decoded: what the model reads and what the loss sees of it."""
+    name, row = next(iter(rows.items()))
+    trained = [label for label in row.labels if label != IGNORED]
+    return {
+        "id": name,
+        "text": tokenizer.decode(row.input_ids),
+        "trained": tokenizer.decode(trained),
+        "tokens": len(row.input_ids),
+        "trained_tokens": len(trained),
+    }
+
+
+def read_few_shot(path: Path, count: int) -> list[dict]:
+    """The first `count` few-shot examples: those that a run's evals show."""
+    return json.loads(path.read_text(encoding="utf-8"))[:count]

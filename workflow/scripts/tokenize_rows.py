@@ -1,0 +1,21 @@
+"""Makes training rows (ids, masks) of the prepared examples, and their statistics."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.config.model import ModelSpec
+    from snaketune.modeling.load import load_tokenizer
+    from snaketune.training.tokenise import Limits, read_few_shot, tokenise
+
+    params = snakemake.params
+    tokenise(
+        {"train": Path(snakemake.input.train), "dev": Path(snakemake.input.dev)},
+        read_few_shot(Path(snakemake.input.few_shot), params.few_shot),
+        load_tokenizer(ModelSpec.model_validate(params.model)),
+        params.prompt["task"],
+        params.prompt["system"],
+        Limits(params.max_length, params.overlong),
+        Path(snakemake.output.train).parent,
+    )

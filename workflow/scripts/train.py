@@ -1,0 +1,33 @@
+"""Trains one run: adapter (or whole model), snapshots, log and meta."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.config.model import ModelSpec
+    from snaketune.config.preset import Preset
+    from snaketune.training.run import Plan, Published, run_training
+
+    out = snakemake.output
+    run_training(
+        Plan(
+            ModelSpec.model_validate(snakemake.params.model),
+            Preset.model_validate(snakemake.params.preset),
+            snakemake.params.seed,
+            snakemake.params.snapshots,
+            snakemake.params.get("code", ""),
+        ),
+        Path(snakemake.input.train),
+        Path(snakemake.input.dev),
+        Published(
+            Path(out.weights),
+            Path(out.config),
+            [Path(p) for p in out.get("snapshot_weights", [])],
+            [Path(p) for p in out.get("snapshot_configs", [])],
+            Path(out.log),
+            Path(out.meta),
+        ),
+        Path(snakemake.params.work),
+        snakemake.threads,
+    )
