@@ -1,0 +1,91 @@
+"""All figures of a report, by name."""
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from snaketune.report.figures.hazards import draw_hazards
+from snaketune.report.figures.lengths import draw_lengths
+from snaketune.report.figures.loss import draw_loss
+from snaketune.report.figures.snapshots import draw_snapshots
+from snaketune.report.figures.states import Point, draw_states
+from snaketune.report.figures.style import colours, house_style, to_svg
+from snaketune.report.names import figure_names
+from snaketune.report.sources import Sources
+
+HAZARD = "hazard_group="
+
+
+def draw_all(sources: Sources) -> dict[str, str]:
+    """SVG text by the names that `figure_names` promises."""
+    with house_style():
+        return {
+            figure["name"]: to_svg(_draw(figure["name"], sources))
+            for figure in figure_names(sources.plan)
+        }
+
+
+def _draw(name: str, sources: Sources) -> Figure:
+    kind, _, eval_name = name.partition("-")
+    drawers: dict[str, Callable[[], Figure]] = {
+        "eval": lambda: _eval(sources, eval_name),
+        "hazards": lambda: _hazards(sources, eval_name),
+        "snapshots": lambda: draw_snapshots(sources.checkpoints, state_colours(sources)),
+        "loss": lambda: draw_loss(sources.train_log, state_colours(sources)),
+        "lengths": lambda: draw_lengths({k: v["train"] for k, v in sources.lengths.items()}),
+    }
+    return drawers[kind]()
+
+
+def state_colours(sources: Sources) -> dict[str, str]:
+    """The same colour for a run in every figure."""
+    bases = list(dict.fromkeys(run["base_state"] for run in sources.runs))
+    return colours([run["state"] for run in sources.runs], bases)
+
+
+def _eval(sources: Sources, eval_name: str) -> Figure:
+    palette = state_colours(sources)
+    cells = sources.cells(eval_name)
+    points = []
+    for (state, protocol), spec in cells:
+        row = sources.metric((state, protocol), spec["primary"])
+        points.append(
+            Point(
+                label=label(state, protocol, eval_name),
+                value=row["value"],
+                low=row["low"],
+                high=row["high"],
+                colour=palette[state],
+            )
+        )
+    metric = cells[0][1]["primary"]
+    return draw_states(points, metric.replace("_", " "), _shared(sources, f"{eval_name}.{metric}"))
+
+
+def label(state: str, protocol: str, eval_name: str) -> str:
+    """The state, and what its protocol changes of the eval's own settings."""
+    changed = protocol.removeprefix(eval_name).lstrip("-")
+    return f"{state} ({changed})" if changed else state
+
+
+def _shared(sources: Sources, metric: str) -> float | None:
+    """The threshold of a metric where all runs that have one agree."""
+    found = {run["thresholds"][metric] for run in sources.runs if metric in run["thresholds"]}
+    return found.pop() if len(found) == 1 else None
+
+
+def _hazards(sources: Sources, eval_name: str) -> Figure:
+    rates = {}
+    for (state, protocol), spec in sources.cells(eval_name):
+        rows = sources.metrics[state, protocol]["rows"]
+        rates[label(state, protocol, eval_name)] = {
+            row["subset"].removeprefix(HAZARD): row["value"]
+            for row in rows
+            if row["subset"].startswith(HAZARD) and row["metric"] == spec["primary"]
+        }
+    palette = state_colours(sources)
+    states = {
+        label(state, protocol, eval_name): palette[state]
+        for (state, protocol), _ in sources.cells(eval_name)
+    }
+    return draw_hazards(rates, states)

@@ -1,0 +1,37 @@
+"""The report's figures by name, known from the plan alone. Light: the Snakefile lists them."""
+
+from typing import TypedDict
+
+from snaketune.tables.plan_types import TablePlan
+
+
+class FigureName(TypedDict):
+    """What the Snakefile needs for `report(...)`."""
+
+    name: str
+    """The file is `figures/{name}.svg`."""
+    kind: str
+    """The caption is `workflow/report/{kind}.rst`."""
+    category: str
+    labels: dict[str, str]
+
+
+def figure_names(plan: TablePlan) -> list[FigureName]:
+    """Every figure that the report of this plan draws, in its order."""
+    evals = {name: spec["task"] for run in plan["runs"] for name, spec in run["evals"].items()}
+    names = [_figure(f"eval-{name}", "eval", "Results", name) for name in evals]
+    names += [
+        _figure(f"hazards-{name}", "hazards", "Results", f"{name} by hazard")
+        for name, task in evals.items()
+        if task == "safety"
+    ]
+    if any(run["snapshots"] for run in plan["runs"]):
+        names.append(_figure("snapshots", "snapshots", "Results", "snapshots"))
+    if any(run["train_data"] for run in plan["runs"]):
+        names.append(_figure("loss", "loss", "Training", "loss"))
+        names.append(_figure("lengths", "lengths", "Training", "row lengths"))
+    return names
+
+
+def _figure(name: str, kind: str, category: str, label: str) -> FigureName:
+    return FigureName(name=name, kind=kind, category=category, labels={"figure": label})

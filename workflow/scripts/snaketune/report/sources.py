@@ -1,0 +1,143 @@
+"""Everything that the report shows, read from the files that the jobs wrote."""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from snaketune.measures.metrics import Score
+from snaketune.parquet import read_rows
+from snaketune.tables.final import FinalMetrics
+from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
+
+Json = dict[str, Any]
+Cell = tuple[str, str]
+"""A state and a protocol: together they name a file."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The report's input files; lists may be empty, and an experiment without training has no
+    `train_meta`, `train_log`, `stats` and `lengths`."""
+
+    final: Path
+    comparisons: Path
+    checkpoints: Path
+    metrics: Sequence[Path]
+    scores: Sequence[Path]
+    prediction_meta: Sequence[Path]
+    verdict_meta: Sequence[Path]
+    train_meta: Sequence[Path]
+    train_log: Sequence[Path]
+    manifests: Sequence[Path]
+    stats: Sequence[Path]
+    lengths: Sequence[Path]
+    models: Sequence[Path]
+    environment: Path
+
+
+class Sources:
+    """The files' contents by the names in their paths."""
+
+    def __init__(self, plan: TablePlan, inputs: Inputs) -> None:
+        self.plan, self.inputs = plan, inputs
+
+    @cached_property
+    def final(self) -> FinalMetrics:
+        return _json(self.inputs.final)
+
+    @cached_property
+    def comparisons(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.comparisons)
+
+    @cached_property
+    def checkpoints(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.checkpoints)
+
+    @cached_property
+    def metrics(self) -> dict[Cell, Json]:
+        return {_cell(path): _json(path) for path in self.inputs.metrics}
+
+    @cached_property
+    def scores(self) -> dict[Cell, list[Score]]:
+        return {_cell(path): read_rows(path) for path in self.inputs.scores}
+
+    @cached_property
+    def prediction_meta(self) -> dict[Cell, Json]:
+        return {_cell(path): _json(path) for path in self.inputs.prediction_meta}
+
+    @cached_property
+    def verdict_meta(self) -> dict[Cell, Json]:
+        return {_cell(path): _json(path) for path in self.inputs.verdict_meta}
+
+    @cached_property
+    def train_meta(self) -> dict[str, Json]:
+        return {path.parent.name: _json(path) for path in self.inputs.train_meta}
+
+    @cached_property
+    def train_log(self) -> dict[str, list[Json]]:
+        return {path.parent.name: read_rows(path) for path in self.inputs.train_log}
+
+    @cached_property
+    def manifests(self) -> list[Json]:
+        return [_json(path) for path in self.inputs.manifests]
+
+    @cached_property
+    def stats(self) -> dict[str, Json]:
+        return {path.parent.name: _json(path) for path in self.inputs.stats}
+
+    @cached_property
+    def lengths(self) -> dict[str, Json]:
+        return {path.parent.name: _json(path) for path in self.inputs.lengths}
+
+    @cached_property
+    def models(self) -> dict[str, Json]:
+        return {path.stem: _json(path) for path in self.inputs.models}
+
+    @cached_property
+    def environment(self) -> Json:
+        return _json(self.inputs.environment)
+
+    @property
+    def runs(self) -> list[RunPlan]:
+        return self.plan["runs"]
+
+    def tasks(self) -> dict[str, str]:
+        """The task of every eval that a run has, in the order of the runs."""
+        return {name: spec["task"] for run in self.runs for name, spec in run["evals"].items()}
+
+    def cells(self, eval_name: str) -> list[tuple[Cell, EvalPlan]]:
+        """The states of an eval, each base before its first run, each once."""
+        found: dict[Cell, EvalPlan] = {}
+        for run in self.runs:
+            if spec := run["evals"].get(eval_name):
+                found[run["base_state"], spec["protocol_name"]] = spec
+                found[run["state"], spec["protocol_name"]] = spec
+        return list(found.items())
+
+    def comparison(self, run: str, eval_name: str, metric: str) -> dict[str, str] | None:
+        """The row of `comparisons.csv`."""
+        key = (run, eval_name, metric)
+        rows = (r for r in self.comparisons if (r["run"], r["eval"], r["metric"]) == key)
+        return next(rows, None)
+
+    def metric(self, cell: Cell, name: str, subset: str = "all") -> Json | None:
+        """A row of a metrics file."""
+        rows = self.metrics[cell]["rows"]
+        return next((r for r in rows if (r["metric"], r["subset"]) == (name, subset)), None)
+
+
+def _cell(path: Path) -> Cell:
+    return path.parent.name, path.name.removesuffix(".meta.json").removesuffix(path.suffix)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
