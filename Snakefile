@@ -10,10 +10,11 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
-from snaketune.config.load import load_experiment
 from snaketune.errors import UserError
+from snaketune.config.load import load_experiment, write_resolved
 from snaketune.inputs import data_files
 from snaketune.plan import make_plan, snapshots
+from snaketune.tables.terminal import summary_of
 
 if "experiment" not in config:
 
@@ -61,3 +62,13 @@ include: "rules/measure.smk"
 include: "rules/aggregate.smk"
 include: "rules/report.smk"
 include: "rules/demo.smk"
+
+
+onstart:
+    write_resolved(EXPERIMENT, Path(E) / "config.yaml")
+
+
+onsuccess:
+    if Path(E, "tables", "final_metrics.json").is_file():
+        print(summary_of(Path(E, "tables")))
+        print(f"Report: {E}/report.html")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from snaketune.config.document import page, schema
-from snaketune.config.load import load_experiment
+from snaketune.config.load import load_experiment, write_resolved
 from snaketune.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -129,3 +129,11 @@ def test_every_key_is_documented() -> None:
     for node in [whole, *whole["$defs"].values()]:
         for key, value in node.get("properties", {}).items():
             assert value.get("description"), f"{node['title']}.{key} has no description"
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)
+def test_the_resolved_config_is_the_same_experiment(file: Path, tmp_path: Path) -> None:
+    experiment = load_experiment(yaml.safe_load(file.read_text()), [file])
+    write_resolved(experiment, tmp_path / "config.yaml")
+    again = load_experiment(yaml.safe_load((tmp_path / "config.yaml").read_text()), [])
+    assert again == experiment

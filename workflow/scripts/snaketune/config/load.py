@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from snaketune.config.evaluation import EvalSpec
@@ -12,6 +13,7 @@ from snaketune.config.faults import Fault, FieldNames, from_pydantic, missing_na
 from snaketune.config.run import RunSpec
 from snaketune.config.smoke import smoke
 from snaketune.errors import UserError
+from snaketune.jsonl import write_text
 
 
 def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
@@ -28,6 +30,12 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
     if faults:
         raise UserError(report(faults, files))
     return smoke(experiment) if experiment.smoke else experiment
+
+
+def write_resolved(experiment: Experiment, file: Path) -> None:
+    """The experiment as YAML with every default filled in; it can be run again as it is."""
+    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_text(file, text)
 
 
 _REFERENCES = {

@@ -1,0 +1,74 @@
+"""A user's mistakes: one clear message, a failing exit code, no traceback, nothing expensive."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+GOOD = {"question": "What is 1 + 1?", "answer": "It is 2.\n#### 2"}
+
+
+def fails(project: Project, *arguments: str) -> str:
+    done = project.snakemake(*arguments)
+    assert done.returncode != 0, done.stdout[-3000:]
+    assert "Traceback (most recent call last)" not in done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("datasets={problems: {source: data/nowhere.jsonl}}", "data/nowhere.jsonl"),
+        ("presets={simple: {lerning_rate: 1}}", "did you mean learning_rate?"),
+        ("runs={simple: {preset: simpel}}", "did you mean simple?"),
+        ("models={tiny: {id: data/demo/nowhere}}", "models.tiny.id: found data/demo/nowhere"),
+        ("models={tiny: {id: data/demo/math}}", "has no *.safetensors"),
+    ],
+)
+def test_faults_in_the_config_stop_before_the_plan(
+    project: Project, setting: str, expected: str
+) -> None:
+    assert expected in fails(project, "-n", "--config", setting)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("{not json", ["train.jsonl", "3"]),
+        (json.dumps({"question": "What?"}), ["train.jsonl", "3", "answer"]),
+        (json.dumps({"question": "What?", "answer": "two"}), ["train.jsonl", "3", "answer"]),
+        (
+            json.dumps({**GOOD, "id": "a"}) + "\n" + json.dumps({**GOOD, "id": "a"}),
+            ["train.jsonl", "id", "a"],
+        ),
+    ],
+    ids=["not-json", "no-answer", "no-final-number", "ids-repeat"],
+)
+def test_faults_in_the_data_stop_before_any_training(
+    project: Project, line: str, expected: list[str]
+) -> None:
+    folder = project.folder / "data/bad"
+    folder.mkdir()
+    good = [json.dumps({**GOOD, "question": f"What is 1 + {i}?"}) for i in range(2)]
+    (folder / "train.jsonl").write_text("\n".join([*good, line]) + "\n")
+    (folder / "test.jsonl").write_text(json.dumps(GOOD) + "\n")
+    shown = fails(
+        project, "--keep-going", "--config",
+        "datasets={problems: {source: data/bad, dev: 0, few_shot: {count: 0}}}",
+    )  # fmt: skip
+    log = (project.folder / "results/demo/logs/prepare/problems.log").read_text()
+    message = next(x for x in log.splitlines() if x.startswith("error:"))
+    for part in expected:
+        assert part in log, message
+    assert message in shown, "the log is shown where the run ends"
+    assert not (project.folder / "results/demo/train").exists()
+
+
+def test_a_hub_that_cannot_be_reached_says_how_to_do_without(project: Project) -> None:
+    shown = fails(
+        project, "results/demo/models/tiny.json", "--config", "models={tiny: {id: nobody/nothing}}"
+    )
+    log = Path(project.folder / "results/demo/logs/model/tiny.log").read_text()
+    assert "nobody/nothing" in log and "folder" in log
+    assert "error:" in shown

@@ -1,0 +1,176 @@
+"""The demo at reduced size, run for real: what it leaves, and what makes it run again."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Project
+
+R = Path("results/demo")
+
+
+@contextmanager
+def edited(file: Path, old: str, new: str) -> Iterator[None]:
+    """The file with `old` replaced by `new`, for a while."""
+    text = file.read_text()
+    times = file.stat()
+    assert old in text, f"{file} has no {old!r}"
+    file.write_text(text.replace(old, new, 1))
+    try:
+        yield
+    finally:
+        file.write_text(text)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def changed_params(jobs: dict[str, list[str]]) -> set[str]:
+    """Rules that run because of their own params, not because of what runs before them."""
+    return {r for r, lines in jobs.items() if any("Params have changed" in x for x in lines)}
+
+
+def test_everything_is_there(finished: Project) -> None:
+    folder = finished.folder / R
+    for name in (
+        "config.yaml",
+        "environment.json",
+        "report.html",
+        "data/problems/manifest.json",
+        "train/medium/chosen.json",
+        "train/simple/final/adapter_model.safetensors",
+        "tables/summary.csv",
+        "tables/checkpoint_scores.csv",
+        "tables/final_metrics.csv",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    assert not any((folder / ".work").rglob("*.*")), "work folders go when their job is done"
+
+
+def test_the_table_is_printed_at_the_end(finished: Project) -> None:
+    shown = (finished.folder / "output.txt").read_text()
+    assert "simple" in shown and "medium" in shown
+    assert "Report: results/demo/report.html" in shown
+
+
+def test_final_metrics_count_every_row_of_every_run(finished: Project) -> None:
+    final = json.loads((finished.folder / R / "tables/final_metrics.json").read_text())
+    assert [run["run"] for run in final["runs"]] == ["simple", "medium"]
+    for run in final["runs"]:
+        assert run["evals"]["math"]["total"] == 24
+        assert run["evals"]["safety"]["total"] == 16
+
+
+def test_predictions_and_verdicts_are_of_the_sampled_rows(finished: Project) -> None:
+    folder = finished.folder / R
+    for file in folder.glob("predictions/*/math*.jsonl"):
+        ids = [json.loads(line)["id"] for line in file.read_text().splitlines()]
+        expected = 12 if "split_dev" in file.name else 24
+        assert len(ids) == len(set(ids)) == expected, file
+    for file in folder.glob("verdicts/*/safety.jsonl"):
+        assert len(file.read_text().splitlines()) == 16, file
+
+
+def test_snapshots_stand_in_training_order_and_one_is_chosen(finished: Project) -> None:
+    with (finished.folder / R / "tables/checkpoint_scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["snapshot"] for row in rows] == ["1of2", "2of2"]
+    choice = json.loads((finished.folder / R / "train/medium/chosen.json").read_text())
+    chosen = finished.folder / R / "train/medium"
+    assert (chosen / "chosen/adapter_model.safetensors").read_bytes() == (
+        chosen / "snapshots" / choice["snapshot"] / "adapter_model.safetensors"
+    ).read_bytes()
+
+
+def test_a_second_run_has_nothing_to_do(finished: Project) -> None:
+    assert "Nothing to be done" in finished.run()
+
+
+def test_a_fresh_checkout_has_nothing_to_do(finished: Project) -> None:
+    """git gives files new times; only their content counts."""
+    for part in ("Snakefile", "rules", "workflow", "config"):
+        path = finished.folder / part
+        for file in [path] if path.is_file() else path.rglob("*"):
+            file.touch()
+    for file in (finished.folder / "data/demo").glob("*/model.safetensors"):
+        file.touch()
+    assert finished.planned() == {}
+
+
+def test_a_presets_learning_rate_reruns_that_preset_and_what_follows(finished: Project) -> None:
+    config = finished.folder / "config/config.yaml"
+    medium = config.read_text().split("  medium:\n", 1)[1]
+    rate = next(line for line in medium.splitlines() if "learning_rate" in line)
+    section = medium.split(rate, 1)[0] + rate
+    with edited(config, section, section.replace(rate, "    learning_rate: 0.0001")):
+        jobs = finished.planned()
+    assert changed_params(jobs) == {"train_adapter_2", "aggregate", "report"}
+    assert set(jobs) == {
+        "train_adapter_2", "generate", "measure", "choose_adapter", "judge", "aggregate",
+        "report", "all",
+    }  # fmt: skip
+    named = [line for group in jobs.values() for line in group if line.startswith("wildcards")]
+    assert all("medium" in line for line in named), named
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  simple:\n    model: tiny", "  simple:\n    label: The simple one\n    model: tiny"),
+        ("experiment: demo", "# A remark.\nexperiment: demo"),
+    ],
+)
+def test_a_label_or_a_remark_reruns_nothing(finished: Project, old: str, new: str) -> None:
+    with edited(finished.folder / "config/config.yaml", old, new):
+        assert finished.planned() == {}
+
+
+def test_resources_and_threads_rerun_nothing(finished: Project) -> None:
+    assert (
+        finished.planned("--set-resources", "generate:mem=1GB", "--set-threads", "generate=1") == {}
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("measures/verdicts.py", {"measure"}),
+        ("choice.py", {"choose_adapter"}),
+        ("data/leakage.py", {"prepare"}),
+        ("training/loss.py", {"train_adapter_0", "train_adapter_2"}),
+        ("demo/problems.py", set()),
+    ],
+)
+def test_a_library_module_reruns_the_rules_that_import_it(
+    finished: Project, module: str, expected: set[str]
+) -> None:
+    file = finished.folder / "workflow/scripts/snaketune" / module
+    with edited(file, '"""', '"""Edited. '):
+        jobs = finished.planned()
+    assert changed_params(jobs) == expected
+    assert bool(jobs) == bool(expected)
+
+
+def test_another_metric_regenerates_no_text(finished: Project) -> None:
+    """The choice among snapshots is made again, so their run's replies are asked for again: they
+    are found as they were."""
+    file = finished.folder / "workflow/scripts/snaketune/measures/math_answers.py"
+    before = made(finished)
+    with edited(file, '"""', '"""Edited. '):
+        finished.run()
+        assert made(finished) == before
+    finished.run()
+
+
+def made(project: Project) -> dict[str, str]:
+    """The notes on how texts were made: seconds and all."""
+    folder = project.folder / R
+    files = [*folder.glob("predictions/*/*.meta.json"), *folder.glob("verdicts/*/*.meta.json")]
+    return {str(file.relative_to(folder)): file.read_text() for file in files}
+
+
+def test_the_report_page_of_snakemake_itself(finished: Project) -> None:
+    finished.run("--report", "report.zip")
+    assert (finished.folder / "report.zip").stat().st_size > 10_000

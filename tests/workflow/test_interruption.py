@@ -1,0 +1,77 @@
+"""SIGKILL in the middle of every rule, then the same command: the tables are the same."""
+
+import csv
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+from conftest import Project, reduced_project
+
+# In the order of the DAG; each is killed once.
+SCRIPTS = (
+    "prepare", "resolve_model", "tokenize_rows", "train", "generate", "judge", "measure",
+    "choose", "aggregate", "report",
+)  # fmt: skip
+# How long a script is left to work before it is killed, in seconds.
+HEAD_START = {"train": 6.0, "generate": 5.0, "judge": 5.0}
+
+
+def kill_in(project: Project, script: str) -> int:
+    """Runs until `script` has worked for a while, kills its process and returns the exit code."""
+    with (project.folder / "killed.log").open("a") as log:
+        process = subprocess.Popen(
+            project.command(),
+            cwd=project.folder,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        victim = wait_for(process, f".{script}.py")
+        time.sleep(HEAD_START.get(script, 0.1))
+        victim.kill()
+        return process.wait(timeout=300)
+
+
+def wait_for(process: subprocess.Popen, ending: str) -> psutil.Process:
+    """The first descendant that runs a script whose name has this ending."""
+    while process.poll() is None:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            try:
+                if any(part.endswith(ending) for part in child.cmdline()):
+                    return child
+            except psutil.Error:
+                continue
+        time.sleep(0.02)
+    raise AssertionError(f"no process ran {ending}")
+
+
+def tables(project: Project) -> dict[str, object]:
+    """What the tables say, without how long things took."""
+    folder = project.folder / "results/demo/tables"
+    found: dict[str, object] = {
+        name: (folder / name).read_text()
+        for name in ("final_metrics.json", "final_metrics.csv", "metrics.csv", "comparisons.csv")
+    }
+    for name in ("summary.csv", "checkpoint_scores.csv"):
+        found[name] = [_timeless(row) for row in _rows(folder / name)]
+    return found
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def _timeless(row: dict[str, str]) -> dict[str, str]:
+    measured = ("seconds", "tokens_per_second", "memory")
+    return {k: v for k, v in row.items() if not any(word in k for word in measured)}
+
+
+def test_a_kill_in_every_rule_changes_nothing(finished: Project, tmp_path: Path) -> None:
+    project = reduced_project(tmp_path / "project")
+    for script in SCRIPTS:
+        assert kill_in(project, script) != 0, f"{script} had finished before it was killed"
+    project.run()
+    assert tables(project) == tables(finished)
