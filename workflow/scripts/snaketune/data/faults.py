@@ -30,7 +30,8 @@ def describe(value: object, private: bool = False) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, dict):
         return f"an object ({_names(list(value), private)})"
-    return f"a {type(value).__name__}" + ("" if private else f" ({value})")
+    kind = type(value).__name__
+    return f"a value of type {kind}" if private else f"{value} ({kind})"
 
 
 def fields_found(names: list[str], private: bool = False) -> str:

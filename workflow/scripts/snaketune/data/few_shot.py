@@ -41,7 +41,7 @@ def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
     """The examples of a JSON list of `question` and `answer`, in its order, checked as records
     are. Raises `UserError` at the first fault."""
     try:
-        entries = json.loads(read_text(path))
+        entries = json.loads(read_text(path, str(path)))
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}: line {error.lineno}: found no JSON ({error.msg}), expected a list of objects "

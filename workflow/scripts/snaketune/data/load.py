@@ -14,7 +14,7 @@ from snaketune.data.record import Table
 from snaketune.data.sources import csv_file, json_file, jsonl, parquet
 from snaketune.errors import UserError
 
-_READERS: dict[str, Callable[[Path], Table]] = {
+_READERS: dict[str, Callable[[Path, str], Table]] = {
     ".jsonl": jsonl.read,
     ".json": json_file.read,
     ".csv": csv_file.read,
@@ -82,7 +82,7 @@ def _add(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
     else:
         path = Path(part.address)
         origin = {"kind": path.suffix[1:].lower(), "files": [_file(path, path.name)]}
-        loaded.add(part.split, _READERS[path.suffix.lower()](path), origin)
+        loaded.add(part.split, _READERS[path.suffix.lower()](path, part.address), origin)
 
 
 def _add_hub(loaded: Loaded, part: Part, spec: DatasetSpec) -> None:
@@ -97,21 +97,22 @@ def _add_hub(loaded: Loaded, part: Part, spec: DatasetSpec) -> None:
 
 
 def _add_download(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
-    from snaketune.data.sources.download import download
+    from snaketune.data.sources.download import download, without_query
 
     name = PurePosixPath(urlsplit(part.address).path)
+    place = without_query(part.address)
     if name.suffix.lower() not in SUFFIXES:
         raise UserError(
-            f"{part.address}: found an address that ends with {name.suffix or name.name!r}, "
+            f"{place}: found an address that ends with {name.suffix or name.name!r}, "
             f"expected a file of {', '.join(SUFFIXES)}"
         )
     target = folder / part.split / name.name
     target.parent.mkdir(exist_ok=True)
     download(part.address, target)
     found = _file(target, name.name)
-    _expect_hash(part.address, found["sha256"], spec.sha256.get(part.split))
-    origin = {"kind": "download", "url": part.address.partition("?")[0], "files": [found]}
-    loaded.add(part.split, _READERS[name.suffix.lower()](target), origin)
+    _expect_hash(place, found["sha256"], spec.sha256.get(part.split))
+    origin = {"kind": "download", "url": place, "files": [found]}
+    loaded.add(part.split, _READERS[name.suffix.lower()](target, place), origin)
 
 
 def _file(path: Path, name: str) -> dict:

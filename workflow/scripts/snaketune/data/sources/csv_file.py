@@ -12,33 +12,33 @@ from snaketune.data.sources.lines import read_text
 from snaketune.errors import UserError
 
 
-def read(path: Path) -> Table:
+def read(path: Path, place: str) -> Table:
     """Records of text fields under the header's names. Raises `UserError` for a file that is no
     CSV with a header."""
     # The module's limit of 131,072 characters a field is for guarding servers.
     csv.field_size_limit(sys.maxsize)
-    rows = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    header = next(_rows(rows, path), None)
+    rows = csv.reader(io.StringIO(read_text(path, place), newline=""), strict=True)
+    header = next(_rows(rows, place), None)
     if header is None:
-        raise UserError(f"{path}: line 1: found an empty file, expected a header and records")
+        raise UserError(f"{place}: line 1: found an empty file, expected a header and records")
     if len(set(header)) < len(header):
-        raise UserError(f"{path}: line 1: found a column name twice, expected unique names")
-    return Table(str(path), path.name, header, _records(rows, header, path))
+        raise UserError(f"{place}: line 1: found a column name twice, expected unique names")
+    return Table(place, path.name, header, _records(rows, header, place))
 
 
-def _rows(rows: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+def _rows(rows: Iterator[list[str]], place: str) -> Iterator[list[str]]:
     """The rows that hold something. A quote out of place spoils all that follows: an error."""
     try:
         yield from (row for row in rows if row)
     except csv.Error as error:
         raise UserError(
-            f"{path}: line {rows.line_num}: found no CSV ({error}), expected fields separated "
+            f"{place}: line {rows.line_num}: found no CSV ({error}), expected fields separated "
             'by commas, with `"` around those that hold commas, quotes or line ends'
         ) from None
 
 
-def _records(rows: Iterator[list[str]], header: list[str], path: Path) -> Iterator[Record]:
-    for number, row in enumerate(_rows(rows, path), start=1):
+def _records(rows: Iterator[list[str]], header: list[str], place: str) -> Iterator[Record]:
+    for number, row in enumerate(_rows(rows, place), start=1):
         if len(row) == len(header):
             value = dict(zip(header, row, strict=True))
             yield Record(number, value, value)

@@ -30,15 +30,24 @@ def download(url: str, target: Path, context: ssl.SSLContext | None = None) -> N
             expected = reply.headers.get("Content-Length")
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise UserError(
-            f"{url}: found {type(error).__name__}: {error}, expected a file that this machine can "
+            f"{without_query(url)}: found {type(error).__name__}: {error}, expected a file that this machine can "
             "download; without the network give `source` a local file"
         ) from None
     size = target.stat().st_size
     # Reading in pieces does not notice a connection that ends early.
     if expected is not None and size != int(expected):
-        raise UserError(f"{url}: found {size} bytes, expected {expected}; start again")
+        raise UserError(
+            f"{without_query(url)}: found {size} bytes, expected {expected}; start again"
+        )
+
+
+def without_query(url: str) -> str:
+    """The address without what follows `?`, which may be a signature: for messages and files."""
+    return url.partition("?")[0]
 
 
 def _require_https(url: str) -> None:
     if not url.startswith("https://"):
-        raise UserError(f"{url}: found an address that is not encrypted, expected https://")
+        raise UserError(
+            f"{without_query(url)}: found an address that is not encrypted, expected https://"
+        )

@@ -10,18 +10,18 @@ from snaketune.data.sources.lines import read_text
 from snaketune.errors import UserError
 
 
-def read(path: Path) -> Table:
+def read(path: Path, place: str) -> Table:
     """The objects of the file's list; an object by itself is the only record."""
     try:
-        value = json.loads(read_text(path))
+        value = json.loads(read_text(path, place))
     except json.JSONDecodeError as error:
         raise UserError(
-            f"{path}: line {error.lineno}, column {error.colno}: found no JSON ({error.msg}), "
+            f"{place}: line {error.lineno}, column {error.colno}: found no JSON ({error.msg}), "
             "expected a list of objects; one object a line belongs in a .jsonl file"
         ) from None
     if not isinstance(value, list | dict):
         found = describe(value, private=True)
-        raise UserError(f"{path}: line 1: found {found}, expected a JSON list of objects")
+        raise UserError(f"{place}: line 1: found {found}, expected a JSON list of objects")
     values = value if isinstance(value, list) else [value]
     records = (as_record(number, v) for number, v in enumerate(values, start=1))
-    return Table(str(path), path.name, None, records)
+    return Table(place, path.name, None, records)

@@ -9,9 +9,9 @@ from snaketune.data.record import Record, Table
 from snaketune.data.sources.lines import read_text
 
 
-def read(path: Path) -> Table:
+def read(path: Path, place: str) -> Table:
     """One record a line; lines of white space alone are no records."""
-    return Table(str(path), path.name, None, _records(read_text(path)))
+    return Table(place, path.name, None, _records(read_text(path, place)))
 
 
 def as_record(number: int, value: object) -> Record:

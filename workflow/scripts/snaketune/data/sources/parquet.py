@@ -10,13 +10,13 @@ from snaketune.data.record import Record, Table
 from snaketune.errors import UserError
 
 
-def read(path: Path) -> Table:
+def read(path: Path, place: str) -> Table:
     """The rows of the file. Raises `UserError` where it is no Parquet file."""
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: found {error}, expected a Parquet file") from None
-    return Table(str(path), path.name, file.schema_arrow.names, _records(file))
+        raise UserError(f"{place}: found {error}, expected a Parquet file") from None
+    return Table(place, path.name, file.schema_arrow.names, _records(file))
 
 
 def _records(file: pq.ParquetFile) -> Iterator[Record]:

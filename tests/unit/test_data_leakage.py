@@ -1,0 +1,78 @@
+"""Overlap between texts, against comparing every pair by hand."""
+
+import random
+import re
+import time
+
+from snaketune.data.leakage import LISTED, NEAR, WORDS, Item, overlap
+from snaketune.data.text import normalise
+
+
+def _grams(text):
+    words = re.findall(r"\w+|[^\w\s]", normalise(text))
+    if len(words) < WORDS:
+        return {tuple(words)}
+    return {tuple(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)}
+
+
+def _brute_force(left, right):
+    found = []
+    for a in left:
+        for b in right:
+            x, y = _grams(a.text), _grams(b.text)
+            score = len(x & y) / len(x | y)
+            if score >= NEAR:
+                kind = "exact" if normalise(a.text) == normalise(b.text) else "near"
+                found.append((a.id, b.id, kind, round(score, 4)))
+    return found
+
+
+def _items(rng, name, n, templates):
+    """Texts of which many are others with a word changed, and some are very short."""
+    items = []
+    for i in range(n):
+        words = list(rng.choice(templates))
+        for _ in range(rng.randrange(3)):
+            words[rng.randrange(len(words))] = rng.choice("uvwxyz")
+        text = " ".join(words[: rng.choice([3, 5, 30, 30])])
+        items.append(Item(f"{name}{i}", rng.choice([text, text.upper(), text.replace(" ", "  ")])))
+    return items
+
+
+def test_random_texts_against_brute_force():
+    for seed in range(5):
+        rng = random.Random(seed)
+        templates = [rng.choices("abcdefgh", k=30) for _ in range(20)]
+        left, right = _items(rng, "l", 300, templates), _items(rng, "r", 60, templates)
+        expected = _brute_force(left, right)
+        found = overlap(left, right)
+        assert found.exact == sum(kind == "exact" for *_, kind, _ in expected) > 0
+        assert found.near == sum(kind == "near" for *_, kind, _ in expected) > 0
+        assert found.left_ids == {a for a, *_ in expected}
+        listed = [(p.left, p.right, p.kind, p.score) for p in found.pairs]
+        assert len(listed) == min(LISTED, len(expected))
+        assert set(listed) <= set(expected)
+        # The worst ones are the ones that are listed.
+        order = sorted(expected, key=lambda pair: (pair[2] != "exact", -pair[3]))
+        assert [p[2:] for p in listed] == [p[2:] for p in order[:LISTED]]
+
+
+def test_case_space_and_quotes_do_not_hide_a_duplicate_but_a_sign_does():
+    left = [Item("a", "What’s  3 + 4?"), Item("b", "What is 3 - 4?")]
+    right = [Item("c", "what's 3 + 4?"), Item("d", "What is 3 + 4?")]
+    assert [(p.left, p.right) for p in overlap(left, right).pairs] == [("a", "c")]
+
+
+def test_nothing_overlaps_with_nothing():
+    assert overlap([], [Item("a", "b")]).report()["pairs"] == []
+    assert overlap([Item("a", "b")], []).report()["rows"] == 0
+
+
+def test_gsm8k_size_takes_seconds():
+    rng = random.Random(0)
+    words = [f"w{i}" for i in range(3000)]
+    texts = [" ".join(rng.choices(words, k=45)) for _ in range(8792)]
+    items = [Item(str(i), text) for i, text in enumerate(texts)]
+    start = time.monotonic()
+    assert not overlap(items[:1319], items[1319:]).pairs
+    assert time.monotonic() - start < 10
