@@ -30,8 +30,8 @@ def download(url: str, target: Path, context: ssl.SSLContext | None = None) -> N
             expected = reply.headers.get("Content-Length")
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         raise UserError(
-            f"{without_query(url)}: found {type(error).__name__}: {error}, expected a file that this machine can "
-            "download; without the network give `source` a local file"
+            f"{without_query(url)}: found {type(error).__name__}: {error}, expected a file that "
+            "this machine can download; without the network give `source` a local file"
         ) from None
     size = target.stat().st_size
     # Reading in pieces does not notice a connection that ends early.

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import datasets
 import huggingface_hub
@@ -35,6 +36,8 @@ def load(
         loaded = datasets.load_dataset(name, subset, revision=commit)
     except Exception as error:
         raise UserError(_way_out(name, error)) from None
+    for rows in loaded.values():
+        _require_commit(rows, name, commit)
     chosen = _choose(name, list(loaded), split)
     tables = {of: _table(loaded[key], name, key, limit) for of, key in chosen.items()}
     return HubData(commit, tables, sorted(set(loaded) - set(chosen.values())))
@@ -48,6 +51,18 @@ def _commit(name: str, revision: str | None) -> str:
         return huggingface_hub.HfApi().dataset_info(name, revision=revision, timeout=60).sha
     except Exception as error:
         raise UserError(_way_out(name, error)) from None
+
+
+def _require_commit(rows: datasets.Dataset, name: str, commit: str) -> None:
+    """Where the hub can't be reached, `datasets` falls back on whatever commit its cache holds,
+    with a warning at most. The cache's folder is named for the commit."""
+    for file in rows.cache_files:
+        found = Path(file["filename"]).parent.name
+        if _COMMIT.fullmatch(found) and found != commit:
+            raise UserError(
+                f"hub:{name}: found only commit {found} in the local cache, with the hub out of "
+                f"reach; expected {commit}. Give that as `revision`, or connect and start again"
+            )
 
 
 def _choose(name: str, keys: list[str], split: SplitName | None) -> dict[SplitName, str]:
