@@ -14,6 +14,7 @@ from snaketune.inference.engine import Engine
 from snaketune.inference.memory import BatchSize, out_of_memory, release
 from snaketune.inference.pick import Pick
 
+Finish = Literal["stop", "length", "overlong"]
 _TOKENS_AT_ONCE = {"cuda": 16384, "cpu": 4096}  # of prompts, in one forward pass
 
 
@@ -39,7 +40,7 @@ class Reply:
     index: int
     sample: int
     tokens: list[int]
-    finish: Literal["stop", "length"]
+    finish: Finish
 
 
 @dataclass
@@ -52,7 +53,7 @@ class _Row:
         draws = self.prompt.draws
         return 0.0 if draws is None else float(draws[self.sample][len(self.tokens)])
 
-    def finish(self, ends: frozenset[int]) -> Literal["stop", "length"] | None:
+    def finish(self, ends: frozenset[int]) -> Finish | None:
         if self.tokens[-1] in ends:
             return "stop"
         return "length" if len(self.tokens) >= self.prompt.max_new else None

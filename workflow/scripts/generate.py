@@ -1,0 +1,30 @@
+"""Generates the replies of one state under one protocol."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0], snakemake.resources.get("gpu")):
+    import torch
+
+    from snaketune.config.model import ModelSpec
+    from snaketune.inference.generate import Protocol, State, generate
+
+    torch.set_num_threads(snakemake.threads)
+    params = snakemake.params
+    few_shot = snakemake.input.get("few_shot")
+    generate(
+        State(
+            ModelSpec.model_validate(params.model),
+            params.quantisation,
+            params.weights,
+            [Path(f) for f in snakemake.input.get("weights", [])],
+            params.get("content", ""),
+        ),
+        Protocol(**params.protocol),
+        Path(snakemake.input.examples),
+        Path(str(few_shot)) if few_shot else None,
+        Path(params.work),
+        Path(snakemake.output.predictions),
+        Path(snakemake.output.meta),
+    )

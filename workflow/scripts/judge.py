@@ -1,0 +1,33 @@
+"""Asks a judge model about the replies of one state."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0], snakemake.resources.get("gpu")):
+    import torch
+
+    from snaketune.config.evaluation import JudgeSpec
+    from snaketune.config.model import ModelSpec
+    from snaketune.inference.generate import State
+    from snaketune.inference.judge import judge
+
+    torch.set_num_threads(snakemake.threads)
+    params = snakemake.params
+    judge(
+        State(
+            ModelSpec.model_validate(params.model),
+            params.get("quantisation", "none"),
+            "none",
+            [],
+            params.get("content", ""),
+        ),
+        JudgeSpec.model_validate(params.judge),
+        params.batch_size,
+        Path(snakemake.input.predictions),
+        Path(snakemake.input.examples),
+        Path(snakemake.input.guideline),
+        Path(params.work),
+        Path(snakemake.output.verdicts),
+        Path(snakemake.output.meta),
+    )

@@ -1,0 +1,142 @@
+"""Replies of one state under one protocol, from files to files."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from snaketune.config.evaluation import SampleSpec, TaskName
+from snaketune.config.model import ModelSpec, Quantisation
+from snaketune.data.example import Example, read_examples
+from snaketune.data.sampling import take
+from snaketune.errors import UserError
+from snaketune.inference.ledger import Ledger
+from snaketune.inference.prompts import prompt_tokens
+from snaketune.inference.session import Session, Text, open_session
+from snaketune.inference.work import file_hash
+from snaketune.jsonl import write_json
+from snaketune.modeling.state import Weights
+from snaketune.progress import Progress
+from snaketune.tasks.conversation import messages
+from snaketune.workfolder import finish, work_folder
+
+
+@dataclass(frozen=True)
+class State:
+    """What replies."""
+
+    model: ModelSpec
+    quantisation: Quantisation
+    weights: Weights
+    files: Sequence[Path]
+    content: str = ""
+    """What identifies the files of a local base model."""
+
+    def identity(self) -> dict[str, Any]:
+        """Of the weights, wherever they lie."""
+        return {
+            "model": self.model.model_dump(mode="json"),
+            "content": self.content,
+            "quantisation": self.quantisation,
+            "weights": [self.weights, *(file_hash(f) for f in self.files)],
+        }
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What it is asked."""
+
+    task: TaskName
+    system: str | None
+    few_shot: int
+    sample: dict[str, Any] | None
+    max_new_tokens: int
+    batch_size: int | str
+
+
+def generate(
+    state: State,
+    protocol: Protocol,
+    examples: Path,
+    few_shot: Path | None,
+    work: Path,
+    predictions: Path,
+    meta: Path,
+) -> None:
+    """Writes a line an example of the sample, in its order, and how they were made.
+
+    A job that was killed goes on with the examples that are missing.
+    """
+    asked = _sampled(examples, protocol)
+    shots = _shots(few_shot, protocol.few_shot)
+    identity = {
+        "state": state.identity(),
+        "protocol": asdict(protocol),
+        "examples": file_hash(examples),
+        "shots": shots,
+    }
+    folder = work_folder(work, identity)
+    ledger = Ledger(folder / "predictions.jsonl")
+    resumed = len(ledger.records)
+    session = open_session(state.model, state.quantisation, state.weights, state.files)
+    turns = [messages(e, task=protocol.task, system=protocol.system, shots=shots) for e in asked]
+    prompts = prompt_tokens(session.tokenizer, turns, session.name)
+    missing = [i for i, e in enumerate(asked) if e.id not in ledger.records]
+    progress = Progress(len(asked), "replies", done=resumed)
+    texts = session.replies(
+        [prompts[i] for i in missing], protocol.max_new_tokens, protocol.batch_size
+    )
+    for text in texts:
+        at = missing[text.index]
+        ledger.append(_record(asked[at].id, text, len(prompts[at]), session))
+        progress.advance()
+    _report_overlong(session)
+    write_json(
+        meta,
+        session.meta()
+        | {
+            "quantisation": state.quantisation,
+            "protocol": asdict(protocol),
+            "resumed_records": resumed,
+            "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
+        },
+    )
+    ledger.publish(predictions, [e.id for e in asked])
+    finish(folder)
+
+
+def _sampled(path: Path, protocol: Protocol) -> list[Example]:
+    spec = SampleSpec.model_validate(protocol.sample) if protocol.sample else None
+    asked = take(read_examples(path), spec)
+    if not asked:
+        raise UserError(f"{path}: found no examples to ask, expected at least one")
+    return asked
+
+
+def _shots(path: Path | None, count: int) -> list[dict[str, str]]:
+    """The first `count` examples of the few-shot file."""
+    if not count:
+        return []
+    shots = json.loads(path.read_text(encoding="utf-8"))[:count]
+    if len(shots) < count:
+        raise UserError(f"{path}: found {len(shots)} few-shot examples, expected {count}")
+    return [{"question": s["question"], "answer": s["answer"]} for s in shots]
+
+
+def _record(identifier: str, text: Text, prompt_tokens: int, session: Session) -> dict[str, Any]:
+    return {
+        "id": identifier,
+        "output": session.tokenizer.decode(text.tokens, skip_special_tokens=True),
+        "prompt_tokens": prompt_tokens,
+        "new_tokens": text.new_tokens,
+        "finish": text.finish,
+    }
+
+
+def _report_overlong(session: Session) -> None:
+    if count := session.finishes["overlong"]:
+        print(
+            f"{count} prompts are longer than the model's context of {session.context} tokens: "
+            "they got no reply and are counted as overlong"
+        )

@@ -1,0 +1,96 @@
+"""A judge model's words about each reply, from files to files."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from snaketune.chat import Messages
+from snaketune.config.evaluation import JudgeSpec
+from snaketune.data.example import read_examples
+from snaketune.inference.generate import State
+from snaketune.inference.ledger import Ledger
+from snaketune.inference.prompts import prompt_tokens
+from snaketune.inference.session import Session, open_session
+from snaketune.inference.work import file_hash
+from snaketune.jsonl import read_jsonl, write_json
+from snaketune.progress import Progress
+from snaketune.tasks.prompts import judge_system, judge_user
+from snaketune.workfolder import finish, work_folder
+
+
+def judge(
+    state: State,
+    spec: JudgeSpec,
+    batch_size: int | str,
+    predictions: Path,
+    examples: Path,
+    guideline: Path,
+    work: Path,
+    verdicts: Path,
+    meta: Path,
+) -> None:
+    """Writes a line a reply, in the predictions' order: the judge's text as it came, or null where
+    the reply was blank and nothing was asked."""
+    replies = list(read_jsonl(predictions))
+    identity = {
+        "judge": state.identity(),
+        "spec": spec.model_dump(mode="json", exclude={"guideline"}),
+        "batch_size": batch_size,
+        "inputs": [file_hash(f) for f in (predictions, examples, guideline)],
+    }
+    folder = work_folder(work, identity)
+    ledger = Ledger(folder / "verdicts.jsonl")
+    resumed = len(ledger.records)
+    for reply in _blank(replies, ledger):
+        ledger.append({"id": reply["id"], "raw": None})
+    asked = [r for r in replies if r["id"] not in ledger.records]
+    session = open_session(state.model, state.quantisation, state.weights, state.files)
+    shown = {e.id: e.prompt for e in read_examples(examples)}
+    turns = _conversations(asked, shown, guideline.read_text(encoding="utf-8"), spec)
+    # A judge that reasons would use up its few tokens on that.
+    prompts = prompt_tokens(session.tokenizer, turns, session.name, enable_thinking=False)
+    progress = Progress(len(replies), "verdicts", done=len(ledger.records))
+    for text in session.replies(prompts, spec.max_new_tokens, batch_size):
+        raw = _raw_text(session, text.tokens)
+        ledger.append({"id": asked[text.index]["id"], "raw": raw})
+        progress.advance()
+    write_json(meta, session.meta() | _about(state, spec, session, prompts, resumed))
+    ledger.publish(verdicts, [r["id"] for r in replies])
+    finish(folder)
+
+
+def _blank(replies: Iterable[dict], ledger: Ledger) -> list[dict]:
+    return [r for r in replies if not r["output"].strip() and r["id"] not in ledger.records]
+
+
+def _conversations(
+    replies: list[dict], shown: dict[str, str], guideline: str, spec: JudgeSpec
+) -> list[Messages]:
+    system = judge_system(guideline)
+    with_prompt = spec.sees == "prompt_and_response"
+    return [
+        [
+            {"role": "system", "content": system},
+            {
+                "role": "user",
+                "content": judge_user(shown[r["id"]] if with_prompt else None, r["output"]),
+            },
+        ]
+        for r in replies
+    ]
+
+
+def _raw_text(session: Session, tokens: list[int]) -> str:
+    """With special tokens: `</think>` is one, and what stands before it is no verdict."""
+    return session.tokenizer.decode(tokens, skip_special_tokens=False)
+
+
+def _about(
+    state: State, spec: JudgeSpec, session: Session, prompts: list[list[int]], resumed: int
+) -> dict[str, Any]:
+    return {
+        "quantisation": state.quantisation,
+        "judge": spec.model_dump(mode="json", exclude={"guideline"}),
+        "resumed_records": resumed,
+        "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
+    }

@@ -1,0 +1,40 @@
+"""Records of a job that can be killed at any moment: a line is whole or it isn't there."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from snaketune.jsonl import write_jsonl
+
+
+class Ledger:
+    """Finished records in a file of JSON lines, by their `id`.
+
+    What a killed job wrote is read back; a line that it did not finish is cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.records = {r["id"]: r for r in _whole_lines(path)}
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, record: dict) -> None:
+        """Keeps a record; it survives the process from here on."""
+        self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._file.flush()
+        self.records[record["id"]] = record
+
+    def publish(self, path: Path, ids: Sequence[str]) -> None:
+        """Writes the records of `ids`, in this order, whole or not at all."""
+        self._file.close()
+        write_jsonl(path, (self.records[i] for i in ids))
+
+
+def _whole_lines(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return [json.loads(line) for line in whole.splitlines()]

@@ -1,0 +1,116 @@
+"""What a model is: checked before anything expensive starts, and recorded."""
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from snaketune.chat import template_hash
+from snaketune.config.model import ModelSpec
+from snaketune.errors import UserError
+from snaketune.inference.stops import end_tokens
+from snaketune.modeling.kind import Kind, require_kind
+
+_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
+
+
+def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) -> dict[str, Any]:
+    """The record of a model: id, commit, parameters, dtype, template, end tokens, context length.
+
+    A hub model is fetched into the hub's cache on the way. Raises `UserError` where something
+    that the work needs isn't there.
+    """
+    folder = model_folder(spec)
+    parameters = _count_parameters(folder, spec.id)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    require_kind(config, kind, spec.id)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    if chat and not tokenizer.chat_template:
+        raise UserError(
+            f"model {spec.id}: no chat template. Expected chat_template in tokenizer_config.json "
+            "or a chat_template.jinja, because this experiment asks it in conversations; use the "
+            "model's instruct or chat version, or add a template to a local folder."
+        )
+    local = Path(spec.id).is_dir()
+    return {
+        "id": spec.id,
+        "revision": spec.revision,
+        "commit": None if local else folder.name,
+        "folder": spec.id if local else None,
+        "kind": kind,
+        "architecture": (config.architectures or [config.model_type])[0],
+        "parameters": parameters,
+        "dtype": str(config.dtype).removeprefix("torch."),
+        "context_length": context_length(config),
+        "vocabulary": config.get_text_config().vocab_size,
+        "template_hash": template_hash(tokenizer),
+        "end_tokens": _named_ends(tokenizer, folder, spec.id) if kind == "causal" else [],
+    }
+
+
+def model_folder(spec: ModelSpec) -> Path:
+    """The folder with the model's files, fetched from the hub if need be."""
+    if Path(spec.id).is_dir():
+        return Path(spec.id)
+    try:
+        return Path(snapshot_download(spec.id, revision=spec.revision, allow_patterns=_FILES))
+    except GatedRepoError:
+        reason = "it is gated: accept its terms on the hub and log in with `hf auth login`"
+    except RevisionNotFoundError:
+        reason = f"found no revision {spec.revision}"
+    except RepositoryNotFoundError:
+        reason = "there is no such folder and no such model on the hub"
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+        reason = f"the model hub can't be reached ({type(error).__name__})"
+    raise UserError(
+        f"model {spec.id}: {reason}. To use a local folder instead, put the model's files "
+        "(config.json, *.safetensors, tokenizer files) into one and give its path as `id`."
+    )
+
+
+def context_length(config: Any) -> int | None:
+    """Tokens of prompt and reply that the model has positions for; None where it doesn't say."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def _count_parameters(folder: Path, name: str) -> int:
+    """From the headers of the safetensors files; no weight is read."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        others = sorted(f.name for f in folder.glob("*.bin")) or "no weights at all"
+        raise UserError(
+            f"model {name}: no .safetensors file. Found {others}; only safetensors are loaded, "
+            "because other formats can run code. Convert the model with save_pretrained of "
+            "transformers, or use one that has them."
+        )
+    return sum(
+        prod(tensor["shape"])
+        for file in files
+        for key, tensor in _header(file).items()
+        if key != "__metadata__"
+    )
+
+
+def _header(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    except (ValueError, OverflowError, MemoryError):
+        raise UserError(f"{file}: not a safetensors file (or a broken download)") from None
+
+
+def _named_ends(tokenizer: Any, folder: Path, name: str) -> list[dict[str, Any]]:
+    has_config = (folder / "generation_config.json").is_file()
+    generation = GenerationConfig.from_pretrained(folder) if has_config else None
+    ends = end_tokens(tokenizer, generation, name)
+    return [{"id": i, "token": tokenizer.convert_ids_to_tokens(i)} for i in ends]
