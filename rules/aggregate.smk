@@ -6,6 +6,7 @@ def measured(kind: str, ending: str) -> list[str]:
     return [f"{E}/{kind}/{state}/{protocol}.{ending}" for state, protocol in PLAN.measured]
 
 
+TABLE = {"experiment": EXPERIMENT.experiment, "runs": PLAN.table}
 TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 CHOSEN = [name for name, run in EXPERIMENT.runs.items() if run.choose]
 
@@ -59,7 +60,7 @@ rule aggregate:
         mem="4GB",
         runtime=30,
     params:
-        table={"experiment": EXPERIMENT.experiment, "runs": PLAN.table},
+        table=TABLE,
         code=code_of("aggregate.py"),
     script:
         "../workflow/scripts/aggregate.py"

@@ -1,0 +1,61 @@
+# Needs: the tables and what lies behind them.
+# Makes: report.html, one page that needs no network, and its figures as files.
+
+from snaketune.report.names import figure_names
+
+TOKENS = list(PLAN.tokens)
+
+
+def judged(name: str) -> list[str]:
+    return [
+        f"{E}/verdicts/{state}/{protocol}.{name}"
+        for state, protocol in PLAN.measured
+        if PLAN.protocols[protocol].judge
+    ]
+
+
+rule report:
+    """Draws the figures and writes the page."""
+    input:
+        final=f"{E}/tables/final_metrics.json",
+        comparisons=f"{E}/tables/comparisons.csv",
+        checkpoints=f"{E}/tables/checkpoint_scores.csv",
+        metrics=measured("metrics", "json"),
+        scores=measured("scores", "parquet"),
+        prediction_meta=measured("predictions", "meta.json"),
+        verdict_meta=judged("meta.json"),
+        train_meta=expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
+        train_log=expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
+        manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
+        stats=expand(f"{E}/tokens/{{tokens}}/stats.json", tokens=TOKENS),
+        lengths=expand(f"{E}/tokens/{{tokens}}/lengths.json", tokens=TOKENS),
+        models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
+        environment=f"{E}/environment.json",
+    output:
+        html=report(
+            f"{E}/report.html",
+            caption="../workflow/report/page.rst",
+            category="Report",
+            labels={"page": "report"},
+        ),
+        figures=[
+            report(
+                f"{E}/figures/{figure['name']}.svg",
+                caption=f"../workflow/report/{figure['kind']}.rst",
+                category=figure["category"],
+                labels=figure["labels"],
+            )
+            for figure in figure_names(TABLE)
+        ],
+    log:
+        f"{E}/logs/report.log",
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem="4GB",
+        runtime=30,
+    params:
+        table=TABLE,
+        code=code_of("report.py"),
+    script:
+        "../workflow/scripts/report.py"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.config.model import ModelSpec
     from snaketune.config.preset import Preset
     from snaketune.training.run import Plan, Published, run_training
