@@ -1,0 +1,109 @@
+# The demo's inputs, made again from seeds.
+#
+# needs   the default safety guideline
+# makes   results/demo_models/: data, the base model, the judge
+#
+# Nothing else depends on these files: they are made only by `snakemake demo_models`, which copies
+# them over the committed ones in data/demo/.
+
+
+DEMO = "results/demo_models"
+DEMO_MATH = ["train", "test", "self_instruct"]
+
+
+rule demo_data:
+    """Math problems in every format, safety prompts, and answers to measure the judge on."""
+    output:
+        **{name: f"{DEMO}/math/{name}.jsonl" for name in DEMO_MATH},
+        json=f"{DEMO}/formats/math_test.json",
+        csv=f"{DEMO}/formats/math_test.csv",
+        parquet=f"{DEMO}/formats/math_test.parquet",
+        folder=directory(f"{DEMO}/formats/math_dataset"),
+        prompts=f"{DEMO}/safety/prompts.csv",
+        verdicts=f"{DEMO}/safety/judged_answers.jsonl",
+    log:
+        f"{DEMO}/logs/data.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    params:
+        code=code_of("make_demo_data.py"),
+    script:
+        "../workflow/scripts/make_demo_data.py"
+
+
+rule demo_tokenizer:
+    """One tokenizer with the chat template of either model."""
+    input:
+        guideline="config/prompts/safety_guideline.txt",
+    output:
+        base=directory(f"{DEMO}/tokenizer/base"),
+        judge=directory(f"{DEMO}/tokenizer/judge"),
+    log:
+        f"{DEMO}/logs/tokenizer.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 1
+    params:
+        vocab_size=2048,
+        seed=0,
+        code=code_of("make_demo_tokenizer.py"),
+    script:
+        "../workflow/scripts/make_demo_tokenizer.py"
+
+
+rule demo_base_model:
+    """The base model, from scratch: about ten minutes on two cores."""
+    input:
+        tokenizer=rules.demo_tokenizer.output.base,
+    output:
+        folder=directory(f"{DEMO}/model"),
+    log:
+        f"{DEMO}/logs/model.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 2
+    params:
+        shape={"layers": 4, "hidden": 128},
+        recipe={"steps": 900, "learning_rate": 3e-3, "batch_tokens": 8192, "seed": 0},
+        code=code_of("make_demo_model.py"),
+    script:
+        "../workflow/scripts/make_demo_model.py"
+
+
+rule demo_judge:
+    """The safety judge, from scratch: about three minutes on two cores."""
+    input:
+        tokenizer=rules.demo_tokenizer.output.judge,
+        guideline="config/prompts/safety_guideline.txt",
+    output:
+        folder=directory(f"{DEMO}/judge"),
+    log:
+        f"{DEMO}/logs/judge.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 2
+    params:
+        shape={"layers": 3, "hidden": 128},
+        recipe={"steps": 250, "learning_rate": 2e-3, "batch_tokens": 8192, "seed": 1},
+        code=code_of("make_demo_judge.py"),
+    script:
+        "../workflow/scripts/make_demo_judge.py"
+
+
+rule demo_models:
+    """Make all of it and put it where the demo looks. Has no output, so it copies when asked."""
+    input:
+        data=rules.demo_data.output,
+        model=rules.demo_base_model.output.folder,
+        judge=rules.demo_judge.output.folder,
+    log:
+        f"{DEMO}/logs/copy.log",
+    localrule: True
+    threads: 1
+    params:
+        made=DEMO,
+        parts=["math", "formats", "safety", "model", "judge"],
+        shipped="data/demo",
+    script:
+        "../workflow/scripts/ship_demo.py"

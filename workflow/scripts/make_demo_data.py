@@ -1,0 +1,20 @@
+"""Writes the demo's data files from their seeds."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.demo import files
+    from snaketune.jsonl import write_json, write_jsonl
+
+    splits = files.math_splits()
+    few = {name: splits[name][: files.ROWS_OF_EACH_FORMAT] for name in ("train", "test")}
+    for name, rows in splits.items():
+        write_jsonl(Path(snakemake.output[name]), rows)
+    write_json(Path(snakemake.output.json), few["test"])
+    files.write_csv(few["test"], Path(snakemake.output.csv))
+    files.write_parquet(few["test"], Path(snakemake.output.parquet))
+    files.write_dataset_folder(few, Path(snakemake.output.folder))
+    files.write_csv(files.prompt_rows(), Path(snakemake.output.prompts))
+    write_jsonl(Path(snakemake.output.verdicts), files.verdict_rows())

@@ -1,0 +1,22 @@
+"""Trains the demo's judge from scratch."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    import torch
+
+    from snaketune.demo.pretrain import Recipe, make_model_folder
+    from snaketune.demo.tokenizer import EMPTY_THOUGHT
+    from snaketune.demo.verdicts import judge_lesson
+
+    torch.set_num_threads(snakemake.threads)
+    make_model_folder(
+        Path(snakemake.input.tokenizer),
+        snakemake.params.shape,
+        judge_lesson(Path(snakemake.input.guideline).read_text(encoding="utf-8")),
+        Recipe(**snakemake.params.recipe),
+        Path(snakemake.output.folder),
+        lead=EMPTY_THOUGHT,
+    )

@@ -1,0 +1,20 @@
+"""Trains the demo's base model from scratch."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    import torch
+
+    from snaketune.demo.conversations import conversation
+    from snaketune.demo.pretrain import Recipe, make_model_folder
+
+    torch.set_num_threads(snakemake.threads)
+    make_model_folder(
+        Path(snakemake.input.tokenizer),
+        snakemake.params.shape,
+        conversation,
+        Recipe(**snakemake.params.recipe),
+        Path(snakemake.output.folder),
+    )

@@ -1,0 +1,20 @@
+"""Trains the demo's tokenizer and writes it once for each chat template."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.demo.corpus import tokenizer_texts
+    from snaketune.demo.tokenizer import (
+        CHAT_TEMPLATE,
+        THINKING_TEMPLATE,
+        as_transformers,
+        train_tokenizer,
+    )
+
+    guideline = Path(snakemake.input.guideline).read_text(encoding="utf-8")
+    texts = tokenizer_texts(guideline, snakemake.params.seed)
+    tokenizer = train_tokenizer(texts, snakemake.params.vocab_size)
+    as_transformers(tokenizer, CHAT_TEMPLATE).save_pretrained(snakemake.output.base)
+    as_transformers(tokenizer, THINKING_TEMPLATE).save_pretrained(snakemake.output.judge)

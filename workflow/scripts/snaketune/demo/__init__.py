@@ -1,0 +1,1 @@
+"""What makes the demo's data and small models, from seeds: nothing here is used by a run."""

@@ -1,0 +1,170 @@
+"""Train a small Qwen2 model from scratch on conversations, on the CPU."""
+
+import math
+import random
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+
+from snaketune.demo.tokenizer import END, PAD, START, TOKENIZER_FILES
+from snaketune.progress import Progress
+
+IGNORED = -100
+
+# Token ids, and the same with IGNORED in place of every token that carries no loss.
+Row = tuple[list[int], list[int]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast to train. `batch_tokens` counts the padding."""
+
+    steps: int
+    learning_rate: float
+    batch_tokens: int
+    seed: int
+
+
+def build_model(tokenizer: Tokenizer, layers: int, hidden: int, seed: int) -> Qwen2ForCausalLM:
+    """A new model, drawn from `seed`; widths are multiples of 64, NF4's block."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+        num_key_value_heads=hidden // 64,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.token_to_id(END),
+        pad_token_id=tokenizer.token_to_id(PAD),
+        initializer_range=0.04,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def encode(tokenizer: Tokenizer, messages: Sequence[dict[str, str]], lead: str = "") -> Row:
+    """A conversation as ChatML tokens; assistants' words and their end token carry the loss.
+
+    `lead` stands before the last assistant's words and carries no loss.
+    """
+    ids: list[int] = []
+    labels: list[int] = []
+
+    def add(text: str, learned: bool) -> None:
+        tokens = tokenizer.encode(text, add_special_tokens=False).ids
+        ids.extend(tokens)
+        labels.extend(tokens if learned else [IGNORED] * len(tokens))
+
+    for message in messages:
+        learned = message["role"] == "assistant"
+        add(f"{START}{message['role']}\n", False)
+        if lead and message is messages[-1]:
+            add(lead, False)
+        add(f"{message['content']}{END}", learned)
+        add("\n", False)
+    return ids, labels
+
+
+def pad_rows(rows: Sequence[Row], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows padded on the right: input ids and labels, each [rows, longest]."""
+    longest = max(len(ids) for ids, _ in rows)
+    ids = torch.full((len(rows), longest), pad_id)
+    labels = torch.full((len(rows), longest), IGNORED)
+    for place, (row_ids, row_labels) in enumerate(rows):
+        ids[place, : len(row_ids)] = torch.tensor(row_ids)
+        labels[place, : len(row_labels)] = torch.tensor(row_labels)
+    return ids, labels
+
+
+def batches(
+    draw: Callable[[random.Random], Row], batch_tokens: int, seed: int, pool: int = 512
+) -> Iterator[list[Row]]:
+    """Endless batches of rows of like length, none used twice.
+
+    Rows are drawn `pool` at a time and sorted by length, so that little of a batch is padding.
+    """
+    rng = random.Random(seed)
+    while True:
+        rows = sorted((draw(rng) for _ in range(pool)), key=lambda row: len(row[0]))
+        groups: list[list[Row]] = [[]]
+        for row in rows:
+            if (len(groups[-1]) + 1) * len(row[0]) > batch_tokens:
+                groups.append([])
+            groups[-1].append(row)
+        rng.shuffle(groups)
+        yield from groups
+
+
+def answer_loss(model: Qwen2ForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy over the labelled tokens; logits are made at these alone.
+
+    Needs no attention mask: padding stands on the right, where no real token looks.
+    """
+    states = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    learned = targets != IGNORED
+    return torch.nn.functional.cross_entropy(model.lm_head(states[learned]), targets[learned])
+
+
+def pretrain(
+    model: Qwen2ForCausalLM,
+    draw: Callable[[random.Random], Row],
+    recipe: Recipe,
+) -> None:
+    """Train in place: AdamW, a short warm-up, then a cosine down to a tenth."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(),
+        fused=True,
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=0.02,
+    )
+
+    def pace(step: int) -> float:
+        warm = min(1.0, (step + 1) / 100)
+        return warm * (0.1 + 0.9 * (1 + math.cos(math.pi * step / recipe.steps)) / 2)
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, pace)
+    model.train()
+    progress = Progress(recipe.steps, "steps")
+    source = batches(draw, recipe.batch_tokens, recipe.seed)
+    for _ in range(recipe.steps):
+        loss = answer_loss(model, *pad_rows(next(source), model.config.pad_token_id))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        progress.advance(note=f"loss {loss.item():.4f}")
+    model.eval()
+
+
+def make_model_folder(
+    tokenizer_folder: Path,
+    shape: dict[str, int],
+    lesson: Callable[[random.Random], list[dict[str, str]]],
+    recipe: Recipe,
+    folder: Path,
+    lead: str = "",
+) -> None:
+    """Train a model of `shape` (layers, hidden) on drawn conversations and write its folder.
+
+    The weights are in bfloat16: half the size, and the demo's scores stay the same.
+    """
+    tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    model = build_model(tokenizer, **shape, seed=recipe.seed)
+    pretrain(model, lambda rng: encode(tokenizer, lesson(rng), lead), recipe)
+    model.generation_config = GenerationConfig(
+        eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id
+    )
+    model.to(torch.bfloat16).save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        shutil.copyfile(tokenizer_folder / name, folder / name)
