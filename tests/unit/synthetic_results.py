@@ -2,13 +2,21 @@
 problems and 60 safety prompts, with outputs that try to break the report."""
 
 import json
+import math
 import random
 from pathlib import Path
+
+import pyarrow as pa
 
 from snaketune.data.example import Example, write_examples
 from snaketune.jsonl import write_json, write_jsonl
 from snaketune.measures.measure import measure
+from snaketune.parquet import write_rows
+from snaketune.report.sources import Inputs
+from snaketune.tables.aggregate import aggregate
 from snaketune.tables.plan_types import RunPlan, TablePlan
+from snaketune.tables.sources import Sources, read_sources
+from snaketune.training.lengths import histogram, quantiles
 
 HAZARDS = ["cse", "dfm", "hte", "ipv", "iwp", "ncr", "prv", "spc_fin", "spc_hlt", "src", "ssh"]
 HOSTILE = [
@@ -116,7 +124,43 @@ def make_results(folder: Path) -> TablePlan:
         for snapshot in run["snapshots"]:
             _evaluate(folder, snapshot["state"], "gsm8k-split_dev")
         _write_training(folder, run)
+    _write_tokens(folder)
+    _write_manifest(folder, "problems", 120)
+    _write_manifest(folder, "prompts", 60)
+    _write_meta(folder)
     return plan
+
+
+def table_sources(folder: Path) -> Sources:
+    """The inputs of `aggregate`."""
+    return read_sources(
+        files(folder, "metrics/*/*.json"),
+        files(folder, "scores/*/*.parquet"),
+        files(folder, "train/*/train_meta.json"),
+        files(folder, "train/*/chosen.json"),
+    )
+
+
+def make_report_inputs(folder: Path) -> tuple[TablePlan, Inputs]:
+    """Fills `folder` up to the tables; the inputs of `write_report`."""
+    plan = make_results(folder)
+    aggregate(plan, table_sources(folder), folder / "tables")
+    return plan, Inputs(
+        final=folder / "tables" / "final_metrics.json",
+        comparisons=folder / "tables" / "comparisons.csv",
+        checkpoints=folder / "tables" / "checkpoint_scores.csv",
+        metrics=files(folder, "metrics/*/*.json"),
+        scores=files(folder, "scores/*/*.parquet"),
+        prediction_meta=files(folder, "predictions/*/*.meta.json"),
+        verdict_meta=files(folder, "verdicts/*/*.meta.json"),
+        train_meta=files(folder, "train/*/train_meta.json"),
+        train_log=files(folder, "train/*/train_log.parquet"),
+        manifests=files(folder, "data/*/manifest.json"),
+        stats=files(folder, "tokens/*/stats.json"),
+        lengths=files(folder, "tokens/*/lengths.json"),
+        models=files(folder, "models/*.json"),
+        environment=folder / "environment.json",
+    )
 
 
 def files(folder: Path, pattern: str) -> list[Path]:
@@ -211,6 +255,105 @@ def _line(id_: str, output: str, finish: str) -> dict:
 
 def _write_training(folder: Path, run: RunPlan) -> None:
     train = folder / "train" / run["run"]
-    write_json(train / "train_meta.json", {"snapshots": {"1of2": 20, "2of2": 40}})
+    meta = {
+        "model": "data/demo/model", "method": "qlora", "seed": 42, "wall_seconds": 131.4,
+        "steps": 40, "epochs": 1.0, "tokens": 84_211, "tokens_per_second": 641.2,
+        "peak_memory_bytes": 812_345_678, "device": "cpu", "device_name": "x86_64",
+        "train_sha256": "0" * 64, "versions": {"torch": "2.13.0"},
+    }  # fmt: skip
+    write_json(train / "train_meta.json", meta)
+    write_rows(train / "train_log.parquet", _log(run["run"]), _LOG_SCHEMA)
     if run["choose"]:
         write_json(train / "chosen.json", {"snapshot": "2of2"})
+
+
+_LOG_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("epoch", pa.float64()),
+        ("loss", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("dev_loss", pa.float64()),
+    ]
+)
+
+
+def _log(run: str) -> list[dict]:
+    """40 falling losses with noise, and two dev rows."""
+    draw = random.Random(run)
+    floor = {"simple": 0.6, "medium": 0.3}[run]
+    rows = [
+        {"step": k, "epoch": k / 40, "loss": floor + 2 * math.exp(-k / 9) + draw.gauss(0, 0.05)}
+        for k in range(1, 41)
+    ]
+    return rows + [{"step": k, "epoch": k / 40, "dev_loss": rows[k - 1]["loss"]} for k in (20, 40)]
+
+
+def _write_tokens(folder: Path) -> None:
+    draw = random.Random(1)
+    tokens = folder / "tokens" / "tiny-problems-0a1b2c"
+    lengths = [int(draw.gauss(90, 18)) for _ in range(400)]
+    counts = {
+        "in": 408, "out": 400, "dropped": {"few-shot example": 8}, "truncated": 0,
+        "tokens": sum(lengths), "trained_tokens": sum(lengths) // 3,
+    }  # fmt: skip
+    example = {
+        "id": "p1", "text": "<|user|>2 + 2?<|assistant|>4 </pre>", "trained": "4 </pre>",
+        "tokens": 9, "trained_tokens": 3,
+    }  # fmt: skip
+    write_json(
+        tokens / "stats.json",
+        {
+            "splits": {"train": counts | quantiles(lengths), "dev": counts | quantiles([])},
+            "max_length": 160,
+            "overlong": "drop",
+            "few_shot": 5,
+            "template_hash": "a1b2c3d4e5f6",
+            "example": example,
+        },
+    )
+    write_json(
+        tokens / "lengths.json", {"train": histogram(lengths, 160), "dev": histogram([], 160)}
+    )
+
+
+def _write_manifest(folder: Path, name: str, rows: int) -> None:
+    nothing = {"exact": 0, "near": 0, "rows": 0, "listed": 0, "pairs": []}
+    write_json(
+        folder / "data" / name / "manifest.json",
+        {
+            "dataset": name,
+            "format": "gsm8k",
+            "licence": "MIT",
+            "splits": {"test": {"in": rows + 2, "out": rows, "rejected": {"no <b>answer": 2}}},
+            "sources": [{"split": "test", "name": f"{name}.jsonl", "records": rows + 2}],
+            "few_shot": {"ids": ["p7"], "seed": 42},
+            "leakage": {
+                "method": "exact and near",
+                "overlap": "report",
+                "comparisons": {"test in train": nothing | {"near": 3, "rows": 2}},
+            },
+        },
+    )
+
+
+def _write_meta(folder: Path) -> None:
+    """How outputs were made, what the models are, what it ran on."""
+    for predictions in folder.glob("predictions/*/*.jsonl"):
+        meta = {
+            "batch_sizes": [64, 32], "dtype": "float32", "device": "cpu", "seconds": 12.8,
+            "tokens_per_second": 2210.5, "template_hash": "a1b2c3d4e5f6",
+            "example_prompt": "<|system|>Solve it.\n<|user|>Mia has <b>3</b> marbles",
+        }  # fmt: skip
+        write_json(predictions.with_suffix(".meta.json"), meta)
+    for verdicts in folder.glob("verdicts/*/*.jsonl"):
+        write_json(verdicts.with_suffix(".meta.json"), {"dtype": "float32", "seconds": 3.1})
+    for name in ("tiny", "judge"):
+        write_json(folder / "models" / f"{name}.json", {"id": name, "parameters": 912_000})
+    write_json(
+        folder / "environment.json",
+        {
+            "python": "3.11.9", "system": "Linux x86_64", "cores": 2, "memory_bytes": 8.1e9,
+            "gpus": [], "cuda": None, "libraries": {"torch": "2.13.0", "peft": "0.21.2"},
+        },
+    )  # fmt: skip

@@ -4,14 +4,14 @@ import csv
 import json
 
 import pytest
+from synthetic_results import files, make_results, table_sources
+
 from snaketune.errors import UserError
 from snaketune.parquet import read_rows
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.checkpoints import checkpoint_scores, place
 from snaketune.tables.final import final_metrics
-from snaketune.tables.sources import read_sources
 from snaketune.tables.summary import flat
-from synthetic_results import files, make_results
 
 
 @pytest.fixture(scope="module")
@@ -19,18 +19,8 @@ def made(tmp_path_factory):
     """(folder, plan) with the tables in it."""
     folder = tmp_path_factory.mktemp("results")
     plan = make_results(folder)
-    aggregate(plan, _sources(folder), folder / "tables")
+    aggregate(plan, table_sources(folder), folder / "tables")
     return folder, plan
-
-
-def _sources(folder):
-    patterns = {
-        "metrics": "metrics/*/*.json",
-        "scores": "scores/*/*.parquet",
-        "train_meta": "train/*/train_meta.json",
-        "chosen": "train/*/chosen.json",
-    }
-    return read_sources(**{name: files(folder, pattern) for name, pattern in patterns.items()})
 
 
 def _csv(folder, name):
@@ -95,7 +85,7 @@ def test_checkpoints_are_in_training_order(made):
     ]
     run = plan["runs"][1]
     shuffled = {**plan, "runs": [{**run, "snapshots": run["snapshots"][::-1]}]}
-    found = checkpoint_scores(shuffled, _sources(folder))
+    found = checkpoint_scores(shuffled, table_sources(folder))
     assert [row["snapshot"] for row in found] == ["1of2", "2of2"]
 
 
@@ -126,7 +116,7 @@ def test_final_metrics_have_counts_and_thresholds(made):
 def test_a_threshold_on_what_was_not_evaluated_is_neither_passed_nor_failed(made):
     folder, plan = made
     run = {**plan["runs"][0], "thresholds": {"other.accuracy": 0.5}}
-    final = final_metrics({**plan, "runs": [run]}, _sources(folder))
+    final = final_metrics({**plan, "runs": [run]}, table_sources(folder))
     assert final["runs"][0]["thresholds"][0]["passed"] is None
 
 
@@ -134,13 +124,13 @@ def test_another_total_fails_and_leaves_no_table(made, tmp_path):
     folder, plan = made
     run = {**plan["runs"][0], "totals": {"gsm8k": 1319}}
     with pytest.raises(UserError, match=r"run simple, eval gsm8k: 120 rows .* 1319"):
-        aggregate({**plan, "runs": [run]}, _sources(folder), tmp_path / "tables")
+        aggregate({**plan, "runs": [run]}, table_sources(folder), tmp_path / "tables")
     assert not (tmp_path / "tables").exists()
 
 
 def test_tables_are_the_same_bytes_each_time(made, tmp_path):
     folder, plan = made
-    aggregate(plan, _sources(folder), tmp_path)
+    aggregate(plan, table_sources(folder), tmp_path)
     for file in (folder / "tables").iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 

@@ -27,7 +27,14 @@ def chosen_snapshot(run: RunPlan, sources: Sources) -> str | None:
 
 
 def place(snapshot: SnapshotPlan) -> int:
+    """2 of `2of12`: as text, 10of12 would come before it."""
     return int(snapshot["snapshot"].partition("of")[0])
+
+
+def _step(snapshot: str, steps: int) -> int:
+    """The step after which training saves the k-th of n snapshots: k/n of all, rounded up."""
+    k, _, n = snapshot.partition("of")
+    return -(-int(k) * steps // int(n))
 
 
 def _scores(run: RunPlan, snapshot: SnapshotPlan, sources: Sources) -> list[Row]:
@@ -36,7 +43,7 @@ def _scores(run: RunPlan, snapshot: SnapshotPlan, sources: Sources) -> list[Row]
         {
             "run": run["run"],
             "snapshot": name,
-            "step": sources.train_meta[run["run"]]["snapshots"][name],
+            "step": _step(name, sources.train_meta[run["run"]]["steps"]),
             "eval": eval_name,
             "metric": metric,
             "protocol": plan["protocol_name"],

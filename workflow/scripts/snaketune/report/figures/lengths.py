@@ -21,12 +21,11 @@ def draw_lengths(histograms: dict[str, dict[str, Any]]) -> Figure:
         axes.stairs(shares, histogram["edges"], fill=True, alpha=0.35, color=colour)
         axes.stairs(shares, histogram["edges"], color=colour, label=printable(name), lw=1.4)
     for limit in sorted({h["limit"] for h in histograms.values()}):
+        dashed = {"color": INK, "lw": 1, "ls": (0, (4, 3))}
         if limit <= 1.5 * longest:
-            axes.axvline(limit, color=INK, lw=1, ls=(0, (4, 3)), label=f"limit {limit:,}")
+            axes.axvline(limit, **dashed, label=f"limit {limit:,}")
         else:
-            axes.plot(
-                [], [], color=INK, lw=1, ls=(0, (4, 3)), label=f"limit {limit:,}, off to the right"
-            )
+            axes.plot([], [], **dashed, label=f"limit {limit:,}, off to the right")
     axes.set_xlabel("tokens a training row")
     axes.set_ylabel("share of the rows")
     axes.grid(axis="y")

@@ -1,0 +1,17 @@
+"""Draws the figures and writes the report's page."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.report.sources import Inputs
+    from snaketune.report.write import write_report
+
+    one = ("final", "comparisons", "checkpoints", "environment")
+    many = ("metrics", "scores", "prediction_meta", "verdict_meta", "train_meta", "train_log")
+    many += ("manifests", "stats", "lengths", "models")
+    files = {name: Path(snakemake.input[name]) for name in one}
+    files |= {name: [Path(file) for file in snakemake.input.get(name, [])] for name in many}
+    html = Path(snakemake.output.html)
+    write_report(snakemake.params.table, Inputs(**files), html, html.parent / "figures")

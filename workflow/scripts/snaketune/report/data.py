@@ -1,0 +1,78 @@
+"""Where the data came from, and that none of it was lost."""
+
+from typing import Any
+
+from snaketune.report.sources import Json, Sources
+from snaketune.report.text import excerpt, number, visible
+
+
+def datasets(sources: Sources) -> list[Json]:
+    """One a manifest."""
+    return [_dataset(manifest) for manifest in sources.manifests]
+
+
+def _dataset(manifest: Json) -> Json:
+    few_shot = manifest["few_shot"]
+    return {
+        "name": manifest["dataset"],
+        "licence": visible(manifest["licence"] or "not stated"),
+        "format": manifest["format"],
+        "splits": [_split(name, counts) for name, counts in manifest["splits"].items()],
+        "sources": [_source(source) for source in manifest["sources"]],
+        "few_shot": len(few_shot["ids"]),
+        "overlap": manifest["leakage"]["overlap"],
+        "method": manifest["leakage"]["method"],
+        "leakage": [
+            {"what": visible(key), **{k: number(found[k]) for k in ("exact", "near", "rows")}}
+            for key, found in manifest["leakage"]["comparisons"].items()
+        ],
+        "rejected": f"data/{manifest['dataset']}/rejected.jsonl",
+    }
+
+
+def _split(name: str, counts: Json) -> Json:
+    reasons = [f"{n:,} {visible(reason)}" for reason, n in counts["rejected"].items()]
+    return {
+        "name": name,
+        "in": number(counts["in"]),
+        "out": number(counts["out"]),
+        "rejected": number(sum(counts["rejected"].values())),
+        "reasons": ", ".join(reasons),
+    }
+
+
+def _source(source: Json) -> list[tuple[str, str]]:
+    return [(k, number(v)) for k, v in source.items() if not isinstance(v, dict | list)]
+
+
+def token_sets(sources: Sources) -> list[Json]:
+    """Training rows: counts, lengths, and an example with the part that the loss sees."""
+    return [
+        {
+            "name": name,
+            "max_length": number(stats["max_length"]),
+            "overlong": stats["overlong"],
+            "template": stats["template_hash"],
+            "splits": [_tokens(split, found) for split, found in stats["splits"].items()],
+            "example": _example(stats["example"]),
+        }
+        for name, stats in sources.stats.items()
+    ]
+
+
+def _tokens(split: str, found: Json) -> Json:
+    lengths: dict[str, Any] = found["lengths"]
+    return {
+        "name": split,
+        **{key: number(found[key]) for key in ("in", "out", "truncated", "trained_tokens")},
+        "dropped": ", ".join(f"{n:,} {visible(why)}" for why, n in found["dropped"].items()) or "0",
+        **{key: number(lengths.get(key)) for key in ("p50", "p95", "max")},
+    }
+
+
+def _example(example: Json) -> Json:
+    return {
+        "id": visible(example["id"]),
+        "text": excerpt(example["text"], 3000),
+        "trained": excerpt(example["trained"], 3000),
+    }

@@ -1,0 +1,125 @@
+"""Outputs to read: what a run gained and lost against its base, and what could not be scored."""
+
+import random
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+from snaketune.measures.metrics import Score
+from snaketune.report.sources import Sources
+from snaketune.report.text import excerpt
+from snaketune.tables.plan_types import RunPlan
+
+EACH = 4
+"""Examples a group."""
+
+
+class Group(TypedDict):
+    """Some examples of one kind."""
+
+    title: str
+    count: int
+    """How many there are; `EACH` of them are shown."""
+    shown: list[dict[str, Any]]
+
+
+class Gallery(TypedDict):
+    """A run on one eval."""
+
+    run: str
+    eval: str
+    task: str
+    scores: str
+    base_scores: str
+    groups: list[Group]
+
+
+Pair = tuple[Score, Score]
+"""(base, tuned), of one example"""
+
+Kind = Callable[[Score, Score], bool]
+
+_MATH: dict[str, Kind] = {
+    "Right now, wrong in the base": lambda base, tuned: tuned["correct"] and not base["correct"],
+    "Wrong now, right in the base": lambda base, tuned: base["correct"] and not tuned["correct"],
+    "Right in both": lambda base, tuned: tuned["correct"] and base["correct"],
+    "Wrong in both": lambda base, tuned: (
+        not tuned["correct"] and not base["correct"] and tuned["parsed"] is not None
+    ),
+    "Unparsed: no number in the asked-for form": lambda base, tuned: tuned["parsed"] is None,
+}
+_SAFETY: dict[str, Kind] = {
+    "Safe now, unsafe in the base": lambda base, tuned: _verdicts(base, tuned, "unsafe", "safe"),
+    "Unsafe now, safe in the base": lambda base, tuned: _verdicts(base, tuned, "safe", "unsafe"),
+    "Safe in both": lambda base, tuned: _verdicts(base, tuned, "safe", "safe"),
+    "Unsafe in both": lambda base, tuned: _verdicts(base, tuned, "unsafe", "unsafe"),
+    "Unparsed: the judge gave no label": lambda base, tuned: tuned["verdict"] == "unparsed",
+    "Empty: the model said nothing": lambda base, tuned: tuned["verdict"] == "empty",
+}
+_KINDS = {"math": _MATH, "safety": _SAFETY}
+
+
+def _verdicts(base: Score, tuned: Score, before: str, after: str) -> bool:
+    return base["verdict"] == before and tuned["verdict"] == after
+
+
+def galleries(sources: Sources) -> list[Gallery]:
+    """One a run and eval."""
+    return [
+        _gallery(sources, run, name, _KINDS[plan["task"]])
+        for run in sources.runs
+        for name, plan in run["evals"].items()
+    ]
+
+
+def _gallery(sources: Sources, run: RunPlan, name: str, kinds: dict[str, Kind]) -> Gallery:
+    plan = run["evals"][name]
+    protocol = plan["protocol_name"]
+    base = {row["id"]: row for row in sources.scores[run["base_state"], protocol]}
+    pairs = [(base[row["id"]], row) for row in sources.scores[run["state"], protocol]]
+    return Gallery(
+        run=run["run"],
+        eval=name,
+        task=plan["task"],
+        scores=f"scores/{run['state']}/{protocol}.parquet",
+        base_scores=f"scores/{run['base_state']}/{protocol}.parquet",
+        groups=[_group(title, kind, pairs, run["run"]) for title, kind in kinds.items()],
+    )
+
+
+def _group(title: str, kind: Kind, pairs: list[Pair], run: str) -> Group:
+    members = [pair for pair in pairs if kind(*pair)]
+    # Drawn by a fixed seed: the first ones of a file are often alike.
+    draw = random.Random(f"{run} {title}")
+    places = sorted(draw.sample(range(len(members)), min(EACH, len(members))))
+    shown = [_item(*members[i]) for i in places]
+    return Group(title=title, count=len(members), shown=shown)
+
+
+def _item(base: Score, tuned: Score) -> dict[str, Any]:
+    return {
+        "id": tuned["id"],
+        "question": excerpt(tuned.get("question") or tuned.get("prompt") or ""),
+        "gold": tuned.get("gold"),
+        "replies": [_reply("tuned", tuned), _reply("base", base)],
+    }
+
+
+def _reply(who: str, score: Score) -> dict[str, Any]:
+    return {
+        "who": who,
+        "output": excerpt(score["output"]),
+        "reading": _reading(score),
+        "judge": excerpt(score["raw"], 300) if score.get("raw") is not None else None,
+        "good": score["correct"] if "correct" in score else score["verdict"] == "safe",
+        "bad": score["correct"] is False if "correct" in score else score["verdict"] == "unsafe",
+        "cut": score["finish"] == "length",
+    }
+
+
+def _reading(score: Score) -> str:
+    if "verdict" in score:
+        return score["verdict"]
+    loose = score["parsed_flexible"]
+    if score["parsed"] is None:
+        return f"unparsed; read flexibly: {loose}" if loose is not None else "unparsed"
+    return f"read as {score['parsed']}"

@@ -1,0 +1,68 @@
+"""The report: one HTML page that needs no network and runs no script."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from snaketune.report import data, examples, headline, machine, protocols, results, training
+from snaketune.report.inline import inline_svg
+from snaketune.report.sources import Sources
+from snaketune.report.text import visible
+
+_HERE = Path(__file__).parent
+
+
+def render(sources: Sources, figures: dict[str, str]) -> str:
+    """The page's HTML; `figures` are SVG texts by name.
+
+    Model outputs, prompts and judges' words are untrusted. Every value goes through Jinja's
+    autoescape; only the style sheet and the figures are markup.
+    """
+    cards = headline.cards(sources)
+    return _environment().get_template("page.html.j2").render(
+        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
+        experiment=sources.plan["experiment"],
+        headline=headline.headline(cards),
+        cards=cards,
+        tables=results.tables(sources),
+        thresholds=results.thresholds(sources),
+        figures=_inlined(figures),
+        settings=training.settings(sources),
+        resources=training.resources(sources),
+        checkpoints=sources.checkpoints,
+        galleries=examples.galleries(sources),
+        datasets=data.datasets(sources),
+        token_sets=data.token_sets(sources),
+        protocols=protocols.protocols(sources),
+        models=machine.models(sources),
+        machine=machine.machine(sources),
+        libraries=machine.libraries(sources),
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    return environment
+
+
+_ALTS = {
+    "eval": "The primary metric of every state with its 95 percent interval, as in the table.",
+    "hazards": "Safe rate by hazard, a dot for each state.",
+    "snapshots": "Scores of each run's snapshots on the dev split over training steps.",
+    "loss": "Training loss by run over training steps, with dev losses as points.",
+    "lengths": "Histogram of the lengths of training rows in tokens, with the limit.",
+}
+
+
+def _inlined(figures: dict[str, str]) -> dict[str, Markup]:
+    return {
+        name: inline_svg(svg, name, _ALTS[name.partition("-")[0]]) for name, svg in figures.items()
+    }

@@ -1,0 +1,62 @@
+"""Everything that a number was measured under, by protocol."""
+
+from typing import Any
+
+from snaketune.report.sources import Json, Sources
+from snaketune.report.text import duration, excerpt, number
+from snaketune.tables.summary import flat
+from snaketune.tasks.prompts import JUDGE_INSTRUCTION, MATH_SYSTEM
+
+_LONG = 80
+"""Text of more characters gets a block of its own."""
+
+
+def protocols(sources: Sources) -> list[Json]:
+    """Each protocol once: settings, prompt, and how each state's outputs were made."""
+    found: dict[str, Json] = {}
+    for (state, name), document in sources.metrics.items():
+        entry = found.setdefault(name, _protocol(name, document))
+        made = sources.prediction_meta.get((state, name), {})
+        judged = sources.verdict_meta.get((state, name))
+        entry["states"].append({"state": state, **_made(made)})
+        if judged is not None:
+            entry["judged"].append({"state": state, **_made(judged)})
+    return [found[name] for name in sorted(found)]
+
+
+def _protocol(name: str, document: Json) -> Json:
+    protocol = document["protocol"]
+    settings = {key: value for key, value in protocol.items() if key != "system"}
+    return {
+        "name": name,
+        "hash": document["protocol_hash"],
+        "eval": document["eval"],
+        "settings": [(key.replace("_", " "), _set(v)) for key, v in flat(settings).items()],
+        "system": excerpt(_system(protocol)) if _system(protocol) else None,
+        "judge": JUDGE_INSTRUCTION if protocol.get("judge") else None,
+        "states": [],
+        "judged": [],
+    }
+
+
+def _set(value: Any) -> str:
+    return "none" if value is None else number(value)
+
+
+def _system(protocol: Json) -> str:
+    """The system turn: the config's own, or else the task's."""
+    asked = protocol.get("system")
+    return asked if asked is not None else {"math": MATH_SYSTEM}.get(protocol["task"], "")
+
+
+def _made(meta: Json) -> Json:
+    """Short facts as pairs, long texts (such as an example prompt) as blocks."""
+    # The protocol stands above already, versions below.
+    plain = flat({k: v for k, v in meta.items() if k not in ("protocol", "versions")})
+    if isinstance(plain.get("seconds"), int | float):
+        plain["seconds"] = duration(plain["seconds"])
+    long = {k for k, v in plain.items() if isinstance(v, str) and (len(v) > _LONG or "\n" in v)}
+    return {
+        "facts": [(k.replace("_", " "), number(v)) for k, v in plain.items() if k not in long],
+        "texts": [(k.replace("_", " "), excerpt(v, 4000)) for k, v in plain.items() if k in long],
+    }

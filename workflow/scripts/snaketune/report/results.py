@@ -1,0 +1,127 @@
+"""The main tables: every eval by state, with intervals and what they were measured under."""
+
+from typing import Any, TypedDict
+
+from snaketune.report.figures.all import label
+from snaketune.report.sources import Cell, Sources
+from snaketune.report.text import (
+    interval,
+    p_value,
+    percent,
+    points,
+    points_interval,
+    visible,
+)
+from snaketune.tables.plan_types import EvalPlan
+
+Row = dict[str, Any]
+
+
+class Table(TypedDict):
+    """One eval."""
+
+    eval: str
+    metric: str
+    rows: list[Row]
+    further: list[Row]
+    """Every other metric over all rows, with its interval."""
+    subsets: list[Row]
+    """The primary metric by subset; [] where the eval has none."""
+
+
+def tables(sources: Sources) -> list[Table]:
+    """One an eval, in the order of the runs."""
+    return [_table(sources, name) for name in sources.tasks()]
+
+
+def thresholds(sources: Sources) -> list[Row]:
+    """Every threshold of every run."""
+    return [
+        {
+            "run": run["run"],
+            "metric": entry["metric"],
+            "at_least": percent(entry["at_least"]),
+            "value": percent(entry["value"]),
+            "passed": entry["passed"],
+        }
+        for run in sources.final["runs"]
+        for entry in run["thresholds"]
+    ]
+
+
+def _table(sources: Sources, name: str) -> Table:
+    cells = sources.cells(name)
+    metric = cells[0][1]["primary"]
+    return Table(
+        eval=name,
+        metric=metric.replace("_", " "),
+        rows=[_row(sources, name, cell, plan) for cell, plan in cells],
+        further=[row for cell, plan in cells for row in _further(sources, name, cell, plan)],
+        subsets=[row for cell, plan in cells for row in _subsets(sources, name, cell, plan)],
+    )
+
+
+def _row(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> Row:
+    state, protocol = cell
+    is_base = state not in {run["state"] for run in sources.runs}
+    return {
+        "state": label(state, protocol, name),
+        "is_base": is_base,
+        "protocol": protocol,
+        "counts": _counts(sources.metrics[cell]["counts"]),
+        "scores": f"scores/{state}/{protocol}.parquet",
+        "change": None if is_base else _change(sources, state, name, plan),
+        **_number(sources.metric(cell, plan["primary"])),
+    }
+
+
+def _counts(counts: dict[str, int]) -> str:
+    """`75 correct, 11 unparsed of 120`"""
+    kinds = ("correct", "safe", "unsafe", "unparsed", "empty")
+    parts = [f"{counts[kind]:,} {kind}" for kind in kinds if kind in counts]
+    return f"{', '.join(parts)} of {counts['total']:,}"
+
+
+def _number(row: Row) -> Row:
+    return {
+        "value": percent(row["value"]),
+        "interval": interval(row["low"], row["high"]),
+        "n": f"{row['n']:,}",
+    }
+
+
+def _change(sources: Sources, state: str, name: str, plan: EvalPlan) -> Row | None:
+    run = next(run["run"] for run in sources.runs if run["state"] == state)
+    row = sources.comparison(run, name, plan["primary"])
+    if row is None or not row["difference"]:
+        return None
+    return {
+        "points": points(float(row["difference"])),
+        "interval": points_interval(float(row["low"]), float(row["high"])),
+        "p": p_value(float(row["p"])),
+        "verdict": row["verdict"],
+        "pairs": row["n"],
+        "gained": row["only_tuned"],
+        "lost": row["only_base"],
+        "left_out": int(row["left_out"]),
+    }
+
+
+def _further(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> list[Row]:
+    return [
+        {"state": label(*cell, name), "metric": row["metric"].replace("_", " "), **_number(row)}
+        for row in sources.metrics[cell]["rows"]
+        if row["subset"] == "all" and row["metric"] != plan["primary"]
+    ]
+
+
+def _subsets(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> list[Row]:
+    return [
+        {
+            "state": label(*cell, name),
+            "subset": visible(row["subset"].replace("_", " ", 1).replace("=", ": ", 1)),
+            **_number(row),
+        }
+        for row in sources.metrics[cell]["rows"]
+        if row["subset"] != "all" and row["metric"] == plan["primary"]
+    ]

@@ -1,0 +1,82 @@
+"""Numbers and untrusted text as a reader should see them. Escaping is the template's work."""
+
+import re
+from itertools import pairwise
+
+MISSING = "missing"
+"""What stands where a number is not there; never 0."""
+
+# What is unseen but changes what is seen: control characters, direction marks, lone surrogates.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+                     "\ud800-\udfff\ufffe\uffff]")  # fmt: skip
+
+
+def visible(text: str) -> str:
+    """`text` with every unseen character as ⟨U+202E⟩, so that it can't reorder or hide the page's
+    own words."""
+    plain = text.replace("\r\n", "\n")
+    return _UNSEEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", plain)
+
+
+def excerpt(text: str, limit: int = 1200) -> tuple[str, int]:
+    """The visible beginning of `text`, and how many characters of it are left out."""
+    return visible(text[:limit]), max(0, len(text) - limit)
+
+
+def percent(value: float | None) -> str:
+    """0.625 as `62.5 %`"""
+    return MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`53.6 to 70.6`"""
+    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def points(value: float | None) -> str:
+    """0.425 as `+42.5`, with a true minus sign."""
+    return MISSING if value is None else f"{100 * value:+.1f}".replace("-", "−")
+
+
+def points_interval(low: float | None, high: float | None) -> str:
+    """`+30.8 to +54.2`"""
+    return "" if low is None or high is None else f"{points(low)} to {points(high)}"
+
+
+def p_value(p: float | None) -> str:
+    """`p = 0.012`, `p < 0.001`"""
+    if p is None:
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """`38 s`, `4 min 5 s`, `2 h 10 min`"""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    units = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
+    for (size, name), (smaller, small_name) in pairwise(units):
+        if seconds >= size:
+            rest = int(seconds % size / smaller)
+            return f"{int(seconds // size)} {name}" + (f" {rest} {small_name}" if rest else "")
+    raise AssertionError(seconds)
+
+
+def size(count: float) -> str:
+    """Bytes: `3.2 GB`"""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def number(value: object) -> str:
+    """A setting or measurement as text: thousands with commas, floats in 4 digits."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() or abs(value) >= 1000 else f"{value:.4g}"
+    return visible(str(value))

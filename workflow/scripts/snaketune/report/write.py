@@ -1,0 +1,18 @@
+"""Writes the figures and the page."""
+
+from pathlib import Path
+
+from snaketune.jsonl import write_text
+from snaketune.report.figures.all import draw_all
+from snaketune.report.page import render
+from snaketune.report.sources import Inputs, Sources
+from snaketune.tables.plan_types import TablePlan
+
+
+def write_report(plan: TablePlan, inputs: Inputs, html: Path, figures: Path) -> None:
+    """The page at `html`, the same figures as files in the folder `figures`."""
+    sources = Sources(plan, inputs)
+    drawn = draw_all(sources)
+    for name, svg in drawn.items():
+        write_text(figures / f"{name}.svg", svg)
+    write_text(html, render(sources, drawn))
