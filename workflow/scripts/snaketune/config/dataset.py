@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from snaketune.config.base import Number, Strict
 
 SplitName = Literal["train", "dev", "test"]
-FormatName = Literal["gsm8k", "ailuminate"]
+FormatName = Literal["gsm8k", "ailuminate", "gsm_symbolic", "dolly"]
 
 _HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
 
