@@ -15,7 +15,6 @@ from prepared_data import prepared, problem, problems, write_lines
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.data.example import Example, read_examples, write_examples
-from snaketune.data.few_shot import read_few_shot
 from snaketune.data.prepare import prepare
 from snaketune.data.text import normalise
 from snaketune.errors import UserError
@@ -135,9 +134,9 @@ def test_few_shot_file_is_used_as_it_stands(tmp_path):
 def test_fewer_records_than_few_shot_examples(tmp_path):
     path = write_lines(tmp_path / "train.jsonl", problems(0, 3))
     prepare(DatasetSpec(source=str(path), format="gsm8k"), tmp_path / "d")
-    assert len(read_few_shot(tmp_path / "d" / "few_shot.json", 3)) == 3
-    with pytest.raises(UserError, match=r"few_shot\.json: found 3 few-shot examples, .* least 4"):
-        read_few_shot(tmp_path / "d" / "few_shot.json", 4)
+    shots = json.loads((tmp_path / "d" / "few_shot.json").read_text())
+    order = random.Random(42).sample(range(3), 3)
+    assert shots == [{"index": i, "id": f"d-train-{i + 1:05d}", **problem(i)} for i in order]
 
 
 def test_a_test_row_is_never_its_own_example(tmp_path):

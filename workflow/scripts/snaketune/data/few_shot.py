@@ -55,17 +55,6 @@ def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
     return [_shot(path, n, entry, form, places, train) for n, entry in enumerate(entries, 1)]
 
 
-def read_few_shot(path: Path, count: int) -> list[Shot]:
-    """The first `count` examples of a few_shot.json. Raises `UserError` where it has fewer."""
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    if len(entries) < count:
-        raise UserError(
-            f"{path}: found {len(entries)} few-shot examples, expected at least {count}, as the "
-            "eval's few_shot asks; raise the dataset's few_shot.count, or give it training records"
-        )
-    return [Shot(**entry) for entry in entries[:count]]
-
-
 def refuse_own_examples(shots: list[Shot], test: list[Example], where: str) -> None:
     """Raises `UserError` where a test row is among its own few-shot examples."""
     places = {normalise(shot.question): shot for shot in shots}
