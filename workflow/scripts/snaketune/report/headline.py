@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from snaketune.measures.paired import BETTER, SAME, WORSE
+from snaketune.measures.paired import BETTER, NOTHING, WORSE
 from snaketune.report.sources import Sources
 from snaketune.report.text import p_value, percent, points, points_interval
 from snaketune.tables.plan_types import RunPlan
@@ -40,37 +40,31 @@ def cards(sources: Sources) -> list[Card]:
 
 def headline(found: list[Card]) -> str:
     """The answer in a sentence, over all runs and evals."""
-    verdicts = [finding["verdict"] for card in found for finding in card["findings"]]
-    if not verdicts:
-        return "Nothing was compared."
-    parts = [
-        f"{verdicts.count(kind)} {words}"
-        for kind, words in [
-            (BETTER, "significantly better"),
-            (WORSE, "significantly worse"),
-            (SAME, "without a significant difference"),
-        ]
-        if kind in verdicts
-    ]
-    return (
-        f"{_opening(verdicts)} Of {_count(len(verdicts), 'comparison')} of a tuned model with its "
-        f"base, {_listed(parts)}."
-    )
+    by_eval: dict[str, list[str]] = {}
+    for card in found:
+        for finding in card["findings"]:
+            by_eval.setdefault(finding["eval"], []).append(finding["verdict"])
+    clauses = [_clause(name, verdicts) for name, verdicts in by_eval.items()]
+    return f"Fine-tuning {_listed(clauses)}." if clauses else "Nothing was compared."
 
 
-def _opening(verdicts: list[str]) -> str:
-    if BETTER in verdicts:
-        also = ", and hurt in places" if WORSE in verdicts else ""
-        return f"Fine-tuning helped{also}."
-    return "Fine-tuning hurt." if WORSE in verdicts else "Fine-tuning made no difference to see."
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n} {thing}" + ("" if n == 1 else "s")
+def _clause(name: str, verdicts: list[str]) -> str:
+    total = len(verdicts)
+    better, worse = verdicts.count(BETTER), verdicts.count(WORSE)
+    runs = f"of {total} runs" if total > 1 else "of 1 run"
+    if better and worse:
+        return f"helped on {name} in {better} {runs} and hurt in {worse}"
+    if better:
+        return f"helped on {name} ({better} {runs} significantly better)"
+    if worse:
+        return f"hurt on {name} ({worse} {runs} significantly worse)"
+    if verdicts.count(NOTHING) == total:
+        return f"could not be judged on {name}"
+    return f"made no significant difference on {name}"
 
 
 def _listed(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts) or "none"
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _finding(sources: Sources, run: RunPlan, name: str) -> Finding:
@@ -78,20 +72,16 @@ def _finding(sources: Sources, run: RunPlan, name: str) -> Finding:
     row = sources.comparison(run["run"], name, metric)
     if row is None or not row["n"] or int(row["n"]) == 0:
         sentence = f"{name}: no row has an outcome for both models."
-        return Finding(eval=name, verdict="nothing to compare", gain="", sentence=sentence)
+        return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)
     base, tuned, gain = (float(row[key]) for key in ("base", "tuned", "difference"))
     span = points_interval(float(row["low"]), float(row["high"]))
     words = metric.replace("_", " ")
     sentence = (
-        f"{name} {words} {_moved(gain)} from {percent(base)} to {percent(tuned)}: {points(gain)} "
-        f"points ({span}), {row['verdict']}, {p_value(float(row['p']))}, {row['n']} rows."
+        f"{name} {words}: {percent(base)} in the base, {percent(tuned)} tuned. Difference "
+        f"{points(gain)} points ({span}), {p_value(float(row['p']))}, {row['n']} rows."
     )
     sentence += _format_note(sources, run["run"], name, row["verdict"])
     return Finding(eval=name, verdict=row["verdict"], gain=points(gain), sentence=sentence)
-
-
-def _moved(gain: float) -> str:
-    return "rose" if gain > 0 else "fell" if gain < 0 else "stayed, going"
 
 
 def _format_note(sources: Sources, run: str, name: str, verdict: str) -> str:

@@ -2,19 +2,18 @@
 
 from typing import Any, TypedDict
 
+from snaketune.measures.metrics import ALL
 from snaketune.report.figures.all import label
+from snaketune.report.hazards import GROUP, subset_name
 from snaketune.report.sources import Cell, Sources
-from snaketune.report.text import (
-    interval,
-    p_value,
-    percent,
-    points,
-    points_interval,
-    visible,
-)
+from snaketune.report.text import interval, p_value, percent, points, points_interval
 from snaketune.tables.plan_types import EvalPlan
 
 Row = dict[str, Any]
+
+
+Line = tuple[str, list[Row | None]]
+"""A name and a cell a state; None where the state has no such number."""
 
 
 class Table(TypedDict):
@@ -23,10 +22,10 @@ class Table(TypedDict):
     eval: str
     metric: str
     rows: list[Row]
-    further: list[Row]
-    """Every other metric over all rows, with its interval."""
-    subsets: list[Row]
-    """The primary metric by subset; [] where the eval has none."""
+    further: list[Line]
+    """Every other metric over all rows: a cell a state, in the order of `rows`."""
+    subsets: list[Line]
+    """The primary metric by subset, likewise; [] where the eval has none."""
 
 
 def tables(sources: Sources) -> list[Table]:
@@ -56,8 +55,8 @@ def _table(sources: Sources, name: str) -> Table:
         eval=name,
         metric=metric.replace("_", " "),
         rows=[_row(sources, name, cell, plan) for cell, plan in cells],
-        further=[row for cell, plan in cells for row in _further(sources, name, cell, plan)],
-        subsets=[row for cell, plan in cells for row in _subsets(sources, name, cell, plan)],
+        further=_pivot([_further(sources, cell, metric) for cell, _ in cells]),
+        subsets=_pivot([_subsets(sources, cell, metric) for cell, _ in cells]),
     )
 
 
@@ -75,11 +74,11 @@ def _row(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> Row:
     }
 
 
-def _counts(counts: dict[str, int]) -> str:
-    """`75 correct, 11 unparsed of 120`"""
+def _counts(counts: dict[str, int]) -> list[str]:
+    """`75 correct`, `11 unparsed`, `120 in all`"""
     kinds = ("correct", "safe", "unsafe", "unparsed", "empty")
-    parts = [f"{counts[kind]:,} {kind}" for kind in kinds if kind in counts]
-    return f"{', '.join(parts)} of {counts['total']:,}"
+    parts = [f"{counts[kind]:,} {kind}" for kind in kinds if counts.get(kind)]
+    return [*parts, f"{counts['total']:,} in all"]
 
 
 def _number(row: Row) -> Row:
@@ -107,21 +106,30 @@ def _change(sources: Sources, state: str, name: str, plan: EvalPlan) -> Row | No
     }
 
 
-def _further(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> list[Row]:
-    return [
-        {"state": label(*cell, name), "metric": row["metric"].replace("_", " "), **_number(row)}
-        for row in sources.metrics[cell]["rows"]
-        if row["subset"] == "all" and row["metric"] != plan["primary"]
-    ]
+def _pivot(states: list[dict[str, Row]]) -> list[Line]:
+    """Rows of each state by name, as one line a name."""
+    names = dict.fromkeys(name for found in states for name in found)
+    return [(name, [found.get(name) for found in states]) for name in names]
 
 
-def _subsets(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> list[Row]:
-    return [
-        {
-            "state": label(*cell, name),
-            "subset": visible(row["subset"].replace("_", " ", 1).replace("=", ": ", 1)),
-            **_number(row),
-        }
+def _further(sources: Sources, cell: Cell, metric: str) -> dict[str, Row]:
+    return {
+        row["metric"].replace("_", " "): _number(row)
         for row in sources.metrics[cell]["rows"]
-        if row["subset"] != "all" and row["metric"] == plan["primary"]
-    ]
+        if row["subset"] == ALL and row["metric"] != metric
+    }
+
+
+def _subsets(sources: Sources, cell: Cell, metric: str) -> dict[str, Row]:
+    """A hazard that is a group of its own stands once, as the group."""
+    rows = {
+        row["subset"]: row
+        for row in sources.metrics[cell]["rows"]
+        if row["subset"] != ALL and row["metric"] == metric
+    }
+    groups = {subset.removeprefix(GROUP) for subset in rows if subset.startswith(GROUP)}
+    return {
+        subset_name(subset): _number(row)
+        for subset, row in rows.items()
+        if subset.removeprefix("hazard=") not in groups
+    }

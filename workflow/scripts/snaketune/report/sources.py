@@ -75,11 +75,11 @@ class Sources:
 
     @cached_property
     def train_meta(self) -> dict[str, Json]:
-        return {path.parent.name: _json(path) for path in self.inputs.train_meta}
+        return self._in_order({p.parent.name: _json(p) for p in self.inputs.train_meta})
 
     @cached_property
     def train_log(self) -> dict[str, list[Json]]:
-        return {path.parent.name: read_rows(path) for path in self.inputs.train_log}
+        return self._in_order({p.parent.name: read_rows(p) for p in self.inputs.train_log})
 
     @cached_property
     def manifests(self) -> list[Json]:
@@ -104,6 +104,10 @@ class Sources:
     @property
     def runs(self) -> list[RunPlan]:
         return self.plan["runs"]
+
+    def _in_order(self, found: dict[str, Any]) -> dict[str, Any]:
+        """Values by run, in the plan's order."""
+        return {run["run"]: found[run["run"]] for run in self.runs if run["run"] in found}
 
     def tasks(self) -> dict[str, str]:
         """The task of every eval that a run has, in the order of the runs."""

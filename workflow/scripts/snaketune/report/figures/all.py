@@ -10,10 +10,9 @@ from snaketune.report.figures.loss import draw_loss
 from snaketune.report.figures.snapshots import draw_snapshots
 from snaketune.report.figures.states import Point, draw_states
 from snaketune.report.figures.style import colours, house_style, to_svg
+from snaketune.report.hazards import GROUP, hazard_name
 from snaketune.report.names import figure_names
 from snaketune.report.sources import Sources
-
-HAZARD = "hazard_group="
 
 
 def draw_all(sources: Sources) -> dict[str, str]:
@@ -45,6 +44,7 @@ def state_colours(sources: Sources) -> dict[str, str]:
 
 def _eval(sources: Sources, eval_name: str) -> Figure:
     palette = state_colours(sources)
+    least = {run["state"]: run["thresholds"] for run in sources.runs}
     cells = sources.cells(eval_name)
     points = []
     for (state, protocol), spec in cells:
@@ -56,10 +56,10 @@ def _eval(sources: Sources, eval_name: str) -> Figure:
                 low=row["low"],
                 high=row["high"],
                 colour=palette[state],
+                threshold=least.get(state, {}).get(f"{eval_name}.{spec['primary']}"),
             )
         )
-    metric = cells[0][1]["primary"]
-    return draw_states(points, metric.replace("_", " "), _shared(sources, f"{eval_name}.{metric}"))
+    return draw_states(points, cells[0][1]["primary"].replace("_", " "))
 
 
 def label(state: str, protocol: str, eval_name: str) -> str:
@@ -68,20 +68,14 @@ def label(state: str, protocol: str, eval_name: str) -> str:
     return f"{state} ({changed})" if changed else state
 
 
-def _shared(sources: Sources, metric: str) -> float | None:
-    """The threshold of a metric where all runs that have one agree."""
-    found = {run["thresholds"][metric] for run in sources.runs if metric in run["thresholds"]}
-    return found.pop() if len(found) == 1 else None
-
-
 def _hazards(sources: Sources, eval_name: str) -> Figure:
     rates = {}
     for (state, protocol), spec in sources.cells(eval_name):
         rows = sources.metrics[state, protocol]["rows"]
         rates[label(state, protocol, eval_name)] = {
-            row["subset"].removeprefix(HAZARD): row["value"]
+            hazard_name(row["subset"].removeprefix(GROUP)): row["value"]
             for row in rows
-            if row["subset"].startswith(HAZARD) and row["metric"] == spec["primary"]
+            if row["subset"].startswith(GROUP) and row["metric"] == spec["primary"]
         }
     palette = state_colours(sources)
     states = {
