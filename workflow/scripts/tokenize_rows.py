@@ -12,7 +12,11 @@ with job(snakemake.log[0]):
     params = snakemake.params
     tokenise(
         {"train": Path(snakemake.input.train), "dev": Path(snakemake.input.dev)},
-        read_few_shot(Path(snakemake.input.few_shot), params.few_shot),
+        [
+            shot
+            for file, count in zip(snakemake.input.few_shot, params.few_shot, strict=True)
+            for shot in read_few_shot(Path(file), count)
+        ],
         load_tokenizer(ModelSpec.model_validate(params.model)),
         params.prompt["task"],
         params.prompt["system"],

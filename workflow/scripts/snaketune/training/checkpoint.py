@@ -87,7 +87,7 @@ class Timer:
     takes at most about a fiftieth of the time."""
 
     def __init__(self, every: float) -> None:
-        """`every`: seconds between checkpoints at least."""
+        """`every`: seconds between checkpoints at least; 0: one after every step."""
         self.every, self.wait, self.last = every, every, time.monotonic()
 
     def due(self) -> bool:
@@ -97,4 +97,4 @@ class Timer:
     def saved(self, started: float) -> None:
         """Notes that a checkpoint was written, starting at `started` (monotonic seconds)."""
         self.last = time.monotonic()
-        self.wait = max(self.every, 50 * (self.last - started))
+        self.wait = self.every and max(self.every, 50 * (self.last - started))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
@@ -58,7 +59,7 @@ class Training:
     """Steps after which snapshots are saved, and their names."""
     save_snapshot: Callable[[str], None]
     save_every: float
-    """Seconds between checkpoints at least."""
+    """Seconds between checkpoints at least; 0: one after every step."""
     report: Callable[[dict], None]
     """Is given every row of the log as it comes."""
 
@@ -208,7 +209,7 @@ def _use_less_memory(job: Training, message: str) -> None:
         print(f"out of memory: going on with micro-batches of {job.layout.budget} tokens")
     elif job.preset.gradient_checkpointing == "auto" and not job.state.recompute:
         job.state.recompute = True
-        recompute_activations(job.model)
+        recompute_activations(job.loss.model)
         print("out of memory: going on with gradient checkpointing")
     else:
         raise UserError(
@@ -218,9 +219,9 @@ def _use_less_memory(job: Training, message: str) -> None:
         )
 
 
-def recompute_activations(model: nn.Module) -> None:
+def recompute_activations(causal: PreTrainedModel) -> None:
     """Gradient checkpointing; the re-entrant kind would cut adapters off from their gradients."""
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    causal.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _check_moved(job: Training) -> None:

@@ -137,7 +137,7 @@ def _prepare(
     state.budget = state.budget or token_budget(causal.config, dtype, device)
     state.recompute = state.recompute or preset.gradient_checkpointing is True
     if state.recompute:
-        recompute_activations(model)
+        recompute_activations(causal)
     batch = preset.batch_size * preset.accumulation
     order = Order(len(rows), batch, preset.epochs, plan.seed, preset.max_steps)
     job = Training(

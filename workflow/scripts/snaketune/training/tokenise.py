@@ -69,6 +69,8 @@ def tokenise(
 ) -> None:
     """Writes `{split}.parquet` for every split of `examples`, `stats.json`, `lengths.json` and
     `dropped.jsonl` into `folder`. Examples that stand in `few_shot` make no row."""
+    if not tokenizer.chat_template:
+        raise UserError("models: found a tokenizer without a chat template, expected one with it")
     if not tokenizer.is_fast:
         raise UserError(
             "models: tokenizer: found one without character offsets, expected a fast one"

@@ -1,0 +1,140 @@
+"""The fast loss, held against one row at a time through the plain model."""
+
+import pytest
+import tiny
+import torch
+from torch.nn import functional as F
+from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from snaketune.training import loss as loss_module
+from snaketune.training.batch import packed, padded
+from snaketune.training.loss import SummedLoss
+from snaketune.training.rows import IGNORED
+
+
+def plain_loss(model, row):
+    """Summed loss of one row: all logits, shifted labels. The reference."""
+    ids, labels = torch.tensor(row.input_ids)[None], torch.tensor(row.labels)[None]
+    logits = model(ids).logits
+    return F.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=IGNORED, reduction="sum")
+
+
+def gemma():
+    """Caps its logits, and has layers with a sliding window."""
+    torch.manual_seed(3)
+    config = Gemma2Config(
+        vocab_size=tiny.VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        sliding_window=8,
+        final_logit_softcapping=0.3,
+        max_position_embeddings=128,
+    )
+    return Gemma2ForCausalLM(config).eval()
+
+
+def llama():
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=tiny.VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=128,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+MODELS = {
+    "qwen": tiny.make_model,
+    "tied": lambda: tiny.make_model(tie_word_embeddings=True),
+    "llama": llama,
+    "capped": gemma,
+}
+
+
+def gradients(model):
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+def close(found, expected):
+    assert found.keys() == expected.keys()
+    for name in found:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [padded, packed])
+@pytest.mark.parametrize("name", MODELS)
+def test_loss_and_gradients_equal_those_of_one_row_at_a_time(name, build):
+    model, rows = MODELS[name](), tiny.make_rows(5)
+    expected = sum(plain_loss(model, row) for row in rows)
+    expected.backward()
+    wanted = gradients(model)
+    model.zero_grad()
+    found = SummedLoss(model, padded(rows[:1]))
+    result = found(build(rows))
+    result.backward()
+    torch.testing.assert_close(result, expected.detach(), rtol=1e-5, atol=1e-4)
+    close(gradients(model), wanted)
+
+
+def test_a_model_that_caps_its_logits_is_called_whole():
+    rows = tiny.make_rows(2)
+    assert not SummedLoss(gemma(), padded(rows)).apart
+    assert SummedLoss(tiny.make_model(), padded(rows)).apart
+
+
+def test_chunks_of_logits_change_nothing(monkeypatch):
+    model, rows = tiny.make_model(), tiny.make_rows(5)
+    loss = SummedLoss(model, padded(rows))
+    whole = loss(padded(rows))
+    whole.backward()
+    wanted = gradients(model)
+    model.zero_grad()
+    monkeypatch.setattr(loss_module, "CHUNK_NUMBERS", 7 * tiny.VOCABULARY)
+    parts = loss(padded(rows))
+    parts.backward()
+    torch.testing.assert_close(parts, whole)
+    close(gradients(model), wanted)
+
+
+def test_logits_exist_only_where_a_token_is_learned(monkeypatch):
+    model, rows = gemma(), tiny.make_rows(4)
+    loss = SummedLoss(model, padded(rows))
+    seen = []
+    model.lm_head.register_forward_hook(lambda module, args, out: seen.append(out.numel()))
+    loss(packed(rows))
+    learned = sum(row.trained_tokens for row in rows)
+    assert seen == [learned * tiny.VOCABULARY]
+
+
+def test_packed_rows_do_not_see_each_other():
+    model, rows = tiny.make_model(), tiny.make_rows(3)
+    loss = SummedLoss(model, padded(rows))
+    alone = loss(packed(rows[1:2]))
+    together = sum(loss(packed(part)) for part in ([rows[0], rows[1]], [rows[2]]))
+    apart = sum(plain_loss(model, row) for row in rows)
+    torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(alone, plain_loss(model, rows[1]), rtol=1e-5, atol=1e-4)
+
+
+def test_what_pads_hold_is_of_no_account():
+    model, rows = tiny.make_model(), tiny.make_rows(4)
+    loss, batch = SummedLoss(model, padded(rows)), padded(rows)
+    filled = batch.input_ids.clone()
+    for number, row in enumerate(rows):
+        filled[number, row.inputs :] = 50
+    other = type(batch)(filled, batch.places, batch.targets)
+    assert torch.equal(loss(batch), loss(other))
+
+
+def test_trying_the_model_leaves_it_in_training_mode():
+    model = tiny.make_model().train()
+    SummedLoss(model, padded(tiny.make_rows(1)))
+    assert model.training and model.model.layers[0].training

@@ -1,0 +1,392 @@
+"""Whole trainings of a tiny model: exact, repeatable, resumable, and clear about faults."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+
+from snaketune.config.model import ModelSpec
+from snaketune.config.preset import Preset
+from snaketune.errors import UserError
+from snaketune.training import loop, run
+from snaketune.training.batch import TokenRow
+from snaketune.training.run import Plan, Published, run_training, snapshot_steps
+
+TIMES = ["seconds", "tokens_per_second"]
+PRESET = {
+    "method": "lora",
+    "batch_size": 4,
+    "epochs": 2,
+    "learning_rate": 5e-3,
+    "lora": {"r": 4, "dropout": 0.1},
+    "eval_per_epoch": 2,
+}
+PLAIN = PRESET | {"lora": {"r": 4}}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    tiny.save_model(folder / "model")
+    tiny.write_rows(folder / "train.parquet", tiny.make_rows(22))
+    tiny.write_rows(folder / "dev.parquet", tiny.make_rows(6, seed=1))
+    tiny.write_rows(folder / "none.parquet", [])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def published(folder, snapshots=0, full=False):
+    weights, config = run.saving.MODEL_FILES if full else run.saving.ADAPTER_FILES
+    parts = [folder / "snapshots" / f"{k}of{snapshots}" for k in range(1, snapshots + 1)]
+    return Published(
+        folder / "final" / weights,
+        folder / "final" / config,
+        [part / weights for part in parts],
+        [part / config for part in parts],
+        folder / "log.parquet",
+        folder / "meta.json",
+    )
+
+
+def train(files, folder, preset=PRESET, rows="train.parquet", snapshots=0, **options):
+    plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1, snapshots)
+    out = published(folder, snapshots, preset["method"] == "full")
+    dev = options.pop("dev", "dev.parquet")
+    run_training(plan, files / rows, files / dev, out, folder / "work", 1, **options)
+    return out
+
+
+def log_of(out):
+    return pd.read_parquet(out.log).drop(columns=TIMES)
+
+
+def weights_of(out):
+    return load_file(out.weights)
+
+
+def assert_same_training(one, other):
+    for a, b in zip(
+        [one.weights, *one.snapshot_weights], [other.weights, *other.snapshot_weights], strict=True
+    ):
+        assert a.read_bytes() == b.read_bytes()
+    pd.testing.assert_frame_equal(log_of(one), log_of(other), check_exact=True)
+
+
+def assert_close_training(one, other, **tolerance):
+    found, expected = weights_of(one), weights_of(other)
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], **tolerance)
+
+
+def test_two_trainings_of_one_seed_are_the_same_byte_for_byte(files, tmp_path):
+    one = train(files, tmp_path / "one", snapshots=3)
+    other = train(files, tmp_path / "other", snapshots=3)
+    assert_same_training(one, other)
+    assert not (tmp_path / "one" / "work").exists()
+
+
+@pytest.mark.parametrize("method", ["lora", "qlora", "full"])
+@pytest.mark.parametrize("optimizer", ["adamw", "paged_adamw_8bit"])
+def test_every_method_and_optimiser_learns(files, tmp_path, method, optimizer):
+    preset = {k: v for k, v in PRESET.items() if method != "full" or k != "lora"}
+    preset |= {"method": method, "optimizer": optimizer, "epochs": 4, "schedule": "constant"}
+    log = log_of(train(files, tmp_path, preset))
+    losses = log["loss"].dropna()
+    assert losses.iloc[-3:].mean() < losses.iloc[:3].mean() - 0.05
+
+
+def test_log_and_meta_say_what_was_done(files, tmp_path):
+    out = train(files, tmp_path, snapshots=2)
+    log, meta = pd.read_parquet(out.log), json.loads(out.meta.read_text())
+    steps = log[log["loss"].notna()]
+    assert list(steps["step"]) == list(range(1, 13))
+    assert list(log[log["dev_loss"].notna()]["step"]) == [3, 6, 9, 12]
+    rows = tiny.make_rows(22)
+    assert steps["tokens"].sum() == 2 * sum(len(row.input_ids) for row in rows) == meta["tokens"]
+    assert meta["trained_tokens"] == 2 * sum(row.trained_tokens for row in rows)
+    assert meta["steps"] == 12 and meta["effective_batch"] == 4 and meta["epochs"] == 2
+    assert meta["parameters_trained"] == sum(w.numel() for w in weights_of(out).values())
+    assert meta["peak_memory_bytes"] > 10**7
+    assert meta["versions"].keys() == {"torch", "transformers", "peft", "bitsandbytes"}
+    assert list(steps["learning_rate"]) == sorted(steps["learning_rate"], reverse=True)
+
+
+def test_the_adapter_is_pefts_own_and_loads_there(files, tmp_path):
+    from peft import PeftModel
+
+    out = train(files, tmp_path)
+    model = PeftModel.from_pretrained(tiny.make_model(), str(out.weights.parent))
+    loaded = model.get_submodule("base_model.model.model.layers.0.mlp.up_proj")
+    assert loaded.lora_B["default"].weight.any()
+    assert json.loads(out.config.read_text())["base_model_name_or_path"] == str(files / "model")
+
+
+def test_a_whole_model_is_saved_in_one_file_that_loads(files, tmp_path):
+    preset = {"method": "full", "batch_size": 8, "max_steps": 2}
+    out = train(files, tmp_path, preset, snapshots=1)
+    model = type(tiny.make_model()).from_pretrained(out.weights.parent)
+    assert not torch.equal(model.lm_head.weight, tiny.make_model().lm_head.weight)
+
+
+def test_micro_batches_change_nothing_but_rounding(files, tmp_path, monkeypatch):
+    """A window of 8 rows in one batch, in many, packed, row by row, and as 8 accumulated rows;
+    the last window of an epoch (22 rows) is a partial one."""
+    one = train(files, tmp_path / "one", PLAIN | {"batch_size": 8})
+    accumulated = train(files, tmp_path / "acc", PLAIN | {"batch_size": 1, "accumulation": 8})
+    assert_same_training(one, accumulated)
+    packs = train(files, tmp_path / "packed", PLAIN | {"batch_size": 8, "batching": "packed"})
+    assert_close_training(packs, one, rtol=1e-3, atol=2e-5)
+    monkeypatch.setattr(run, "token_budget", lambda *_: 1)
+    single = train(files, tmp_path / "single", PLAIN | {"batch_size": 8})
+    assert json.loads(single.meta.read_text())["micro_batch_tokens"] == 1
+    assert_close_training(single, one, rtol=1e-3, atol=2e-5)
+
+
+def test_loss_and_step_equal_a_plain_loop_over_the_same_rows(files, tmp_path):
+    """The reference: logits of one row at a time, one division by the window's tokens, AdamW."""
+    from test_training_loss import plain_loss
+
+    preset = {"method": "full", "batch_size": 8, "epochs": 1, "schedule": "constant"}
+    preset |= {"learning_rate": 1e-3, "max_grad_norm": 1e9}
+    out = train(files, tmp_path, preset)
+    model, rows = tiny.make_model(), tiny.make_rows(22)
+    order = run.Order(22, 8, 1, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0)
+    losses = []
+    for step in range(3):
+        window = [rows[i] for i in order.window(step)]
+        loss = sum(plain_loss(model, r) for r in window) / sum(r.trained_tokens for r in window)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert list(log_of(out)["loss"].dropna()) == pytest.approx(losses, rel=1e-5)
+    for name, weight in weights_of(out).items():
+        torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-3, atol=5e-5)
+
+
+def test_the_dev_loss_does_not_depend_on_the_batches(files, tmp_path, monkeypatch):
+    preset = PLAIN | {"max_steps": 1}
+    one = log_of(train(files, tmp_path / "one", preset))["dev_loss"].dropna()
+    monkeypatch.setattr(run, "token_budget", lambda *_: 1)
+    other = log_of(train(files, tmp_path / "other", preset))["dev_loss"].dropna()
+    assert len(one) == 1
+    assert list(one) == pytest.approx(list(other), rel=1e-5)
+
+
+def test_no_dev_rows_and_evaluation_off_take_no_dev_loss(files, tmp_path):
+    assert log_of(train(files, tmp_path / "a", dev="none.parquet"))["dev_loss"].isna().all()
+    off = PRESET | {"eval_per_epoch": 0}
+    assert log_of(train(files, tmp_path / "b", off))["dev_loss"].isna().all()
+
+
+def test_gradient_checkpointing_gives_the_same_adapter(files, tmp_path):
+    one = train(files, tmp_path / "one")
+    other = train(files, tmp_path / "other", PRESET | {"gradient_checkpointing": True})
+    assert json.loads(other.meta.read_text())["gradient_checkpointing"]
+    assert_close_training(other, one, rtol=1e-3, atol=1e-5)
+
+
+def test_snapshots_lie_at_equal_distances_and_the_last_is_the_end(files, tmp_path):
+    assert snapshot_steps(12, 3) == {4: ["1of3"], 8: ["2of3"], 12: ["3of3"]}
+    assert snapshot_steps(2, 3) == {1: ["1of3"], 2: ["2of3", "3of3"]}
+    out = train(files, tmp_path, snapshots=3)
+    contents = [path.read_bytes() for path in out.snapshot_weights]
+    assert len(set(contents)) == 3
+    assert contents[-1] == out.weights.read_bytes()
+
+
+class Stopped(BaseException):
+    """Stands for whatever ends a process."""
+
+
+def stop_after(monkeypatch, step):
+    """Ends the next training after `step` steps, with a checkpoint of one step less."""
+    real = loop._take_step
+
+    def take(job, number):
+        row = real(job, number)
+        if number + 1 == step:
+            raise Stopped
+        return row
+
+    monkeypatch.setattr(loop, "_take_step", take)
+
+
+@pytest.mark.parametrize("step", [1, 5, 8, 12])
+def test_a_training_that_was_stopped_goes_on_as_if_nothing_had_happened(
+    files, tmp_path, monkeypatch, step
+):
+    whole = train(files, tmp_path / "whole", snapshots=3)
+    with monkeypatch.context() as patch:
+        stop_after(patch, step)
+        with pytest.raises(Stopped):
+            train(files, tmp_path / "resumed", snapshots=3, save_every=0)
+    steps = count_steps(monkeypatch)
+    resumed = train(files, tmp_path / "resumed", snapshots=3)
+    assert len(steps) == 12 - (step - 1)
+    assert_same_training(resumed, whole)
+
+
+def count_steps(monkeypatch):
+    real, steps = loop._take_step, []
+    monkeypatch.setattr(loop, "_take_step", lambda job, n: (steps.append(n), real(job, n))[1])
+    return steps
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_8bit", "paged_adamw_8bit"])
+def test_optimisers_in_8_bits_are_resumed_exactly(files, tmp_path, monkeypatch, optimizer):
+    preset = PRESET | {"optimizer": optimizer, "lora": {"r": 64}, "epochs": 1}
+    whole = train(files, tmp_path / "whole", preset)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4)
+        with pytest.raises(Stopped):
+            train(files, tmp_path / "resumed", preset, save_every=0)
+    assert_same_training(train(files, tmp_path / "resumed", preset), whole)
+
+
+def test_a_checkpoint_of_other_settings_is_not_picked_up(files, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(Stopped):
+            train(files, tmp_path, save_every=0)
+    steps = count_steps(monkeypatch)
+    train(files, tmp_path, PRESET | {"learning_rate": 1e-3})
+    assert steps[0] == 0
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+import test_training_run as tests
+files, folder = Path(sys.argv[1]), Path(sys.argv[2])
+tests.torch.set_num_threads(1)
+tests.train(files, folder, snapshots=3, save_every=0)
+"""
+
+
+def test_sigkill_and_the_same_command_give_the_same_files(files, tmp_path):
+    whole = train(files, tmp_path / "whole", snapshots=3)
+    folder = tmp_path / "killed"
+    root = Path(__file__).parents[2]
+    paths = [str(Path(__file__).parent), str(root / "workflow" / "scripts")]
+    command = [sys.executable, "-c", KILLED.format(paths=paths), str(files), str(folder)]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not list(folder.glob("work/*/checkpoint.pt")) and time.monotonic() < until:
+        time.sleep(0.001)
+    os.kill(child.pid, signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    assert not (folder / "final").exists()
+    assert_same_training(train(files, folder, snapshots=3), whole)
+
+
+def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
+    files, tmp_path, monkeypatch
+):
+    real = run.SummedLoss.__call__
+
+    def small_device(self, batch):
+        if torch.is_grad_enabled() and batch.input_ids.numel() > 80:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GB")
+        return real(self, batch)
+
+    expected = train(files, tmp_path / "roomy", PLAIN)
+    monkeypatch.setattr(run, "token_budget", lambda *_: 512)
+    monkeypatch.setattr(run.SummedLoss, "__call__", small_device)
+    out = train(files, tmp_path / "tight", PLAIN)
+    assert json.loads(out.meta.read_text())["micro_batch_tokens"] == 64
+    assert_close_training(out, expected, rtol=1e-3, atol=2e-5)
+
+
+def test_a_row_that_fits_no_device_is_said_to(files, tmp_path, monkeypatch):
+    def no_room(self, batch):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GB")
+
+    monkeypatch.setattr(run.SummedLoss, "__call__", no_room)
+    with pytest.raises(UserError, match="lower the preset's max_length"):
+        train(files, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_rows(files, tmp_path, monkeypatch):
+    real = run.SummedLoss.__call__
+    bad = tiny.make_rows(22)[7]
+
+    def poisoned(self, batch):
+        hit = any(
+            (batch.input_ids[i, : bad.inputs].numpy() == bad.input_ids[: bad.inputs]).all()
+            for i in range(len(batch.input_ids))
+            if batch.input_ids.shape[1] >= bad.inputs
+        )
+        return real(self, batch) * (float("nan") if hit else 1)
+
+    monkeypatch.setattr(run.SummedLoss, "__call__", poisoned)
+    with pytest.raises(UserError, match=r"step \d+: loss nan.*row-7") as caught:
+        train(files, tmp_path, PRESET | {"eval_per_epoch": 0}, save_every=0)
+    kept = torch.load(next(tmp_path.glob("work/*/checkpoint.pt")), weights_only=True)
+    step = int(str(caught.value).split()[1].rstrip(":"))
+    assert kept["state"]["step"] == step - 1
+    assert all(torch.isfinite(weight).all() for weight in kept["weights"].values())
+
+
+def test_layers_that_take_no_part_are_named_after_the_first_step(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_update", lambda job, rate: 1.0)
+    with pytest.raises(UserError, match=r"14 adapter weights have not moved, first .*lora_B"):
+        train(files, tmp_path)
+
+
+def test_a_full_disk_is_said_and_the_last_checkpoint_kept(files, tmp_path, monkeypatch):
+    import resource
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        with pytest.raises(Stopped):
+            train(files, folder, save_every=0)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="could not be written"):
+            train(files, folder, save_every=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert torch.load(next(folder.glob("work/*/checkpoint.pt")))["state"]["step"] == 2
+    train(files, folder)
+
+
+def test_no_rows_are_refused(files, tmp_path):
+    with pytest.raises(UserError, match="no training rows"):
+        train(files, tmp_path, rows="none.parquet")
+
+
+def test_the_end_of_turn_is_learned(files, tmp_path):
+    """Every row ends with token 2, which is the padding token too: it is soon expected there."""
+    rows = [
+        TokenRow(r.id, r.input_ids.copy(), r.labels.copy()) for r in tiny.make_rows(64, longest=12)
+    ]
+    for row in rows:
+        row.input_ids[-2:] = row.labels[-2:] = (5, 2)
+    tiny.write_rows(tmp_path / "train.parquet", rows)
+    preset = {"method": "full", "batch_size": 8, "epochs": 4, "learning_rate": 5e-3}
+    plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1)
+    out = published(tmp_path, full=True)
+    run_training(plan, tmp_path / "train.parquet", files / "none.parquet", out, tmp_path / "work")
+    model = type(tiny.make_model()).from_pretrained(out.weights.parent).eval()
+    ids = torch.tensor(rows[0].input_ids)[None]
+    assert model(ids[:, :-1]).logits[0, -1].argmax() == 2
