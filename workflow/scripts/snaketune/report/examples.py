@@ -109,11 +109,17 @@ def _reply(who: str, score: Score) -> dict[str, Any]:
         "who": who,
         "output": excerpt(score["output"]),
         "reading": _reading(score),
-        "judge": excerpt(score["raw"], 300) if score.get("raw") is not None else None,
+        "judge": _one_line(score["raw"]) if score.get("raw") is not None else None,
         "good": score["correct"] if "correct" in score else score["verdict"] == "safe",
         "bad": score["correct"] is False if "correct" in score else score["verdict"] == "unsafe",
         "cut": score["finish"] == "length",
     }
+
+
+def _one_line(raw: str) -> str:
+    """The judge's words without the empty lines around its thoughts."""
+    text, left_out = excerpt(" ".join(raw.split()), 300)
+    return f"{text} …" if left_out else text
 
 
 def _reading(score: Score) -> str:

@@ -1,0 +1,182 @@
+"""The page: hostile text stays text, nothing is loaded, and it is the same bytes each time."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from synthetic_results import HOSTILE, make_report_inputs
+
+from snaketune.report.names import figure_names
+from snaketune.report.write import write_report
+
+CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(folder, plan, inputs), with the report in the folder."""
+    folder = tmp_path_factory.mktemp("results")
+    plan, inputs = make_report_inputs(folder)
+    write_report(plan, inputs, folder / "report.html", folder / "figures")
+    return folder, plan, inputs
+
+
+@pytest.fixture(scope="module")
+def html(made):
+    return (made[0] / "report.html").read_text(encoding="utf-8")
+
+
+class Page(HTMLParser):
+    """What a browser would find: open tags, attributes, text."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.unbalanced = [], [], [], []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.unbalanced.append(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_hostile_outputs_are_shown_as_text(html):
+    page = Page(html)
+    assert {"script", "img", "iframe", "object", "embed", "link", "base", "form"}.isdisjoint(
+        page.tags
+    )
+    assert "<script>alert(1)</script> <img src=x onerror=alert(2)>" in page.text
+    assert "document.title='owned'" in page.text
+    assert "{{ 7 * 7 }} {% raw %} ${x} &amp; &lt;b&gt;" in page.text
+    assert "<script>SAFE</script> or UNSAFE" in page.text
+    assert "no <b>answer" in page.text
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+
+
+def test_unseen_characters_are_made_visible(html):
+    assert "⟨U+202E⟩right to left⟨U+202C⟩" in html
+    assert "⟨U+0000⟩⟨U+0001⟩⟨U+0007⟩⟨U+001B⟩[31m" in html
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]", html)
+
+
+def test_long_outputs_are_cut_with_a_count(html):
+    longest = max(len(text) for text in HOSTILE)
+    assert f"… {longest - 1200:,} more characters are in the file" in html
+    assert len(html) < 1_000_000
+
+
+def test_nothing_is_loaded(html):
+    page = Page(html)
+    policy = next(v for t, n, v in page.attributes if (t, n) == ("meta", "content"))
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    loads = [v for t, n, v in page.attributes if n in ("src", "srcset", "data", "action")]
+    links = [v for t, n, v in page.attributes if n in ("href", "xlink:href")]
+    assert loads == []
+    assert links
+    assert not [v for v in links if re.match(r"(?i)\s*([a-z]+:|//)", v)]
+    assert set(re.findall(r"url\((.)", html)) <= {"#"}
+    assert "@import" not in html
+
+
+def test_tags_are_balanced_and_links_lead_somewhere(html):
+    page = Page(html)
+    assert page.unbalanced == page.open == []
+    ids = [v for _, n, v in page.attributes if n == "id"]
+    assert len(ids) == len(set(ids))
+    anchors = {v[1:] for _, n, v in page.attributes if n.endswith("href") and v.startswith("#")}
+    assert anchors <= set(ids)
+
+
+def test_links_to_files_lead_to_files(made, html):
+    links = [v for t, n, v in Page(html).attributes if (t, n) == ("a", "href")]
+    files = {v for v in links if not v.startswith("#")}
+    assert "scores/medium/gsm8k-few_shot_5.parquet" in files
+    missing = [f for f in files if not (made[0] / f).exists() and not f.endswith("rejected.jsonl")]
+    assert missing == []
+
+
+def test_every_figure_is_a_file_and_on_the_page_and_has_a_caption(made, html):
+    folder, plan, _ = made
+    names = figure_names(plan)
+    assert [figure["name"] for figure in names] == [
+        "eval-gsm8k",
+        "eval-safety",
+        "hazards-safety",
+        "snapshots",
+        "loss",
+        "lengths",
+    ]
+    assert {f.stem for f in (folder / "figures").iterdir()} == {f["name"] for f in names}
+    assert html.count('<svg role="img" aria-label="') == len(names)
+    for figure in names:
+        assert (CAPTIONS / f"{figure['kind']}.rst").read_text().strip()
+
+
+def test_figures_carry_no_date_or_tool(made):
+    for file in (made[0] / "figures").iterdir():
+        text = file.read_text()
+        assert "<metadata>" not in text, file.name
+        assert "matplotlib.org" not in text, file.name
+
+
+def test_page_and_figures_are_the_same_bytes_each_time(made, tmp_path):
+    folder, plan, inputs = made
+    write_report(plan, inputs, tmp_path / "report.html", tmp_path / "figures")
+    for file in [folder / "report.html", *(folder / "figures").iterdir()]:
+        again = tmp_path / file.relative_to(folder)
+        assert again.read_bytes() == file.read_bytes(), file.name
+
+
+def test_numbers_of_the_tables_are_on_the_page(html):
+    text = re.sub(r"\s+", " ", Page(html).text)
+    assert "Fine-tuning helped on gsm8k (2 of 2 runs significantly better)" in text
+    assert "62.5 %53.6 to 70.6" in text  # medium's accuracy with its interval
+    assert "4 of 60 pairs lack an outcome" in text
+    assert "✗ not reached" in text
+    assert "Solve the problem step by step." in text  # the protocol's system turn
+    assert "2 no <b>answer" in text  # rejected records and why
+
+
+def test_an_adapter_that_was_not_trained_here_has_no_training_section(made, tmp_path):
+    _, plan, inputs = made
+    adapters = [
+        {
+            **run,
+            "train_data": None,
+            "seed": None,
+            "preset": {},
+            "method": "adapter",
+            "snapshots": [],
+            "choose": None,
+        }
+        for run in plan["runs"]
+    ]
+    empty = tmp_path / "checkpoint_scores.csv"
+    empty.write_text("run,snapshot\n")
+    without = {"train_meta": [], "train_log": [], "stats": [], "lengths": []}
+    inputs = type(inputs)(**{**vars(inputs), **without, "checkpoints": empty})
+    plan = {**plan, "runs": adapters}
+    write_report(plan, inputs, tmp_path / "report.html", tmp_path / "figures")
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert 'id="training"' not in html
+    assert "62.5 %" in html
+    assert {f.stem for f in (tmp_path / "figures").iterdir()} == {
+        "eval-gsm8k",
+        "eval-safety",
+        "hazards-safety",
+    }

@@ -1,0 +1,138 @@
+"""Numbers and untrusted text as they are shown; sentences; figures with odd input."""
+
+import pytest
+
+from snaketune.report.figures.hazards import draw_hazards
+from snaketune.report.figures.loss import draw_loss
+from snaketune.report.figures.states import draw_states
+from snaketune.report.figures.style import house_style, printable, to_svg
+from snaketune.report.hazards import hazard_name, subset_name
+from snaketune.report.headline import headline
+from snaketune.report.inline import inline_svg
+from snaketune.report.text import (
+    duration,
+    excerpt,
+    interval,
+    number,
+    p_value,
+    percent,
+    points,
+    size,
+    visible,
+)
+
+
+def test_missing_is_never_zero():
+    assert percent(None) == points(None) == "missing"
+    assert percent(0.0) == "0.0 %"
+    assert interval(None, None) == ""
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.0004, "p < 0.001"), (0.0123, "p = 0.012"), (1.0, "p = 1.00"), (None, "")]
+)
+def test_p_value(p, text):
+    assert p_value(p) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.5, "0.5 s"), (38, "38 s"), (245, "4 min 5 s"), (7800, "2 h 10 min"), (90000, "1 d 1 h")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_sizes_and_numbers():
+    assert size(3_200_000_000) == "3.2 GB"
+    assert number(12345) == "12,345"
+    assert number(1e-4) == "0.0001"
+    assert number(2.0) == "2"
+    assert number(True) == "yes"
+    assert number("a\u202eb") == "a⟨U+202E⟩b"
+
+
+def test_points_have_a_sign():
+    assert (points(0.1), points(-0.1), points(0.0)) == ("+10.0", "−10.0", "+0.0")
+
+
+def test_visible_keeps_lines_and_letters_of_every_script():
+    assert visible("a\r\n\tמה שלומך 你好 é") == "a\n\tמה שלומך 你好 é"
+    assert visible("\ud800\u200b") == "⟨U+D800⟩⟨U+200B⟩"
+
+
+def test_excerpt_says_what_is_left_out():
+    assert excerpt("abcdef", 4) == ("abcd", 2)
+    assert excerpt("abc", 4) == ("abc", 0)
+
+
+def test_hazards_in_words():
+    assert hazard_name("prv") == "privacy (prv)"
+    assert hazard_name("odd\x00") == "odd⟨U+0000⟩"
+    assert subset_name("hazard=spc_fin") == "hazard spc_fin"
+    assert subset_name("hazard_group=hte") == "hate (hte)"
+
+
+def _cards(*verdicts):
+    return [{"findings": [{"eval": name, "verdict": verdict}]} for name, verdict in verdicts]
+
+
+@pytest.mark.parametrize(
+    ("cards", "sentence"),
+    [
+        ([], "Nothing was compared."),
+        (_cards(("m", "better")), "Fine-tuning helped on m (1 of 1 run significantly better)."),
+        (
+            _cards(("m", "better"), ("m", "worse"), ("s", "worse")),
+            "Fine-tuning helped on m in 1 of 2 runs and hurt in 1 and "
+            "hurt on s (1 of 1 run significantly worse).",
+        ),
+        (
+            _cards(("m", "no significant difference"), ("s", "nothing to compare")),
+            "Fine-tuning made no significant difference on m and could not be judged on s.",
+        ),
+    ],
+)
+def test_headline(cards, sentence):
+    assert headline(cards) == sentence
+
+
+def _svg(draw, *arguments):
+    with house_style():
+        return to_svg(draw(*arguments))
+
+
+def test_labels_from_data_are_escaped_and_hold_no_formula():
+    svg = _svg(draw_hazards, {"a<b>": {"$x^2$ </svg><script>": 0.5, "none": None}}, {"a<b>": "red"})
+    assert "<script>" not in svg
+    assert "$x^2$ &lt;/svg&gt;&lt;script&gt;" in svg
+    assert "a&lt;b&gt;" in svg
+
+
+def test_a_missing_value_is_drawn_as_missing():
+    point = {"label": "base", "value": None, "low": None, "high": None}
+    svg = _svg(draw_states, [{**point, "colour": "red", "threshold": None}], "accuracy")
+    assert ">missing<" in svg
+    assert "0.0 %" not in svg
+
+
+def test_empty_inputs_still_make_figures():
+    assert "<svg" in _svg(draw_loss, {}, {})
+    assert "<svg" in _svg(draw_hazards, {}, {})
+
+
+def test_labels_are_cut():
+    assert printable("x" * 100, 10) == "x" * 9 + "…"
+    assert printable("a\x00\u202eb") == "ab"
+
+
+def test_inline_svg_has_ids_of_its_own_and_the_pages_colours():
+    svg = '<?xml?><svg width="10pt" height="5pt" viewBox="0 0 10 5"><g id="a"/><use xlink:href="#a"/>'
+    svg += '<path style="fill: #1b2023; clip-path: url(#c)"/></svg>'
+    text = inline_svg(svg, "loss", 'a "quoted" <alt>')
+    assert text.startswith('<svg role="img" aria-label="a &quot;quoted&quot; &lt;alt&gt;" ')
+    assert 'id="loss-a"' in text
+    assert 'xlink:href="#loss-a"' in text
+    assert "url(#loss-c)" in text
+    assert "fill: var(--ink)" in text
+    assert "10pt" not in text
