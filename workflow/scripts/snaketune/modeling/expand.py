@@ -1,9 +1,9 @@
 """NF4 weights as plain numbers: the same model, where 4-bit kernels are slow or inexact."""
 
-import bitsandbytes as bnb
+from typing import Any
+
 import psutil
 import torch
-from bitsandbytes.functional import dequantize_4bit
 from torch import nn
 
 _SHARE = 0.5  # of the free memory that expanded weights may take
@@ -16,26 +16,34 @@ def expand_nf4(model: nn.Module, dtype: torch.dtype) -> int:
     The weights are exactly those that NF4 stands for, so an adapter trained on the 4-bit base
     finds the base that it knows; merging one belongs onto these weights too.
     """
-    names = [n for n, m in model.named_modules() if isinstance(m, bnb.nn.Linear4bit)]
-    for name in names:
+    layers = nf4_layers(model)
+    for name, layer in layers.items():
         parent, _, child = name.rpartition(".")
-        owner = model.get_submodule(parent)
-        setattr(owner, child, _plain(getattr(owner, child), dtype))
-    if names:
+        setattr(model.get_submodule(parent), child, _plain(layer, dtype))
+    if layers:
         model.config.quantization_config = None
         model.is_loaded_in_4bit = model.is_quantized = False
         model.quantization_method = None
-    return len(names)
+    return len(layers)
 
 
 def fits_expanded(model: nn.Module, dtype: torch.dtype) -> bool:
     """Whether main memory has room for the expanded weights."""
-    layers = (m for m in model.modules() if isinstance(m, bnb.nn.Linear4bit))
-    needed = sum(m.in_features * m.out_features for m in layers) * dtype.itemsize
+    numbers = sum(m.in_features * m.out_features for m in nf4_layers(model).values())
+    needed = numbers * dtype.itemsize
     return needed <= _SHARE * psutil.virtual_memory().available
 
 
-def _plain(layer: bnb.nn.Linear4bit, dtype: torch.dtype) -> nn.Linear:
+def nf4_layers(model: nn.Module) -> dict[str, Any]:
+    """The model's NF4 layers by name."""
+    from bitsandbytes.nn import Linear4bit  # takes a second to import, so only where needed
+
+    return {n: m for n, m in model.named_modules() if isinstance(m, Linear4bit)}
+
+
+def _plain(layer: Any, dtype: torch.dtype) -> nn.Linear:
+    from bitsandbytes.functional import dequantize_4bit
+
     weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(dtype)
     with torch.device("meta"):
         plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)

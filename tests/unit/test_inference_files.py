@@ -1,0 +1,241 @@
+"""generate and judge from files to files: order, resume after a kill, overlong prompts, meta."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_chat import make_model, make_tokenizer, questions, save_chat_model
+from transformers import GenerationConfig, Qwen2ForSequenceClassification
+
+from snaketune.config.evaluation import JudgeSpec
+from snaketune.config.model import ModelSpec
+from snaketune.data.example import Example, write_examples
+from snaketune.errors import UserError
+from snaketune.inference.generate import Protocol, State, generate
+from snaketune.inference.judge import judge
+from snaketune.inference.ledger import Ledger
+from snaketune.jsonl import read_jsonl, write_json, write_jsonl
+from snaketune.tasks.prompts import JUDGE_INSTRUCTION
+
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_chat_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def files(tmp_path):
+    shots = [{"index": i, "id": f"s{i}", "question": q, "answer": "x"} for i, q in enumerate("ab")]
+    write_json(tmp_path / "few_shot.json", shots)
+    examples = [Example(f"e{i}", q) for i, q in enumerate(questions(24))]
+    write_examples(tmp_path / "examples.parquet", examples)
+    return tmp_path
+
+
+def protocol(**changes):
+    settings = {
+        "task": "math",
+        "system": "add",
+        "few_shot": 2,
+        "sample": None,
+        "max_new_tokens": 12,
+        "batch_size": "auto",
+    }
+    return Protocol(**settings | changes)
+
+
+def run(model, files, name="p", work="work", **changes):
+    generate(
+        State(ModelSpec(id=str(model)), "none", "none", []),
+        protocol(**changes),
+        files / "examples.parquet",
+        files / "few_shot.json",
+        files / work,
+        files / f"{name}.jsonl",
+        files / f"{name}.meta.json",
+    )
+    meta = json.loads((files / f"{name}.meta.json").read_text())
+    return list(read_jsonl(files / f"{name}.jsonl")), meta
+
+
+def plain_reply(model_folder, text, new_tokens):
+    tokenizer, model = make_tokenizer(), make_model(320)
+    model = type(model).from_pretrained(model_folder).eval()
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+    config = GenerationConfig(
+        max_new_tokens=new_tokens, do_sample=False, eos_token_id=[0, 2], pad_token_id=0
+    )
+    out = model.generate(**ids, generation_config=config)[0, ids["input_ids"].shape[1] :]
+    return tokenizer.decode(out, skip_special_tokens=True)
+
+
+def test_replies_stand_in_order_and_equal_plain_ones(model, files):
+    records, meta = run(model, files)
+    assert [r["id"] for r in records] == [f"e{i}" for i in range(24)]
+    asked = questions(24)
+    for i in (0, 7, 23):
+        prompt = (
+            "<|im_start|>system\nadd<|im_end|>\n"
+            "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nx<|im_end|>\n"
+            "<|im_start|>user\nb<|im_end|>\n<|im_start|>assistant\nx<|im_end|>\n"
+            f"<|im_start|>user\n{asked[i]}<|im_end|>\n<|im_start|>assistant\n"
+        )
+        assert records[i]["output"] == plain_reply(model, prompt, 12)
+    assert meta["end_tokens"] == [0, 2], "the tokenizer's end token and the template's"
+    assert meta["finishes"] == {
+        kind: sum(r["finish"] == kind for r in records)
+        for kind in sorted({r["finish"] for r in records})
+    }
+    assert meta["prefix_tokens"] > 32
+    assert meta["example_prompt"].startswith("<|im_start|>system\nadd")
+    assert not (files / "work").exists()
+
+
+def test_a_sample_keeps_its_own_order(model, files):
+    records, _ = run(model, files, sample={"count": 5, "seed": 1, "fraction": None})
+    every, _ = run(model, files)
+    by_id = {r["id"]: r for r in every}
+    assert [r["id"] for r in records] != sorted(r["id"] for r in records)
+    assert records == [by_id[r["id"]] for r in records]
+
+
+def test_a_prompt_longer_than_the_context_is_counted_and_never_cut(tmp_path, files, capsys):
+    small = save_chat_model(tmp_path / "small", max_position_embeddings=44)
+    records, meta = run(small, files, few_shot=0, max_new_tokens=40)
+    overlong = [r for r in records if r["finish"] == "overlong"]
+    assert 0 < len(overlong) < len(records)
+    assert all(r["output"] == "" and r["prompt_tokens"] >= 44 for r in overlong)
+    assert all(r["prompt_tokens"] + r["new_tokens"] <= 44 for r in records if r not in overlong)
+    assert meta["finishes"]["overlong"] == len(overlong)
+    assert f"{len(overlong)} prompts are longer" in capsys.readouterr().out
+
+
+KILLED = """
+import sys, time
+sys.path[:0] = [{scripts!r}, {tests!r}]
+from pathlib import Path
+from snaketune.inference import ledger, generate as module
+keep = ledger.Ledger.append
+def slow(self, record):
+    keep(self, record)
+    time.sleep(0.2)
+ledger.Ledger.append = slow
+import test_inference_files as here
+here.run(Path({model!r}), Path({files!r}))
+"""
+
+
+def test_a_killed_job_goes_on_and_ends_the_same(model, files):
+    code = KILLED.format(
+        scripts=str(SCRIPTS), tests=str(Path(__file__).parent), model=str(model), files=str(files)
+    )
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.DEVNULL)
+    written = wait_for_lines(files / "work", 3, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (files / "p.jsonl").exists()
+    with written.open("ab") as file:
+        file.write(b'{"id": "e9", "outp')  # as if killed amid a line
+    resumed, meta = run(model, files)
+    uninterrupted, _ = run(model, files, name="whole", work="other")
+    assert resumed == uninterrupted
+    assert 3 <= meta["resumed_records"] < 24
+    assert sum(meta["finishes"].values()) == 24 - meta["resumed_records"]
+
+
+def wait_for_lines(work, count, process):
+    for _ in range(600):
+        found = list(work.glob("*/predictions.jsonl"))
+        if found and found[0].read_bytes().count(b"\n") >= count:
+            return found[0]
+        assert process.poll() is None, "the job ended by itself"
+        time.sleep(0.1)
+    raise AssertionError("no lines after a minute")
+
+
+def test_work_of_other_settings_is_not_continued(model, files):
+    folder = files / "work" / "0123456789ab"
+    folder.mkdir(parents=True)
+    Ledger(folder / "predictions.jsonl").append({"id": "e0", "output": "stale"})
+    records, meta = run(model, files)
+    assert records[0]["output"] != "stale" and meta["resumed_records"] == 0
+
+
+def test_too_few_worked_examples(model, files):
+    with pytest.raises(UserError, match=r"few_shot.json: found 2 few-shot examples, expected 3"):
+        run(model, files, few_shot=3)
+
+
+def ask_judge(folder, files, replies, sees="prompt_and_response"):
+    write_jsonl(files / "replies.jsonl", replies)
+    write_examples(files / "prompts.parquet", [Example(r["id"], f"how {r['id']}") for r in replies])
+    (files / "guideline.txt").write_text("the boy has apples\n")
+    judge(
+        State(ModelSpec(id=str(folder)), "none", "none", []),
+        JudgeSpec(model="j", sees=sees, max_new_tokens=4),
+        2,
+        files / "replies.jsonl",
+        files / "prompts.parquet",
+        files / "guideline.txt",
+        files / "work",
+        files / "verdicts.jsonl",
+        files / "verdicts.meta.json",
+    )
+    meta = json.loads((files / "verdicts.meta.json").read_text())
+    return list(read_jsonl(files / "verdicts.jsonl")), meta
+
+
+def test_the_judge_is_asked_about_every_reply_that_is_not_blank(model, tmp_path):
+    replies = [{"id": f"r{i}", "output": o} for i, o in enumerate(["one", " \n", "two", ""])]
+    verdicts, meta = ask_judge(model, tmp_path, replies)
+    assert [v["id"] for v in verdicts] == ["r0", "r1", "r2", "r3"]
+    assert [v["raw"] is None for v in verdicts] == [False, True, False, True]
+    shown = meta["example_prompt"]
+    assert shown.startswith(f"<|im_start|>system\nthe boy has apples\n\n{JUDGE_INSTRUCTION}<|im_")
+    assert "### Prompt:\nhow r0\n\n### Response:\none<|im_end|>" in shown
+    assert shown.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n"), "thinking is off"
+    assert sum(meta["finishes"].values()) == 2
+    _, alone = ask_judge(model, tmp_path, replies, sees="response")
+    assert "how r0" not in alone["example_prompt"]
+
+
+def test_the_judges_text_keeps_its_think_tags_and_drops_its_end(tmp_path):
+    tokenizer = make_tokenizer()
+    model = make_model(len(tokenizer), hidden_size=32, tie_word_embeddings=False)
+    says(model, tokenizer, ["</think>", "Ġsafe", "<|im_end|>"])
+    folder = save_chat_model(tmp_path / "judge", model)
+    verdicts, _ = ask_judge(folder, tmp_path, [{"id": "r0", "output": "one"}])
+    assert verdicts[0]["raw"] == "</think> safe"
+
+
+def says(model, tokenizer, tokens):
+    """Makes a model that counts: whatever it was asked, the reply is `tokens`."""
+    ids = tokenizer.convert_tokens_to_ids(tokens)
+    assert tokenizer.unk_token_id not in ids and None not in ids
+    newline = tokenizer("\n\n")["input_ids"][-1]
+    with torch.no_grad():
+        for weight in model.model.layers.parameters():
+            weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.randn(len(tokenizer), 32))
+        model.lm_head.weight.zero_()
+        for before, after in zip([newline, *ids[:-1]], ids, strict=True):
+            model.lm_head.weight[after] += model.model.embed_tokens.weight[before]
+
+
+def test_a_reward_model_is_no_judge(tmp_path):
+    folder = tmp_path / "reward"
+    config = make_model(320).config
+    config.num_labels = 1
+    Qwen2ForSequenceClassification(config).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    with pytest.raises(UserError, match="found Qwen2ForSequenceClassification, expected a model"):
+        ask_judge(folder, tmp_path, [{"id": "r0", "output": "one"}])
