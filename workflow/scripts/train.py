@@ -7,10 +7,11 @@ from snaketune.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.config.model import ModelSpec
     from snaketune.config.preset import Preset
-    from snaketune.training.run import Plan, Published, run_training
+    from snaketune.training.launch import launch
+    from snaketune.training.run import Plan, Published
 
     out = snakemake.output
-    run_training(
+    launch(
         Plan(
             ModelSpec.model_validate(snakemake.params.model),
             Preset.model_validate(snakemake.params.preset),

@@ -84,7 +84,8 @@ def train(job: Training) -> None:
             _record(job, {"step": state.step, "epoch": row["epoch"], "dev_loss": dev_loss(job)})
         if job.world.leads:
             _keep(job, timer)
-        progress.advance(1, f"loss {row['loss']:.4f}, {row['tokens_per_second']:,.0f} tokens/s")
+            rate = f"{row['tokens_per_second']:,.0f} tokens/s"
+            progress.advance(1, f"loss {row['loss']:.4f}, {rate}")
     job.world.wait()
 
 
@@ -167,25 +168,28 @@ def _gradients(job: Training, step: int, rows: list[TokenRow], trained: int) -> 
         job.optimizer.zero_grad(set_to_none=True)
         # Dropout follows from seed and step, so that a step can be begun again or resumed at.
         torch.manual_seed(hash((job.seed, step, job.world.rank)) % 2**63)
-        try:
-            with _cast(job):
-                found = summed_loss(
-                    share_of(rows, job.world),
-                    job.loss,
-                    job.layout,
-                    job.device,
-                    backward=job.scaler.get_scale() / trained,
-                )
+        found, trouble = _try_gradients(job, share_of(rows, job.world), trained)
+        if not job.world.any(trouble is not None):
             break
-        except RuntimeError as error:
-            if not is_out_of_memory(error) or job.world.size > 1:
-                raise
-            message = str(error)
-        _use_less_memory(job, message)
+        _use_less_memory(job, trouble or "another process ran out of memory")
     fill_missing_gradients(job.parameters)
     job.world.add([p.grad for p in job.parameters])
     job.world.add([found])
     return found
+
+
+def _try_gradients(
+    job: Training, rows: list[TokenRow], trained: int
+) -> tuple[torch.Tensor, str | None]:
+    """This process's part of the summed loss, with gradients; a message where memory ran out."""
+    try:
+        with _cast(job):
+            backward = job.scaler.get_scale() / trained
+            return summed_loss(rows, job.loss, job.layout, job.device, backward), None
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return torch.zeros((), device=job.device), str(error)
 
 
 def _update(job: Training, rate: float) -> float:

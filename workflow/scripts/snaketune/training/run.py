@@ -13,7 +13,7 @@ import torch
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
-from snaketune.identity import folder_fingerprint
+from snaketune.identity import digest, folder_fingerprint
 from snaketune.jsonl import write_json
 from snaketune.modeling.load import pick_device
 from snaketune.training import saving
@@ -87,13 +87,17 @@ def run_training(
     """
     if threads:
         torch.set_num_threads(threads)
-    world = join_world()
     hashes = [_sha256(train_rows), _sha256(dev_rows)]
-    folder = work_folder(work, _identity(plan, hashes)) if world.leads else work
-    job, causal = _prepare(
-        plan, read_rows(train_rows), read_rows(dev_rows), world, folder, save_every
-    )
-    train(job)
+    identity = _identity(plan, hashes)
+    with join_world() as world:
+        if world.leads:
+            work_folder(work, identity)
+        folder = work / digest(identity)
+        rows, dev = read_rows(train_rows), read_rows(dev_rows)
+        job, causal = _prepare(plan, rows, dev, world, folder, save_every)
+        # Nobody may write a checkpoint before everybody has read the last one.
+        world.wait()
+        train(job)
     if not world.leads:
         return
     saving.save(job.model, folder / "final", job.dtype)
@@ -129,7 +133,7 @@ def _prepare(
 ) -> tuple[Training, torch.nn.Module]:
     if not rows:
         raise UserError("train: found no training rows, expected at least one")
-    preset, device = plan.preset, pick_device()
+    preset, device = plan.preset, world.device(pick_device())
     model, causal = build_trainable(plan.model, preset, plan.seed, device)
     optimizer = build(preset.optimizer, model, preset.weight_decay)
     state = load_checkpoint(folder, model, optimizer) or State()

@@ -1,6 +1,8 @@
 """The processes of a data-parallel training; one process is the plain case."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +22,12 @@ class World:
         """Whether this process writes."""
         return self.rank == 0
 
+    def device(self, device: torch.device) -> torch.device:
+        """This process's own GPU, where `device` is one."""
+        return (
+            torch.device("cuda", self.rank) if self.size > 1 and device.type == "cuda" else device
+        )
+
     def add(self, tensors: list[torch.Tensor]) -> None:
         """Replaces each tensor by its sum over the processes."""
         if self.size == 1 or not tensors:
@@ -29,17 +37,31 @@ class World:
         for tensor, summed in zip(tensors, _unflatten_dense_tensors(flat, tensors), strict=True):
             tensor.copy_(summed)
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process."""
+        if self.size == 1:
+            return here
+        flags: list[bool | None] = [None] * self.size
+        distributed.all_gather_object(flags, here)
+        return any(flags)
+
     def wait(self) -> None:
         """Returns when every process is here."""
         if self.size > 1:
             distributed.barrier()
 
 
-def join_world() -> World:
-    """The world that torchrun's environment describes; one process without it."""
-    if "WORLD_SIZE" not in os.environ:
-        return World()
-    if torch.cuda.is_available():
+@contextmanager
+def join_world() -> Iterator[World]:
+    """The world that torchrun's environment describes, on one machine; without it one process."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield World()
+        return
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return World(distributed.get_rank(), distributed.get_world_size())
+    distributed.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield World(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,84 @@
+"""One training on several processes, through torch's own launcher."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from snaketune.config.model import ModelSpec
+from snaketune.config.preset import Preset
+from snaketune.errors import UserError
+from snaketune.training.run import Plan, Published, run_training
+
+_LIBRARY = Path(__file__).resolve().parents[2]
+
+
+def launch(
+    plan: Plan, train_rows: Path, dev_rows: Path, out: Published, work: Path, threads: int
+) -> None:
+    """`run_training` on every GPU that this job may use; in this process, if it is one or none."""
+    processes = torch.cuda.device_count()
+    if processes < 2:
+        run_training(plan, train_rows, dev_rows, out, work, threads)
+    else:
+        launch_processes(processes, plan, train_rows, dev_rows, out, work, threads)
+
+
+def launch_processes(
+    processes: int,
+    plan: Plan,
+    train_rows: Path,
+    dev_rows: Path,
+    out: Published,
+    work: Path,
+    threads: int,
+) -> None:
+    """`run_training` on so many processes, which share each step's rows. `threads` is for all of
+    them together. Their output becomes this process's."""
+    job = {
+        "plan": dataclasses.asdict(plan)
+        | {
+            "model": plan.model.model_dump(mode="json"),
+            "preset": plan.preset.model_dump(mode="json"),
+        },
+        "out": dataclasses.asdict(out),
+        "paths": [train_rows, dev_rows, work],
+        "threads": max(1, threads // processes),
+    }
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(processes), "-m", __name__, json.dumps(job, default=str)]
+    paths = [str(_LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        for line in child.stdout or ():
+            print(line, end="", file=sys.stderr)
+    if child.returncode:
+        raise UserError(f"{processes} training processes ended with {child.returncode}; see above")
+
+
+def _work(text: str) -> None:
+    """What each process does with the job that it is handed."""
+    job = json.loads(text)
+    plan, out = job["plan"], job["out"]
+    plan["model"] = ModelSpec.model_validate(plan["model"])
+    plan["preset"] = Preset.model_validate(plan["preset"])
+    paths = {
+        name: [Path(p) for p in value] if isinstance(value, list) else Path(value)
+        for name, value in out.items()
+    }
+    try:
+        run_training(Plan(**plan), *map(Path, job["paths"][:2]), Published(**paths),
+                     Path(job["paths"][2]), job["threads"])  # fmt: skip
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    _work(sys.argv[1])
