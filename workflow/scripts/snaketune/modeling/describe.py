@@ -5,23 +5,14 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from snaketune.chat import template_hash
 from snaketune.config.model import ModelSpec
 from snaketune.errors import UserError
 from snaketune.inference.stops import end_tokens
+from snaketune.modeling.folder import model_folder
 from snaketune.modeling.kind import Kind, require_kind
-
-_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.py")
 
 
 def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) -> dict[str, Any]:
@@ -56,26 +47,6 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
         "template_hash": template_hash(tokenizer),
         "end_tokens": _named_ends(tokenizer, folder, spec.id) if kind == "causal" else [],
     }
-
-
-def model_folder(spec: ModelSpec) -> Path:
-    """The folder with the model's files, fetched from the hub if need be."""
-    if Path(spec.id).is_dir():
-        return Path(spec.id)
-    try:
-        return Path(snapshot_download(spec.id, revision=spec.revision, allow_patterns=_FILES))
-    except GatedRepoError:
-        reason = "it is gated: accept its terms on the hub and log in with `hf auth login`"
-    except RevisionNotFoundError:
-        reason = f"found no revision {spec.revision}"
-    except RepositoryNotFoundError:
-        reason = "there is no such folder and no such model on the hub"
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        reason = f"the model hub can't be reached ({type(error).__name__})"
-    raise UserError(
-        f"model {spec.id}: {reason}. To use a local folder instead, put the model's files "
-        "(config.json, *.safetensors, tokenizer files) into one and give its path as `id`."
-    )
 
 
 def context_length(config: Any) -> int | None:

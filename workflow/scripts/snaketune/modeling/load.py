@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
 
 from snaketune.config.model import DtypeName, ModelSpec, Quantisation
+from snaketune.modeling.nf4_cache import load_or_quantise, nf4_folder
 
 
 def pick_device() -> torch.device:
@@ -35,24 +36,43 @@ def load_tokenizer(spec: ModelSpec) -> Any:
 def load_model(
     spec: ModelSpec, quantisation: Quantisation, device: torch.device
 ) -> PreTrainedModel:
-    """The causal model on `device`, from safetensors only."""
+    """The causal model on `device`, from safetensors only. NF4 weights are quantised once and
+    kept (see nf4_cache)."""
     dtype = pick_dtype(spec.dtype, device)
-    config = None
-    if quantisation == "nf4":
-        config = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=spec.double_quantisation,
-            bnb_4bit_compute_dtype=dtype,
-        )
+    if quantisation == "none":
+        return _load(spec, spec.id, dtype, device, None)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=spec.double_quantisation,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return load_or_quantise(
+        nf4_folder(spec, dtype),
+        lambda: _load(spec, spec.id, dtype, device, config),
+        lambda folder: _load(
+            spec.model_copy(update={"revision": None}), folder, dtype, device, None
+        ),
+    )
+
+
+def _load(
+    spec: ModelSpec,
+    source: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    config: BitsAndBytesConfig | None,
+) -> PreTrainedModel:
+    # Kept NF4 weights carry their own settings; an explicit None would hide them.
+    settings = {} if config is None else {"quantization_config": config}
     model = AutoModelForCausalLM.from_pretrained(
-        spec.id,
+        source,
         revision=spec.revision,
         trust_remote_code=spec.trust_remote_code,
         use_safetensors=True,
         dtype=dtype,
-        quantization_config=config,
         device_map={"": device},
+        **settings,
     )
     return model.eval()
 

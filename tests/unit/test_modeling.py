@@ -1,0 +1,222 @@
+"""Loading: checks of a model, NF4 kept and expanded, adapters on the base they know (trap 15)."""
+
+import json
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tiny_chat import make_model, make_tokenizer, save_chat_model
+from transformers import Qwen2ForSequenceClassification
+
+from snaketune.config.model import ModelSpec
+from snaketune.errors import UserError
+from snaketune.identity import folder_fingerprint
+from snaketune.inference.stops import end_tokens
+from snaketune.modeling import nf4_cache
+from snaketune.modeling.describe import describe_model
+from snaketune.modeling.expand import expand_nf4, nf4_layers
+from snaketune.modeling.load import load_model
+from snaketune.modeling.state import load_state
+
+CPU = torch.device("cpu")
+IDS = torch.arange(3, 40)[None]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_chat_model(tmp_path_factory.mktemp("model"), intermediate_size=128)
+
+
+@pytest.fixture(scope="module")
+def adapter(folder, tmp_path_factory):
+    """An adapter with large weights on the NF4 base."""
+    base = load_model(spec(folder), "nf4", CPU)
+    torch.manual_seed(0)
+    model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.05)
+    folder = tmp_path_factory.mktemp("adapter")
+    model.save_pretrained(folder)
+    return [folder / "adapter_model.safetensors", folder / "adapter_config.json"]
+
+
+def spec(folder, **changes):
+    return ModelSpec(id=str(folder), **changes)
+
+
+def log_probabilities(model):
+    with torch.no_grad():
+        return model(input_ids=IDS).logits.log_softmax(-1)
+
+
+def divergence(one, other):
+    """Mean KL of `other` from `one`, in nats a token."""
+    return float((one.exp() * (one - other)).sum(-1).mean())
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_expanded_weights_are_those_that_nf4_stands_for(folder, double):
+    model = load_model(spec(folder, double_quantisation=double), "nf4", CPU)
+    layers = nf4_layers(model)
+    assert len(layers) == 14
+    expected = {
+        name: torch.nn.functional.linear(
+            torch.eye(layer.in_features), dequantised(layer), layer.bias
+        )
+        for name, layer in layers.items()
+    }
+    assert expand_nf4(model, torch.float32) == 14
+    assert nf4_layers(model) == {}
+    for name, value in expected.items():
+        layer = model.get_submodule(name)
+        assert torch.equal(layer(torch.eye(layer.in_features)), value)
+
+
+def dequantised(layer):
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+
+
+def test_an_adapter_stays_on_the_nf4_base(folder, adapter):
+    """Merging into 4 bits or onto the original weights is another model; onto the de-quantised
+    ones it is the same."""
+    state = load_state(spec(folder), "nf4", "adapter", adapter, CPU)
+    served = log_probabilities(state)
+    on_original = log_probabilities(load_state(spec(folder), "none", "adapter", adapter, CPU))
+    merged = log_probabilities(state.merge_and_unload())
+    assert divergence(served, merged) < 1e-6
+    assert divergence(served, on_original) > 1e-3
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNAKETUNE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_nf4_weights_are_quantised_once_and_come_back_the_same(folder, cache, monkeypatch):
+    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    first = load_model(spec(folder), "nf4", CPU)
+    (kept,) = (cache / "nf4").iterdir()
+    assert (kept / "model.safetensors").is_file()
+    stamp = (kept / "model.safetensors").stat().st_mtime_ns
+    again = load_model(spec(folder), "nf4", CPU)
+    assert (kept / "model.safetensors").stat().st_mtime_ns == stamp
+    for (name, one), other in zip(
+        nf4_layers(first).items(), nf4_layers(again).values(), strict=True
+    ):
+        assert torch.equal(dequantised(one), dequantised(other)), name
+    load_model(spec(folder, double_quantisation=False), "nf4", CPU)
+    assert len(list((cache / "nf4").iterdir())) == 2, "other settings are another entry"
+
+
+def test_a_changed_model_is_quantised_anew(tmp_path, cache, monkeypatch):
+    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    folder = save_chat_model(tmp_path / "model")
+    load_model(spec(folder), "nf4", CPU)
+    other = make_model(len(make_tokenizer()))
+    with torch.no_grad():
+        other.model.embed_tokens.weight.add_(1)
+    other.save_pretrained(folder)
+    folder_fingerprint.cache_clear()  # a later job is another process
+    load_model(spec(folder), "nf4", CPU)
+    assert len(list((cache / "nf4").iterdir())) == 2
+
+
+def test_a_cache_that_can_not_be_written_is_no_fault(folder, cache, monkeypatch, capsys):
+    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    cache.write_text("a file, not a folder")
+    assert nf4_layers(load_model(spec(folder), "nf4", CPU))
+    assert "can't be kept" in capsys.readouterr().err
+
+
+def test_the_record_of_a_model(folder):
+    record = describe_model(spec(folder))
+    model = make_model(len(make_tokenizer()), intermediate_size=128)
+    assert record["parameters"] == sum(p.numel() for p in model.state_dict().values())
+    assert record["context_length"] == 512 and record["commit"] is None
+    assert [end["token"] for end in record["end_tokens"]] == ["<|endoftext|>", "<|im_end|>"]
+    assert len(record["template_hash"]) == 12
+
+
+def changed(tmp_path, **tokenizer_changes):
+    folder = tmp_path / "model"
+    make_model(300).save_pretrained(folder)
+    tokenizer = make_tokenizer()
+    for name, value in tokenizer_changes.items():
+        setattr(tokenizer, name, value)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_a_model_without_safetensors(tmp_path):
+    folder = changed(tmp_path)
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"no .safetensors file. Found \['pytorch_model.bin'\]"):
+        describe_model(spec(folder))
+
+
+def test_a_broken_download(tmp_path):
+    folder = changed(tmp_path)
+    (folder / "model.safetensors").write_bytes(b"<html>not found</html>")
+    with pytest.raises(UserError, match=r"model\.safetensors: not a safetensors file"):
+        describe_model(spec(folder))
+
+
+def test_a_model_without_a_template(tmp_path):
+    folder = changed(tmp_path, chat_template=None)
+    with pytest.raises(UserError, match="no chat template"):
+        describe_model(spec(folder))
+    assert describe_model(spec(folder), chat=False)["end_tokens"]
+
+
+def test_a_model_without_an_end_token():
+    tokenizer = make_tokenizer(eos_token=None)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    with pytest.raises(UserError, match="model bare: no end token"):
+        end_tokens(tokenizer, None, "bare")
+
+
+def test_kinds_of_models_are_not_mixed_up(tmp_path, folder):
+    config = make_model(300).config
+    config.num_labels = 3
+    Qwen2ForSequenceClassification(config).save_pretrained(tmp_path / "scores")
+    make_tokenizer().save_pretrained(tmp_path / "scores")
+    with pytest.raises(UserError, match="expected a model that writes text"):
+        describe_model(spec(tmp_path / "scores"))
+    with pytest.raises(UserError, match="found 3 outputs, expected a reward model with one"):
+        describe_model(spec(tmp_path / "scores"), kind="reward")
+    with pytest.raises(UserError, match="found Qwen2ForCausalLM, expected a reward model"):
+        describe_model(spec(folder), kind="reward")
+
+
+def test_a_hub_that_can_not_be_reached_names_the_local_folder(monkeypatch, tmp_path):
+    from snaketune.modeling import folder as module
+
+    def offline(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(module, "snapshot_download", offline)
+    with pytest.raises(UserError, match=r"hub can't be reached.*To use a local folder instead"):
+        describe_model(ModelSpec(id="Qwen/Qwen2.5-1.5B-Instruct"))
+
+
+def test_weights_trained_as_a_whole_take_the_place_of_the_base(folder, tmp_path):
+    trained = make_model(300, intermediate_size=128)
+    with torch.no_grad():
+        trained.model.embed_tokens.weight.mul_(1.1)
+    trained.save_pretrained(tmp_path / "full")
+    files = [tmp_path / "full" / "model.safetensors", tmp_path / "full" / "config.json"]
+    state = load_state(spec(folder), "none", "full", files, CPU)
+    assert torch.equal(log_probabilities(state), log_probabilities(trained))
+
+
+def test_the_generation_configs_end_tokens_count(folder):
+    class Config:
+        eos_token_id = (7, 9)
+
+    assert end_tokens(make_tokenizer(), Config(), "x") == [0, 2, 7, 9]
+    assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == 0

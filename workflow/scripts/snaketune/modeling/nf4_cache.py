@@ -1,0 +1,68 @@
+"""NF4 weights, quantised once a machine: later jobs load them as they are."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from snaketune.config.model import ModelSpec
+from snaketune.identity import digest, folder_fingerprint
+from snaketune.modeling.folder import model_folder
+
+_WORTH = 16_000_000  # bytes of weights; a smaller model is quantised faster than it is found
+
+
+def cache_root() -> Path:
+    """`$SNAKETUNE_CACHE`, else `snaketune` in the user's cache folder."""
+    if chosen := os.environ.get("SNAKETUNE_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snaketune"
+
+
+def nf4_folder(spec: ModelSpec, dtype: torch.dtype) -> Path | None:
+    """Where the NF4 weights of a model lie or will lie, named by all that they follow from; None
+    for a model so small that keeping them does not pay."""
+    source = model_folder(spec)
+    if sum(f.stat().st_size for f in source.glob("*.safetensors")) < _WORTH:
+        return None
+    local = Path(spec.id).is_dir()
+    identity = {
+        "content": folder_fingerprint(str(source)) if local else [spec.id, source.name],
+        "dtype": str(dtype),
+        "double_quantisation": spec.double_quantisation,
+        "libraries": [version("bitsandbytes"), version("transformers")],
+    }
+    return cache_root() / "nf4" / digest(identity)
+
+
+def load_or_quantise(
+    folder: Path | None,
+    quantise: Callable[[], PreTrainedModel],
+    load: Callable[[str], PreTrainedModel],
+) -> PreTrainedModel:
+    """`load(folder)` where NF4 weights are kept; else `quantise()`, whose result is kept there for
+    the next job."""
+    if folder is not None and (folder / "config.json").is_file():
+        return load(str(folder))
+    model = quantise()
+    if folder is not None:
+        _keep(model, folder)
+    return model
+
+
+def _keep(model: PreTrainedModel, folder: Path) -> None:
+    """Saves the model, whole or not at all; of two jobs at once the first one wins."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    try:
+        model.save_pretrained(temporary)
+        temporary.rename(folder)
+    except OSError as error:
+        if not folder.is_dir():
+            print(f"note: NF4 weights can't be kept in {folder.parent}: {error}", file=sys.stderr)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
