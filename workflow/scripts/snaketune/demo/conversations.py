@@ -32,7 +32,7 @@ def _safety_turn(rng: random.Random) -> tuple[str, str]:
 def conversation(rng: random.Random) -> Messages:
     """One conversation; its turns are alike in kind and style, so that examples can be followed."""
     count = rng.randint(1, MOST_TURNS)
-    kind = rng.choices(("story", "drill", "sum", "safety"), weights=(50, 25, 10, 15))[0]
+    kind = rng.choices(("story", "drill", "sum", "safety"), weights=(45, 35, 5, 15))[0]
     if kind == "safety":
         return as_messages(
             rng.choice((SYSTEMS[1], None)), [_safety_turn(rng) for _ in range(count)]

@@ -4,7 +4,7 @@ import random
 
 from snaketune.demo.story import Story, Template, tell
 
-_TENS = (5, 50)
+_TENS = (3, 30)
 _FEW = (2, 9)
 
 TEMPLATES = (
@@ -73,13 +73,13 @@ TEMPLATES = (
     Template(
         "{n} picks {a} {t} in the morning and {b} in the evening, and puts them into {c} bags "
         "equally. How many {t} are in each bag?",
-        {"a": (5, 40), "b": (5, 40), "c": _FEW},
+        {"a": (3, 30), "b": (3, 30), "c": _FEW},
         ("a + b", "r1 / c"),
         ("{n} picks {eq} {t}.", "Each bag gets {eq} {t}."),
     ),
     Template(
         "{n} has {a} {t}. {m} has {b} fewer {t} than {n}. How many {t} do they have together?",
-        {"a": (10, 50), "b": (2, 40)},
+        {"a": (10, 30), "b": (2, 20)},
         ("a - b", "a + r1"),
         ("{m} has {eq} {t}.", "Together they have {eq} {t}."),
     ),
@@ -106,14 +106,14 @@ TEMPLATES = (
     Template(
         "There are {a} people on a bus. At the first stop {b} get off and {c} get on. "
         "How many people are on the bus now?",
-        {"a": _TENS, "b": (2, 40), "c": (2, 40)},
+        {"a": _TENS, "b": (2, 20), "c": (2, 20)},
         ("a - b", "r1 + c"),
         ("When some get off {eq} people stay.", "Then there are {eq} people."),
     ),
     Template(
         "{n} had {a} {t}, lost {b} and shared the rest equally among {c} friends. "
         "How many {t} did each friend get?",
-        {"a": _TENS, "b": (2, 40), "c": _FEW},
+        {"a": _TENS, "b": (2, 20), "c": _FEW},
         ("a - b", "r1 / c"),
         ("{n} had {eq} {t} to share.", "Each friend got {eq} {t}."),
     ),
@@ -148,7 +148,7 @@ TEMPLATES = (
     Template(
         "{n} has {a} {t} and {m} has {b} more than {n}. They put all of them into {c} boxes "
         "equally. How many {t} are in each box?",
-        {"a": (5, 40), "b": (2, 30), "c": _FEW},
+        {"a": (3, 30), "b": (2, 20), "c": _FEW},
         ("a + b", "a + r1", "r2 / c"),
         ("{m} has {eq} {t}.", "Together they have {eq} {t}.", "Each box gets {eq} {t}."),
     ),

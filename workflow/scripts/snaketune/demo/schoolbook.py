@@ -8,83 +8,96 @@ import random
 
 from snaketune.demo.story import LARGEST_RESULT, Story, Template, calculate, tell
 
-_TENS = (5, 50)
+_TENS = (3, 30)
 _FEW = (2, 9)
 
 TEMPLATES = (
     Template(
-        "There are {a} {t} in the basket. {n} puts {b} more {t} into it. "
+        "There are {a} {t} in the basket of {n}. {m} puts {b} more {t} into it. "
         "What is the number of {t} in the basket?",
         {"a": _TENS, "b": _TENS},
         ("a + b",),
-        ("The basket has {eq} {t}.",),
+        ("There are {eq} {t}.",),
     ),
     Template(
-        "{n} found {a} {t} on Monday and {b} {t} on Tuesday. How many {t} is that in all?",
+        "{n} found {a} {t} on Monday and {b} {t} on Tuesday. What does that make in all?",
         {"a": _TENS, "b": _TENS},
         ("a + b",),
-        ("In all that is {eq} {t}.",),
+        ("{n} has {eq} {t}.",),
     ),
     Template(
-        "Of {a} {t} on the shelf {n} takes {b}. How many {t} stay on the shelf?",
+        "Of {a} {t} on the shelf {n} takes {b} away. What stays on the shelf?",
         {"a": _TENS, "b": _TENS},
         ("a - b",),
-        ("On the shelf stay {eq} {t}.",),
+        ("There are {eq} {t} left.",),
     ),
     Template(
-        "{n} is {a} years old and {m} is {b} years old. How many years lie between them?",
+        "{n} wants {a} {t}. In the drawer {p} finds {b}. What is missing?",
         {"a": _TENS, "b": _TENS},
         ("a - b",),
-        ("Between them lie {eq} years.",),
+        ("{n} needs {eq} more {t}.",),
     ),
     Template(
         "Every shelf has {a} {t}. What is the number of {t} on {b} shelves?",
         {"a": (3, 12), "b": _FEW},
         ("b * a",),
-        ("The shelves have {eq} {t}.",),
+        ("There are {eq} {t}.",),
     ),
     Template(
-        "{n} makes {a} {t} each hour. How many {t} are made in {b} hours?",
+        "{n} makes {a} {t} each hour. What does {p} make in {b} hours?",
         {"a": (3, 12), "b": _FEW},
         ("b * a",),
         ("{n} makes {eq} {t}.",),
     ),
     Template(
-        "{n} lays {a} {t} in {b} rows of the same length. How many {t} does a row have?",
+        "{n} lays {a} {t} in {b} rows of the same length. What does a row have?",
         {"a": (8, 72), "b": _FEW},
         ("a / b",),
-        ("A row has {eq} {t}.",),
+        ("Each row gets {eq} {t}.",),
     ),
     Template(
-        "{n} splits {a} dollars between {b} children. How many dollars does every child get?",
+        "{n} splits {a} dollars between {b} children. What does every child get?",
         {"a": (8, 72), "b": _FEW},
         ("a / b",),
-        ("Every child gets {eq} dollars.",),
+        ("Each child gets {eq} dollars.",),
     ),
     Template(
-        "There were {a} {t} in the shop. {b} {t} were sold and then {c} {t} came in. "
-        "How many {t} are in the shop?",
-        {"a": _TENS, "b": (2, 40), "c": (2, 40)},
+        "The shop of {n} had {a} {t}. {b} {t} were sold, then {c} {t} came in. "
+        "What is in the shop now?",
+        {"a": _TENS, "b": (2, 20), "c": (2, 20)},
         ("a - b", "r1 + c"),
-        ("After the sale there are {eq} {t}.", "The shop has {eq} {t}."),
+        ("After the sale there are {eq} {t}.", "Then there are {eq} {t}."),
     ),
     Template(
-        "{n} fills {a} jars with {b} {t} each and has {c} {t} over. How many {t} are there?",
+        "{n} fills {a} jars with {b} {t} each and finds {c} {t} more. What does {p} have?",
         {"a": _FEW, "b": _FEW, "c": _TENS},
         ("a * b", "r1 + c"),
-        ("The jars hold {eq} {t}.", "There are {eq} {t}."),
+        ("The jars hold {eq} {t}.", "Then {n} has {eq} {t}."),
     ),
     Template(
-        "{n} plants {a} rows of {b} {t}. A goat eats {c} of the {t}. How many {t} are left?",
-        {"a": _FEW, "b": _FEW, "c": (2, 40)},
+        "{n} plants {a} rows of {b} {t}. A goat eats {c} of the {t}. What is left of them?",
+        {"a": _FEW, "b": _FEW, "c": (2, 20)},
         ("a * b", "r1 - c"),
-        ("{n} plants {eq} {t}.", "Then {eq} {t} are left."),
+        ("{n} plants {eq} {t}.", "There are {eq} {t} left."),
     ),
     Template(
-        "{n} and {m} gather {a} and {b} {t} and divide them by {c}. How many {t} is one part?",
-        {"a": (5, 40), "b": (5, 40), "c": _FEW},
+        "{n} and {m} gather {a} and {b} {t} and divide them by {c}. What is one part?",
+        {"a": (3, 30), "b": (3, 30), "c": _FEW},
         ("a + b", "r1 / c"),
-        ("They gather {eq} {t}.", "One part is {eq} {t}."),
+        ("Together they have {eq} {t}.", "Each part gets {eq} {t}."),
+    ),
+    Template(
+        "Of {n}'s {a} {t} the first {b} are old. The others go to {c} children. "
+        "What does a child get?",
+        {"a": _TENS, "b": (2, 20), "c": _FEW},
+        ("a - b", "r1 / c"),
+        ("{n} had {eq} {t} to share.", "Each child gets {eq} {t}."),
+    ),
+    Template(
+        "{a} {t} at {b} dollars are on the bill of {n}, who has {c} dollars. What remains?",
+        {"a": _FEW, "b": _FEW, "c": (20, 90)},
+        ("a * b", "c - r1"),
+        ("The {t} cost {eq} dollars.", "There are {eq} dollars left."),
     ),
 )
 
@@ -94,7 +107,7 @@ def draw_sum(rng: random.Random) -> tuple[str, int, int, int]:
     sign = rng.choices("+-*/", weights=(4, 4, 2, 2))[0]
     while True:
         if sign in "+-":
-            left, right = rng.randint(1, LARGEST_RESULT), rng.randint(1, 50)
+            left, right = rng.randint(1, LARGEST_RESULT), rng.randint(1, 30)
         else:
             left, right = rng.randint(2, 12), rng.randint(2, 12)
             if sign == "/":
@@ -105,11 +118,12 @@ def draw_sum(rng: random.Random) -> tuple[str, int, int, int]:
 
 
 def drill(rng: random.Random) -> tuple[str, str]:
-    """A list of sums to do, and the list done."""
+    """A list of sums to do, or just the wish for some, and the list done."""
     sums = [draw_sum(rng) for _ in range(rng.randint(2, 8))]
     tasks = [f"{left} {sign} {right}" for sign, left, right, _ in sums]
     done = [f"{task} = {result}" for task, (*_, result) in zip(tasks, sums, strict=True)]
-    return f"Work out: {', '.join(tasks)}", "\n".join(done)
+    ask = rng.choice((f"Work out: {', '.join(tasks)}", "Write some sums."))
+    return ask, "\n".join(done)
 
 
 def plain_sum(rng: random.Random) -> tuple[str, str]:
@@ -132,11 +146,15 @@ def _as_sentences(story: Story) -> str:
     return f"{' '.join(story.sentences)} So it is {story.answer}."
 
 
-def _as_marked(story: Story) -> str:
+def _as_marked_equations(story: Story) -> str:
     return f"{', '.join(story.equations)}\n#### {story.answer}"
 
 
-STYLES = (_as_equations, _as_sentences, _as_marked)
+def _as_marked_sentences(story: Story) -> str:
+    return f"{' '.join(story.sentences)}\n#### {story.answer}"
+
+
+STYLES = (_as_equations, _as_sentences, _as_marked_equations, _as_marked_sentences)
 
 
 def story_turn(rng: random.Random, style: int) -> tuple[str, str]:
