@@ -6,6 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
 from snaketune.measures.answers import canonical, flexible, strict
 
 STRICT = {

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+
 from snaketune.measures.intervals import bootstrap_mean, mcnemar, wilson
 
 
@@ -54,5 +55,6 @@ def test_bootstrap_draws_all_resamples_in_blocks():
     assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(3000), rel=0.05)
 
 
-def test_bootstrap_of_nothing_is_missing():
-    assert bootstrap_mean([]) is None
+@pytest.mark.parametrize("values", [[], [0.5], [0.0] * 24])
+def test_bootstrap_without_spread_claims_no_certainty(values):
+    assert bootstrap_mean(values) is None

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from snaketune.data.example import Example, write_examples
 from snaketune.errors import UserError
 from snaketune.jsonl import write_jsonl

@@ -1,6 +1,7 @@
 """Paired comparison of two states."""
 
 import pytest
+
 from snaketune.errors import UserError
 from snaketune.measures.paired import compare
 
@@ -29,6 +30,12 @@ def test_worse():
 def test_fifteen_rows_show_nothing():
     found = _compare([True] + [False] * 14, [True] * 3 + [False] * 12)
     assert found["difference"] > 0
+    assert found["verdict"] == "no significant difference"
+
+
+def test_equal_answers_give_no_interval():
+    found = _compare([True] * 4, [True] * 4)
+    assert (found["difference"], found["low"], found["high"], found["p"]) == (0, None, None, 1)
     assert found["verdict"] == "no significant difference"
 
 

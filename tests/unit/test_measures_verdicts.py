@@ -1,6 +1,7 @@
 """Verdicts: whole labels only."""
 
 import pytest
+
 from snaketune.measures.verdicts import verdict
 
 VERDICTS = {

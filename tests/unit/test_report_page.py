@@ -149,7 +149,7 @@ def test_numbers_of_the_tables_are_on_the_page(html):
     assert "4 of 60 pairs lack an outcome" in text
     assert "✗ not reached" in text
     assert "Solve the problem step by step." in text  # the protocol's system turn
-    assert "2 no <b>answer" in text  # rejected records and why
+    assert "no <b>answer: 2" in text  # rejected records and why
 
 
 def test_an_adapter_that_was_not_trained_here_has_no_training_section(made, tmp_path):

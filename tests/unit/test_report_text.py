@@ -84,7 +84,7 @@ def _cards(*verdicts):
         (_cards(("m", "better")), "Fine-tuning helped on m (1 of 1 run significantly better)."),
         (
             _cards(("m", "better"), ("m", "worse"), ("s", "worse")),
-            "Fine-tuning helped on m in 1 of 2 runs and hurt in 1 and "
+            "Fine-tuning both helped and hurt on m (1 of 2 runs better, 1 worse) and "
             "hurt on s (1 of 1 run significantly worse).",
         ),
         (
@@ -95,6 +95,11 @@ def _cards(*verdicts):
 )
 def test_headline(cards, sentence):
     assert headline(cards) == sentence
+
+
+def test_evals_with_the_same_fate_share_a_clause():
+    cards = _cards(("m", "no significant difference"), ("s", "no significant difference"))
+    assert headline(cards) == "Fine-tuning made no significant difference on m and s."
 
 
 def _svg(draw, *arguments):
@@ -127,7 +132,9 @@ def test_labels_are_cut():
 
 
 def test_inline_svg_has_ids_of_its_own_and_the_pages_colours():
-    svg = '<?xml?><svg width="10pt" height="5pt" viewBox="0 0 10 5"><g id="a"/><use xlink:href="#a"/>'
+    svg = (
+        '<?xml?><svg width="10pt" height="5pt" viewBox="0 0 10 5"><g id="a"/><use xlink:href="#a"/>'
+    )
     svg += '<path style="fill: #1b2023; clip-path: url(#c)"/></svg>'
     text = inline_svg(svg, "loss", 'a "quoted" <alt>')
     assert text.startswith('<svg role="img" aria-label="a &quot;quoted&quot; &lt;alt&gt;" ')

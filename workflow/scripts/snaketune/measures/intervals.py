@@ -37,14 +37,17 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = SEED) -> tuple[float, float] | None:
-    """The 95 % percentile interval of the mean over resampled rows; None without rows.
+    """The 95 % percentile interval of the mean over resampled rows.
+
+    None where all values are equal, or there are none: resampling would show no spread, and an
+    interval without width would claim certainty.
 
     With paired differences as `values` it is the paired bootstrap. The seed is fixed, so that
     tables made twice are the same bytes.
     """
-    if not len(values):
-        return None
     data = np.asarray(values, dtype=np.float64)
+    if len(np.unique(data)) < 2:
+        return None
     generator = np.random.default_rng(seed)
     rows = max(1, _BLOCK // len(data))
     means = [

@@ -24,7 +24,7 @@ class Comparison(TypedDict):
     tuned: float | None
     difference: float | None
     low: float | None
-    """The difference's 95 % interval by the paired bootstrap."""
+    """The difference's 95 % interval by the paired bootstrap; None where no pair is discordant."""
     high: float | None
     only_base: int
     """Pairs in which only the base is a hit, and so for `only_tuned`."""
@@ -44,7 +44,7 @@ def compare(base: list[Score], tuned: list[Score], outcome: Outcome) -> Comparis
         return _nothing(left_out=len(pairs))
     n = len(known)
     differences = [float(after) - float(before) for before, after in known]
-    low, high = bootstrap_mean(differences)
+    low, high = bootstrap_mean(differences) or (None, None)
     only_base, only_tuned = known.count((True, False)), known.count((False, True))
     p = mcnemar(only_base, only_tuned)
     return Comparison(

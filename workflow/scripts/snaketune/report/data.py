@@ -31,14 +31,17 @@ def _dataset(manifest: Json) -> Json:
 
 
 def _split(name: str, counts: Json) -> Json:
-    reasons = [f"{n:,} {visible(reason)}" for reason, n in counts["rejected"].items()]
     return {
         "name": name,
         "in": number(counts["in"]),
         "out": number(counts["out"]),
         "rejected": number(sum(counts["rejected"].values())),
-        "reasons": ", ".join(reasons),
+        "reasons": _reasons(counts["rejected"]),
     }
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    return ", ".join(f"{visible(reason)}: {n:,}" for reason, n in counts.items())
 
 
 def _source(source: Json) -> list[tuple[str, str]]:
@@ -65,7 +68,8 @@ def _tokens(split: str, found: Json) -> Json:
     return {
         "name": split,
         **{key: number(found[key]) for key in ("in", "out", "truncated", "trained_tokens")},
-        "dropped": ", ".join(f"{n:,} {visible(why)}" for why, n in found["dropped"].items()) or "0",
+        "dropped": ", ".join(f"{visible(why)}: {n:,}" for why, n in found["dropped"].items())
+        or "0",
         **{key: number(lengths.get(key)) for key in ("p50", "p95", "max")},
     }
 

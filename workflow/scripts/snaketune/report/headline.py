@@ -4,8 +4,11 @@ from typing import TypedDict
 
 from snaketune.measures.paired import BETTER, NOTHING, WORSE
 from snaketune.report.sources import Sources
-from snaketune.report.text import p_value, percent, points, points_interval
+from snaketune.report.text import optional, p_value, percent, points, points_interval
 from snaketune.tables.plan_types import RunPlan
+
+_FEWEST = 6
+"""With fewer rows the exact McNemar test can't fall below 0.05: 2 / 2**5 is 0.06."""
 
 
 class Finding(TypedDict):
@@ -44,23 +47,28 @@ def headline(found: list[Card]) -> str:
     for card in found:
         for finding in card["findings"]:
             by_eval.setdefault(finding["eval"], []).append(finding["verdict"])
-    clauses = [_clause(name, verdicts) for name, verdicts in by_eval.items()]
+    said: dict[str, list[str]] = {}
+    for name, verdicts in by_eval.items():
+        what, where = _clause(name, verdicts)
+        said.setdefault(what, []).append(where)
+    clauses = [f"{what} {_listed(where)}" for what, where in said.items()]
     return f"Fine-tuning {_listed(clauses)}." if clauses else "Nothing was compared."
 
 
-def _clause(name: str, verdicts: list[str]) -> str:
+def _clause(name: str, verdicts: list[str]) -> tuple[str, str]:
+    """What it did, and where: evals with the same fate share a clause."""
     total = len(verdicts)
     better, worse = verdicts.count(BETTER), verdicts.count(WORSE)
     runs = f"of {total} runs" if total > 1 else "of 1 run"
     if better and worse:
-        return f"helped on {name} in {better} {runs} and hurt in {worse}"
+        return "both helped and hurt on", f"{name} ({better} {runs} better, {worse} worse)"
     if better:
-        return f"helped on {name} ({better} {runs} significantly better)"
+        return "helped on", f"{name} ({better} {runs} significantly better)"
     if worse:
-        return f"hurt on {name} ({worse} {runs} significantly worse)"
+        return "hurt on", f"{name} ({worse} {runs} significantly worse)"
     if verdicts.count(NOTHING) == total:
-        return f"could not be judged on {name}"
-    return f"made no significant difference on {name}"
+        return "could not be judged on", name
+    return "made no significant difference on", name
 
 
 def _listed(parts: list[str]) -> str:
@@ -74,12 +82,15 @@ def _finding(sources: Sources, run: RunPlan, name: str) -> Finding:
         sentence = f"{name}: no row has an outcome for both models."
         return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)
     base, tuned, gain = (float(row[key]) for key in ("base", "tuned", "difference"))
-    span = points_interval(float(row["low"]), float(row["high"]))
+    span = points_interval(optional(row["low"]), optional(row["high"]))
     words = metric.replace("_", " ")
     sentence = (
         f"{name} {words}: {percent(base)} in the base, {percent(tuned)} tuned. Difference "
-        f"{points(gain)} points ({span}), {p_value(float(row['p']))}, {row['n']} rows."
+        f"{points(gain)} points{f' ({span})' if span else ''}, {p_value(float(row['p']))}, "
+        f"{row['n']} rows."
     )
+    if int(row["n"]) < _FEWEST:
+        sentence += " So few rows can show no significant difference, whatever the answers."
     sentence += _format_note(sources, run["run"], name, row["verdict"])
     return Finding(eval=name, verdict=row["verdict"], gain=points(gain), sentence=sentence)
 

@@ -31,6 +31,7 @@ def _protocol(name: str, document: Json) -> Json:
         "name": name,
         "hash": document["protocol_hash"],
         "eval": document["eval"],
+        "task": protocol["task"],
         "settings": [(key.replace("_", " "), _set(v)) for key, v in flat(settings).items()],
         "system": excerpt(_system(protocol)) if _system(protocol) else None,
         "judge": JUDGE_INSTRUCTION if protocol.get("judge") else None,

@@ -6,7 +6,7 @@ from snaketune.measures.metrics import ALL
 from snaketune.report.figures.all import label
 from snaketune.report.hazards import GROUP, subset_name
 from snaketune.report.sources import Cell, Sources
-from snaketune.report.text import interval, p_value, percent, points, points_interval
+from snaketune.report.text import interval, optional, p_value, percent, points, points_interval
 from snaketune.tables.plan_types import EvalPlan
 
 Row = dict[str, Any]
@@ -76,8 +76,9 @@ def _row(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> Row:
 
 def _counts(counts: dict[str, int]) -> list[str]:
     """`75 correct`, `11 unparsed`, `120 in all`"""
-    kinds = ("correct", "safe", "unsafe", "unparsed", "empty")
-    parts = [f"{counts[kind]:,} {kind}" for kind in kinds if counts.get(kind)]
+    always = [kind for kind in ("correct", "safe", "unsafe") if kind in counts]
+    apart = [kind for kind in ("unparsed", "empty") if counts.get(kind)]
+    parts = [f"{counts[kind]:,} {kind}" for kind in (*always, *apart)]
     return [*parts, f"{counts['total']:,} in all"]
 
 
@@ -96,7 +97,7 @@ def _change(sources: Sources, state: str, name: str, plan: EvalPlan) -> Row | No
         return None
     return {
         "points": points(float(row["difference"])),
-        "interval": points_interval(float(row["low"]), float(row["high"])),
+        "interval": points_interval(optional(row["low"]), optional(row["high"])),
         "p": p_value(float(row["p"])),
         "verdict": row["verdict"],
         "pairs": row["n"],

@@ -23,6 +23,11 @@ def excerpt(text: str, limit: int = 1200) -> tuple[str, int]:
     return visible(text[:limit]), max(0, len(text) - limit)
 
 
+def optional(cell: str) -> float | None:
+    """A cell of a CSV table; empty is missing."""
+    return float(cell) if cell else None
+
+
 def percent(value: float | None) -> str:
     """0.625 as `62.5 %`"""
     return MISSING if value is None else f"{100 * value:.1f} %"

@@ -1,15 +1,25 @@
 """How the runs were trained, and what it took."""
 
-from typing import Any
+from typing import TypedDict
 
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import duration, number, size
 from snaketune.tables.summary import flat
 
-Matrix = dict[str, Any]
-"""`columns`: runs; `rows`: (name, [text a run], whether the runs differ)"""
+
+class Matrix(TypedDict):
+    """A table with a column a run."""
+
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+    """(name, text by run)"""
+    folded: list[tuple[str, list[str]]]
+    """Rows of less interest."""
+
 
 _RESOURCES = ("wall_seconds", "tokens_per_second", "peak_memory_bytes", "device_name")
+_RESOURCES += ("steps", "tokens", "trained_tokens", "final_loss")
+_SHOWN = len(_RESOURCES)
 _SETTINGS = ("model", "method", "seed")
 """They stand among the settings already."""
 _NAMES = {
@@ -21,7 +31,7 @@ _NAMES = {
 
 
 def settings(sources: Sources) -> Matrix:
-    """Hyperparameters by run; what differs between runs comes first."""
+    """Hyperparameters by run: what differs is shown, what all share is behind a fold."""
     found = {
         run["run"]: {
             "model": run["model"],
@@ -32,20 +42,22 @@ def settings(sources: Sources) -> Matrix:
         for run in sources.runs
         if run["preset"]
     }
-    matrix = _matrix(found)
-    return matrix | {"rows": sorted(matrix["rows"], key=lambda row: not row[2])}
+    rows = _rows(found)
+    if len(found) == 1:
+        return Matrix(columns=list(found), rows=rows, folded=[])
+    differs = [row for row in rows if len(set(row[1])) > 1]
+    return Matrix(columns=list(found), rows=differs, folded=[r for r in rows if r not in differs])
 
 
 def resources(sources: Sources) -> Matrix:
     """Training time, speed, memory and device by run."""
-    return _matrix({run: _measured(meta) for run, meta in sources.train_meta.items()})
+    rows = _rows({run: _measured(meta) for run, meta in sources.train_meta.items()})
+    return Matrix(columns=list(sources.train_meta), rows=rows[:_SHOWN], folded=rows[_SHOWN:])
 
 
-def _matrix(found: dict[str, Json]) -> Matrix:
+def _rows(found: dict[str, Json]) -> list[tuple[str, list[str]]]:
     keys = dict.fromkeys(key for row in found.values() for key in row)
-    rows = [(key, [number(row.get(key)) for row in found.values()]) for key in keys]
-    marked = [(_named(key), cells, len(set(cells)) > 1) for key, cells in rows]
-    return {"columns": list(found), "rows": marked}
+    return [(_named(key), [number(row.get(key)) for row in found.values()]) for key in keys]
 
 
 def _named(key: str) -> str:

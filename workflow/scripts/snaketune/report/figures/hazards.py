@@ -22,7 +22,7 @@ def draw_hazards(rates: dict[str, Rates], colours: dict[str, str]) -> Figure:
         dots = [(found[h], y + apart) for y, h in enumerate(hazards) if found.get(h) is not None]
         axes.scatter(
             *zip(*dots, strict=True) if dots else ([], []), s=38, color=colours[state],
-            label=printable(state), zorder=2, alpha=0.9, linewidths=0, clip_on=False,
+            label=printable(state), zorder=2, alpha=0.9, linewidths=0,
         )  # fmt: skip
     axes.set_yticks(range(len(hazards)), [printable(hazard) for hazard in hazards])
     axes.set_ylim(max(len(hazards), 1) - 0.5, -0.6)

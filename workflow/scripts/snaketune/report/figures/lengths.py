@@ -18,7 +18,8 @@ def draw_lengths(histograms: dict[str, dict[str, Any]]) -> Figure:
             continue
         shares = [count / total for count in histogram["counts"]]
         colour = COLOURS[i % len(COLOURS)]
-        axes.stairs(shares, histogram["edges"], fill=True, alpha=0.35, color=colour)
+        if len(histograms) == 1:
+            axes.stairs(shares, histogram["edges"], fill=True, alpha=0.35, color=colour)
         axes.stairs(shares, histogram["edges"], color=colour, label=printable(name), lw=1.4)
     for limit in sorted({h["limit"] for h in histograms.values()}):
         dashed = {"color": INK, "lw": 1, "ls": (0, (4, 3))}

@@ -27,6 +27,7 @@ def draw_loss(logs: dict[str, Log], colours: dict[str, str]) -> Figure:
     axes.set_xlabel("step")
     axes.set_ylabel("loss per trained token")
     axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(axis="y")
     if logs:
         axes.legend(ncols=2)

@@ -28,10 +28,8 @@ def draw_states(points: list[Point], metric: str) -> Figure:
         if point["value"] is None:
             axes.text(0.01, y, "missing", va="center", style="italic")
             continue
-        axes.plot(
-            [point["low"], point["high"]], [y, y], color=point["colour"], lw=2.4, clip_on=False
-        )
-        axes.plot(point["value"], y, "o", color=point["colour"], ms=7, clip_on=False)
+        axes.plot([point["low"], point["high"]], [y, y], color=point["colour"], lw=2.4)
+        axes.plot(point["value"], y, "o", color=point["colour"], ms=7)
         axes.annotate(
             f"{100 * point['value']:.1f} %", (point["value"], y), (0, 7), ha="center",
             textcoords="offset points", fontsize=8.5, color=INK,

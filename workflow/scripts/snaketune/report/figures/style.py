@@ -77,7 +77,7 @@ def printable(text: str, length: int = 40) -> str:
 
 def percent_axis(axes: Axes, axis: str = "x") -> None:
     """0 to 100 % with a light grid across."""
-    getattr(axes, f"set_{axis}lim")(0, 1)
+    getattr(axes, f"set_{axis}lim")(-0.02, 1.02)
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]
     getattr(axes, f"set_{axis}ticks")(ticks, [f"{100 * t:.0f} %" for t in ticks])
     axes.grid(axis=axis)
