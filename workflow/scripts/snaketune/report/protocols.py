@@ -1,7 +1,5 @@
 """Everything that a number was measured under, by protocol."""
 
-from typing import Any
-
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import duration, excerpt, number
 from snaketune.tables.summary import flat
@@ -26,22 +24,20 @@ def protocols(sources: Sources) -> list[Json]:
 
 def _protocol(name: str, document: Json) -> Json:
     protocol = document["protocol"]
-    settings = {key: value for key, value in protocol.items() if key != "system"}
+    settings = flat({key: value for key, value in protocol.items() if key != "system"})
     return {
         "name": name,
         "hash": document["protocol_hash"],
         "eval": document["eval"],
         "task": protocol["task"],
-        "settings": [(key.replace("_", " "), _set(v)) for key, v in flat(settings).items()],
+        "settings": [
+            (key.replace("_", " "), number(v)) for key, v in settings.items() if v is not None
+        ],
         "system": excerpt(_system(protocol)) if _system(protocol) else None,
         "judge": JUDGE_INSTRUCTION if protocol.get("judge") else None,
         "states": [],
         "judged": [],
     }
-
-
-def _set(value: Any) -> str:
-    return "none" if value is None else number(value)
 
 
 def _system(protocol: Json) -> str:
