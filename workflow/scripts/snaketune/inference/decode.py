@@ -11,7 +11,7 @@ from torch import Tensor
 from snaketune.errors import UserError
 from snaketune.inference.cache import SlotCache, close_gaps
 from snaketune.inference.engine import Engine
-from snaketune.inference.memory import BatchSize, out_of_memory, release
+from snaketune.inference.memory import TOO_LARGE, BatchSize, out_of_memory, release
 from snaketune.inference.pick import Pick
 
 Finish = Literal["stop", "length", "overlong"]
@@ -162,10 +162,7 @@ class Decoder:
         come out the same."""
         release()
         if not self.batch.halve():
-            raise UserError(
-                "out of memory with a single row. Use a smaller model, nf4 quantisation, shorter "
-                "prompts or fewer new tokens, or a device with more memory."
-            )
+            raise UserError(TOO_LARGE)
         print(f"out of memory: going on with {self.batch.now} rows at once", flush=True)
         self.largest = 0
         ahead = sorted(range(len(self.rows)), key=lambda i: -len(self.rows[i].tokens))

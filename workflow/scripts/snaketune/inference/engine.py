@@ -30,16 +30,17 @@ class Engine:
         self.model = model.eval()
         self.base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.device = next(model.parameters()).device
+        self.vocabulary: int = self.base.config.get_text_config().vocab_size
         self.prefix: list[KeysValues] | None = None
         self.prefix_length = 0
         self._take_over()
 
     @torch.inference_mode()
-    def share(self, tokens: list[int]) -> int:
+    def share(self, tokens: list[int], shortest: int = _SHORTEST_PREFIX) -> int:
         """Computes the prefix that all later prompts begin with; returns how many of `tokens` it
-        holds: those that a prompt then leaves out (0 where sharing would not pay)."""
+        holds: those that a prompt then leaves out (0 for fewer than `shortest`)."""
         self.prefix, self.prefix_length = None, 0
-        if len(tokens) >= _SHORTEST_PREFIX:
+        if len(tokens) >= shortest:
             self._set_prefix(tokens)
         return self.prefix_length
 

@@ -1,11 +1,22 @@
 """How many rows at once: as many as memory allows, found without failing."""
 
 import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import torch
 
+from snaketune.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+TOO_LARGE = (
+    "out of memory with a single row. Use a smaller model, nf4 quantisation, shorter prompts or "
+    "fewer new tokens, or a device with more memory."
+)
 _FIRST = 64
 _MOST = 512
 _SHARE = {"cuda": 0.8, "cpu": 0.5}  # the CPU's memory is shared with other jobs
@@ -42,6 +53,28 @@ def release() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def halving(work: Callable[[list[T]], list[R]], items: list[T]) -> Iterator[R]:
+    """The results of `work(items)`; where memory runs out, of its halves instead.
+
+    Raises UserError where a single item does not fit.
+    """
+    failed = False
+    try:
+        results = work(items)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        failed = True
+    if not failed:
+        yield from results
+        return
+    release()
+    if len(items) == 1:
+        raise UserError(TOO_LARGE)
+    for half in (items[: len(items) // 2], items[len(items) // 2 :]):
+        yield from halving(work, half)
 
 
 class BatchSize:

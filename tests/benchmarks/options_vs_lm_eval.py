@@ -1,0 +1,110 @@
+"""Four-option questions scored against lm-evaluation-harness at the best of its batch sizes.
+
+    python tests/benchmarks/options_vs_lm_eval.py [--device cuda] [--questions 120] [--rounds 3]
+
+Same random model, same questions, in one process and in turn. Runs in `.venv-bench`.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the workflow's jobs
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from random_model import make_model, questions
+from summary import ROOT, Entry, record
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from turns import take_turns
+
+sys.path.append(str(ROOT / "workflow" / "scripts"))
+from snaketune.inference.engine import Engine
+from snaketune.inference.option_tokens import Question, build_tree
+from snaketune.inference.options import score_trees
+
+BATCHES = (1, 8, 16, 32)
+HEAD = "You are a knowledgeable Formula 1 expert.\nAnswer the question briefly and accurately.\n\n"
+
+
+def asked(count: int) -> list[Question]:
+    """Questions with their options listed in the prompt."""
+    out = []
+    for number, item in enumerate(questions(count)):
+        listed = "".join(f"{k}: {o}\n" for k, o in zip("ABCD", item["options"], strict=True))
+        context = f"{HEAD}Question: {item['question']}\nOptions:\n{listed}Answer:"
+        out.append(Question(str(number), context, [f" {o}" for o in item["options"]]))
+    return out
+
+
+def ours(model, tokenizer, items: list[Question]):
+    """A function that scores all questions: a list of sums for each."""
+    engine = Engine(model)
+
+    def run() -> list[list[float]]:
+        trees = [build_tree(tokenizer, q, add_special_tokens=True) for q in items]
+        scores = {s.index: s.sums for s in score_trees(model, engine, trees)}
+        return [scores[i] for i in range(len(items))]
+
+    return run
+
+
+def theirs(model, tokenizer, items: list[Question], batch: int):
+    """The same through lm-eval's `hf` model."""
+    peer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch)
+    requests = [
+        Instance(request_type="loglikelihood", doc={}, arguments=(q.context, option), idx=i)
+        for q in items
+        for i, option in enumerate(q.options)
+    ]
+
+    def run() -> list[list[float]]:
+        flat = [value for value, _ in peer.loglikelihood(requests, disable_tqdm=True)]
+        return [flat[i : i + 4] for i in range(0, len(flat), 4)]
+
+    return run
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--questions", type=int, default=120)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = make_model(Path(folder), options.device)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        mine, other = (
+            AutoModelForCausalLM.from_pretrained(path, dtype="auto").to(options.device).eval()
+            for _ in range(2)
+        )
+        items = asked(options.questions)
+        sides = {"ours": ours(mine, tokenizer, items)}
+        sides |= {f"lm-eval {b}": theirs(other, tokenizer, items, b) for b in BATCHES}
+        seconds, results = take_turns(sides, options.rounds)
+    best = min((s for s in sides if s != "ours"), key=seconds.get)
+    error = max(
+        abs(a - b)
+        for one, two in zip(results["ours"], results[best], strict=True)
+        for a, b in zip(one, two, strict=True)
+    )
+    print(f"lm-eval's best: {best}; largest difference of a log-probability: {error:.1e}")
+    rate = {side: len(items) / seconds[side] for side in sides}
+    where = "" if options.device == "cpu" else " (GPU)"
+    bar = 4.0 if options.device == "cpu" else 1.0
+    record(
+        [
+            Entry(f"options against lm-eval{where}", rate["ours"], rate[best], "questions/s", bar,
+                  "higher"),
+            Entry(f"options: difference from lm-eval{where}", error, 1.0, "log-probability",
+                  1e-4 if options.device == "cpu" else 0.1, "lower"),
+        ]
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""A question and its options as one tree of tokens."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snaketune.errors import UserError
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and the options that may continue it."""
+
+    id: str
+    context: str
+    options: Sequence[str]
+    """As they stand in the text, with the space before them."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Tokens that all options share, then a branch for each option.
+
+    Of branch j, the tokens from `scored[j]` on belong to the option; those before it are the
+    context's, where the tokens at the join differ between options.
+    """
+
+    stem: list[int]
+    branches: list[list[int]]
+    scored: list[int]
+
+    @property
+    def size(self) -> int:
+        """Tokens in the tree."""
+        return len(self.stem) + sum(map(len, self.branches))
+
+
+def build_tree(tokenizer: Any, question: Question, add_special_tokens: bool) -> Tree:
+    """Context and option are tokenised together and split where the context's tokens end; spaces
+    at the context's end go to the option (as in lm-evaluation-harness).
+
+    `add_special_tokens`: for plain text; a rendered conversation has its own. Raises UserError for
+    an option that has no token to score.
+    """
+    context = question.context.rstrip()
+    gap = question.context[len(context) :]
+    texts = [context, *(context + gap + option for option in question.options)]
+    start, *wholes = tokenizer(texts, add_special_tokens=add_special_tokens)["input_ids"]
+    if not start:
+        start, wholes = (
+            _opened(tokenizer, question),
+            [_opened(tokenizer, question) + w for w in wholes],
+        )
+    for option, whole in zip(question.options, wholes, strict=True):
+        if len(whole) <= len(start):
+            raise UserError(
+                f"question {question.id}: found option {option!r} without a token of its own, "
+                "expected at least one; a token that spans the join with the prompt leaves none"
+            )
+    stem = _shared(wholes)[: len(start)]
+    branches = [whole[len(stem) :] for whole in wholes]
+    return Tree(stem, branches, [len(start) - len(stem)] * len(branches))
+
+
+def _opened(tokenizer: Any, question: Question) -> list[int]:
+    """What stands before the first option token where the context is empty."""
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return [token]
+    raise UserError(f"question {question.id}: found an empty prompt, expected some text")
+
+
+def _shared(rows: Sequence[list[int]]) -> list[int]:
+    low, high = min(rows), max(rows)
+    count = next((i for i, t in enumerate(low) if i >= len(high) or high[i] != t), len(low))
+    return low[:count]
