@@ -2,10 +2,6 @@
 # Makes: tables/, the experiment's numbers in one place.
 
 
-def measured(kind: str, ending: str) -> list[str]:
-    return [f"{E}/{kind}/{state}/{protocol}.{ending}" for state, protocol in PLAN.measured]
-
-
 TABLE = {"experiment": EXPERIMENT.experiment, "runs": PLAN.table}
 TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 CHOSEN = [name for name, run in EXPERIMENT.runs.items() if run.choose]

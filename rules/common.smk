@@ -1,13 +1,27 @@
-# What several rules share: how they name their scripts, models and resources.
+# What the rules look up: what a wildcard stands for, which files belong to it, what identifies it.
+# EXPERIMENT and PLAN are known from the config alone; E is the folder of the results.
 
 from snaketune.identity import code_hash, folder_fingerprint
 
 RULES = Path(workflow.current_basedir)
+WEIGHTS = {
+    "adapter": ("adapter_model.safetensors", "adapter_config.json"),
+    "full": ("model.safetensors", "config.json"),
+}
 
 
 def code_of(script: str) -> str:
     """Changes with the script and with every library module that it imports."""
     return code_hash(RULES.parent / "workflow" / "scripts" / script)
+
+
+def any_of(names) -> str:
+    """A wildcard constraint: one of the names, or nothing at all."""
+    return "|".join(names) or "(?!)"
+
+
+# Models and adapters. Their files are `ancient` inputs and their content is a param, so that a
+# fresh checkout, which gives files new times, is the same model.
 
 
 def local_files(folder: str) -> list[str]:
@@ -16,9 +30,15 @@ def local_files(folder: str) -> list[str]:
 
 
 def content_of(folder: str) -> str:
-    """What is in a local model or adapter; its files are `ancient` inputs besides, so a fresh
-    checkout with new times is the same model."""
     return folder_fingerprint(folder) if Path(folder).is_dir() else ""
+
+
+def model_files(name: str) -> list[str]:
+    return ancient(local_files(EXPERIMENT.models[name].id))
+
+
+def model_content(name: str) -> str:
+    return content_of(EXPERIMENT.models[name].id)
 
 
 def model_params(name: str, *fields: str) -> dict:
@@ -27,8 +47,103 @@ def model_params(name: str, *fields: str) -> dict:
     return {key: spec[key] for key in fields or spec}
 
 
-def model_content(name: str) -> str:
-    return content_of(EXPERIMENT.models[name].id)
+# Data.
+
+
+def few_shot_file(wildcards) -> list[str]:
+    """The user's own few-shot examples, where the config names a file of them."""
+    file = EXPERIMENT.datasets[wildcards.dataset].few_shot.file
+    return [file] if file else []
+
+
+def tokens_data(name: str):
+    return lambda wildcards: f"{E}/data/{PLAN.tokens[wildcards.tokens].dataset}/{name}"
+
+
+# Runs and their snapshots.
+
+
+def run_model(wildcards) -> str:
+    return EXPERIMENT.runs[wildcards.run].model
+
+
+def run_tokens(split: str):
+    return lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/{split}.parquet"
+
+
+def weights_in(folder: str, kind: str) -> list[str]:
+    return [f"{folder}/{name}" for name in WEIGHTS[kind]]
+
+
+def snapshot_metrics(wildcards) -> list[str]:
+    return [
+        f"{E}/metrics/{row['state']}/{entry['protocol_name']}.json"
+        for row in PLAN.run_table[wildcards.run]["snapshots"]
+        for entry in row["evals"].values()
+    ]
+
+
+def snapshot_files(wildcards) -> list[str]:
+    folder = f"{E}/train/{wildcards.run}/snapshots"
+    kind = PLAN.states[wildcards.run].weights
+    rows = PLAN.run_table[wildcards.run]["snapshots"]
+    return [file for row in rows for file in weights_in(f"{folder}/{row['snapshot']}", kind)]
+
+
+# States and protocols.
+
+
+def state_model(wildcards) -> str:
+    return PLAN.states[wildcards.state].model
+
+
+def state_weights(wildcards) -> list[str]:
+    """What lies on top of the state's base model: the snapshot's, the chosen or the final files."""
+    state = PLAN.states[wildcards.state]
+    if state.weights == "none":
+        return []
+    chosen = "chosen" if EXPERIMENT.runs[state.run].choose else "final"
+    folder = f"snapshots/{state.snapshot}" if state.snapshot else chosen
+    return weights_in(f"{E}/train/{state.run}/{folder}", state.weights)
+
+
+def protocol_data(wildcards, name: str) -> str:
+    return f"{E}/data/{PLAN.protocols[wildcards.protocol].dataset}/{name}"
+
+
+def examples_of(wildcards) -> str:
+    return protocol_data(wildcards, f"{PLAN.protocols[wildcards.protocol].split}.parquet")
+
+
+def few_shot_of(wildcards) -> list[str]:
+    """The few-shot file, where the protocol shows examples."""
+    shown = PLAN.protocols[wildcards.protocol].few_shot
+    return [protocol_data(wildcards, "few_shot.json")] if shown else []
+
+
+def judge_of(wildcards):
+    return PLAN.protocols[wildcards.protocol].judge
+
+
+def verdicts_of(wildcards) -> list[str]:
+    file = f"{E}/verdicts/{wildcards.state}/{wildcards.protocol}.jsonl"
+    return [file] if judge_of(wildcards) else []
+
+
+def measured(kind: str, ending: str) -> list[str]:
+    """The files of a kind of all states under all their protocols."""
+    return [f"{E}/{kind}/{state}/{protocol}.{ending}" for state, protocol in PLAN.measured]
+
+
+def judged(ending: str) -> list[str]:
+    return [
+        f"{E}/verdicts/{state}/{protocol}.{ending}"
+        for state, protocol in PLAN.measured
+        if PLAN.protocols[protocol].judge
+    ]
+
+
+# Resources.
 
 
 def memory(wildcards, attempt: int) -> str:

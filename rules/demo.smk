@@ -100,9 +100,11 @@ rule demo_models:
     log:
         f"{DEMO}/logs/copy.log",
     localrule: True
+    conda:
+        "../envs/data.yaml"
     threads: 1
     params:
-        made=DEMO,
+        made=lambda wildcards, input: str(Path(input.model).parent),
         parts=["math", "formats", "safety", "model", "judge"],
         shipped="data/demo",
     script:

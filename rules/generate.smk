@@ -2,31 +2,6 @@
 # Makes: predictions/{state}/{protocol}.jsonl, a line an example, and how they were made.
 
 
-def state_weights(wildcards) -> list[str]:
-    """What lies on top of the state's base model: the snapshot's, the chosen or the final files."""
-    state = PLAN.states[wildcards.state]
-    if state.weights == "none":
-        return []
-    chosen = "chosen" if EXPERIMENT.runs[state.run].choose else "final"
-    folder = f"snapshots/{state.snapshot}" if state.snapshot else chosen
-    return weights_in(f"{E}/train/{state.run}/{folder}", state.weights)
-
-
-def examples_of(wildcards) -> str:
-    protocol = PLAN.protocols[wildcards.protocol]
-    return f"{E}/data/{protocol.dataset}/{protocol.split}.parquet"
-
-
-def few_shot_of(wildcards) -> list[str]:
-    """The few-shot file, where the protocol shows examples."""
-    protocol = PLAN.protocols[wildcards.protocol]
-    return [f"{E}/data/{protocol.dataset}/few_shot.json"] if protocol.few_shot else []
-
-
-def state_model(wildcards) -> str:
-    return PLAN.states[wildcards.state].model
-
-
 GENERATION = ("task", "system", "few_shot", "sample", "max_new_tokens", "batch_size")
 
 
@@ -36,7 +11,7 @@ rule generate:
         examples=examples_of,
         few_shot=few_shot_of,
         weights=state_weights,
-        files=lambda wildcards: ancient(local_files(EXPERIMENT.models[state_model(wildcards)].id)),
+        files=lambda wildcards: model_files(state_model(wildcards)),
         ready=ancient(f"{E}/ready.json"),
     output:
         predictions=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),

@@ -2,19 +2,13 @@
 # Makes: verdicts/{state}/{protocol}.jsonl, the judge's own words about each reply.
 
 
-def judge_of(wildcards):
-    return PLAN.protocols[wildcards.protocol].judge
-
-
 rule judge:
     """Asks the judge model for a verdict on every reply that isn't empty."""
     input:
         predictions=f"{E}/predictions/{{state}}/{{protocol}}.jsonl",
         examples=examples_of,
         guideline=lambda wildcards: judge_of(wildcards).guideline,
-        files=lambda wildcards: ancient(
-            local_files(EXPERIMENT.models[judge_of(wildcards).model].id)
-        ),
+        files=lambda wildcards: model_files(judge_of(wildcards).model),
     output:
         verdicts=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.meta.json", non_empty=True),

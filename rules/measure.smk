@@ -2,11 +2,6 @@
 # Makes: scores/{state}/{protocol}.parquet, a row an example, and metrics/{state}/{protocol}.json.
 
 
-def verdicts_of(wildcards) -> list[str]:
-    judged = PLAN.protocols[wildcards.protocol].judge
-    return [f"{E}/verdicts/{wildcards.state}/{wildcards.protocol}.jsonl"] if judged else []
-
-
 rule measure:
     """Scores every example and counts; neither a model nor a GPU is needed."""
     input:

@@ -5,7 +5,7 @@
 rule model:
     """Checks that a model can be used (safetensors, end token, chat template) and records it."""
     input:
-        files=lambda wildcards: ancient(local_files(EXPERIMENT.models[wildcards.model].id)),
+        files=lambda wildcards: model_files(wildcards.model),
     output:
         ensure(f"{E}/models/{{model}}.json", non_empty=True),
     log:

@@ -3,15 +3,6 @@
 # the records that were rejected; and ready.json, which says that all inputs were checked.
 
 
-def dataset_params(wildcards) -> dict:
-    return EXPERIMENT.datasets[wildcards.dataset].model_dump(mode="json")
-
-
-def few_shot_file(wildcards) -> list[str]:
-    file = EXPERIMENT.datasets[wildcards.dataset].few_shot.file
-    return [file] if file else []
-
-
 rule prepare:
     """Checks every record of a source and writes its splits: in = out + rejected."""
     input:
@@ -32,7 +23,7 @@ rule prepare:
         mem="4GB",
         runtime=60,
     params:
-        dataset=dataset_params,
+        dataset=lambda wildcards: EXPERIMENT.datasets[wildcards.dataset].model_dump(mode="json"),
         code=code_of("prepare.py"),
     script:
         "../workflow/scripts/prepare.py"

@@ -6,14 +6,6 @@ from snaketune.report.names import figure_names
 TOKENS = list(PLAN.tokens)
 
 
-def judged(name: str) -> list[str]:
-    return [
-        f"{E}/verdicts/{state}/{protocol}.{name}"
-        for state, protocol in PLAN.measured
-        if PLAN.protocols[protocol].judge
-    ]
-
-
 rule report:
     """Draws the figures and writes the page."""
     input:

@@ -3,10 +3,6 @@
 # Runs that agree in model, data, prompt and limits share them.
 
 
-def tokens_data(name: str):
-    return lambda wildcards: f"{E}/data/{PLAN.tokens[wildcards.tokens].dataset}/{name}"
-
-
 rule tokenize:
     """Renders, tokenises and masks training rows; a row without a verified mask is left out."""
     input:

@@ -2,28 +2,6 @@
 # Makes: train/{run}/ with the final adapter (PEFT's own format; method full: the model itself), the
 # snapshots, the training log and what it took; and the snapshot that was chosen on the dev split.
 
-WEIGHTS = {
-    "adapter": ("adapter_model.safetensors", "adapter_config.json"),
-    "full": ("model.safetensors", "config.json"),
-}
-
-
-def any_of(names) -> str:
-    """A wildcard constraint: one of the names, or nothing at all."""
-    return "|".join(names) or "(?!)"
-
-
-def weights_in(folder: str, kind: str) -> list[str]:
-    return [f"{folder}/{name}" for name in WEIGHTS[kind]]
-
-
-def run_tokens(split: str):
-    return lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/{split}.parquet"
-
-
-def run_model(wildcards) -> str:
-    return EXPERIMENT.runs[wildcards.run].model
-
 
 # A rule's outputs must be known from its wildcards, so runs that leave different files (an adapter
 # or a whole model, so many snapshots) train by rules of their own with the same body.
@@ -35,7 +13,7 @@ for kind, count, runs in PLAN.training_shapes:
         input:
             train=run_tokens("train"),
             dev=run_tokens("dev"),
-            files=lambda wildcards: ancient(local_files(EXPERIMENT.models[run_model(wildcards)].id)),
+            files=lambda wildcards: model_files(run_model(wildcards)),
             ready=ancient(f"{E}/ready.json"),
         output:
             weights=f"{E}/train/{{run}}/final/{WEIGHTS[kind][0]}",
@@ -98,23 +76,6 @@ rule adapter:
         code=code_of("fetch_adapter.py"),
     script:
         "../workflow/scripts/fetch_adapter.py"
-
-
-def snapshot_metrics(wildcards) -> list[str]:
-    return [
-        f"{E}/metrics/{row['state']}/{eval_plan['protocol_name']}.json"
-        for row in PLAN.run_table[wildcards.run]["snapshots"]
-        for eval_plan in row["evals"].values()
-    ]
-
-
-def snapshot_files(wildcards) -> list[str]:
-    kind = PLAN.states[wildcards.run].weights
-    return [
-        file
-        for row in PLAN.run_table[wildcards.run]["snapshots"]
-        for file in weights_in(f"{E}/train/{wildcards.run}/snapshots/{row['snapshot']}", kind)
-    ]
 
 
 for kind in WEIGHTS:

@@ -1,7 +1,6 @@
 """How a rule's script runs: output to the rule's log, errors that end with what to do."""
 
 import os
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -47,16 +46,14 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
     anything else with the traceback; both end the log with what to do.
     """
     # Before torch is loaded: on busy cores, threads that spin at barriers made small models ten
-    # times slower (measured: 320 replies of the demo model in 15 s, in 1.2 s with this).
+    # times slower (measured: 320 replies of the demo model in 15 s, in 1.2 s with this; training on
+    # shared cores 20 times).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     out, err = sys.stdout, sys.stderr
     with Path(log).open("a", buffering=1, encoding="utf-8") as file:
         sys.stdout = sys.stderr = file if gpu is None else _Tee(file, err)
         try:
-            # Threads that wait must not spin: on a machine that does other work too, spinning made
-            # training on two cores twenty times slower. Read when torch is first imported.
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             if gpu is not None:
                 claim_devices(gpu)
             yield
