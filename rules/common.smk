@@ -1,6 +1,8 @@
 # What the rules look up: what a wildcard stands for, which files belong to it, what identifies it.
 # EXPERIMENT and PLAN are known from the config alone; E is the folder of the results.
 
+import json
+
 from snaketune.identity import code_hash, folder_fingerprint
 
 RULES = Path(workflow.current_basedir)
@@ -83,11 +85,10 @@ def snapshot_metrics(wildcards) -> list[str]:
     ]
 
 
-def snapshot_files(wildcards) -> list[str]:
-    folder = f"{E}/train/{wildcards.run}/snapshots"
-    kind = PLAN.states[wildcards.run].weights
-    rows = PLAN.run_table[wildcards.run]["snapshots"]
-    return [file for row in rows for file in weights_in(f"{folder}/{row['snapshot']}", kind)]
+def chosen_snapshot(run: str) -> str:
+    """The folder of the snapshot that was chosen; known once all of them are measured."""
+    file = checkpoints.choose.get(run=run).output[0]
+    return f"snapshots/{json.loads(Path(file).read_text())['snapshot']}"
 
 
 # States and protocols.
@@ -102,8 +103,10 @@ def state_weights(wildcards) -> list[str]:
     state = PLAN.states[wildcards.state]
     if state.weights == "none":
         return []
-    chosen = "chosen" if EXPERIMENT.runs[state.run].choose else "final"
-    folder = f"snapshots/{state.snapshot}" if state.snapshot else chosen
+    if state.snapshot:
+        folder = f"snapshots/{state.snapshot}"
+    else:
+        folder = chosen_snapshot(state.run) if EXPERIMENT.runs[state.run].choose else "final"
     return weights_in(f"{E}/train/{state.run}/{folder}", state.weights)
 
 

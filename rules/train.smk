@@ -1,6 +1,6 @@
 # Needs: tokens/{tokens}/ and the base model.
 # Makes: train/{run}/ with the final adapter (PEFT's own format; method full: the model itself), the
-# snapshots, the training log and what it took; and the snapshot that was chosen on the dev split.
+# snapshots, the training log and what it took; chosen.json, which snapshot is best on the dev split.
 
 
 # A rule's outputs must be known from its wildcards, so runs that leave different files (an adapter
@@ -78,33 +78,22 @@ rule adapter:
         "../workflow/scripts/fetch_adapter.py"
 
 
-for kind in WEIGHTS:
-
-    rule:
-        name:
-            f"choose_{kind}"
-        input:
-            metrics=snapshot_metrics,
-            snapshots=snapshot_files,
-        output:
-            weights=f"{E}/train/{{run}}/chosen/{WEIGHTS[kind][0]}",
-            config=f"{E}/train/{{run}}/chosen/{WEIGHTS[kind][1]}",
-            choice=ensure(f"{E}/train/{{run}}/chosen.json", non_empty=True),
-        log:
-            f"{E}/logs/choose/{{run}}.log",
-        wildcard_constraints:
-            run=any_of(
-                row["run"]
-                for row in PLAN.table
-                if row["choose"] and PLAN.states[row["run"]].weights == kind
-            ),
-        conda:
-            "../envs/data.yaml"
-        params:
-            choose=lambda wildcards: EXPERIMENT.runs[wildcards.run].choose,
-            snapshots=lambda wildcards: [
-                row["snapshot"] for row in PLAN.run_table[wildcards.run]["snapshots"]
-            ],
-            code=code_of("choose.py"),
-        script:
-            "../workflow/scripts/choose.py"
+# A checkpoint, so that another metric that leaves the choice as it was regenerates no text.
+checkpoint choose:
+    """Takes the snapshot that scored best on the dev split; of equal ones the earliest."""
+    input:
+        metrics=snapshot_metrics,
+    output:
+        ensure(f"{E}/train/{{run}}/chosen.json", non_empty=True),
+    log:
+        f"{E}/logs/choose/{{run}}.log",
+    conda:
+        "../envs/data.yaml"
+    params:
+        choose=lambda wildcards: EXPERIMENT.runs[wildcards.run].choose,
+        snapshots=lambda wildcards: [
+            row["snapshot"] for row in PLAN.run_table[wildcards.run]["snapshots"]
+        ],
+        code=code_of("choose.py"),
+    script:
+        "../workflow/scripts/choose.py"
