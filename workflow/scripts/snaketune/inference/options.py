@@ -14,7 +14,7 @@ from snaketune.inference.memory import halving
 from snaketune.inference.option_tokens import Tree
 
 # In one forward pass. On the CPU larger passes fall out of the caches.
-_TOKENS = {"cuda": 16384, "cpu": 2048}
+_TOKENS = {"cuda": 16384, "cpu": 1024}
 _LOGITS = {"cuda": 1 << 29, "cpu": 1 << 26}  # numbers
 _SHORTEST_PREFIX = 8
 
