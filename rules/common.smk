@@ -110,6 +110,13 @@ def state_weights(wildcards) -> list[str]:
     return weights_in(f"{E}/train/{state.run}/{folder}", state.weights)
 
 
+def predictions_of(wildcards) -> str:
+    """The state's predictions. Its weights are asked for first: where a snapshot is yet to be
+    chosen, what follows is planned anew after the choice, and finished replies stay judged."""
+    state_weights(wildcards)
+    return f"{E}/predictions/{wildcards.state}/{wildcards.protocol}.jsonl"
+
+
 def protocol_data(wildcards, name: str) -> str:
     return f"{E}/data/{PLAN.protocols[wildcards.protocol].dataset}/{name}"
 

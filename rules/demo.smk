@@ -65,7 +65,7 @@ rule demo_base_model:
     threads: 2
     params:
         shape={"layers": 4, "hidden": 128},
-        recipe={"steps": 900, "learning_rate": 3e-3, "batch_tokens": 8192, "seed": 0},
+        recipe={"steps": 3600, "learning_rate": 2.5e-3, "batch_tokens": 2048, "seed": 0},
         code=code_of("make_demo_model.py"),
     script:
         "../workflow/scripts/make_demo_model.py"
@@ -84,8 +84,8 @@ rule demo_judge:
         "../envs/train.yaml"
     threads: 2
     params:
-        shape={"layers": 3, "hidden": 128},
-        recipe={"steps": 250, "learning_rate": 2e-3, "batch_tokens": 8192, "seed": 1},
+        shape={"layers": 2, "hidden": 128},
+        recipe={"steps": 600, "learning_rate": 2e-3, "batch_tokens": 4096, "seed": 1},
         code=code_of("make_demo_judge.py"),
     script:
         "../workflow/scripts/make_demo_judge.py"

@@ -5,7 +5,7 @@
 rule judge:
     """Asks the judge model for a verdict on every reply that isn't empty."""
     input:
-        predictions=f"{E}/predictions/{{state}}/{{protocol}}.jsonl",
+        predictions=predictions_of,
         examples=examples_of,
         guideline=lambda wildcards: judge_of(wildcards).guideline,
         files=lambda wildcards: model_files(judge_of(wildcards).model),

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "data")
+_HEADS = ("rule ", "localrule ", "checkpoint ", "localcheckpoint ")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Project:
         jobs: dict[str, list[str]] = {}
         rule = ""
         for line in self.run("-n", *arguments).splitlines():
-            if line.startswith(("rule ", "localrule ")):
+            if line.startswith(_HEADS):
                 rule = line.split()[1].rstrip(":")
                 jobs.setdefault(rule, [])
             elif rule and line.startswith("    "):
@@ -58,6 +59,7 @@ class Project:
 
 def copy_project(folder: Path) -> Project:
     """The project's files as they are in the working tree, without results."""
+    folder.mkdir()
     for part in PARTS:
         if (ROOT / part).is_dir():
             ignored = shutil.ignore_patterns("__pycache__")
