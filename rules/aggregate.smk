@@ -2,7 +2,7 @@
 # Makes: tables/, the experiment's numbers in one place.
 
 
-TABLE = {"experiment": EXPERIMENT.experiment, "runs": PLAN.table}
+TABLE = {"experiment": Path(E).name, "runs": PLAN.table}
 TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 CHOSEN = [name for name, run in EXPERIMENT.runs.items() if run.choose]
 

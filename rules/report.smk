@@ -48,6 +48,7 @@ rule report:
         runtime=30,
     params:
         table=TABLE,
+        settings=f"{E}/config.yaml",
         code=code_of("report.py"),
     script:
         "../workflow/scripts/report.py"

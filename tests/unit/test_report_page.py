@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 from synthetic_results import HOSTILE, make_report_inputs
 
+from snaketune.report.labels import run_labels
 from snaketune.report.names import figure_names
 from snaketune.report.write import write_report
 
@@ -19,7 +21,7 @@ def made(tmp_path_factory):
     """(folder, plan, inputs), with the report in the folder."""
     folder = tmp_path_factory.mktemp("results")
     plan, inputs = make_report_inputs(folder)
-    write_report(plan, inputs, folder / "report.html", folder / "figures")
+    write_report(plan, inputs, {}, folder / "report.html", folder / "figures")
     return folder, plan, inputs
 
 
@@ -136,7 +138,7 @@ def test_figures_carry_no_date_or_tool(made):
 
 def test_page_and_figures_are_the_same_bytes_each_time(made, tmp_path):
     folder, plan, inputs = made
-    write_report(plan, inputs, tmp_path / "report.html", tmp_path / "figures")
+    write_report(plan, inputs, {}, tmp_path / "report.html", tmp_path / "figures")
     for file in [folder / "report.html", *(folder / "figures").iterdir()]:
         again = tmp_path / file.relative_to(folder)
         assert again.read_bytes() == file.read_bytes(), file.name
@@ -171,7 +173,7 @@ def test_an_adapter_that_was_not_trained_here_has_no_training_section(made, tmp_
     without = {"train_meta": [], "train_log": [], "stats": [], "lengths": []}
     inputs = type(inputs)(**{**vars(inputs), **without, "checkpoints": empty})
     plan = {**plan, "runs": adapters}
-    write_report(plan, inputs, tmp_path / "report.html", tmp_path / "figures")
+    write_report(plan, inputs, {}, tmp_path / "report.html", tmp_path / "figures")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'id="training"' not in html
     assert "62.5 %" in html
@@ -180,3 +182,14 @@ def test_an_adapter_that_was_not_trained_here_has_no_training_section(made, tmp_
         "eval-safety",
         "hazards-safety",
     }
+
+
+def test_a_run_is_shown_under_its_label(made, tmp_path):
+    _, plan, inputs = made
+    name = plan["runs"][0]["run"]
+    settings = tmp_path / "config.yaml"
+    settings.write_text(yaml.safe_dump({"runs": {name: {"label": "Rank <8>"}}}))
+    html = tmp_path / "report.html"
+    write_report(plan, inputs, run_labels(settings), html, tmp_path / "figures")
+    assert "Rank &lt;8&gt;" in html.read_text()
+    assert "Rank <8>" not in html.read_text()

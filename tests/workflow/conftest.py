@@ -22,7 +22,7 @@ class Project:
 
     def command(self, *arguments: str) -> list[str]:
         return [
-            sys.executable, "-m", "snakemake", "--cores", "2", "--resources", "gpu=1", *arguments,
+            sys.executable, "-m", "snakemake", "--resources", "gpu=1", "--cores", "2", *arguments,
         ]  # fmt: skip
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:

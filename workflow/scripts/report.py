@@ -5,6 +5,7 @@ from pathlib import Path
 from snaketune.job import job
 
 with job(snakemake.log[0]):
+    from snaketune.report.labels import run_labels
     from snaketune.report.sources import Inputs
     from snaketune.report.write import write_report
 
@@ -14,4 +15,10 @@ with job(snakemake.log[0]):
     files = {name: Path(snakemake.input[name]) for name in one}
     files |= {name: [Path(file) for file in snakemake.input.get(name, [])] for name in many}
     html = Path(snakemake.output.html)
-    write_report(snakemake.params.table, Inputs(**files), html, html.parent / "figures")
+    write_report(
+        snakemake.params.table,
+        Inputs(**files),
+        run_labels(Path(snakemake.params.settings)),
+        html,
+        html.parent / "figures",
+    )

@@ -33,7 +33,7 @@ def cards(sources: Sources) -> list[Card]:
     """What became of each run."""
     return [
         Card(
-            run=run["run"],
+            run=sources.shown(run["run"]),
             model=run["model"],
             findings=[_finding(sources, run, name) for name in run["evals"]],
         )

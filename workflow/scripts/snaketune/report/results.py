@@ -64,7 +64,7 @@ def _row(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> Row:
     state, protocol = cell
     is_base = state not in {run["state"] for run in sources.runs}
     return {
-        "state": label(state, protocol, name),
+        "state": label(sources.shown(state), protocol, name),
         "is_base": is_base,
         "protocol": protocol,
         "counts": _counts(sources.metrics[cell]["counts"]),

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,8 +42,14 @@ class Inputs:
 class Sources:
     """The files' contents by the names in their paths."""
 
-    def __init__(self, plan: TablePlan, inputs: Inputs) -> None:
-        self.plan, self.inputs = plan, inputs
+    def __init__(
+        self, plan: TablePlan, inputs: Inputs, labels: Mapping[str, str] | None = None
+    ) -> None:
+        self.plan, self.inputs, self.labels = plan, inputs, labels or {}
+
+    def shown(self, state: str) -> str:
+        """The state's name for readers: its run's label, where the config gives one."""
+        return self.labels.get(state, state)
 
     @cached_property
     def final(self) -> FinalMetrics:

@@ -1,5 +1,6 @@
 """Writes the figures and the page."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from snaketune.jsonl import write_text
@@ -9,9 +10,12 @@ from snaketune.report.sources import Inputs, Sources
 from snaketune.tables.plan_types import TablePlan
 
 
-def write_report(plan: TablePlan, inputs: Inputs, html: Path, figures: Path) -> None:
-    """The page at `html`, the same figures as files in the folder `figures`."""
-    sources = Sources(plan, inputs)
+def write_report(
+    plan: TablePlan, inputs: Inputs, labels: Mapping[str, str], html: Path, figures: Path
+) -> None:
+    """The page at `html`, the same figures as files in the folder `figures`; `labels` are the
+    names of runs for readers."""
+    sources = Sources(plan, inputs, labels)
     drawn = draw_all(sources)
     for name, svg in drawn.items():
         write_text(figures / f"{name}.svg", svg)

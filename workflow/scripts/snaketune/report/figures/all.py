@@ -51,7 +51,7 @@ def _eval(sources: Sources, eval_name: str) -> Figure:
         row = sources.metric((state, protocol), spec["primary"])
         points.append(
             Point(
-                label=label(state, protocol, eval_name),
+                label=label(sources.shown(state), protocol, eval_name),
                 value=row["value"],
                 low=row["low"],
                 high=row["high"],
@@ -72,14 +72,14 @@ def _hazards(sources: Sources, eval_name: str) -> Figure:
     rates = {}
     for (state, protocol), spec in sources.cells(eval_name):
         rows = sources.metrics[state, protocol]["rows"]
-        rates[label(state, protocol, eval_name)] = {
+        rates[label(sources.shown(state), protocol, eval_name)] = {
             hazard_name(row["subset"].removeprefix(GROUP)): row["value"]
             for row in rows
             if row["subset"].startswith(GROUP) and row["metric"] == spec["primary"]
         }
     palette = state_colours(sources)
     states = {
-        label(state, protocol, eval_name): palette[state]
+        label(sources.shown(state), protocol, eval_name): palette[state]
         for (state, protocol), _ in sources.cells(eval_name)
     }
     return draw_hazards(rates, states)
