@@ -48,11 +48,12 @@ def ours(
     """The engine's replies by prompt and sample; without their end tokens."""
     pick = Sampler(TEMPERATURE, TOP_P) if samples > 1 else greedy
 
-    def draws(prompt: int) -> list:
-        return [stream(0, str(prompt), sample, NEW) for sample in range(samples)]
+    def draws(prompt: int, sample: int):
+        return stream(0, str(prompt), sample, NEW)
 
     def run() -> Replies:
-        found = session.replies(prompts, NEW, batch, pick, samples, draws if samples > 1 else None)
+        numbers = [list(range(samples))] * len(prompts)
+        found = session.replies(prompts, NEW, batch, pick, numbers, draws if samples > 1 else None)
         return {(text.index, text.sample): text.tokens for text in found}
 
     return run

@@ -45,7 +45,7 @@ def ours(model, tokenizer, items: list[Question]):
     engine = Engine(model)
 
     def run() -> list[list[float]]:
-        trees = [build_tree(tokenizer, q, add_special_tokens=True) for q in items]
+        trees = [build_tree(tokenizer, q, plain=True) for q in items]
         scores = {s.index: s.sums for s in score_trees(model, engine, trees)}
         return [scores[i] for i in range(len(items))]
 

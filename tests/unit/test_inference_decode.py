@@ -94,7 +94,7 @@ def ours(engine, prompts, batch, pick=greedy, samples=1, seed=None):
             prompt[cut:],
             NEW,
             list(range(samples)),
-            None if seed is None else [stream(seed, f"id{i}", s, NEW) for s in range(samples)],
+            None if seed is None else {s: stream(seed, f"id{i}", s, NEW) for s in range(samples)},
         )
         for i, prompt in enumerate(prompts)
     ]
@@ -244,7 +244,7 @@ def test_sampled_rows_equal_row_by_row():
     model, prompts = made("qwen2"), some_prompts(0, 4)
     pick = Sampler(0.8, 0.9)
     asked = [
-        Prompt(i, p, NEW, [0, 1], [stream(5, f"id{i}", s, NEW) for s in (0, 1)])
+        Prompt(i, p, NEW, [0, 1], {s: stream(5, f"id{i}", s, NEW) for s in (0, 1)})
         for i, p in enumerate(prompts)
     ]
     single = {(r.index, r.sample): r.tokens for r in row_by_row(model, asked, pick, ENDS)}

@@ -20,6 +20,7 @@ from snaketune.errors import UserError
 from snaketune.inference.generate import Protocol, State, generate
 from snaketune.inference.judge import judge
 from snaketune.inference.ledger import Ledger
+from snaketune.inference.shards import WHOLE, Shard, join_shards
 from snaketune.jsonl import read_jsonl, write_json, write_jsonl
 from snaketune.tasks.prompts import JUDGE_INSTRUCTION
 
@@ -52,7 +53,7 @@ def protocol(**changes):
     return Protocol(**settings | changes)
 
 
-def run(model, files, name="p", work="work", **changes):
+def run(model, files, name="p", work="work", shard=WHOLE, **changes):
     generate(
         State(ModelSpec(id=str(model)), "none", "none", []),
         protocol(**changes),
@@ -61,6 +62,7 @@ def run(model, files, name="p", work="work", **changes):
         files / work,
         files / f"{name}.jsonl",
         files / f"{name}.meta.json",
+        shard,
     )
     meta = json.loads((files / f"{name}.meta.json").read_text())
     return list(read_jsonl(files / f"{name}.jsonl")), meta
@@ -116,6 +118,25 @@ def test_a_prompt_longer_than_the_context_is_counted_and_never_cut(tmp_path, fil
     assert all(r["prompt_tokens"] + r["new_tokens"] <= 44 for r in records if r not in overlong)
     assert meta["finishes"]["overlong"] == len(overlong)
     assert f"{len(overlong)} prompts are longer" in capsys.readouterr().out
+
+
+def test_samples_do_not_depend_on_their_number_or_on_shards(model, files):
+    settings = {"temperature": 0.8, "top_p": 0.95, "seed": 7}
+    eight, _ = run(model, files, name="eight", samples=4, **settings)
+    keys = [(r["id"], r["sample"]) for r in eight]
+    assert keys == [(f"e{i}", s) for i in range(24) for s in range(4)]
+    two, _ = run(model, files, name="two", samples=2, batch_size=3, **settings)
+    assert two == [r for r in eight if r["sample"] < 2]
+    for number in range(5):
+        run(model, files, f"part{number}", shard=Shard(number, 5), samples=2, **settings)
+    parts, metas = ([files / f"part{i}.{end}" for i in range(5)] for end in ("jsonl", "meta.json"))
+    join_shards(parts, metas, files / "joined.jsonl", files / "joined.meta.json")
+    assert list(read_jsonl(files / "joined.jsonl")) == two
+
+
+def test_samples_need_a_temperature(model, files):
+    with pytest.raises(UserError, match="samples: 4 without a temperature"):
+        run(model, files, samples=4)
 
 
 KILLED = """

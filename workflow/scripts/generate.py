@@ -9,6 +9,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
 
     from snaketune.config.model import ModelSpec
     from snaketune.inference.generate import Protocol, State, generate
+    from snaketune.inference.shards import Shard
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
@@ -27,4 +28,5 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         Path(params.work),
         Path(snakemake.output.predictions),
         Path(snakemake.output.meta),
+        Shard(*params.get("shard", (0, 1))),
     )

@@ -1,7 +1,7 @@
 """The generation loop: rows leave the batch when they are done and others take their places."""
 
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -29,7 +29,7 @@ class Prompt:
     max_new: int
     samples: list[int] = field(default_factory=lambda: [0])
     """Sample numbers."""
-    draws: Sequence[Sequence[float]] | None = None
+    draws: Mapping[int, Sequence[float]] | None = None
     """For each sample number its uniform numbers, one a token; None for greedy."""
 
 

@@ -1,7 +1,7 @@
 """Replies of one state under one protocol, from files to files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from snaketune.data.example import Example, read_examples
 from snaketune.data.sampling import take
 from snaketune.errors import UserError
 from snaketune.inference.ledger import Ledger
+from snaketune.inference.pick import Pick, Sampler, greedy, stream
 from snaketune.inference.prompts import prompt_tokens
 from snaketune.inference.session import Session, Text, open_session
+from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.work import file_hash
 from snaketune.jsonl import write_json
 from snaketune.modeling.state import Weights
@@ -53,6 +55,23 @@ class Protocol:
     sample: dict[str, Any] | None
     max_new_tokens: int
     batch_size: int | str
+    samples: int = 1
+    """Replies to each example; more than one needs a temperature."""
+    temperature: float | None = None
+    """None: greedy."""
+    top_p: float = 1.0
+    seed: int = 0
+
+    def pick(self) -> Pick:
+        """How tokens are picked."""
+        if self.temperature:
+            return Sampler(self.temperature, self.top_p)
+        if self.samples > 1:
+            raise UserError(
+                f"protocol: found samples: {self.samples} without a temperature above 0, which "
+                "would give the same reply every time"
+            )
+        return greedy
 
 
 def generate(
@@ -63,18 +82,22 @@ def generate(
     work: Path,
     predictions: Path,
     meta: Path,
+    shard: Shard = WHOLE,
 ) -> None:
-    """Writes a line an example of the sample, in its order, and how they were made.
+    """Writes a line a reply, in the order of the sampled examples, and how they were made.
 
-    A job that was killed goes on with the examples that are missing.
+    A job that was killed goes on with the replies that are missing. Of an eval in shards only the
+    examples of `shard` are asked.
     """
-    asked = _sampled(examples, protocol)
+    pick = protocol.pick()
+    asked = shard.of(_sampled(examples, protocol))
     shots = _shots(few_shot, protocol.few_shot)
     identity = {
         "state": state.identity(),
         "protocol": asdict(protocol),
         "examples": file_hash(examples),
         "shots": shots,
+        "shard": asdict(shard),
     }
     folder = work_folder(work, identity)
     ledger = Ledger(folder / "predictions.jsonl")
@@ -82,14 +105,21 @@ def generate(
     session = open_session(state.model, state.quantisation, state.weights, state.files)
     turns = [messages(e, task=protocol.task, system=protocol.system, shots=shots) for e in asked]
     prompts = prompt_tokens(session.tokenizer, turns, session.name)
-    missing = [i for i, e in enumerate(asked) if e.id not in ledger.records]
-    progress = Progress(len(asked), "replies", done=resumed)
+    keys = [(e.id, s) for e in asked for s in range(protocol.samples)]
+    missing = _missing(asked, protocol.samples, ledger)
+    progress = Progress(len(keys), "replies", done=resumed)
     texts = session.replies(
-        [prompts[i] for i in missing], protocol.max_new_tokens, protocol.batch_size
+        [prompts[i] for i in missing],
+        protocol.max_new_tokens,
+        protocol.batch_size,
+        pick,
+        list(missing.values()),
+        _draws(protocol, [asked[i].id for i in missing]),
     )
+    places = list(missing)
     for text in texts:
-        at = missing[text.index]
-        ledger.append(_record(asked[at].id, text, len(prompts[at]), session))
+        at = places[text.index]
+        ledger.append(_record(asked[at].id, text, len(prompts[at]), session, protocol))
         progress.advance()
     _report_overlong(session)
     write_json(
@@ -102,7 +132,7 @@ def generate(
             "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
         },
     )
-    ledger.publish(predictions, [e.id for e in asked])
+    ledger.publish(predictions, keys)
     finish(folder)
 
 
@@ -124,9 +154,28 @@ def _shots(path: Path | None, count: int) -> list[dict[str, str]]:
     return [{"question": s["question"], "answer": s["answer"]} for s in shots]
 
 
-def _record(identifier: str, text: Text, prompt_tokens: int, session: Session) -> dict[str, Any]:
+def _missing(asked: list[Example], samples: int, ledger: Ledger) -> dict[int, list[int]]:
+    """Place of an example → the samples of it that aren't there yet; none without one."""
+    wanted = {
+        i: [s for s in range(samples) if (e.id, s) not in ledger.records]
+        for i, e in enumerate(asked)
+    }
+    return {i: numbers for i, numbers in wanted.items() if numbers}
+
+
+def _draws(protocol: Protocol, ids: list[str]) -> Callable[[int, int], Sequence[float]] | None:
+    """Uniform numbers that depend on seed, example and sample number alone."""
+    if not protocol.temperature:
+        return None
+    return lambda i, sample: stream(protocol.seed, ids[i], sample, protocol.max_new_tokens)
+
+
+def _record(
+    identifier: str, text: Text, prompt_tokens: int, session: Session, protocol: Protocol
+) -> dict[str, Any]:
     return {
         "id": identifier,
+        **({"sample": text.sample} if protocol.samples > 1 else {}),
         "output": session.tokenizer.decode(text.tokens, skip_special_tokens=True),
         "prompt_tokens": prompt_tokens,
         "new_tokens": text.new_tokens,

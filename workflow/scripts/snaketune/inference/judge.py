@@ -8,7 +8,7 @@ from snaketune.chat import Messages
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
 from snaketune.inference.generate import State
-from snaketune.inference.ledger import Ledger
+from snaketune.inference.ledger import Ledger, key
 from snaketune.inference.prompts import prompt_tokens
 from snaketune.inference.session import Session, open_session
 from snaketune.inference.work import file_hash
@@ -42,8 +42,8 @@ def judge(
     ledger = Ledger(folder / "verdicts.jsonl")
     resumed = len(ledger.records)
     for reply in _blank(replies, ledger):
-        ledger.append({"id": reply["id"], "raw": None})
-    asked = [r for r in replies if r["id"] not in ledger.records]
+        ledger.append(_verdict(reply, None))
+    asked = [r for r in replies if key(r) not in ledger.records]
     session = open_session(state.model, state.quantisation, state.weights, state.files)
     shown = {e.id: e.prompt for e in read_examples(examples)}
     turns = _conversations(asked, shown, guideline.read_text(encoding="utf-8"), spec)
@@ -51,16 +51,20 @@ def judge(
     prompts = prompt_tokens(session.tokenizer, turns, session.name, enable_thinking=False)
     progress = Progress(len(replies), "verdicts", done=len(ledger.records))
     for text in session.replies(prompts, spec.max_new_tokens, batch_size):
-        raw = _raw_text(session, text.tokens)
-        ledger.append({"id": asked[text.index]["id"], "raw": raw})
+        ledger.append(_verdict(asked[text.index], _raw_text(session, text.tokens)))
         progress.advance()
     write_json(meta, session.meta() | _about(state, spec, session, prompts, resumed))
-    ledger.publish(verdicts, [r["id"] for r in replies])
+    ledger.publish(verdicts, [key(r) for r in replies])
     finish(folder)
 
 
+def _verdict(reply: dict, raw: str | None) -> dict:
+    sample = {"sample": reply["sample"]} if "sample" in reply else {}
+    return {"id": reply["id"], **sample, "raw": raw}
+
+
 def _blank(replies: Iterable[dict], ledger: Ledger) -> list[dict]:
-    return [r for r in replies if not r["output"].strip() and r["id"] not in ledger.records]
+    return [r for r in replies if not r["output"].strip() and key(r) not in ledger.records]
 
 
 def _conversations(

@@ -6,27 +6,34 @@ from pathlib import Path
 
 from snaketune.jsonl import write_jsonl
 
+Key = tuple[str, int]
+
 
 class Ledger:
-    """Finished records in a file of JSON lines, by their `id`.
+    """Finished records in a file of JSON lines, by `id` and, where there are several, `sample`.
 
     What a killed job wrote is read back; a line that it did not finish is cut off.
     """
 
     def __init__(self, path: Path) -> None:
-        self.records = {r["id"]: r for r in _whole_lines(path)}
+        self.records = {key(r): r for r in _whole_lines(path)}
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, record: dict) -> None:
         """Keeps a record; it survives the process from here on."""
         self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._file.flush()
-        self.records[record["id"]] = record
+        self.records[key(record)] = record
 
-    def publish(self, path: Path, ids: Sequence[str]) -> None:
-        """Writes the records of `ids`, in this order, whole or not at all."""
+    def publish(self, path: Path, keys: Sequence[Key]) -> None:
+        """Writes the records of `keys`, in this order, whole or not at all."""
         self._file.close()
-        write_jsonl(path, (self.records[i] for i in ids))
+        write_jsonl(path, (self.records[k] for k in keys))
+
+
+def key(record: dict) -> Key:
+    """What a record is known by."""
+    return record["id"], record.get("sample", 0)
 
 
 def _whole_lines(path: Path) -> list[dict]:

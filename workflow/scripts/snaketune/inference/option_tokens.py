@@ -35,17 +35,17 @@ class Tree:
         return len(self.stem) + sum(map(len, self.branches))
 
 
-def build_tree(tokenizer: Any, question: Question, add_special_tokens: bool) -> Tree:
-    """Context and option are tokenised together and split where the context's tokens end; spaces
-    at the context's end go to the option (as in lm-evaluation-harness).
+def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
+    """Context and option are tokenised together and split where the context's tokens end.
 
-    `add_special_tokens`: for plain text; a rendered conversation has its own. Raises UserError for
-    an option that has no token to score.
+    `plain` text gets the tokenizer's special tokens, and white space at the context's end goes to
+    the option (as in lm-evaluation-harness); a rendered conversation is taken as it is. Raises
+    UserError for an option that has no token to score.
     """
-    context = question.context.rstrip()
+    context = question.context.rstrip() if plain else question.context
     gap = question.context[len(context) :]
     texts = [context, *(context + gap + option for option in question.options)]
-    start, *wholes = tokenizer(texts, add_special_tokens=add_special_tokens)["input_ids"]
+    start, *wholes = tokenizer(texts, add_special_tokens=plain)["input_ids"]
     if not start:
         start, wholes = (
             _opened(tokenizer, question),

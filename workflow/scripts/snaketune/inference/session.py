@@ -23,8 +23,6 @@ from snaketune.modeling.kind import require_kind
 from snaketune.modeling.load import load_tokenizer, pick_device
 from snaketune.modeling.state import Weights, load_state
 
-Draws = Sequence[Sequence[float]]
-
 
 @dataclass(frozen=True)
 class Text:
@@ -62,18 +60,20 @@ class Session:
         max_new: int,
         batch_size: int | str,
         pick: Pick = greedy,
-        samples: int = 1,
-        draws: Callable[[int], Draws] | None = None,
+        samples: Sequence[list[int]] | None = None,
+        draws: Callable[[int, int], Sequence[float]] | None = None,
     ) -> Iterator[Text]:
-        """Replies to every prompt, `samples` of each, as they are finished, in no fixed order.
+        """Replies to every prompt as they are finished, in no fixed order.
 
-        `draws(i)` gives, for each sample of prompt i, a uniform number for every token. A prompt
-        that leaves the context no room for a reply is `overlong` and gets none.
+        `samples[i]` are the sample numbers wanted of prompt i (unset: 0), `draws(i, sample)` the
+        uniform numbers for a sample's tokens. A prompt that leaves the context no room for a reply
+        is `overlong` and gets none.
         """
+        samples = samples or [[0]] * len(prompts)
         start = time.monotonic()
         fitting = [i for i, p in enumerate(prompts) if self._room(p) > 0]
         for i in sorted(set(range(len(prompts))) - set(fitting)):
-            for sample in range(samples):
+            for sample in samples[i]:
                 yield self._count(Text(i, sample, [], 0, "overlong"))
         cut = self._share([prompts[i] for i in fitting])
         asked = [
@@ -81,8 +81,8 @@ class Session:
                 i,
                 prompts[i][cut:],
                 min(max_new, self._room(prompts[i])),
-                list(range(samples)),
-                draws(i) if draws else None,
+                samples[i],
+                {s: draws(i, s) for s in samples[i]} if draws else None,
             )
             for i in fitting
         ]

@@ -4,9 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+)
 
 from snaketune.config.model import DtypeName, ModelSpec, Quantisation
+from snaketune.modeling.kind import require_kind
 from snaketune.modeling.nf4_cache import load_or_quantise, nf4_folder
 
 
@@ -73,6 +81,24 @@ def _load(
         dtype=dtype,
         device_map={"": device},
         **settings,
+    )
+    return model.eval()
+
+
+def load_reward_model(spec: ModelSpec, device: torch.device) -> PreTrainedModel:
+    """The reward model on `device`, from safetensors only. Raises UserError for another kind of
+    model: it would be given a head of random numbers."""
+    config = AutoConfig.from_pretrained(
+        spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
+    )
+    require_kind(config, "reward", spec.id)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        spec.id,
+        revision=spec.revision,
+        trust_remote_code=spec.trust_remote_code,
+        use_safetensors=True,
+        dtype=pick_dtype(spec.dtype, device),
+        device_map={"": device},
     )
     return model.eval()
 

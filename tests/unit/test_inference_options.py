@@ -1,0 +1,222 @@
+"""Options as a tree against each option on its own (trap 26), labels, and the files around them."""
+
+import json
+import math
+
+import pytest
+import torch
+from test_inference_decode import VOCABULARY, made, some_prompts
+from tiny_chat import make_tokenizer, questions, save_chat_model
+
+from snaketune.config.model import ModelSpec
+from snaketune.data.example import Example, write_examples
+from snaketune.errors import UserError
+from snaketune.inference import options as module
+from snaketune.inference.engine import Engine
+from snaketune.inference.generate import State
+from snaketune.inference.option_tokens import Question, Tree, build_tree
+from snaketune.inference.options import label_probabilities, score_trees
+from snaketune.inference.score_options import OptionsProtocol, question, score_options
+from snaketune.inference.shards import Shard, join_shards
+from snaketune.jsonl import read_jsonl
+
+
+def some_trees(count=14, prefix=0):
+    """Trees of mixed size; every third has context tokens that differ at the join."""
+    trees = []
+    for i, stem in enumerate(some_prompts(prefix, count)):
+        branches = some_prompts(0, 2 + i % 3, seed=100 + i)
+        start = 1 if i % 3 == 0 else 0
+        trees.append(Tree(stem, [b[:6] for b in branches], [start] * len(branches)))
+    return trees
+
+
+def alone(model, tree):
+    """The log-probability of each option, one plain pass each."""
+    sums = []
+    for branch, start in zip(tree.branches, tree.scored, strict=True):
+        ids = torch.tensor([tree.stem + branch])
+        with torch.no_grad():
+            gains = model(input_ids=ids, use_cache=False).logits[0, :-1].log_softmax(-1)
+        at = len(tree.stem) + start
+        wanted = ids[0, at:, None]
+        sums.append(float(gains[at - 1 :].gather(1, wanted).sum()))
+    return sums
+
+
+@pytest.mark.parametrize("prefix", [0, 40])
+@pytest.mark.parametrize(
+    "name", ["qwen2", "mistral, window 16", "gemma3, window 16 in some layers"]
+)
+def test_a_tree_scores_as_each_option_alone(name, prefix):
+    model, trees = made(name), some_trees(prefix=prefix)
+    expected = [alone(model, t) for t in trees]
+    by_cache = {s.index: s for s in score_trees(model, None, trees)}
+    found = {s.index: s for s in score_trees(model, Engine(model), trees)}
+    for i, tree in enumerate(trees):
+        assert found[i].sums == pytest.approx(expected[i], abs=1e-4)
+        assert by_cache[i].sums == pytest.approx(expected[i], abs=1e-4)
+        assert found[i].tokens == [
+            len(b) - s for b, s in zip(tree.branches, tree.scored, strict=True)
+        ]
+
+
+def test_the_scores_do_not_depend_on_the_batch(monkeypatch):
+    model, trees = made("qwen2"), some_trees()
+    engine = Engine(model)
+    together = {s.index: s.sums for s in score_trees(model, engine, trees)}
+    monkeypatch.setitem(module._TOKENS, "cpu", 1)
+    single = {s.index: s.sums for s in score_trees(model, engine, trees)}
+    for i in together:
+        assert together[i] == pytest.approx(single[i], abs=1e-5)
+
+
+def test_running_out_of_memory_halves_the_pass(monkeypatch):
+    model, trees = made("qwen2"), some_trees()
+    engine = Engine(model)
+    expected = {s.index: s.sums for s in score_trees(model, engine, trees)}
+    call, widest = engine.call, []
+
+    def short_of_memory(ids, *rest, **more):
+        widest.append(len(ids))
+        if len(ids) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return call(ids, *rest, **more)
+
+    monkeypatch.setattr(engine, "call", short_of_memory)
+    found = {s.index: s.sums for s in score_trees(model, engine, trees)}
+    assert max(widest) > 4
+    assert found.keys() == expected.keys()
+    assert all(found[i] == pytest.approx(expected[i], abs=1e-5) for i in expected)
+
+
+def test_context_and_option_are_tokenised_together():
+    tokenizer = make_tokenizer()
+    asked = Question("q", "how many ", ["apples", "are left"])
+    tree = build_tree(tokenizer, asked, plain=True)
+    assert tokenizer.decode(tree.stem) == "how many"
+    assert [tokenizer.decode(b) for b in tree.branches] == [" apples", " are left"]
+    assert tree.scored == [0, 0]
+    assert tree.branches[0] == tokenizer(" apples", add_special_tokens=False)["input_ids"]
+    as_it_is = build_tree(tokenizer, Question("q", "how many\n", ["one", "two"]), plain=False)
+    assert tokenizer.decode(as_it_is.stem) == "how many\n"
+
+
+def test_a_join_whose_tokens_differ_between_options():
+    tokenizer = make_tokenizer()
+    (whole,) = tokenizer([" apples"], add_special_tokens=False)["input_ids"]
+    split = tokenizer([" apple"], add_special_tokens=False)["input_ids"][0]
+    assert whole[: len(split)] != split, "this join would not change the tokens"
+    tree = build_tree(tokenizer, Question("q", " apple", ["s and more", "!"]), False)
+    for branch, text in zip(tree.branches, [" apples and more", " apple!"], strict=True):
+        assert tree.stem + branch == tokenizer([text], add_special_tokens=False)["input_ids"][0]
+    assert all(len(b) > s for b, s in zip(tree.branches, tree.scored, strict=True))
+
+
+def test_an_option_without_a_token_of_its_own():
+    tokenizer = make_tokenizer()
+    with pytest.raises(UserError, match=r"question q7: found option '' without a token"):
+        build_tree(tokenizer, Question("q7", "how many", ["apples", ""]), False)
+    with pytest.raises(UserError, match=r"found option 's' without a token"):
+        build_tree(tokenizer, Question("q8", "apple", ["s"]), False)
+
+
+def test_an_empty_context_opens_with_a_special_token():
+    tree = build_tree(make_tokenizer(), Question("q", "", ["apples", "pears"]), False)
+    assert tree.stem == [0] and tree.scored == [0, 0]
+
+
+def test_label_probabilities_and_the_mass_behind_them():
+    shares, mass = label_probabilities([math.log(0.3), math.log(0.1)])
+    assert shares == pytest.approx([0.75, 0.25]) and mass == pytest.approx(0.4)
+
+
+def test_labels_are_the_softmax_over_their_tokens():
+    model = made("qwen2")
+    tree = Tree(list(range(20, 40)), [[50], [51]], [0, 0])
+    (found,) = score_trees(model, Engine(model), [tree])
+    with torch.no_grad():
+        logits = made("qwen2")(input_ids=torch.tensor([tree.stem])).logits[0, -1]
+    shares, mass = label_probabilities(found.sums)
+    assert shares == pytest.approx(logits[[50, 51]].softmax(0).tolist(), abs=1e-5)
+    assert mass == pytest.approx(float(logits.softmax(0)[[50, 51]].sum()), rel=1e-4)
+    assert VOCABULARY > 51
+
+
+CONTEXT = "add the apples\n\nQuestion: {question}\nOptions:\n{options}Answer:"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    base = tmp_path_factory.mktemp("options")
+    save_chat_model(base / "model")
+    items = [
+        Example(f"e{i}", q, choices=["apples", "the {boy}", "pears add"], source="x", record=i + 1)
+        for i, q in enumerate(questions(11))
+    ]
+    write_examples(base / "examples.parquet", items)
+    return base
+
+
+def run(folder, name, shard=None, **changes):
+    protocol = OptionsProtocol(**({"context": CONTEXT} | changes))
+    extra = [] if shard is None else [shard]
+    score_options(
+        State(ModelSpec(id=str(folder / "model")), "none", "none", []),
+        protocol,
+        folder / "examples.parquet",
+        folder / f"work-{name}",
+        folder / f"{name}.jsonl",
+        folder / f"{name}.meta.json",
+        *extra,
+    )
+    return list(read_jsonl(folder / f"{name}.jsonl"))
+
+
+def test_a_prompt_lists_its_options_and_keeps_their_braces():
+    example = Example("e", "how {many}?", choices=["one", "the {letter}"])
+    asked = question(example, OptionsProtocol(CONTEXT), make_tokenizer())
+    assert asked.context.endswith(
+        "Question: how {many}?\nOptions:\nA: one\nB: the {letter}\nAnswer:"
+    )
+    assert asked.options == [" one", " the {letter}"]
+
+
+def test_options_from_files_to_files(folder):
+    records = run(folder, "plain")
+    assert [r["id"] for r in records] == [f"e{i}" for i in range(11)]
+    assert all(len(r["sums"]) == 3 and r["characters"] == [6, 9, 9] for r in records)
+    meta = json.loads((folder / "plain.meta.json").read_text())
+    assert meta["example_prompt"].startswith("add the apples\n\nQuestion:")
+    in_chat = run(folder, "chat", system="add", option="{letter}")
+    meta = json.loads((folder / "chat.meta.json").read_text())
+    assert meta["example_prompt"].endswith("Answer:<|im_end|>\n<|im_start|>assistant\n")
+    assert [r["tokens"] for r in in_chat] == [[1, 1, 1]] * 11
+
+
+def test_shards_join_to_the_same_records(folder):
+    whole = run(folder, "whole")
+    for number in range(3):
+        run(folder, f"part{number}", Shard(number, 3))
+    parts = [folder / f"part{i}.jsonl" for i in range(3)]
+    metas = [folder / f"part{i}.meta.json" for i in range(3)]
+    join_shards(parts, metas, folder / "joined.jsonl", folder / "joined.meta.json")
+    joined = list(read_jsonl(folder / "joined.jsonl"))
+    assert [r["id"] for r in joined] == [r["id"] for r in whole]
+    for one, other in zip(joined, whole, strict=True):
+        assert one["sums"] == pytest.approx(other["sums"], abs=1e-4)
+    assert json.loads((folder / "joined.meta.json").read_text())["shards"] == 3
+    (folder / "part1.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"found parts of \[4, 0, 3\] examples"):
+        join_shards(parts, metas, folder / "joined.jsonl", folder / "joined.meta.json")
+
+
+def test_faults_of_questions_name_the_record(folder, tmp_path):
+    write_examples(tmp_path / "examples.parquet", [Example("e", "x", source="f.csv", record=3)])
+    (tmp_path / "model").symlink_to(folder / "model")
+    with pytest.raises(UserError, match=r"f.csv, record 3: choices: found none"):
+        run(tmp_path, "none")
+    long = Example("e", "apples " * 600, choices=["a", "b"], source="f.csv", record=4)
+    write_examples(tmp_path / "examples.parquet", [long])
+    with pytest.raises(UserError, match=r"f.csv, record 4: found \d+ tokens .* at most 512"):
+        run(tmp_path, "long")

@@ -1,0 +1,15 @@
+"""Joins the parts of an eval that ran as several jobs."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.inference.shards import join_shards
+
+    join_shards(
+        [Path(f) for f in snakemake.input.parts],
+        [Path(f) for f in snakemake.input.metas],
+        Path(snakemake.output.joined),
+        Path(snakemake.output.meta),
+    )

@@ -1,0 +1,31 @@
+"""Scores the options of multiple-choice examples with one state."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0], snakemake.resources.get("gpu")):
+    import torch
+
+    from snaketune.config.model import ModelSpec
+    from snaketune.inference.generate import State
+    from snaketune.inference.score_options import OptionsProtocol, score_options
+    from snaketune.inference.shards import Shard
+
+    torch.set_num_threads(snakemake.threads)
+    params = snakemake.params
+    score_options(
+        State(
+            ModelSpec.model_validate(params.model),
+            params.quantisation,
+            params.weights,
+            [Path(f) for f in snakemake.input.get("weights", [])],
+            params.get("content", ""),
+        ),
+        OptionsProtocol(**params.protocol),
+        Path(snakemake.input.examples),
+        Path(params.work),
+        Path(snakemake.output.scores),
+        Path(snakemake.output.meta),
+        Shard(*params.get("shard", (0, 1))),
+    )

@@ -1,0 +1,22 @@
+"""Scores the replies of one state with a reward model."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0], snakemake.resources.get("gpu")):
+    import torch
+
+    from snaketune.config.model import ModelSpec
+    from snaketune.inference.reward_job import reward
+
+    torch.set_num_threads(snakemake.threads)
+    reward(
+        ModelSpec.model_validate(snakemake.params.model),
+        snakemake.params.get("content", ""),
+        Path(snakemake.input.predictions),
+        Path(snakemake.input.examples),
+        Path(snakemake.params.work),
+        Path(snakemake.output.rewards),
+        Path(snakemake.output.meta),
+    )

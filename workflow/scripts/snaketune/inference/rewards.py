@@ -1,0 +1,87 @@
+"""Scores of replies by a reward model."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from snaketune.chat import Messages, render
+from snaketune.errors import UserError
+from snaketune.inference.memory import halving
+
+_TOKENS = {"cuda": 16384, "cpu": 2048}  # in one forward pass
+
+
+def reward_tokens(tokenizer: Any, conversations: Sequence[Messages]) -> list[list[int]]:
+    """Token ids of whole conversations, each with exactly one beginning-of-text token where the
+    tokenizer has one, whoever prints it, template or tokenizer."""
+    texts = [render(tokenizer, turns, reply_next=False) for turns in conversations]
+    rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    start = tokenizer.bos_token_id
+    opens = start is not None and tokenizer("")["input_ids"][:1] == [start]
+    return [_one_start(row, start, opens) for row in rows]
+
+
+def _one_start(row: list[int], start: int | None, opens: bool) -> list[int]:
+    """`opens`: the tokenizer itself puts `start` before a text."""
+    if start is None or not (opens or row[:1] == [start]):
+        return row
+    count = next((i for i, token in enumerate(row) if token != start), len(row))
+    return [start, *row[count:]]
+
+
+def score_rewards(
+    model: Any, rows: Sequence[list[int]], end_token: int | None, context: int | None
+) -> Iterator[tuple[int, float]]:
+    """(place, reward) of every row, longest first. The score does not depend on the batch.
+
+    Raises UserError for a row that is longer than the context: a cut reply would be another one.
+    """
+    for place, row in enumerate(rows):
+        if context is not None and len(row) > context:
+            raise UserError(
+                f"reply {place}: found {len(row)} tokens with its prompt, expected at most the "
+                f"reward model's context of {context}"
+            )
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    device = next(model.parameters()).device
+
+    def score(group: list[int]) -> list[tuple[int, float]]:
+        return _score_group(model, [(i, rows[i]) for i in group], end_token, device)
+
+    for group in _groups(order, rows, _TOKENS[device.type]):
+        yield from halving(score, group)
+
+
+def _groups(order: list[int], rows: Sequence[list[int]], tokens: int) -> Iterator[list[int]]:
+    """Rows of like length that hold at most `tokens` tokens, padding included."""
+    group: list[int] = []
+    for i in order:
+        if group and (len(group) + 1) * len(rows[group[0]]) > tokens:
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+@torch.inference_mode()
+def _score_group(
+    model: Any, group: list[tuple[int, list[int]]], end_token: int | None, device: torch.device
+) -> list[tuple[int, float]]:
+    """One pass over rows padded on the right. The model takes its score at the last token that is
+    not the pad token, so that token must be no row's last one, and not the end token."""
+    rows = [row for _, row in group]
+    width = max(map(len, rows))
+    pad = _pad_token({row[-1] for row in rows} | {end_token})
+    model.config.get_text_config().pad_token_id = model.config.pad_token_id = pad
+    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    mask = torch.arange(width, device=device)[None] < lengths[:, None]
+    scores = model(input_ids=ids, attention_mask=mask.long()).logits[:, 0]
+    return [(i, s) for (i, _), s in zip(group, scores.float().tolist(), strict=True)]
+
+
+def _pad_token(taken: set[int | None]) -> int:
+    """A token id that ends no row. It stands behind the mask, so any other will do."""
+    return next(i for i in range(len(taken) + 1) if i not in taken)

@@ -1,0 +1,129 @@
+"""Scores of the options of multiple-choice examples, from files to files."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from snaketune.chat import render
+from snaketune.config.evaluation import SampleSpec
+from snaketune.data.example import Example, read_examples
+from snaketune.data.sampling import take
+from snaketune.errors import UserError
+from snaketune.inference.generate import State
+from snaketune.inference.ledger import Ledger
+from snaketune.inference.option_tokens import Question, Tree, build_tree
+from snaketune.inference.options import OptionScores, score_trees
+from snaketune.inference.session import Session, open_session
+from snaketune.inference.shards import WHOLE, Shard
+from snaketune.inference.work import file_hash
+from snaketune.jsonl import write_json
+from snaketune.progress import Progress
+from snaketune.workfolder import finish, work_folder
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True)
+class OptionsProtocol:
+    """How a question is put."""
+
+    context: str
+    """The prompt, with `{question}` and `{options}` (the options, a line each)."""
+    option: str = " {option}"
+    """What follows the prompt, with `{option}` or `{letter}`."""
+    line: str = "{letter}: {option}\n"
+    """A line of `{options}`."""
+    system: str | None = None
+    """Set: the prompt is the user turn of a conversation with this system turn (empty: none)."""
+    sample: dict[str, Any] | None = None
+
+
+def score_options(
+    state: State,
+    protocol: OptionsProtocol,
+    examples: Path,
+    work: Path,
+    scores: Path,
+    meta: Path,
+    shard: Shard = WHOLE,
+) -> None:
+    """Writes a line an example: for each option the summed log-probability, its tokens and its
+    characters, from which per-token and per-character scores follow. Goes on after a kill."""
+    spec = SampleSpec.model_validate(protocol.sample) if protocol.sample else None
+    asked = shard.of(take(read_examples(examples), spec))
+    identity = {
+        "state": state.identity(),
+        "protocol": asdict(protocol),
+        "examples": file_hash(examples),
+        "shard": asdict(shard),
+    }
+    folder = work_folder(work, identity)
+    ledger = Ledger(folder / "scores.jsonl")
+    resumed = len(ledger.records)
+    session = open_session(state.model, state.quantisation, state.weights, state.files)
+    missing = [e for e in asked if (e.id, 0) not in ledger.records]
+    questions = [question(e, protocol, session.tokenizer) for e in missing]
+    trees = [build_tree(session.tokenizer, q, protocol.system is None) for q in questions]
+    _require_room(session, missing, trees)
+    progress = Progress(len(asked), "questions", done=resumed)
+    start = time.monotonic()
+    for found in score_trees(session.model, session.engine, trees):
+        ledger.append(_record(missing[found.index], questions[found.index], found))
+        progress.advance()
+    session.seconds = time.monotonic() - start
+    about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
+    if questions:
+        about["example_prompt"] = questions[0].context
+    write_json(meta, session.meta() | about | {"resumed_records": resumed})
+    ledger.publish(scores, [(e.id, 0) for e in asked])
+    finish(folder)
+
+
+def question(example: Example, protocol: OptionsProtocol, tokenizer: Any) -> Question:
+    """The example as a prompt and its options."""
+    if not example.choices:
+        raise UserError(
+            f"{example.source}, record {example.record}: choices: found none, expected the options "
+            "of a multiple-choice question"
+        )
+    lettered = list(zip(LETTERS, example.choices, strict=False))
+    listed = "".join(_fill(protocol.line, letter=k, option=o) for k, o in lettered)
+    text = _fill(protocol.context, question=example.prompt, options=listed)
+    if protocol.system is not None:
+        turns = [{"role": "system", "content": protocol.system}] if protocol.system else []
+        turns.append({"role": "user", "content": text})
+        text = render(tokenizer, turns, reply_next=True)
+    options = [_fill(protocol.option, letter=k, option=o) for k, o in lettered]
+    return Question(example.id, text, options)
+
+
+def _fill(template: str, **values: str) -> str:
+    """Puts values into `{name}`s; braces in the values mean nothing."""
+    parts = template.split("{")
+    out = [parts[0]]
+    for part in parts[1:]:
+        name, closed, rest = part.partition("}")
+        out.append(values[name] + rest if closed and name in values else "{" + part)
+    return "".join(out)
+
+
+def _require_room(session: Session, examples: Sequence[Example], trees: Sequence[Tree]) -> None:
+    """A prompt is never cut: one that is too long for the context stops the job."""
+    for example, tree in zip(examples, trees, strict=True):
+        longest = len(tree.stem) + max(map(len, tree.branches))
+        if session.context is not None and longest > session.context:
+            raise UserError(
+                f"{example.source}, record {example.record}: found {longest} tokens in the prompt "
+                f"and its longest option, expected at most {session.context}, the model's context"
+            )
+
+
+def _record(example: Example, asked: Question, found: OptionScores) -> dict[str, Any]:
+    return {
+        "id": example.id,
+        "sums": found.sums,
+        "tokens": found.tokens,
+        "characters": [len(option.strip()) for option in asked.options],
+    }
