@@ -22,9 +22,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from turns import take_turns
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
-from snaketune.inference.pick import Sampler, greedy, stream
+from snaketune.inference.pick import Sampling
 from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.session import Session
+from snaketune.inference.transformers_session import TransformersSession
 
 SHOTS, SAMPLES, NEW = 8, 8, 96
 BATCHES = (4, 8, 16, 32)
@@ -43,17 +43,14 @@ def conversations(count: int, shots: int) -> list[list[dict[str, str]]]:
 
 
 def ours(
-    session: Session, prompts: list[list[int]], samples: int, batch: int | str = "auto"
+    session: TransformersSession, prompts: list[list[int]], samples: int, batch: int | str = "auto"
 ) -> Callable[[], Replies]:
     """The engine's replies by prompt and sample; without their end tokens."""
-    pick = Sampler(TEMPERATURE, TOP_P) if samples > 1 else greedy
-
-    def draws(prompt: int, sample: int):
-        return stream(0, str(prompt), sample, NEW)
+    sampling = Sampling(TEMPERATURE, TOP_P, seed=0) if samples > 1 else None
+    numbers, ids = [list(range(samples))] * len(prompts), [str(i) for i in range(len(prompts))]
 
     def run() -> Replies:
-        numbers = [list(range(samples))] * len(prompts)
-        found = session.replies(prompts, NEW, batch, pick, numbers, draws if samples > 1 else None)
+        found = session.replies(prompts, NEW, batch, sampling, numbers, ids)
         return {(text.index, text.sample): text.tokens for text in found}
 
     return run
@@ -113,13 +110,13 @@ def main() -> None:
             for _ in range(2)
         )
     ends = other.config.eos_token_id
-    session = Session("random", mine, tokenizer, ends, 4096)
+    session = TransformersSession("random", tokenizer, ends, 4096, mine)
     where = "" if options.device == "cpu" else " (GPU)"
     greedy_entries(session, other, options, where)
     sample_entry(session, other, options, where)
 
 
-def greedy_entries(session: Session, other, options, where: str) -> None:
+def greedy_entries(session: TransformersSession, other, options, where: str) -> None:
     """Greedy replies behind the worked examples."""
     prompts = prompt_tokens(session.tokenizer, conversations(options.prompts, SHOTS), "random")
     sides = {"ours": ours(session, prompts, 1)}
@@ -146,7 +143,7 @@ def greedy_entries(session: Session, other, options, where: str) -> None:
     )  # fmt: skip
 
 
-def sample_entry(session: Session, other, options, where: str) -> None:
+def sample_entry(session: TransformersSession, other, options, where: str) -> None:
     """Eight samples of each prompt, without worked examples; tokens/s, because samples differ."""
     count = max(4, options.prompts // 4)
     prompts = prompt_tokens(session.tokenizer, conversations(count, 0), "random")

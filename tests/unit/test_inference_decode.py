@@ -23,7 +23,7 @@ from snaketune.inference.cache import close_gaps
 from snaketune.inference.decode import Decoder, Prompt, row_by_row
 from snaketune.inference.engine import Engine, UnsupportedError, common_prefix, start_engine
 from snaketune.inference.memory import BatchSize
-from snaketune.inference.pick import Sampler, greedy, stream
+from snaketune.inference.pick import Sampler, Sampling, greedy
 
 VOCABULARY, ENDS, NEW = 200, list(range(10)), 20
 CPU = torch.device("cpu")
@@ -94,7 +94,9 @@ def ours(engine, prompts, batch, pick=greedy, samples=1, seed=None):
             prompt[cut:],
             NEW,
             list(range(samples)),
-            None if seed is None else {s: stream(seed, f"id{i}", s, NEW) for s in range(samples)},
+            None
+            if seed is None
+            else {s: Sampling(1, 1, seed).numbers(f"id{i}", s, NEW) for s in range(samples)},
         )
         for i, prompt in enumerate(prompts)
     ]
@@ -244,7 +246,7 @@ def test_sampled_rows_equal_row_by_row():
     model, prompts = made("qwen2"), some_prompts(0, 4)
     pick = Sampler(0.8, 0.9)
     asked = [
-        Prompt(i, p, NEW, [0, 1], {s: stream(5, f"id{i}", s, NEW) for s in (0, 1)})
+        Prompt(i, p, NEW, [0, 1], {s: Sampling(1, 1, 5).numbers(f"id{i}", s, NEW) for s in (0, 1)})
         for i, p in enumerate(prompts)
     ]
     single = {(r.index, r.sample): r.tokens for r in row_by_row(model, asked, pick, ENDS)}
@@ -254,7 +256,7 @@ def test_sampled_rows_equal_row_by_row():
 
 def test_sampling_frequencies_follow_the_nucleus():
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0, -9.0]])
-    numbers = stream(0, "x", 0, 4000)
+    numbers = Sampling(1, 1, 0).numbers("x", 0, 4000)
     picks = torch.cat([Sampler(1.0, 0.9)(logits, [u]) for u in numbers])
     shares = torch.bincount(picks, minlength=5) / len(picks)
     inside = logits[0, :3].softmax(-1)  # 0.64, 0.24, 0.09: three are needed for 0.9
@@ -264,7 +266,7 @@ def test_sampling_frequencies_follow_the_nucleus():
 
 def test_many_likely_tokens_are_sorted_in_full():
     flat = torch.zeros(1, 2000)
-    picks = {int(Sampler(1.0, 0.95)(flat, [u])) for u in stream(0, "x", 0, 1500)}
+    picks = {int(Sampler(1.0, 0.95)(flat, [u])) for u in Sampling(1, 1, 0).numbers("x", 0, 1500)}
     assert max(picks) > 1000 and len(picks) > 700
 
 

@@ -17,10 +17,11 @@ from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.errors import UserError
-from snaketune.inference.generate import Protocol, State, generate
+from snaketune.inference.generate import Protocol, generate
 from snaketune.inference.judge import judge
 from snaketune.inference.ledger import Ledger
 from snaketune.inference.shards import WHOLE, Shard, join_shards
+from snaketune.inference.state import State
 from snaketune.jsonl import read_jsonl, write_json, write_jsonl
 from snaketune.tasks.prompts import JUDGE_INSTRUCTION
 

@@ -13,11 +13,11 @@ from snaketune.data.example import Example, write_examples
 from snaketune.errors import UserError
 from snaketune.inference import options as module
 from snaketune.inference.engine import Engine
-from snaketune.inference.generate import State
 from snaketune.inference.option_tokens import Question, Tree, build_tree
 from snaketune.inference.options import label_probabilities, score_trees
 from snaketune.inference.score_options import OptionsProtocol, question, score_options
 from snaketune.inference.shards import Shard, join_shards
+from snaketune.inference.state import State
 from snaketune.jsonl import read_jsonl
 
 

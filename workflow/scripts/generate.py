@@ -8,8 +8,9 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.config.model import ModelSpec
-    from snaketune.inference.generate import Protocol, State, generate
+    from snaketune.inference.generate import Protocol, generate
     from snaketune.inference.shards import Shard
+    from snaketune.inference.state import State
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params

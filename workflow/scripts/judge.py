@@ -9,8 +9,8 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
 
     from snaketune.config.evaluation import JudgeSpec
     from snaketune.config.model import ModelSpec
-    from snaketune.inference.generate import State
     from snaketune.inference.judge import judge
+    from snaketune.inference.state import State
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params

@@ -8,9 +8,9 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.config.model import ModelSpec
-    from snaketune.inference.generate import State
     from snaketune.inference.score_options import OptionsProtocol, score_options
     from snaketune.inference.shards import Shard
+    from snaketune.inference.state import State
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params

@@ -1,48 +1,26 @@
 """Replies of one state under one protocol, from files to files."""
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from snaketune.config.evaluation import SampleSpec, TaskName
-from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.data.example import Example, read_examples
 from snaketune.data.sampling import take
 from snaketune.errors import UserError
+from snaketune.inference.backends import Backend, open_session
 from snaketune.inference.ledger import Ledger
-from snaketune.inference.pick import Pick, Sampler, greedy, stream
+from snaketune.inference.pick import Sampling
 from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.session import Session, Text, open_session
+from snaketune.inference.session import Session, Text
 from snaketune.inference.shards import WHOLE, Shard
+from snaketune.inference.state import State
 from snaketune.inference.work import file_hash
 from snaketune.jsonl import write_json
-from snaketune.modeling.state import Weights
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import messages
 from snaketune.workfolder import finish, work_folder
-
-
-@dataclass(frozen=True)
-class State:
-    """What replies."""
-
-    model: ModelSpec
-    quantisation: Quantisation
-    weights: Weights
-    files: Sequence[Path]
-    content: str = ""
-    """What identifies the files of a local base model."""
-
-    def identity(self) -> dict[str, Any]:
-        """Of the weights, wherever they lie."""
-        return {
-            "model": self.model.model_dump(mode="json"),
-            "content": self.content,
-            "quantisation": self.quantisation,
-            "weights": [self.weights, *(file_hash(f) for f in self.files)],
-        }
 
 
 @dataclass(frozen=True)
@@ -62,16 +40,18 @@ class Protocol:
     top_p: float = 1.0
     seed: int = 0
 
-    def pick(self) -> Pick:
-        """How tokens are picked."""
+    backend: Backend = "transformers"
+
+    def sampling(self) -> Sampling | None:
+        """How replies are drawn; None: greedy."""
         if self.temperature:
-            return Sampler(self.temperature, self.top_p)
+            return Sampling(self.temperature, self.top_p, self.seed)
         if self.samples > 1:
             raise UserError(
                 f"protocol: found samples: {self.samples} without a temperature above 0, which "
                 "would give the same reply every time"
             )
-        return greedy
+        return None
 
 
 def generate(
@@ -89,7 +69,7 @@ def generate(
     A job that was killed goes on with the replies that are missing. Of an eval in shards only the
     examples of `shard` are asked.
     """
-    pick = protocol.pick()
+    sampling = protocol.sampling()
     asked = shard.of(_sampled(examples, protocol))
     shots = _shots(few_shot, protocol.few_shot)
     identity = {
@@ -102,7 +82,7 @@ def generate(
     folder = work_folder(work, identity)
     ledger = Ledger(folder / "predictions.jsonl")
     resumed = len(ledger.records)
-    session = open_session(state.model, state.quantisation, state.weights, state.files)
+    session = open_session(state, protocol.backend)
     turns = [messages(e, task=protocol.task, system=protocol.system, shots=shots) for e in asked]
     prompts = prompt_tokens(session.tokenizer, turns, session.name)
     keys = [(e.id, s) for e in asked for s in range(protocol.samples)]
@@ -112,9 +92,9 @@ def generate(
         [prompts[i] for i in missing],
         protocol.max_new_tokens,
         protocol.batch_size,
-        pick,
+        sampling,
         list(missing.values()),
-        _draws(protocol, [asked[i].id for i in missing]),
+        [asked[i].id for i in missing],
     )
     places = list(missing)
     for text in texts:
@@ -161,13 +141,6 @@ def _missing(asked: list[Example], samples: int, ledger: Ledger) -> dict[int, li
         for i, e in enumerate(asked)
     }
     return {i: numbers for i, numbers in wanted.items() if numbers}
-
-
-def _draws(protocol: Protocol, ids: list[str]) -> Callable[[int, int], Sequence[float]] | None:
-    """Uniform numbers that depend on seed, example and sample number alone."""
-    if not protocol.temperature:
-        return None
-    return lambda i, sample: stream(protocol.seed, ids[i], sample, protocol.max_new_tokens)
 
 
 def _record(

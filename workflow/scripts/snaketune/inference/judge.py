@@ -7,10 +7,11 @@ from typing import Any
 from snaketune.chat import Messages
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
-from snaketune.inference.generate import State
+from snaketune.inference.backends import open_session
 from snaketune.inference.ledger import Ledger, key
 from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.session import Session, open_session
+from snaketune.inference.session import Session
+from snaketune.inference.state import State
 from snaketune.inference.work import file_hash
 from snaketune.jsonl import read_jsonl, write_json
 from snaketune.progress import Progress
@@ -44,7 +45,7 @@ def judge(
     for reply in _blank(replies, ledger):
         ledger.append(_verdict(reply, None))
     asked = [r for r in replies if key(r) not in ledger.records]
-    session = open_session(state.model, state.quantisation, state.weights, state.files)
+    session = open_session(state)
     shown = {e.id: e.prompt for e in read_examples(examples)}
     turns = _conversations(asked, shown, guideline.read_text(encoding="utf-8"), spec)
     # A judge that reasons would use up its few tokens on that.

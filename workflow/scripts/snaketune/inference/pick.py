@@ -1,6 +1,7 @@
 """How the next token is picked from the logits of each row."""
 
 import hashlib
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -55,9 +56,23 @@ def _invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
     return torch.minimum(index, last)
 
 
-def stream(seed: int, example: str, sample: int, count: int) -> np.ndarray:
-    """`count` uniform numbers for one sample of one example. They depend on these three values
-    alone: not on the batch, the order, the shard or the number of samples."""
-    digest = hashlib.sha256(f"{seed}\n{example}\n{sample}".encode()).digest()
-    key = np.frombuffer(digest[:16], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).random(count)
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are drawn. A draw follows from the seed, the example and the sample's number
+    alone: not from the batch, the order, the shard or the number of samples."""
+
+    temperature: float
+    top_p: float
+    seed: int
+
+    def numbers(self, example: str, sample: int, count: int) -> np.ndarray:
+        """`count` uniform numbers in [0, 1)."""
+        key = np.frombuffer(self._digest(example, sample)[:16], dtype=np.uint64)
+        return np.random.Generator(np.random.Philox(key=key)).random(count)
+
+    def seed_of(self, example: str, sample: int) -> int:
+        """A seed of 63 bits, for backends that draw by themselves."""
+        return int.from_bytes(self._digest(example, sample)[:8], "little") >> 1
+
+    def _digest(self, example: str, sample: int) -> bytes:
+        return hashlib.sha256(f"{self.seed}\n{example}\n{sample}".encode()).digest()

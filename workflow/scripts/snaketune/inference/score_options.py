@@ -11,12 +11,13 @@ from snaketune.config.evaluation import SampleSpec
 from snaketune.data.example import Example, read_examples
 from snaketune.data.sampling import take
 from snaketune.errors import UserError
-from snaketune.inference.generate import State
+from snaketune.inference.backends import open_transformers
 from snaketune.inference.ledger import Ledger
 from snaketune.inference.option_tokens import Question, Tree, build_tree
 from snaketune.inference.options import OptionScores, score_trees
-from snaketune.inference.session import Session, open_session
+from snaketune.inference.session import Session
 from snaketune.inference.shards import WHOLE, Shard
+from snaketune.inference.state import State
 from snaketune.inference.work import file_hash
 from snaketune.jsonl import write_json
 from snaketune.progress import Progress
@@ -62,7 +63,7 @@ def score_options(
     folder = work_folder(work, identity)
     ledger = Ledger(folder / "scores.jsonl")
     resumed = len(ledger.records)
-    session = open_session(state.model, state.quantisation, state.weights, state.files)
+    session = open_transformers(state)
     missing = [e for e in asked if (e.id, 0) not in ledger.records]
     questions = [question(e, protocol, session.tokenizer) for e in missing]
     trees = [build_tree(session.tokenizer, q, protocol.system is None) for q in questions]

@@ -1,0 +1,47 @@
+"""Loading a state on the backend that is asked for."""
+
+from typing import Literal
+
+from transformers import AutoConfig, GenerationConfig
+
+from snaketune.inference.session import Session
+from snaketune.inference.state import State
+from snaketune.inference.stops import end_tokens
+from snaketune.inference.transformers_session import TransformersSession
+from snaketune.modeling.describe import context_length
+from snaketune.modeling.folder import model_folder
+from snaketune.modeling.kind import require_kind
+from snaketune.modeling.load import load_tokenizer, pick_device
+from snaketune.modeling.state import load_state
+
+Backend = Literal["transformers", "vllm"]
+
+
+def open_session(state: State, backend: Backend = "transformers") -> Session:
+    """Loads a state's model and the base model's tokenizer."""
+    return _open_vllm(state) if backend == "vllm" else open_transformers(state)
+
+
+def open_transformers(state: State) -> TransformersSession:
+    """A session of the default backend, whose model and engine can be used directly."""
+    spec = state.model
+    model = load_state(spec, state.quantisation, state.weights, state.files, pick_device())
+    require_kind(model.config, "causal", spec.id)
+    tokenizer = load_tokenizer(spec)
+    ends = end_tokens(tokenizer, model.generation_config, spec.id)
+    return TransformersSession(spec.id, tokenizer, ends, context_length(model.config), model)
+
+
+def _open_vllm(state: State) -> Session:
+    from snaketune.inference.vllm_session import VllmSession, start_vllm
+
+    spec = state.model
+    engine, adapter = start_vllm(spec, state.quantisation, state.weights, state.files)
+    folder, tokenizer = model_folder(spec), load_tokenizer(spec)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    require_kind(config, "causal", spec.id)
+    generation = None
+    if (folder / "generation_config.json").is_file():
+        generation = GenerationConfig.from_pretrained(folder)
+    ends = end_tokens(tokenizer, generation, spec.id)
+    return VllmSession(spec.id, tokenizer, ends, context_length(config), engine, adapter)

@@ -1,0 +1,129 @@
+"""The optional backend for GPUs: vLLM (envs/vllm.yaml), behind the same interface.
+
+Text can differ from the default backend's in 16 bits, as it does between batches; record and
+compare states of one backend only. Written against vLLM 0.33.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from snaketune.config.model import ModelSpec, Quantisation
+from snaketune.errors import UserError
+from snaketune.inference.decode import Reply
+from snaketune.inference.pick import Sampling
+from snaketune.inference.session import Ask, Session
+from snaketune.modeling.state import Weights
+
+_CHUNK = 512  # prompts handed over at once: what a killed job loses at most
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes
+
+
+@dataclass
+class VllmSession(Session):
+    """A vLLM engine, with an adapter or without."""
+
+    engine: Any
+    adapter: Any
+    """A LoRARequest, or None."""
+    largest: int = 0
+
+    def answer(
+        self, asks: list[Ask], batch_size: int | str, sampling: Sampling | None
+    ) -> Iterator[Reply]:
+        """See Session. A sample is a request of its own with its own seed; the prompt's cache is
+        shared between them. vLLM sizes its batches itself."""
+        requests = [(ask, sample) for ask in asks for sample in ask.samples]
+        for start in range(0, len(requests), _CHUNK):
+            chunk = requests[start : start + _CHUNK]
+            self.largest = max(self.largest, len(chunk))
+            outputs = self.engine.generate(
+                [{"prompt_token_ids": ask.tokens} for ask, _ in chunk],
+                [self._parameters(ask, sample, sampling) for ask, sample in chunk],
+                use_tqdm=False,
+                lora_request=self.adapter,
+            )
+            for (ask, sample), output in zip(chunk, outputs, strict=True):
+                yield _reply(ask, sample, list(output.outputs[0].token_ids), self.ends)
+
+    def _parameters(self, ask: Ask, sample: int, sampling: Sampling | None) -> Any:
+        from vllm import SamplingParams
+
+        how = (
+            {
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "seed": sampling.seed_of(ask.id, sample),
+            }
+            if sampling
+            else {"temperature": 0.0}
+        )
+        return SamplingParams(
+            max_tokens=ask.max_new, stop_token_ids=self.ends, detokenize=False, **how
+        )
+
+    def about(self) -> dict[str, Any]:
+        """See Session."""
+        config = self.engine.llm_engine.model_config
+        return {
+            "backend": f"vllm {version('vllm')}",
+            "engine": "vllm",
+            "prefix_tokens": 0,
+            "batch_sizes": [self.largest],
+            "largest_batch": self.largest,
+            "dtype": str(config.dtype).removeprefix("torch."),
+            "device": "cuda",
+        }
+
+
+def _reply(ask: Ask, sample: int, tokens: list[int], ends: Sequence[int]) -> Reply:
+    stopped = bool(tokens) and tokens[-1] in ends
+    return Reply(ask.index, sample, tokens, "stop" if stopped else "length")
+
+
+def start_vllm(
+    spec: ModelSpec, quantisation: Quantisation, weights: Weights, files: Sequence[Path]
+) -> tuple[Any, Any]:
+    """vLLM's engine and the adapter request (or None) of a state.
+
+    Raises UserError where vLLM isn't installed, and for NF4 states: their adapters belong on NF4
+    weights, which the default backend serves.
+    """
+    if quantisation == "nf4":
+        raise UserError(
+            f"model {spec.id}: found quantisation nf4 with backend vllm, expected none; use "
+            "backend transformers, or train with method lora"
+        )
+    try:
+        from vllm import LLM
+        from vllm.lora.request import LoRARequest
+    except ImportError:
+        raise UserError(
+            "backend vllm: found no vllm, expected it installed (GPU only): run with "
+            "--sdm conda, or install what envs/vllm.yaml lists; or use backend transformers"
+        ) from None
+    adapter, rank = None, {}
+    if weights == "adapter":
+        adapter = LoRARequest("state", 1, str(files[0].parent))
+        rank = {"enable_lora": True, "max_lora_rank": _rank(files[0].parent)}
+    engine = LLM(
+        model=str(files[0].parent) if weights == "full" else spec.id,
+        tokenizer=spec.id,
+        revision=None if weights == "full" else spec.revision,
+        tokenizer_revision=spec.revision,
+        trust_remote_code=spec.trust_remote_code,
+        dtype=spec.dtype,
+        generation_config="vllm",  # nothing of the model's own leaks into decoding
+        enable_prefix_caching=True,
+        **rank,
+    )
+    return engine, adapter
+
+
+def _rank(folder: Path) -> int:
+    """The smallest rank that vLLM takes and the adapter fits."""
+    r = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    return next(size for size in _RANKS if size >= r)
