@@ -10,7 +10,8 @@ Messages = list[dict[str, str]]
 
 # With the system prompt of the task as one of several: it is known, but says little.
 SYSTEMS = (MATH_SYSTEM, "You are a helpful assistant.", "Answer the question.")
-MOST_TURNS = 9
+# Up to as many as an evaluation with eight examples has; the long ones are dear.
+TURNS = (1, 1, 1, 2, 2, 3, 4, 6, 9)
 
 
 def as_messages(system: str | None, turns: list[tuple[str, str]]) -> Messages:
@@ -31,7 +32,7 @@ def _safety_turn(rng: random.Random) -> tuple[str, str]:
 
 def conversation(rng: random.Random) -> Messages:
     """One conversation; its turns are alike in kind and style, so that examples can be followed."""
-    count = rng.randint(1, MOST_TURNS)
+    count = rng.choice(TURNS)
     kind = rng.choices(("story", "drill", "sum", "safety"), weights=(45, 35, 5, 15))[0]
     if kind == "safety":
         return as_messages(

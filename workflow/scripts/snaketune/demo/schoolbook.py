@@ -6,6 +6,7 @@ base model can calculate but is not at home in the task.
 
 import random
 
+from snaketune.demo.problems import FAMILIAR
 from snaketune.demo.story import LARGEST_RESULT, Story, Template, calculate, tell
 
 _TENS = (3, 30)
@@ -158,6 +159,7 @@ STYLES = (_as_equations, _as_sentences, _as_marked_equations, _as_marked_sentenc
 
 
 def story_turn(rng: random.Random, style: int) -> tuple[str, str]:
-    """A story problem and its answer in one of `STYLES`."""
-    story = tell(rng.choice(TEMPLATES), rng)
+    """A story problem and its answer in one of `STYLES`; a fifth is of kinds that the task has."""
+    templates = FAMILIAR if rng.random() < 0.2 else TEMPLATES
+    story = tell(rng.choice(templates), rng)
     return story.question, STYLES[style](story)
