@@ -1,12 +1,14 @@
 """Chat templates, rendered once and the same way for training and for inference."""
 
 import hashlib
+import re
+from datetime import datetime
 from typing import Any
 
 Messages = list[dict[str, str]]
 
 # Some templates print today's date; a fixed one keeps prompts equal from day to day.
-DATE = "26 Jul 2024"
+DATE = datetime(2024, 7, 26)
 
 
 def render(tokenizer: Any, messages: Messages, *, reply_next: bool, **options: Any) -> str:
@@ -19,8 +21,17 @@ def render(tokenizer: Any, messages: Messages, *, reply_next: bool, **options: A
         messages,
         tokenize=False,
         add_generation_prompt=reply_next,
-        date_string=DATE,
+        chat_template=_dated(tokenizer.get_chat_template()),
+        date_string=DATE.strftime("%d %b %Y"),
         **options,
+    )
+
+
+def _dated(template: str) -> str:
+    """The template with the fixed date where it asks for today's; as data only plain values can be
+    handed to it."""
+    return re.sub(
+        r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""", lambda m: repr(DATE.strftime(m[2])), template
     )
 
 

@@ -1,0 +1,70 @@
+"""Prompts: rendered and tokenised once, dates pinned, end tokens found (traps 5 to 7)."""
+
+import pytest
+from tiny_chat import TEMPLATE, make_tokenizer
+from tokenizers.processors import TemplateProcessing
+
+from snaketune.chat import render, template_hash
+from snaketune.data.example import Example
+from snaketune.errors import UserError
+from snaketune.inference.prompts import prompt_tokens
+from snaketune.inference.stops import end_tokens, turn_end
+from snaketune.tasks.conversation import messages
+from snaketune.tasks.prompts import MATH_SYSTEM
+
+TURNS = [{"role": "user", "content": "one"}]
+
+
+def test_the_opening_token_stands_once():
+    """A template that prints it and a tokenizer that adds it: still one."""
+    tokenizer = make_tokenizer(bos_token="<think>")
+    start = tokenizer.bos_token_id
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<think> $A", special_tokens=[("<think>", start)]
+    )
+    tokenizer.chat_template = "{{ bos_token }}" + TEMPLATE
+    assert tokenizer("<think>one")["input_ids"].count(start) == 2, "the trap isn't there"
+    (ids,) = prompt_tokens(tokenizer, [TURNS], "tiny")
+    assert ids[0] == start and ids.count(start) == 1
+
+
+def test_prompts_do_not_change_with_the_day():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{{ date_string }}|{{ strftime_now('%d %b %Y') }}|" + TEMPLATE
+    text = render(tokenizer, TURNS, reply_next=True)
+    assert text.startswith("26 Jul 2024|26 Jul 2024|<|im_start|>user")
+
+
+def test_the_hash_follows_the_template():
+    one, other = make_tokenizer(), make_tokenizer()
+    assert template_hash(one) == template_hash(other)
+    other.chat_template += " "
+    assert template_hash(one) != template_hash(other)
+
+
+def test_a_template_that_refuses_the_turns():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(UserError, match=r"model tiny: .*System role not supported"):
+        prompt_tokens(tokenizer, [TURNS], "tiny")
+
+
+def test_the_templates_end_of_turn_is_an_end_token():
+    tokenizer = make_tokenizer()
+    assert tokenizer.eos_token == "<|endoftext|>"
+    assert tokenizer.convert_ids_to_tokens(turn_end(tokenizer)) == "<|im_end|>"
+    assert end_tokens(tokenizer, None, "tiny") == [0, 2]
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+    assert turn_end(tokenizer) is None
+    assert end_tokens(tokenizer, None, "tiny") == [0]
+
+
+def test_conversations_hold_system_shots_and_context():
+    example = Example("a", "how many?", context="two apples")
+    shots = [{"question": "q", "answer": "a"}]
+    turns = messages(example, task="math", system=None, shots=shots)
+    assert [t["role"] for t in turns] == ["system", "user", "assistant", "user"]
+    assert turns[0]["content"] == MATH_SYSTEM
+    assert turns[-1]["content"] == "how many?\n\ntwo apples"
+    assert [t["role"] for t in messages(example, task="math", system="", shots=[])] == ["user"]
+    assert [t["role"] for t in messages(example, task="safety", system=None, shots=[])] == ["user"]
