@@ -31,7 +31,7 @@ def make_model(folder: Path, device: str = "cpu") -> Path:
         vocab_size=VOCABULARY if device == "cpu" else 151_936,
         max_position_embeddings=4096,
         tie_word_embeddings=device == "cuda",
-        initializer_range=0.1,
+        initializer_range=0.05,
         eos_token_id=[0, 2, *ends],
         pad_token_id=0,
         bos_token_id=None,

@@ -14,7 +14,8 @@ from snaketune.training.adapter_layers import (
     FusedLinear,
     FusedLinear4bit,
     evaluating,
-    expand_on_cpu,
+    forget_sums,
+    hold_on_cpu,
     use_fused_layers,
 )
 from snaketune.training.loop import recompute_activations
@@ -67,14 +68,26 @@ def test_loss_and_gradients_equal_pefts(folder, nf4, options):
         torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-5)
 
 
-def test_expanded_weights_change_nothing(folder):
-    model = adapted(folder, True, nf4=True)
-    before, gradients = loss_and_gradients(model)
-    model.zero_grad(set_to_none=True)
-    assert expand_on_cpu(model)
-    after, same = loss_and_gradients(model)
-    assert torch.equal(before, after)
-    assert all(torch.equal(gradients[name], same[name]) for name in gradients)
+@pytest.mark.parametrize("nf4", [False, True])
+@pytest.mark.parametrize("options", [{}, {"lora_dropout": 0.3}])
+def test_what_layers_hold_changes_nothing_and_follows_the_adapter(folder, nf4, options):
+    model = adapted(folder, True, nf4, **options)
+    holding = adapted(folder, True, nf4, **options)
+    assert hold_on_cpu(holding.get_base_model())
+    for _ in range(2):
+        (before, wanted), (after, gradients) = map(loss_and_gradients, (model, holding))
+        torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, wanted[name], rtol=1e-3, atol=1e-5)
+        for changed in (model, holding):
+            trained = [p for p in changed.parameters() if p.requires_grad]
+            torch.optim.AdamW(trained, lr=0.05, fused=True).step()
+            changed.zero_grad(set_to_none=True)
+        forget_sums(holding)
+
+
+def test_16_bit_weights_hold_no_sum(folder):
+    assert not hold_on_cpu(adapted(folder, True).get_base_model().to(torch.bfloat16))
 
 
 def test_dora_is_left_to_peft(folder):

@@ -178,6 +178,30 @@ def test_loss_and_step_equal_a_plain_loop_over_the_same_rows(files, tmp_path):
         torch.testing.assert_close(weight, model.state_dict()[name], rtol=1e-3, atol=5e-5)
 
 
+def test_an_adapter_learns_what_peft_and_a_plain_loop_learn(files, tmp_path):
+    """The reference for what the layers hold between steps: PEFT's own layers, plain AdamW."""
+    from peft import LoraConfig, get_peft_model
+    from test_training_loss import plain_loss
+
+    preset = PLAIN | {"batch_size": 8, "schedule": "constant", "max_grad_norm": 1e9}
+    out = train(files, tmp_path, preset)
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=32, target_modules="all-linear")
+    base = type(tiny.make_model()).from_pretrained(files / "model")
+    torch.manual_seed(1)
+    model, rows = get_peft_model(base, config), tiny.make_rows(22)
+    order, losses = run.Order(22, 8, 2, 1), []
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=5e-3, weight_decay=0)
+    for step in range(6):
+        window = [rows[i] for i in order.window(step)]
+        loss = sum(plain_loss(model, r) for r in window) / sum(r.trained_tokens for r in window)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert list(log_of(out)["loss"].dropna()) == pytest.approx(losses, rel=1e-4)
+
+
 def test_the_dev_loss_does_not_depend_on_the_batches(files, tmp_path, monkeypatch):
     preset = PLAIN | {"max_steps": 1}
     one = log_of(train(files, tmp_path / "one", preset))["dev_loss"].dropna()

@@ -18,16 +18,18 @@ from peft.tuners.lora import Linear as PeftLinear
 from peft.tuners.lora import Linear4bit as PeftLinear4bit
 from torch import nn
 
-# On the CPU, 4-bit weights up to this many numbers in the whole model are expanded once for the
-# training: bitsandbytes has no fast kernel there, and the values are the same.
-EXPANDED_AT_MOST = 500_000_000
+# On the CPU in float32, W + scale · B·A is held for a step in place of W, where the model's linear
+# weights are at most so many numbers (2 GB): the update then costs nothing in the products, and
+# 4-bit weights are expanded once a step. In 16 bits the sum would lose the update's small digits.
+HELD_AT_MOST = 500_000_000
 
 
 class _LoraProduct(torch.autograd.Function):
     """y = x Wᵀ + bias + scale · (z Aᵀ) Bᵀ for rows x [n, in]; W frozen, A and B trained.
 
-    `z` is x after dropout, or None where there is none. `weight` gives W [out, in]; it is called
-    again in the backward pass, so that a 4-bit W need not be held expanded.
+    `z` is x after dropout, or None where there is none. `weight` gives W [out, in], or with
+    `summed` W + scale · B·A; it is called again in the backward pass, so that a 4-bit W need not
+    be held expanded.
     """
 
     @staticmethod
@@ -40,14 +42,16 @@ class _LoraProduct(torch.autograd.Function):
         weight: Callable[[], torch.Tensor],
         bias: torch.Tensor | None,
         scale: float,
+        summed: bool,
     ) -> torch.Tensor:
-        small_a, small_b = a.to(x.dtype), b.to(x.dtype)
         source = x if z is None else z
-        low = source @ small_a.T
+        low = source @ a.to(x.dtype).T
         y = x @ weight().T if bias is None else torch.addmm(bias.to(x.dtype), x, weight().T)
-        y.addmm_(low, small_b.T, alpha=scale)
+        if not summed:
+            y.addmm_(low, b.to(x.dtype).T, alpha=scale)
         ctx.save_for_backward(source, low, a, b)
-        ctx.weight, ctx.scale, ctx.dropped = weight, scale, z is not None
+        ctx.weight, ctx.scale = weight, scale
+        ctx.summed, ctx.dropped = summed, z is not None
         return y
 
     @staticmethod
@@ -61,13 +65,17 @@ class _LoraProduct(torch.autograd.Function):
             grad_x = grad @ ctx.weight()
         if ctx.dropped:
             grad_z = grad_low @ a.to(grad.dtype) if ctx.needs_input_grad[1] else None
-        elif grad_x is not None:
+        elif grad_x is not None and not ctx.summed:
             grad_x.addmm_(grad_low, a.to(grad.dtype))
-        return grad_x, grad_z, grad_a, grad_b, None, None, None
+        return grad_x, grad_z, grad_a, grad_b, None, None, None, None
 
 
 class _Fused:
     """What the two layers below share; `frozen_weight` is theirs."""
+
+    holds_sum = False
+    """Whether W + scale · B·A is held between calls, until `forget_sums`."""
+    held: torch.Tensor | None = None
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         name = self._plain_adapter()
@@ -75,15 +83,17 @@ class _Fused:
             return super().forward(x, *args, **kwargs)
         rows = x.reshape(-1, x.shape[-1])
         dropout = self.lora_dropout[name]
-        active = self.training and not isinstance(dropout, nn.Identity)
+        dropped = self.training and not isinstance(dropout, nn.Identity)
+        summed = self.holds_sum and not dropped
         y = _LoraProduct.apply(
             rows,
-            dropout(rows) if active else None,
+            dropout(rows) if dropped else None,
             self.lora_A[name].weight,
             self.lora_B[name].weight,
-            self.frozen_weight,
+            self._summed_weight if summed else self.frozen_weight,
             self.get_base_layer().bias,
             self.scaling[name],
+            summed,
         )
         return y.view(*x.shape[:-1], y.shape[-1])
 
@@ -94,6 +104,15 @@ class _Fused:
         name = self.active_adapters[0]
         plain = name in self.lora_A and name not in self.lora_variant
         return name if plain and not self.fan_in_fan_out else None
+
+    @torch.no_grad()
+    def _summed_weight(self) -> torch.Tensor:
+        """W + scale · B·A."""
+        if self.held is None:
+            name = self.active_adapters[0]
+            a, b = self.lora_A[name].weight, self.lora_B[name].weight
+            self.held = torch.addmm(self.frozen_weight(), b, a, alpha=self.scaling[name])
+        return self.held
 
 
 class FusedLinear(_Fused, PeftLinear):
@@ -111,15 +130,14 @@ class FusedLinear4bit(_Fused, PeftLinear4bit):
 
     def frozen_weight(self) -> torch.Tensor:
         """W [out, in], de-quantised to the computation's dtype."""
-        return self._expand() if self.expanded is None else self.expanded
+        if self.expanded is not None:
+            return self.expanded
+        weight = self.get_base_layer().weight
+        return dequantize_4bit(weight.data, weight.quant_state)
 
     def keep_expanded(self) -> None:
         """Holds the de-quantised weight from now on."""
-        self.expanded = self._expand()
-
-    def _expand(self) -> torch.Tensor:
-        weight = self.get_base_layer().weight
-        return dequantize_4bit(weight.data, weight.quant_state)
+        self.expanded = self.frozen_weight()
 
 
 def use_fused_layers(config: LoraConfig) -> None:
@@ -129,16 +147,33 @@ def use_fused_layers(config: LoraConfig) -> None:
     )
 
 
-def expand_on_cpu(model: nn.Module) -> bool:
-    """Expands the 4-bit weights once where they lie on the CPU and are few; says whether."""
-    layers = [m for m in model.modules() if isinstance(m, FusedLinear4bit)]
+def hold_on_cpu(model: nn.Module) -> bool:
+    """Has the layers hold what they compute with, where that pays and there is room: on the CPU,
+    in float32. Says whether. The numbers are the same but for rounding."""
+    layers = [m for m in model.modules() if isinstance(m, _Fused)]
     numbers = sum(m.in_features * m.out_features for m in layers)
-    on_cpu = all(m.get_base_layer().weight.device.type == "cpu" for m in layers)
-    if not layers or not on_cpu or numbers > EXPANDED_AT_MOST:
+    adapters = (p for layer in layers for p in layer.parameters() if p.requires_grad)
+    on_cpu = all(p.device.type == "cpu" for p in adapters)
+    if not on_cpu or numbers > HELD_AT_MOST or model.dtype is not torch.float32:
         return False
     for layer in layers:
-        layer.keep_expanded()
+        layer.holds_sum = True
+        if isinstance(layer, FusedLinear4bit) and _drops(layer):
+            # The sum is of no use under dropout.
+            layer.keep_expanded()
     return True
+
+
+def forget_sums(model: nn.Module) -> None:
+    """To be called whenever adapter weights have changed. (Tensor versions do not tell: torch's
+    fused AdamW leaves them as they were.)"""
+    for module in model.modules():
+        if isinstance(module, _Fused):
+            module.held = None
+
+
+def _drops(layer: _Fused) -> bool:
+    return any(not isinstance(d, nn.Identity) for d in layer.lora_dropout.values())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
 from snaketune.progress import Progress
-from snaketune.training.adapter_layers import evaluating
+from snaketune.training.adapter_layers import evaluating, forget_sums
 from snaketune.training.batch import TokenRow
 from snaketune.training.batching import Order
 from snaketune.training.checkpoint import State, Timer, save_checkpoint
@@ -199,6 +199,7 @@ def _update(job: Training, rate: float) -> float:
     norm = float(gradient_norm(job.parameters, job.preset.max_grad_norm))
     if math.isfinite(norm):
         job.scaler.step(job.optimizer)
+        forget_sums(job.model)
     job.scaler.update()
     return norm
 

@@ -30,7 +30,7 @@ def _room(device: torch.device) -> float:
 def call_overhead(parameters: int, device: torch.device) -> int:
     """What one micro-batch costs beyond its tokens, in tokens: the time of its calls over the
     time of a token. A small model on a fast device is all calls."""
-    calls, rate = (0.05, 1e14) if device.type == "cuda" else (0.005, 1e11)
+    calls, rate = (0.05, 1e14) if device.type == "cuda" else (0.1, 1e11)
     return int(calls * rate / (4 * parameters))
 
 

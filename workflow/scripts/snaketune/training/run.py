@@ -94,7 +94,7 @@ def run_training(
             work_folder(work, identity)
         folder = work / digest(identity)
         rows, dev = read_rows(train_rows), read_rows(dev_rows)
-        job, causal = _prepare(plan, rows, dev, world, folder, save_every)
+        job, causal = prepare(plan, rows, dev, world, folder, save_every)
         # Nobody may write a checkpoint before everybody has read the last one.
         world.wait()
         train(job)
@@ -123,7 +123,7 @@ def _identity(plan: Plan, hashes: list[str]) -> dict:
     }
 
 
-def _prepare(
+def prepare(
     plan: Plan,
     rows: list[TokenRow],
     dev: list[TokenRow],

@@ -9,7 +9,7 @@ from snaketune.config.model import ModelSpec
 from snaketune.config.preset import LoraSpec, Preset
 from snaketune.errors import UserError
 from snaketune.modeling.load import load_model, pick_dtype
-from snaketune.training.adapter_layers import expand_on_cpu, use_fused_layers
+from snaketune.training.adapter_layers import hold_on_cpu, use_fused_layers
 
 
 def compute_dtype(spec: ModelSpec, preset: Preset, device: torch.device) -> torch.dtype:
@@ -35,7 +35,7 @@ def build_trainable(
     # A is drawn here: the seed has to be set before.
     torch.manual_seed(seed)
     model = _with_adapter(causal, spec, preset.lora)
-    expand_on_cpu(model)
+    hold_on_cpu(causal)
     return model.train(), causal
 
 
