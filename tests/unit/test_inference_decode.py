@@ -177,6 +177,30 @@ def test_running_out_of_memory_halves_the_batch_and_changes_no_reply(monkeypatch
     assert decoder.cache.slots <= 4
 
 
+def test_what_was_finished_before_memory_ran_out_is_not_lost(monkeypatch):
+    """Replies of one token are finished in the prompt's pass; the step after it fails."""
+    model, prompts = made("qwen2"), some_prompts(0)
+    ends = [row[0] for row in plain(model, prompts)[::2]]
+    engine = Engine(model)
+    expected = {}
+    for reply in row_by_row(
+        made("qwen2"), [Prompt(i, p, NEW) for i, p in enumerate(prompts)], greedy, ends
+    ):
+        expected[reply.index] = reply.tokens
+    assert any(len(tokens) == 1 for tokens in expected.values())
+    step, failures = engine.step, iter([True, False, True])
+
+    def short_of_memory(tokens, cache):
+        if next(failures, False):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(tokens, cache)
+
+    monkeypatch.setattr(engine, "step", short_of_memory)
+    asked = [Prompt(i, prompt, NEW) for i, prompt in enumerate(prompts)]
+    decoder = Decoder(engine, asked, greedy, ends, BatchSize(16, CPU))
+    assert {r.index: r.tokens for r in decoder.run()} == expected
+
+
 def test_a_row_that_never_fits_is_the_users_to_solve(monkeypatch):
     engine = Engine(made("qwen2"))
 

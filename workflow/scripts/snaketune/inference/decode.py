@@ -71,13 +71,15 @@ class Decoder:
         self.rows: list[_Row] = []
         self.cache = SlotCache(0)
         self.largest = 0
+        self._done: list[Reply] = []
 
     def run(self) -> Iterator[Reply]:
         """Replies as they are finished."""
         while self.queue or self.rows:
             failed = False
             try:
-                replies = self._fill() + self._step()
+                self._fill()
+                self._step()
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -85,16 +87,16 @@ class Decoder:
             # Outside of the handler: the exception no longer keeps tensors alive.
             if failed:
                 self._retreat()
-            else:
-                yield from replies
+            # Also after a failure: what was finished before it has left queue and batch.
+            done, self._done = self._done, []
+            yield from done
 
     @torch.inference_mode()
-    def _fill(self) -> list[Reply]:
+    def _fill(self) -> None:
         """Lets prompts into free places, when enough are free for that to pay."""
         free = self.batch.now - len(self.rows)
         if not self.queue or (self.rows and free < max(1, self.batch.now // 8)):
-            return []
-        done: list[Reply] = []
+            return
         while self.queue and (group := self._next_group(self.batch.now - len(self.rows))):
             cache, logits = self.engine.prefill([prompt.tokens for prompt in group])
             places = [i for i, prompt in enumerate(group) for _ in prompt.samples]
@@ -104,9 +106,8 @@ class Decoder:
             del self.queue[: len(group)]
             self.rows += new
             self.largest = max(self.largest, len(self.rows))
-            done += self._accept(new, tokens)
+            self._accept(new, tokens)
         self.batch.used.add(self.batch.now)
-        return done
 
     def _next_group(self, free: int) -> list[Prompt]:
         """Prompts from the front of the queue, as many as fit into the free places and into one
@@ -126,30 +127,29 @@ class Decoder:
         return group
 
     @torch.inference_mode()
-    def _step(self) -> list[Reply]:
+    def _step(self) -> None:
         """One more token for every row."""
         if not self.rows:
-            return []
+            return
         logits = self.engine.step([row.tokens[-1] for row in self.rows], self.cache)
         tokens = self.pick(logits, [row.draw() for row in self.rows])
-        done = self._accept(self.rows, tokens)
+        self._accept(self.rows, tokens)
         if self.queue and self.largest >= self.batch.now:
             self.batch.grow(self.cache.bytes_per_column() * self.cache.width)
-        return done
 
-    def _accept(self, rows: list[_Row], tokens: Tensor) -> list[Reply]:
+    def _accept(self, rows: list[_Row], tokens: Tensor) -> None:
         """Gives each row its token; takes finished rows out of the batch."""
         for row, token in zip(rows, tokens.tolist(), strict=True):
             row.tokens.append(token)
-        finishes = [(row, row.finish(self.ends)) for row in rows]
-        done = [
-            Reply(row.prompt.index, row.sample, row.tokens, finish)
-            for row, finish in finishes
-            if finish
+        finished = {id(row): finish for row in rows if (finish := row.finish(self.ends))}
+        if not finished:
+            return
+        self._done += [
+            Reply(row.prompt.index, row.sample, row.tokens, finished[id(row)])
+            for row in rows
+            if id(row) in finished
         ]
-        if done:
-            self._keep([i for i, row in enumerate(self.rows) if not row.finish(self.ends)])
-        return done
+        self._keep([i for i, row in enumerate(self.rows) if id(row) not in finished])
 
     def _keep(self, kept: list[int]) -> None:
         order = close_gaps(kept)
