@@ -1,15 +1,19 @@
 # make demo    fine-tune and evaluate a small model, and show the result
 # make test    all tests
 # make lint    style of code and workflow
+# make docs    config/README.md and config/schema.json, from the config models
+# make bench   speed and memory beside other tools, in an environment of its own (half an hour)
 # make clean   remove results and caches; `make distclean` the virtual environment too
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
+BENCHMARKS := train_vs_trl options_vs_lm_eval generate_vs_plain load_nf4
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint docs clean distclean
+.PHONY: demo test lint docs bench clean distclean
 
 demo: $(VENV)/.installed
 	$(BIN)/snakemake --cores all --resources gpu=1
@@ -26,14 +30,23 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.config.document
 
+bench: $(BENCH)/.installed
+	for name in $(BENCHMARKS); do $(BENCH)/bin/python tests/benchmarks/$$name.py || exit 1; done
+	$(BENCH)/bin/python tests/benchmarks/summary.py
+
 clean:
 	rm -rf results .snakemake .pytest_cache .ruff_cache
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH)
 
 # Stamped last, so that an installation that broke off starts over.
 $(VENV)/.installed: $(REQUIREMENTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-dev.txt
+	touch $@
+
+$(BENCH)/.installed: $(REQUIREMENTS)
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-bench.txt
 	touch $@

@@ -1,8 +1,10 @@
 """How a rule's script runs: output to the rule's log, errors that end with what to do."""
 
+import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +39,13 @@ class _Tee:
         return False
 
 
+def _keep_libraries_quiet() -> None:
+    """Bars that repaint themselves and notes to developers bury what a log is read for."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
 @contextmanager
 def job(log: str, gpu: int | None = None) -> Iterator[None]:
     """Runs a script's body with stdout and stderr in the file `log`.
@@ -49,6 +58,7 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
     # times slower (measured: 320 replies of the demo model in 15 s, in 1.2 s with this; training on
     # shared cores 20 times).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _keep_libraries_quiet()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     out, err = sys.stdout, sys.stderr
     with Path(log).open("a", buffering=1, encoding="utf-8") as file:
