@@ -35,7 +35,7 @@ class Layout:
     causal: bool = False
     """Several queries, and the own columns are exactly these, in order, without padding."""
     windows: set[int] = field(default_factory=set)
-    """Sliding windows that the layers named; for the engine's check of itself."""
+    """Collects the sliding windows that layers name (0: none), for the engine's check of itself."""
     _bias: dict[int, Tensor | None] = field(default_factory=dict)
 
     def own_bias(self, window: int, dtype: torch.dtype) -> Tensor | None:

@@ -33,6 +33,7 @@ class Engine:
         self.vocabulary: int = self.base.config.get_text_config().vocab_size
         self.prefix: list[KeysValues] | None = None
         self.prefix_length = 0
+        self.windows: set[int] = set()
         self._take_over()
 
     @torch.inference_mode()
@@ -68,7 +69,7 @@ class Engine:
         """ids [n, T] for columns `end` to `end + T` of the cache, which the caller then moves on;
         returns the last column's logits [n, V]."""
         layout = layout_of(cache, ids.shape[1], self.prefix_length, self.device)
-        layout.prefix = self.prefix
+        layout.prefix, layout.windows = self.prefix, self.windows
         return self.call(ids, layout, cache, keep=1)[:, -1]
 
     def call(self, ids: Tensor, layout: Layout, cache: SlotCache | None, keep: Any) -> Tensor:
@@ -122,10 +123,20 @@ class Engine:
         cache, _ = self.prefill([ids[8:-1], ids[8:-4]])
         found = self.step([ids[-1], ids[-4]], cache).float()
         self.prefix, self.prefix_length = None, 0
+        if _slides(config) and not any(self.windows):
+            raise UnsupportedError("its layers do not name their sliding window")
         allowed = 1e-3 if plain.logits.dtype == torch.float32 else 0.1
         error = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
         if not float(error) <= allowed:
             raise UnsupportedError(f"its logits differ by {float(error):.1e} of the largest one")
+
+
+def _slides(config: Any) -> bool:
+    """Whether some layers see a window only; the check's few tokens would not show it."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        return "sliding_attention" in kinds
+    return bool(getattr(config, "sliding_window", None))
 
 
 def layout_of(cache: SlotCache, steps: int, prefix: int, device: torch.device) -> Layout:
