@@ -5,7 +5,7 @@ import resource
 import torch
 from transformers import PretrainedConfig
 
-_CPU_BYTES = 1_500_000_000
+_CPU_BYTES = 400_000_000
 _GPU_SHARE = 0.4
 _LEAST, _MOST = 512, 32_768
 
