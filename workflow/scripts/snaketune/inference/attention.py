@@ -17,6 +17,25 @@ NAME = "snaketune"
 KeysValues = tuple[Tensor, Tensor]
 
 
+@dataclass(frozen=True)
+class Packing:
+    """Rows that lie end to end in one row of N tokens, without padding: only the attention, which
+    is cheap, sees them as n rows of T."""
+
+    places: Tensor
+    """[n, T] where in the one row a token lies; any place for padding."""
+    tokens: Tensor
+    """[N] where in the flattened [n, T] a token lies."""
+
+    def spread(self, states: Tensor) -> Tensor:
+        """[1, H, N, D] as [n, H, T, D]."""
+        return states[0].transpose(0, 1)[self.places].transpose(1, 2)
+
+    def pack(self, states: Tensor) -> Tensor:
+        """[n, H, T, D] as [1, H, N, D]."""
+        return states.transpose(1, 2).flatten(0, 1)[self.tokens].transpose(0, 1)[None]
+
+
 @dataclass
 class Layout:
     """What each query may see. n rows, T queries a row, L own columns, P prefix tokens.
@@ -34,6 +53,7 @@ class Layout:
     """A layer: keys and values, [heads, P, D]."""
     causal: bool = False
     """Several queries, and the own columns are exactly these, in order, without padding."""
+    packing: "Packing | None" = None
     windows: set[int] = field(default_factory=set)
     """Collects the sliding windows that layers name (0: none), for the engine's check of itself."""
     _bias: dict[int, Tensor | None] = field(default_factory=dict)
@@ -103,11 +123,16 @@ def attend(
     window = sliding_window or 0
     layout.windows.add(window)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    packing = layout.packing
+    if packing is not None:
+        query, key, value = (packing.spread(states) for states in (query, key, value))
     prefix = layout.prefix[module.layer_idx] if layout.prefix else None
     if prefix is None:
         out = _own(query, key, value, layout, window, scale)
     else:
         out = _joined(query, key, value, prefix, layout, window, scale)
+    if packing is not None:
+        out = packing.pack(out)
     return out.transpose(1, 2).contiguous(), None
 
 

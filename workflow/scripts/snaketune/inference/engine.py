@@ -70,10 +70,13 @@ class Engine:
         returns the last column's logits [n, V]."""
         layout = layout_of(cache, ids.shape[1], self.prefix_length, self.device)
         layout.prefix, layout.windows = self.prefix, self.windows
-        return self.call(ids, layout, cache, keep=1)[:, -1]
+        return self.call(ids, layout.query_positions, layout, cache, keep=1)[:, -1]
 
-    def call(self, ids: Tensor, layout: Layout, cache: SlotCache | None, keep: Any) -> Tensor:
-        """Logits [n, kept, V]; `keep` is the model's `logits_to_keep`."""
+    def call(
+        self, ids: Tensor, positions: Tensor, layout: Layout, cache: SlotCache | None, keep: Any
+    ) -> Tensor:
+        """Logits [n, kept, V] for ids and positions [n, T]; `keep` is the model's
+        `logits_to_keep`."""
         n, steps = ids.shape
         # The model hands a mask of four dimensions through untouched and makes none of its own;
         # `attend` looks at the layout instead.
@@ -81,7 +84,7 @@ class Engine:
         return self.model(
             input_ids=ids,
             attention_mask=mask,
-            position_ids=layout.query_positions,
+            position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
             logits_to_keep=keep,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snaketune.inference.attention import Layout
+from snaketune.inference.attention import Layout, Packing
 from snaketune.inference.engine import Engine, common_prefix
 from snaketune.inference.memory import halving
 from snaketune.inference.option_tokens import Tree
@@ -50,80 +50,91 @@ def score_trees(model: Any, engine: Engine | None, trees: Sequence[Tree]) -> Ite
 def _groups(
     order: list[int], trees: Sequence[Tree], cut: int, tokens: int, kept: int
 ) -> Iterator[list[int]]:
-    """Trees of like size whose padded rows hold at most `tokens` tokens, of which at most `kept`
-    give logits."""
+    """Trees of like size with at most `tokens` tokens together, of which at most `kept` give
+    logits."""
     group: list[int] = []
-    tail = 0
+    held = wanted = 0
     for i in order:
-        width = trees[(group or [i])[0]].size - cut
-        widest = max(tail, _tail(trees[i]))
-        rows = len(group) + 1
-        if group and (rows * width > tokens or rows * widest > kept):
+        size, tail = trees[i].size - cut, 1 + sum(map(len, trees[i].branches))
+        if group and (held + size > tokens or wanted + tail > kept):
             yield group
-            group, widest = [], _tail(trees[i])
+            group, held, wanted = [], 0, 0
         group.append(i)
-        tail = widest
+        held, wanted = held + size, wanted + tail
     if group:
         yield group
 
 
-def _tail(tree: Tree) -> int:
-    """Columns from the last token of the stem on: those whose logits are needed."""
-    return 1 + sum(map(len, tree.branches))
-
-
 @torch.inference_mode()
 def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> list[OptionScores]:
-    """One pass over trees as rows, padded on the left: the branches of a row stand side by side,
-    each at the positions that follow the stem, and see the stem and themselves alone."""
+    """One pass over the trees, end to end without padding; logits only where an option's token is
+    predicted."""
     trees = [tree for _, tree in group]
-    width = max(t.size for t in trees) - cut
-    keep = max(map(_tail, trees))
-    ids, branch, positions = (
-        torch.tensor(rows, device=engine.device)
-        for rows in zip(*(_row(tree, cut, width) for tree in trees), strict=True)
-    )
-    column = torch.arange(width, device=engine.device)
+    device = engine.device
+    ids = torch.tensor([[t for tree in trees for t in _tokens(tree, cut)]], device=device)
+    branch, positions, packing = _rows(trees, cut, device)
+    layout = Layout(_visible(branch), positions, positions, prefix=engine.prefix, packing=packing)
+    flat = positions.flatten()[packing.tokens][None]
+    before, targets, counts = _predictions(trees, cut)
+    keep, where = torch.tensor(before, device=device).unique(return_inverse=True)
+    logits = engine.call(ids, flat, layout, None, keep)[0].float()
+    spread = logits.logsumexp(-1)
+    gains = logits[where, torch.tensor(targets, device=device)] - spread[where]
+    sums = [float(part.sum()) for part in gains.cpu().double().split(counts)]
+    return _by_question(group, sums, counts)
+
+
+def _tokens(tree: Tree, cut: int) -> list[int]:
+    return tree.stem[cut:] + [token for branch in tree.branches for token in branch]
+
+
+def _rows(trees: list[Tree], cut: int, device: torch.device) -> tuple[Tensor, Tensor, Packing]:
+    """Branch numbers (0: stem, -1: padding) and positions [n, T], and where the tokens lie."""
+    sizes = [tree.size - cut for tree in trees]
+    width = max(sizes)
+    branch, positions, places, tokens = [], [], [], []
+    start = 0
+    for row, (tree, size) in enumerate(zip(trees, sizes, strict=True)):
+        numbers, at = [0] * (len(tree.stem) - cut), list(range(cut, len(tree.stem)))
+        for number, part in enumerate(tree.branches, 1):
+            numbers += [number] * len(part)
+            at += range(len(tree.stem), len(tree.stem) + len(part))
+        branch.append(numbers + [-1] * (width - size))
+        positions.append(at + [0] * (width - size))
+        places.append([*range(start, start + size), *[0] * (width - size)])
+        tokens += range(row * width, row * width + size)
+        start += size
+    made = (torch.tensor(values, device=device) for values in (branch, positions, places, tokens))
+    branch, positions, places, tokens = made
+    return branch, positions, Packing(places, tokens)
+
+
+def _visible(branch: Tensor) -> Tensor:
+    """[n, T, T]: a token sees its stem, its own branch up to itself, and no other branch."""
+    column = torch.arange(branch.shape[1], device=branch.device)
     before = column[None, :, None] >= column[None, None, :]
-    same = branch[:, :, None] == branch[:, None, :]
-    visible = before & (same | (branch[:, None, :] == 0)) & (branch[:, None, :] >= 0)
-    layout = Layout(visible, positions, positions, prefix=engine.prefix)
-    logits = engine.call(ids, layout, None, keep)
-    return _sums(logits, group, width - keep, cut, width)
+    return before & ((branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0))
 
 
-def _row(tree: Tree, cut: int, width: int) -> tuple[list[int], list[int], list[int]]:
-    """Token ids, branch numbers (0: stem, -1: padding) and positions, each `width` long."""
-    stem = tree.stem[cut:]
-    pad = width - (tree.size - cut)
-    ids, branch = [0] * pad + stem, [-1] * pad + [0] * len(stem)
-    positions = [0] * pad + list(range(cut, len(tree.stem)))
-    for number, tokens in enumerate(tree.branches, 1):
-        ids += tokens
-        branch += [number] * len(tokens)
-        positions += range(len(tree.stem), len(tree.stem) + len(tokens))
-    return ids, branch, positions
-
-
-def _sums(
-    logits: Tensor, group: list[tuple[int, Tree]], first: int, cut: int, width: int
-) -> list[OptionScores]:
-    """logits [n, kept, V] of the columns from `first` on."""
-    rows, columns, targets, counts = [], [], [], []
-    for row, (_, tree) in enumerate(group):
-        place = width - sum(map(len, tree.branches))
+def _predictions(trees: list[Tree], cut: int) -> tuple[list[int], list[int], list[int]]:
+    """For each option token the packed place of the token before it, and its id; and the number of
+    them for each option."""
+    before, targets, counts = [], [], []
+    place = 0
+    for tree in trees:
+        place += len(tree.stem) - cut
         stem_end = place - 1
         for tokens, start in zip(tree.branches, tree.scored, strict=True):
-            before = [stem_end, *range(place, place + len(tokens) - 1)][start:]
-            rows += [row] * len(before)
-            columns += [c - first for c in before]
+            before += [stem_end, *range(place, place + len(tokens) - 1)][start:]
             targets += tokens[start:]
-            counts.append(len(before))
+            counts.append(len(tokens) - start)
             place += len(tokens)
-    picked = logits[rows, columns].float()
-    target = torch.tensor(targets, device=logits.device)[:, None]
-    gains = picked.gather(1, target)[:, 0] - picked.logsumexp(-1)
-    sums = [float(part.sum()) for part in gains.cpu().double().split(counts)]
+    return before, targets, counts
+
+
+def _by_question(
+    group: list[tuple[int, Tree]], sums: list[float], counts: list[int]
+) -> list[OptionScores]:
     out, at = [], 0
     for index, tree in group:
         stop = at + len(tree.branches)
