@@ -8,6 +8,7 @@ from transformers import PretrainedConfig
 _CPU_BYTES = 400_000_000
 _GPU_SHARE = 0.4
 _LEAST, _MOST = 512, 32_768
+_SHORT_PRODUCTS = 30
 
 
 def token_budget(config: PretrainedConfig, dtype: torch.dtype, device: torch.device) -> int:
@@ -29,9 +30,10 @@ def _room(device: torch.device) -> float:
 
 def call_overhead(parameters: int, device: torch.device) -> int:
     """What one micro-batch costs beyond its tokens, in tokens: the time of its calls over the
-    time of a token. A small model on a fast device is all calls."""
-    calls, rate = (0.05, 1e14) if device.type == "cuda" else (0.1, 1e11)
-    return int(calls * rate / (4 * parameters))
+    time of a token, and what short products lose. A small model on a fast device is all calls.
+    (Measured on two CPU cores with 1 and 30 million weights: 10 ms of calls, 30 tokens.)"""
+    calls, rate = (0.05, 1e14) if device.type == "cuda" else (0.01, 1e11)
+    return _SHORT_PRODUCTS + int(calls * rate / (4 * parameters))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
