@@ -32,7 +32,7 @@ docs: $(VENV)/.installed
 
 bench: $(BENCH)/.installed
 	for name in $(BENCHMARKS); do $(BENCH)/bin/python tests/benchmarks/$$name.py || exit 1; done
-	$(BENCH)/bin/python tests/benchmarks/summary.py
+	$(BENCH)/bin/python tests/benchmarks/readme_table.py
 
 clean:
 	rm -rf results .snakemake .pytest_cache .ruff_cache

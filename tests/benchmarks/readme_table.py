@@ -1,0 +1,33 @@
+"""Puts the benchmarks' figures into the README, between its two markers.
+
+python tests/benchmarks/readme_table.py
+"""
+
+import json
+
+from summary import ROOT, SUMMARY
+
+START, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+
+
+def table(entries: list[dict]) -> str:
+    """A row an entry: what was measured, ours, the peer's and the ratio."""
+    rows = ["| | snaketune | peer | | ratio |", "| --- | ---: | ---: | --- | ---: |"]
+    rows += [
+        f"| {e['name']} | {e['ours']:,.4g} | {e['peer']:,.4g} | {e['unit']} | {e['ratio']:.2f} |"
+        for e in entries
+    ]
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Rewrites the README."""
+    readme = ROOT / "README.md"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(START)
+    after = rest.partition(END)[2]
+    shown = table(json.loads(SUMMARY.read_text(encoding="utf-8")))
+    readme.write_text(f"{before}{START}\n{shown}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
