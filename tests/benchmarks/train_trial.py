@@ -47,8 +47,12 @@ def peer(side: str, folder: Path, method: str, device: str) -> tuple[np.ndarray,
 
     size, by_length, packing = PEERS[side]
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    quantised = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
-                                   bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)  # fmt: skip
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
     model = AutoModelForCausalLM.from_pretrained(
         folder / "model", dtype=dtype, device_map={"": device},
         quantization_config=quantised if method == "qlora" else None,
@@ -56,7 +60,8 @@ def peer(side: str, folder: Path, method: str, device: str) -> tuple[np.ndarray,
     rows = Dataset.from_parquet(str(folder / "train.parquet")).remove_columns("id")
     settings = SFTConfig(
         output_dir=str(folder / "trl"), per_device_train_batch_size=size,
-        gradient_accumulation_steps=PACKED_STEP if packing else BATCH // size, learning_rate=RATE, num_train_epochs=1,
+        gradient_accumulation_steps=PACKED_STEP if packing else BATCH // size,
+        learning_rate=RATE, num_train_epochs=1,
         lr_scheduler_type="constant", gradient_checkpointing=False, packing=packing,
         train_sampling_strategy="group_by_length" if by_length else "random", max_length=2048,
         bf16=device == "cuda", use_cpu=device == "cpu", save_strategy="no", report_to="none",

@@ -90,9 +90,12 @@ def packed(lengths: np.ndarray, budget: int) -> list[np.ndarray]:
     return [np.array(pack) for pack in packs]
 
 
-def share(lengths: np.ndarray, rank: int, world: int) -> np.ndarray:
-    """Indices of the rows of process `rank` out of `world`: like numbers of like lengths."""
-    return np.argsort(-lengths, kind="stable")[rank::world]
+def share(lengths: np.ndarray, part: int, parts: int) -> np.ndarray:
+    """Indices of the rows of one of `parts` workers: like numbers of like lengths, dealt out
+    longest first, there and back."""
+    order = np.argsort(-lengths, kind="stable")
+    turn = np.arange(len(order)) % (2 * parts)
+    return order[(turn == part) | (turn == 2 * parts - 1 - part)]
 
 
 def _runs(order: np.ndarray, cut: list[int]) -> list[np.ndarray]:

@@ -18,14 +18,15 @@ from snaketune.training.adapter_layers import evaluating, forget_sums
 from snaketune.training.batch import TokenRow
 from snaketune.training.batching import Order
 from snaketune.training.checkpoint import State, Timer, save_checkpoint
+from snaketune.training.lanes import Lanes
 from snaketune.training.loss import SummedLoss
 from snaketune.training.memory import is_out_of_memory
 from snaketune.training.optimizers import set_rate
 from snaketune.training.schedules import learning_rate
 from snaketune.training.step import (
     Layout,
+    add_gradients,
     autocast,
-    fill_missing_gradients,
     gradient_norm,
     share_of,
     summed_loss,
@@ -52,6 +53,7 @@ class Training:
     device: torch.device
     dtype: torch.dtype
     world: World
+    lanes: Lanes
     state: State
     folder: Path
     """Where checkpoints go."""
@@ -112,9 +114,15 @@ def evaluation_steps(job: Training) -> set[int]:
 
 def dev_loss(job: Training) -> float:
     """Mean loss per trained token over all dev rows: sums are divided, batches never averaged."""
-    rows = share_of(job.dev, job.world)
-    with evaluating(job.model), _cast(job):
-        found = summed_loss(rows, job.loss, job.layout, job.device, backward=0.0)
+    rows = share_of(job.dev, job.world.rank, job.world.size)
+
+    def lane(number: int) -> torch.Tensor:
+        with torch.no_grad(), _cast(job):
+            part = share_of(rows, number, job.lanes.count)
+            return summed_loss(part, job.loss, job.layout, job.device)
+
+    with evaluating(job.model):
+        found = torch.stack(job.lanes.run(lane)).sum()
     job.world.add([found])
     return float(found) / sum(row.trained_tokens for row in job.dev)
 
@@ -164,15 +172,14 @@ def _gradients(job: Training, step: int, rows: list[TokenRow], trained: int) -> 
     """Gradients of the mean loss over all trained tokens of the step, whichever process and
     micro-batch they lie in; returns the summed loss. Where memory runs out the step is begun
     again with smaller micro-batches."""
+    own = share_of(rows, job.world.rank, job.world.size)
     while True:
-        job.optimizer.zero_grad(set_to_none=True)
         # Dropout follows from seed and step, so that a step can be begun again or resumed at.
         torch.manual_seed(hash((job.seed, step, job.world.rank)) % 2**63)
-        found, trouble = _try_gradients(job, share_of(rows, job.world), trained)
+        found, trouble = _try_gradients(job, own, trained)
         if not job.world.any(trouble is not None):
             break
         _use_less_memory(job, trouble or "another process ran out of memory")
-    fill_missing_gradients(job.parameters)
     job.world.add([p.grad for p in job.parameters])
     job.world.add([found])
     return found
@@ -181,15 +188,29 @@ def _gradients(job: Training, step: int, rows: list[TokenRow], trained: int) -> 
 def _try_gradients(
     job: Training, rows: list[TokenRow], trained: int
 ) -> tuple[torch.Tensor, str | None]:
-    """This process's part of the summed loss, with gradients; a message where memory ran out."""
+    """This process's part of the summed loss, and of the gradients, which become the parameters';
+    a message where memory ran out."""
+    scale = job.scaler.get_scale() / trained
     try:
-        with _cast(job):
-            backward = job.scaler.get_scale() / trained
-            return summed_loss(rows, job.loss, job.layout, job.device, backward), None
+        sums = [[torch.zeros_like(p) for p in job.parameters] for _ in range(job.lanes.count)]
+
+        def lane(number: int) -> torch.Tensor:
+            part = share_of(rows, number, job.lanes.count)
+            to_add = (part, job.loss, job.layout, job.device, scale, sums[number], job.parameters)
+            with _cast(job):
+                return add_gradients(*to_add)
+
+        found = torch.stack(job.lanes.run(lane)).sum()
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
         return torch.zeros((), device=job.device), str(error)
+    # The first lane's sums take the others', always in the same order.
+    for other in sums[1:]:
+        torch._foreach_add_(sums[0], other)
+    for parameter, gradient in zip(job.parameters, sums[0], strict=True):
+        parameter.grad = gradient
+    return found, None
 
 
 def _update(job: Training, rate: float) -> float:

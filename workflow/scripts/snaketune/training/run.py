@@ -20,6 +20,7 @@ from snaketune.training import saving
 from snaketune.training.batch import TokenRow, padded, read_rows
 from snaketune.training.batching import Order
 from snaketune.training.checkpoint import State, load_checkpoint
+from snaketune.training.lanes import Lanes, count_lanes
 from snaketune.training.loop import Training, recompute_activations, train
 from snaketune.training.loss import SummedLoss
 from snaketune.training.memory import call_overhead, peak_memory, token_budget
@@ -144,9 +145,11 @@ def prepare(
         recompute_activations(causal)
     batch = preset.batch_size * preset.accumulation
     order = Order(len(rows), batch, preset.epochs, plan.seed, preset.max_steps)
+    loss = SummedLoss(causal, padded(rows[:1]).to(device))
+    threads = torch.get_num_threads()
     job = Training(
         model=model,
-        loss=SummedLoss(causal, padded(rows[:1]).to(device)),
+        loss=loss,
         optimizer=optimizer,
         layout=_layout(preset, state, causal, device),
         order=order,
@@ -157,6 +160,7 @@ def prepare(
         device=device,
         dtype=dtype,
         world=world,
+        lanes=Lanes(count_lanes(causal, threads, device, loss.apart), threads),
         state=state,
         folder=folder,
         snapshots=snapshot_steps(order.total_steps, plan.snapshots),
@@ -217,6 +221,7 @@ def _meta(plan: Plan, job: Training, causal: torch.nn.Module, hashes: list[str])
         "device_name": torch.cuda.get_device_name() if gpu else _cpu_name(),
         "processes": job.world.size,
         "threads": torch.get_num_threads(),
+        "lanes": job.lanes.count,
         "dtype": str(job.dtype).removeprefix("torch."),
         "optimizer": plan.preset.optimizer,
         "batching": job.layout.kind,

@@ -11,7 +11,6 @@ from torch import nn
 from snaketune.training import batching
 from snaketune.training.batch import Batch, TokenRow, packed, padded
 from snaketune.training.loss import SummedLoss
-from snaketune.training.world import World
 
 
 @dataclass
@@ -38,22 +37,38 @@ class Layout:
             yield build([rows[i] for i in part])
 
 
-def share_of(rows: list[TokenRow], world: World) -> list[TokenRow]:
-    """The rows of this process."""
+def share_of(rows: list[TokenRow], part: int, parts: int) -> list[TokenRow]:
+    """The rows of one process, or of one lane in it."""
     lengths = np.array([row.inputs for row in rows])
-    return [rows[i] for i in batching.share(lengths, world.rank, world.size)]
+    return [rows[i] for i in batching.share(lengths, part, parts)]
 
 
 def summed_loss(
-    rows: list[TokenRow], loss: SummedLoss, layout: Layout, device: torch.device, backward: float
+    rows: list[TokenRow], loss: SummedLoss, layout: Layout, device: torch.device
 ) -> torch.Tensor:
-    """Loss summed over the rows' trained tokens. With `backward` other than 0, gradients of
-    `backward` × that sum are added to the parameters'."""
+    """Loss summed over the rows' trained tokens, without gradients."""
+    total = torch.zeros((), device=device)
+    for batch in layout.batches(rows):
+        total += loss(batch.to(device))
+    return total
+
+
+def add_gradients(
+    rows: list[TokenRow],
+    loss: SummedLoss,
+    layout: Layout,
+    device: torch.device,
+    scale: float,
+    gradients: list[torch.Tensor],
+    parameters: list[nn.Parameter],
+) -> torch.Tensor:
+    """Like `summed_loss`; adds the gradients of `scale` × that sum to `gradients`."""
     total = torch.zeros((), device=device)
     for batch in layout.batches(rows):
         part = loss(batch.to(device))
-        if backward:
-            (part * backward).backward()
+        found = torch.autograd.grad(part * scale, parameters, allow_unused=True)
+        pairs = [(g, f) for g, f in zip(gradients, found, strict=True) if f is not None]
+        torch._foreach_add_([g for g, _ in pairs], [f for _, f in pairs])
         total += part.detach()
     return total
 
@@ -61,13 +76,6 @@ def summed_loss(
 def gradient_norm(parameters: list[nn.Parameter], limit: float) -> torch.Tensor:
     """The gradients' norm; they are scaled down to `limit` where it is larger."""
     return torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
-
-
-def fill_missing_gradients(parameters: list[nn.Parameter]) -> None:
-    """A process whose share is empty has no gradients, but has to add its zeros."""
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
 
 
 def autocast(
