@@ -13,7 +13,7 @@ sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
 from snaketune.errors import UserError
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.inputs import data_files
-from snaketune.plan import make_plan, snapshots
+from snaketune.plan import asked_in_chat, make_plan, snapshots
 from snaketune.tables.terminal import summary_of
 
 if "experiment" not in config:

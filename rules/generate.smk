@@ -1,8 +1,12 @@
 # Needs: examples, few-shot examples, the base model and the state's adapter.
-# Makes: predictions/{state}/{protocol}.jsonl, a line an example, and how they were made.
+# Makes: predictions/{state}/{protocol}.jsonl, a line an example, and how they were made: replies,
+# or for multiple choice the log-probabilities of the options.
 
+from snaketune.tasks.wording import options_protocol
 
-GENERATION = ("task", "system", "few_shot", "sample", "max_new_tokens", "batch_size")
+GENERATION = ("task", "system", "prompt", "few_shot", "sample", "max_new_tokens", "batch_size")
+SCORED = [name for name, spec in PLAN.protocols.items() if spec.task == "multiple_choice"]
+GENERATED = [name for name in PLAN.protocols if name not in SCORED]
 
 
 rule generate:
@@ -20,6 +24,8 @@ rule generate:
         f"{E}/logs/generate/{{state}}/{{protocol}}.log",
     benchmark:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}.jsonl"
+    wildcard_constraints:
+        protocol=any_of(GENERATED),
     conda:
         "../envs/train.yaml"
     threads: 8
@@ -39,3 +45,38 @@ rule generate:
         code=code_of("generate.py"),
     script:
         "../workflow/scripts/generate.py"
+
+
+rule score_options:
+    """Log-probabilities of the options of every question; goes on where a killed job stopped."""
+    input:
+        examples=examples_of,
+        weights=state_weights,
+        files=lambda wildcards: model_files(state_model(wildcards)),
+        ready=ancient(f"{E}/ready.json"),
+    output:
+        scores=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
+        meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
+    log:
+        f"{E}/logs/score_options/{{state}}/{{protocol}}.log",
+    benchmark:
+        f"{E}/benchmarks/score_options/{{state}}/{{protocol}}.jsonl"
+    wildcard_constraints:
+        protocol=any_of(SCORED),
+    conda:
+        "../envs/train.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem=memory,
+        runtime=minutes,
+    params:
+        model=lambda wildcards: model_params(state_model(wildcards)),
+        content=lambda wildcards: model_content(state_model(wildcards)),
+        quantisation=lambda wildcards: PLAN.states[wildcards.state].quantisation,
+        weights=lambda wildcards: PLAN.states[wildcards.state].weights,
+        protocol=lambda wildcards: options_protocol(PLAN.protocols[wildcards.protocol]),
+        work=lambda wildcards: f"{E}/.work/score_options/{wildcards.state}/{wildcards.protocol}",
+        code=code_of("score_options.py"),
+    script:
+        "../workflow/scripts/score_options.py"

@@ -18,6 +18,7 @@ rule model:
     params:
         model=lambda wildcards: model_params(wildcards.model),
         content=lambda wildcards: model_content(wildcards.model),
+        chat=lambda wildcards: asked_in_chat(EXPERIMENT, wildcards.model),
         code=code_of("resolve_model.py"),
     script:
         "../workflow/scripts/resolve_model.py"

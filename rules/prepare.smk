@@ -1,5 +1,6 @@
 # Needs: the sources under `datasets` of the config.
-# Makes: data/{dataset}/ with the examples of each split, the few-shot examples, the manifest and
+# Makes: data/{dataset}/ with the examples of each split (Parquet for the workflow, CSV and JSON
+# lines for people), the few-shot examples, the manifest and
 # the records that were rejected; and ready.json, which says that all inputs were checked.
 
 
@@ -12,6 +13,11 @@ rule prepare:
         train=f"{E}/data/{{dataset}}/train.parquet",
         dev=f"{E}/data/{{dataset}}/dev.parquet",
         test=f"{E}/data/{{dataset}}/test.parquet",
+        readable=[
+            f"{E}/data/{{dataset}}/{split}.{ending}"
+            for split in ("train", "dev", "test")
+            for ending in ("csv", "jsonl")
+        ],
         few_shot=ensure(f"{E}/data/{{dataset}}/few_shot.json", non_empty=True),
         manifest=ensure(f"{E}/data/{{dataset}}/manifest.json", non_empty=True),
         rejected=f"{E}/data/{{dataset}}/rejected.jsonl",

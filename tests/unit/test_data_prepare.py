@@ -21,6 +21,7 @@ from snaketune.errors import UserError
 
 OUTPUTS = ["train.parquet", "dev.parquet", "test.parquet", "few_shot.json", "manifest.json"]
 OUTPUTS += ["rejected.jsonl"]
+OUTPUTS += [f"{s}.{e}" for s in ("train", "dev", "test") for e in ("csv", "jsonl")]
 
 
 def _csv(path, records, bom=False):

@@ -11,4 +11,4 @@ with job(snakemake.log[0]):
 
     spec = ModelSpec.model_validate(snakemake.params.model)
     kind = snakemake.params.get("kind", "causal")
-    write_json(Path(snakemake.output[0]), describe_model(spec, kind))
+    write_json(Path(snakemake.output[0]), describe_model(spec, kind, snakemake.params.chat))

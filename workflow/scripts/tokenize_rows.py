@@ -22,4 +22,6 @@ with job(snakemake.log[0]):
         params.prompt["system"],
         Limits(params.max_length, params.overlong),
         Path(snakemake.output.train).parent,
+        params.prompt["prompt"],
+        params.prompt["chat"],
     )

@@ -40,6 +40,8 @@ class TokenSet:
     dataset: str
     task: str
     system: str | None
+    prompt_text: str | None
+    chat: bool
     few_shot: dict[str, int]
     """By dataset: how many of its few-shot examples the run's evals show, so that they leave the
     training rows."""
@@ -49,7 +51,12 @@ class TokenSet:
     @property
     def prompt(self) -> Json:
         """What decides how an example is worded."""
-        return {"task": self.task, "system": self.system}
+        return {
+            "task": self.task,
+            "system": self.system,
+            "prompt": self.prompt_text,
+            "chat": self.chat,
+        }
 
 
 @dataclass
@@ -88,7 +95,8 @@ def _shapes(plan: Plan, experiment: Experiment) -> list[tuple[Weights, int, list
     shapes: dict[tuple[Weights, int], list[str]] = {}
     for name, run in experiment.runs.items():
         if run.train:
-            shapes.setdefault((plan.states[name].weights, run.snapshots), []).append(name)
+            shape = (plan.states[name].weights, snapshot_count(experiment, run))
+            shapes.setdefault(shape, []).append(name)
     return [(*shape, names) for shape, names in shapes.items()]
 
 
@@ -126,6 +134,7 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             "preset": preset.model_dump(mode="json") if preset else {},
             "evals": {key: _eval_plan(evals[key], names[key]) for key in evals},
             "snapshots": _add_snapshots(plan, experiment, name, run),
+            "followed": _add_followed(plan, experiment, name, run, evals),
             "choose": run.choose,
             "thresholds": _kept(experiment.thresholds.get(name, {}), evals),
             "totals": _kept(experiment.totals.get(name, {}), evals),
@@ -189,15 +198,65 @@ def _add_snapshots(
     plan.protocols[protocol] = spec
     plan.eval_of[protocol] = key
     rows = []
-    for snapshot in snapshots(run.snapshots):
-        state = f"{name}-{snapshot}"
-        plan.states[state] = State(
-            run.model, plan.states[name].quantisation, plan.states[name].weights, name, snapshot
-        )
+    for snapshot in snapshots(snapshot_count(experiment, run)):
+        state = _add_state(plan, name, snapshot)
         plan.measured[state, protocol] = None
         evals = {key: _eval_plan(spec, protocol)}
         rows.append({"snapshot": snapshot, "state": state, "evals": evals})
     return rows
+
+
+def _add_followed(
+    plan: Plan, experiment: Experiment, name: str, run: RunSpec, evals: dict[str, EvalSpec]
+) -> list[SnapshotPlan]:
+    """The run's snapshots under the evals that follow it. Where none is chosen the last one is
+    the run's final state, which is measured already."""
+    followed = {key: evals[key] for key in run.follow if key in evals}
+    if not followed:
+        return []
+    rows = []
+    names = snapshots(snapshot_count(experiment, run))
+    for snapshot in names:
+        last = snapshot == names[-1] and not run.choose
+        state = name if last else _add_state(plan, name, snapshot)
+        plans = {}
+        for key, spec in followed.items():
+            protocol = protocol_name(key, _sized(experiment, experiment.evals[key]), spec)
+            plan.measured[state, protocol] = None
+            plans[key] = _eval_plan(spec, protocol)
+        rows.append({"snapshot": snapshot, "state": state, "evals": plans})
+    return rows
+
+
+def _add_state(plan: Plan, run: str, snapshot: str) -> str:
+    """The name of a snapshot's state."""
+    whole = plan.states[run]
+    name = f"{run}-{snapshot}"
+    plan.states[name] = State(whole.model, whole.quantisation, whole.weights, run, snapshot)
+    return name
+
+
+def snapshot_count(experiment: Experiment, run: RunSpec) -> int:
+    """How many snapshots a run saves."""
+    if run.snapshots == "epochs":
+        return int(experiment.presets[run.preset].epochs)
+    return run.snapshots
+
+
+def asked_in_chat(experiment: Experiment, model: str) -> bool:
+    """Whether a model needs a chat template: it judges, or one of its runs trains or is evaluated
+    in conversations."""
+    if any(spec.judge and spec.judge.model == model for spec in experiment.evals.values()):
+        return True
+    runs = [run for run in experiment.runs.values() if run.model == model]
+    return any(
+        (run.train and run.chat)
+        or any(
+            spec.options is None or spec.options.chat
+            for spec in run_evals(experiment, run).values()
+        )
+        for run in runs
+    )
 
 
 def snapshots(count: int) -> list[str]:
@@ -212,8 +271,10 @@ def _add_tokens(
     tokens = TokenSet(
         model=run.model,
         dataset=run.train,
-        task=TASK_OF_FORMAT[experiment.datasets[run.train].format],
+        task=experiment.datasets[run.train].task,
         system=run.system,
+        prompt_text=run.prompt,
+        chat=run.chat,
         few_shot=_shown(evals),
         max_length=preset.max_length,
         overlong=preset.overlong,
@@ -229,7 +290,3 @@ def _shown(evals: dict[str, EvalSpec]) -> dict[str, int]:
         if spec.few_shot:
             shown[spec.dataset] = max(spec.few_shot, shown.get(spec.dataset, 0))
     return shown
-
-
-# The task whose prompt a format's examples are trained with.
-TASK_OF_FORMAT = {"gsm8k": "math", "ailuminate": "safety"}

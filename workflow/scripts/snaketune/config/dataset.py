@@ -3,12 +3,12 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from snaketune.config.base import Number, Strict
 
 SplitName = Literal["train", "dev", "test"]
-FormatName = Literal["gsm8k", "ailuminate", "gsm_symbolic", "dolly"]
+FormatName = Literal["gsm8k", "ailuminate", "gsm_symbolic", "dolly", "f1_qa", "table"]
 
 _HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
 
@@ -41,6 +41,43 @@ class FewShotSpec(Strict):
     instead of drawing: all of it, in its order."""
 
 
+class ColumnsSpec(Strict):
+    """Which columns of a table, or fields of its records, hold what (format `table`)."""
+
+    question: str
+    """The question or instruction."""
+    context: str | None = None
+    """A text that goes with the question; it may be empty."""
+    choices: str | list[str] | None = None
+    """The options: a column that holds a list (in a CSV as JSON), or a column an option. Unset:
+    the questions are open."""
+    answer: str
+    """The answer: which option is right, or the text of an open answer."""
+    answer_is: Literal["text", "letter", "index", "index_from_1"] = "text"
+    """How `answer` names an option: by its text, by its letter (A is the first), or by its
+    number, counted from 0 or from 1."""
+    id: str | None = None
+    """A unique id; unset: the record's number."""
+
+    @model_validator(mode="after")
+    def _letters_need_options(self) -> "ColumnsSpec":
+        if self.choices is None and self.answer_is != "text":
+            raise ValueError(f"answer_is {self.answer_is} needs choices")
+        return self
+
+
+class DrawnSplitsSpec(Strict):
+    """Splits drawn from a source that has only one: its records in the order of
+    `numpy.random.default_rng(seed).permutation(n)`, as `datasets.shuffle` orders them."""
+
+    test: int = Field(ge=1)
+    """The first so many records."""
+    train: int | None = Field(None, ge=1)
+    """The next so many; unset: all others."""
+    seed: int = 42
+    """Seed of the permutation."""
+
+
 class DatasetSpec(Strict):
     """Records from one source, as examples with splits train, dev and test."""
 
@@ -51,6 +88,11 @@ class DatasetSpec(Strict):
     dev), else to train, or to test where the format has no answers to train on."""
     format: FormatName
     """The adapter that reads a record."""
+    columns: ColumnsSpec | None = None
+    """For format `table`: which columns hold what."""
+    repeated_options: Literal["reject", "keep"] = "reject"
+    """Multiple-choice records in which an option stands twice: rejected, or kept. Either way the
+    manifest and the report name them."""
     subset: str | None = None
     """The hub dataset's configuration, such as `main`."""
     revision: str | None = None
@@ -61,7 +103,10 @@ class DatasetSpec(Strict):
     """Training records held out as the dev split, drawn with `seed`, where the source has none."""
     seed: int = 42
     """Seed of the dev split: the first `dev` of `numpy.random.default_rng(seed).permutation(n)`
-    that are no few-shot example, in file order."""
+    that are no few-shot example, in file order; and of the letters that options get where the
+    source has none."""
+    draw: DrawnSplitsSpec | None = None
+    """Draws train and test from a source that has one split."""
     limit: int | None = Field(None, ge=1)
     """At most this many records of each split, the first ones."""
     few_shot: FewShotSpec = FewShotSpec()
@@ -74,3 +119,25 @@ class DatasetSpec(Strict):
     words or nearly so: only reported, or left out too."""
     licence: str | None = None
     """The data's licence, for the manifest and the report."""
+
+    @model_validator(mode="after")
+    def _columns_go_with_table(self) -> "DatasetSpec":
+        if (self.format == "table") != (self.columns is not None):
+            raise ValueError("a columns section belongs to format table, and to that format only")
+        return self
+
+    @property
+    def task(self) -> str:
+        """The task whose prompt the records are trained with."""
+        if self.columns:
+            return "multiple_choice" if self.columns.choices else "open_qa"
+        return _TASKS[self.format]
+
+
+_TASKS = {
+    "gsm8k": "math",
+    "gsm_symbolic": "math",
+    "ailuminate": "safety",
+    "dolly": "open_qa",
+    "f1_qa": "multiple_choice",
+}

@@ -1,13 +1,13 @@
 """Evals: a task on a dataset under a protocol."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from snaketune.config.base import Number, Strict
 from snaketune.config.dataset import SplitName
 
-TaskName = Literal["math", "safety"]
+TaskName = Literal["math", "safety", "multiple_choice", "open_qa"]
 
 
 class SampleSpec(Strict):
@@ -41,6 +41,33 @@ class JudgeSpec(Strict):
     """Length of a verdict."""
 
 
+class OptionsSpec(Strict):
+    """How the options of a multiple-choice question are shown and scored: each by the
+    log-probability of its tokens after the prompt."""
+
+    chat: bool = True
+    """The prompt is a user turn under the model's chat template; `false`: plain text."""
+    line: str = "{letter}: {option}\n"
+    """A line of the prompt's `{options}`."""
+    option: str | None = None
+    """What is scored after the prompt, with `{option}` or `{letter}`; unset: the option's text,
+    in plain text behind a space."""
+
+
+class AnswersSpec(Strict):
+    """How open answers are compared with the gold ones."""
+
+    short_threshold: int = Field(15, ge=1)
+    """Gold answers of at most so many words are short: a relaxed match is open to them, and all
+    metrics are given for them apart."""
+    strict: bool = True
+    """A relaxed match is by whole words and never empty; `false`: by characters, where an empty
+    answer matches too, as in figures published so."""
+
+
+_SECTIONS = {"options": "multiple_choice", "answers": "open_qa"}
+
+
 def _by_name(value: object) -> object:
     return {"model": value} if isinstance(value, str) else value
 
@@ -60,6 +87,13 @@ class EvalSpec(Strict):
     """Worked examples before the question, as user and assistant turns."""
     system: str | None = None
     """The system turn; unset: the task's own; empty: none."""
+    prompt: str | None = None
+    """The user turn (or, without chat, the whole prompt), with `{question}` and, for multiple
+    choice, `{options}`; unset: the task's own."""
+    options: OptionsSpec | None = None
+    """For task multiple_choice; unset: its defaults."""
+    answers: AnswersSpec | None = None
+    """For task open_qa; unset: its defaults."""
     max_new_tokens: int = Field(512, ge=1)
     """Length of a reply."""
     batch_size: Literal["auto"] | int = "auto"
@@ -67,6 +101,25 @@ class EvalSpec(Strict):
     on it; `auto` finds a size by itself and records it."""
     judge: Annotated[JudgeSpec | None, BeforeValidator(_by_name)] = None
     """The judge, for the safety task; a name alone stands for `{model: NAME}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_of_the_task(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            own = {k: {} for k, t in _SECTIONS.items() if value.get("task") == t}
+            value = value | {k: v for k, v in own.items() if value.get(k) is None}
+        return value
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> "EvalSpec":
+        for section, task in _SECTIONS.items():
+            if getattr(self, section) is not None and self.task != task:
+                raise ValueError(f"a section {section} belongs to task {task}, and to that only")
+        if self.task == "multiple_choice" and self.few_shot:
+            raise ValueError("few_shot is not for task multiple_choice: put examples in the prompt")
+        if self.prompt is not None and "{question}" not in self.prompt:
+            raise ValueError("prompt: found no {question} in it")
+        return self
 
     @model_validator(mode="after")
     def _judge_goes_with_safety(self) -> "EvalSpec":

@@ -88,7 +88,7 @@ def _is_union_branch(part: str | int) -> bool:
     return isinstance(part, str) and ("[" in part or part in _BRANCHES)
 
 
-_BRANCHES = {"str", "bool", "int", "float", "FewShotSpec", "function-before"}
+_BRANCHES = {"str", "bool", "int", "float", "FewShotSpec", "function-before", "constrained-int"}
 
 
 def report(faults: list[Fault], files: list[Path]) -> str:

@@ -67,6 +67,10 @@ def _faults(experiment: Experiment) -> Iterator[Fault]:
             path = ("evals", name, "judge")
             yield missing_name(path, "models", spec.judge.model, experiment.models)
         yield from _guideline(("evals", name, "judge", "guideline"), spec)
+        data = experiment.datasets.get(spec.dataset)
+        if spec.task == "multiple_choice" and data and data.task != spec.task:
+            found = f"found {spec.dataset}, whose format {data.format} gives no options"
+            yield Fault(("evals", name, "dataset"), f"{found}, which task {spec.task} needs")
     for name, run in experiment.runs.items():
         yield from _run_faults(experiment, name, run)
     for section in ("thresholds", "totals"):
@@ -98,6 +102,14 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
             ("runs", name, "preset"),
             f"method qlora trains on nf4 weights, but models.{run.model}.quantisation is none",
         )
+    if run.snapshots == "epochs" and preset and not float(preset.epochs).is_integer():
+        path = ("runs", name, "snapshots")
+        yield Fault(
+            path, f"epochs needs whole epochs, but presets.{run.preset} has {preset.epochs}"
+        )
+    for eval_name in run.follow:
+        if eval_name not in experiment.evals:
+            yield missing_name(("runs", name, "follow"), "evals", eval_name, experiment.evals)
     if run.choose:
         yield from _choose_faults(experiment, name, run.choose)
     for eval_name, change in run.evals.items():

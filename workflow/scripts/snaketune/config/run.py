@@ -1,6 +1,6 @@
 """Runs: which trainings an experiment holds, and under what they are evaluated."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,8 +24,18 @@ class RunSpec(Strict):
     """Seed of the adapter's initial weights, the order of the rows and the dropout."""
     system: str | None = None
     """The system turn of the training rows; unset: the task's own; empty: none."""
-    snapshots: int = Field(0, ge=0, le=100)
-    """Adapters saved on the way, at equal distances: `1of3`, `2of3`, `3of3`."""
+    prompt: str | None = None
+    """The prompt of the training rows, with `{question}` and, for multiple choice, `{options}`;
+    unset: the task's own."""
+    chat: bool = True
+    """Training rows under the model's chat template; `false`: plain text, the prompt, the answer
+    and the end token."""
+    snapshots: Annotated[int, Field(ge=0, le=100)] | Literal["epochs"] = 0
+    """Adapters saved on the way, at equal distances: `1of3`, `2of3`, `3of3`; `epochs`: one at the
+    end of every epoch."""
+    follow: list[str] = []  # noqa: RUF012
+    """Evals that every snapshot undergoes as the run itself does, to show how training went; they
+    choose nothing."""
     choose: str | None = None
     """`EVAL.METRIC` that chooses the best snapshot, on the dev split; unset: the last one."""
     gpu: int = Field(1, ge=0)
@@ -46,4 +56,10 @@ class RunSpec(Strict):
             raise ValueError("an adapter stands instead of preset, train, snapshots and choose")
         if self.choose and not self.snapshots:
             raise ValueError("choose needs snapshots to choose from")
+        if self.follow and not self.snapshots:
+            raise ValueError("follow needs snapshots to follow")
+        if self.prompt is not None and "{question}" not in self.prompt:
+            raise ValueError("prompt: found no {question} in it")
+        if not self.chat and self.system:
+            raise ValueError("a system turn needs a chat template; put its text into the prompt")
         return self

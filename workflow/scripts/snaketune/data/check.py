@@ -57,6 +57,7 @@ def check(
     """
     for table in tables:
         _require_columns(table, form)
+    tables = form.expand(tables, split)
     places: dict[str, str] = {}
     checked = Checked([], [])
     for table, record in islice(_all(tables), limit):

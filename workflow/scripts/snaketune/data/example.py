@@ -1,12 +1,17 @@
 """Prepared examples: one schema for all tasks, kept as Parquet."""
 
+import csv
 import dataclasses
+import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from snaketune.jsonl import write_jsonl, write_text
 
 SCHEMA = pa.schema(
     [
@@ -65,6 +70,20 @@ def write_examples(path: Path, examples: Sequence[Example]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
     temporary.replace(path)
+
+
+def write_readable(stem: Path, examples: Sequence[Example]) -> None:
+    """The same examples for people and other tools: `{stem}.jsonl`, and `{stem}.csv` with options
+    as JSON."""
+    rows = [vars(example) for example in examples]
+    write_jsonl(stem.with_name(f"{stem.name}.jsonl"), rows)
+    text = io.StringIO()
+    table = csv.DictWriter(text, SCHEMA.names, lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        choices = row["choices"] and json.dumps(row["choices"], ensure_ascii=False)
+        table.writerow(row | {"choices": choices})
+    write_text(stem.with_name(f"{stem.name}.csv"), text.getvalue())
 
 
 def read_examples(path: Path) -> list[Example]:

@@ -29,9 +29,9 @@ class Shot:
 def draw(train: list[Example], spec: FewShotSpec) -> list[Shot]:
     """`random.Random(seed).sample(range(n), count)` over the training examples in file order.
 
-    Fewer than `count` where there are not that many; none where they have no replies.
+    Fewer than `count` where there are not that many; none where they have no replies, or have options.
     """
-    if not all(e.answer for e in train):
+    if not all(e.answer for e in train) or any(e.choices for e in train):
         return []
     chosen = random.Random(spec.seed).sample(range(len(train)), min(spec.count, len(train)))
     return [Shot(i, train[i].id, train[i].question, train[i].answer or "") for i in chosen]

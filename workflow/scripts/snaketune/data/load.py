@@ -89,7 +89,8 @@ def _add_hub(loaded: Loaded, part: Part, spec: DatasetSpec) -> None:
     from snaketune.data.sources import hub
 
     split = part.split if part.pinned else None
-    data = hub.load(part.address, spec.subset, spec.revision, split, spec.limit)
+    limit = None if spec.draw else spec.limit
+    data = hub.load(part.address, spec.subset, spec.revision, split, limit)
     for name, table in data.tables.items():
         loaded.add(name, table, {"kind": "hub", "subset": spec.subset, "commit": data.commit})
     if split is None:

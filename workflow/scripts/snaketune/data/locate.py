@@ -19,8 +19,8 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 # Records of these formats have no reply to train on.
 EVALUATION_ONLY: frozenset[FormatName] = frozenset({"ailuminate"})
-# A folder of these formats holds many files, each with some records of one split.
-MANY_FILES: frozenset[FormatName] = frozenset()
+# A folder of these formats holds many files of such names, each with some records of one split.
+MANY_FILES: dict[FormatName, str] = {"f1_qa": "qa_*.json"}
 
 _SPLIT_WORDS: dict[str, SplitName] = {
     "train": "train",
@@ -133,11 +133,15 @@ def _folder(folder: Path, split: SplitName | None, form: FormatName, where: str)
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         yield from _saved(folder, split, form, where)
         return
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = sorted(
+        p
+        for p in folder.glob(MANY_FILES.get(form, "*"))
+        if p.suffix.lower() in SUFFIXES and p.is_file()
+    )
     if not files:
+        expected = MANY_FILES.get(form) or f"{', '.join(SUFFIXES)} or a `save_to_disk` folder"
         raise UserError(
-            f"{where}: found no data file in the folder {folder}, expected files of "
-            f"{', '.join(SUFFIXES)} or a `save_to_disk` folder"
+            f"{where}: found no data file in the folder {folder}, expected files of {expected}"
         )
     by_split = _by_split(files, split, form)
     if not by_split:

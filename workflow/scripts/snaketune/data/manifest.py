@@ -32,6 +32,7 @@ def manifest(
     shots: list[Shot],
     shots_file: dict | None,
     overlaps: dict[str, Overlap],
+    repeated_options: list[dict],
 ) -> dict:
     """The manifest as it is written: plain values, nothing of this machine or of today."""
     _require_nothing_lost(splits, sources)
@@ -43,7 +44,9 @@ def manifest(
         "sources": sources,
         "unused": unused,
         "dev": {"held_out": spec.dev, "seed": spec.seed},
+        "draw": spec.draw.model_dump(mode="json") if spec.draw else None,
         "limit": spec.limit,
+        "repeated_options": repeated_options,
         "few_shot": {
             "asked": spec.few_shot.count,
             "seed": spec.few_shot.seed,

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.check import Checked, Rejected, check, refuse_too_many
-from snaketune.data.example import Example, write_examples
+from snaketune.data.draw import drawn
+from snaketune.data.example import Example, write_examples, write_readable
 from snaketune.data.faults import RecordError
 from snaketune.data.few_shot import Shot, as_json, draw, from_file, refuse_own_examples
 from snaketune.data.formats.base import Format
+from snaketune.data.formats.choices import has_repeats
 from snaketune.data.formats.registry import format_for
 from snaketune.data.leakage import Item, Overlap, overlap
 from snaketune.data.load import Loaded, load, sha256
@@ -36,12 +38,13 @@ class Prepared:
 def prepare(spec: DatasetSpec, folder: Path) -> None:
     """Prepares a dataset under `folder`, which is named for it.
 
-    Writes {train,dev,test}.parquet, few_shot.json, rejected.jsonl and manifest.json. Raises
+    Writes {train,dev,test}.{parquet,csv,jsonl}, few_shot.json, rejected.jsonl and manifest.json. Raises
     `UserError` where the data is not what the config says.
     """
     prepared = prepared_from(spec, folder.name)
     for split in SPLITS:
         write_examples(folder / f"{split}.parquet", prepared.splits[split])
+        write_readable(folder / split, prepared.splits[split])
     write_json(folder / "few_shot.json", as_json(prepared.shots))
     write_jsonl(folder / "rejected.jsonl", [r.row() for r in prepared.rejected])
     write_json(folder / "manifest.json", prepared.manifest)
@@ -52,6 +55,8 @@ def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
     where = f"datasets.{name}"
     form = format_for(spec)
     with load(spec, where) as loaded:
+        if spec.draw:
+            loaded = drawn(loaded, spec.draw, where)
         checked = {s: _checked(loaded, s, spec, form, where) for s in SPLITS if s in loaded.tables}
     splits = tell_apart({s: checked[s].examples if s in checked else [] for s in SPLITS})
     shots = _shots(spec, form, splits["train"], where)
@@ -71,6 +76,7 @@ def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
         shots,
         _few_shot_origin(spec),
         overlaps,
+        _repeats(splits),
     )
     _tell(summary)
     return Prepared(splits, shots, summary, [r for s in SPLITS for r in rejected[s]])
@@ -143,6 +149,16 @@ def _overlapping(example: Example, key: str) -> Rejected:
     return Rejected(example.source, example.source, example.record, fault, {"id": example.id})
 
 
+def _repeats(splits: Splits) -> list[dict]:
+    """The examples that were kept although an option stands in them twice."""
+    return [
+        {"split": split, "id": e.id, "source": e.source, "record": e.record}
+        for split in SPLITS
+        for e in splits[split]
+        if e.choices and has_repeats(e.choices)
+    ]
+
+
 def _sources(loaded: Loaded, checked: dict[SplitName, Checked]) -> list[dict]:
     """Every table with its split, identity and the number of records read from it."""
     entries = []
@@ -159,6 +175,8 @@ def _tell(summary: dict) -> None:
     for split, n in summary["splits"].items():
         rejected = ", ".join(f"{k}: {v}" for k, v in n["rejected"].items()) or "none"
         print(f"{split}: {n['in']} in, {n['out']} out, rejected {rejected}")
+    for row in summary["repeated_options"]:
+        print(f"options repeat, kept: {row['source']}, record {row['record']} ({row['id']})")
     if summary["unused"]:
         print(f"not used: {', '.join(summary['unused'])}")
     for key, found in summary["leakage"]["comparisons"].items():

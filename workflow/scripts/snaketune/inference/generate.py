@@ -39,8 +39,9 @@ class Protocol:
     """None: greedy."""
     top_p: float = 1.0
     seed: int = 0
-
     backend: Backend = "transformers"
+    prompt: str | None = None
+    """The user turn, with `{question}`; None: the task's own."""
 
     def sampling(self) -> Sampling | None:
         """How replies are drawn; None: greedy."""
@@ -83,7 +84,8 @@ def generate(
     ledger = Ledger(folder / "predictions.jsonl")
     resumed = len(ledger.records)
     session = open_session(state, protocol.backend)
-    turns = [messages(e, task=protocol.task, system=protocol.system, shots=shots) for e in asked]
+    words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
+    turns = [messages(e, shots=shots, **words) for e in asked]
     prompts = prompt_tokens(session.tokenizer, turns, session.name)
     keys = [(e.id, s) for e in asked for s in range(protocol.samples)]
     missing = _missing(asked, protocol.samples, ledger)

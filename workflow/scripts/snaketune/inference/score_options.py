@@ -9,6 +9,7 @@ from typing import Any
 from snaketune.chat import render
 from snaketune.config.evaluation import SampleSpec
 from snaketune.data.example import Example, read_examples
+from snaketune.data.formats.choices import LETTERS
 from snaketune.data.sampling import take
 from snaketune.errors import UserError
 from snaketune.inference.backends import open_transformers
@@ -21,9 +22,8 @@ from snaketune.inference.state import State
 from snaketune.inference.work import file_hash
 from snaketune.jsonl import write_json
 from snaketune.progress import Progress
+from snaketune.tasks.wording import fill, listed
 from snaketune.workfolder import finish, work_folder
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,14 @@ def question(example: Example, protocol: OptionsProtocol, tokenizer: Any) -> Que
             "of a multiple-choice question"
         )
     lettered = list(zip(LETTERS, example.choices, strict=False))
-    listed = "".join(_fill(protocol.line, letter=k, option=o) for k, o in lettered)
-    text = _fill(protocol.context, question=example.prompt, options=listed)
+    lines = listed(example.choices, protocol.line)
+    text = fill(protocol.context, question=example.prompt, options=lines)
     if protocol.system is not None:
         turns = [{"role": "system", "content": protocol.system}] if protocol.system else []
         turns.append({"role": "user", "content": text})
         text = render(tokenizer, turns, reply_next=True)
-    options = [_fill(protocol.option, letter=k, option=o) for k, o in lettered]
+    options = [fill(protocol.option, letter=k, option=o) for k, o in lettered]
     return Question(example.id, text, options)
-
-
-def _fill(template: str, **values: str) -> str:
-    """Puts values into `{name}`s; braces in the values mean nothing."""
-    parts = template.split("{")
-    out = [parts[0]]
-    for part in parts[1:]:
-        name, closed, rest = part.partition("}")
-        out.append(values[name] + rest if closed and name in values else "{" + part)
-    return "".join(out)
 
 
 def _require_room(session: Session, examples: Sequence[Example], trees: Sequence[Tree]) -> None:

@@ -1,6 +1,7 @@
 """From predictions to scores (a row an example) and metrics. No model, no GPU."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def measure(
     measurer = MEASURERS[protocol["task"]]
     sample = SampleSpec.model_validate(protocol["sample"]) if protocol["sample"] else None
     rows = join(examples, predictions, verdicts, sample)
-    scores = [measurer.score(row) for row in rows]
+    scores = [measurer.score(replace(row, protocol=protocol)) for row in rows]
     write_rows(scores_to, scores, measurer.schema)
     write_json(
         metrics_to,

@@ -1,15 +1,15 @@
 """A metric is a row: what was measured on which subset, from how many, how sure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypedDict
 
-from snaketune.measures.intervals import wilson
+from snaketune.measures.intervals import bootstrap_mean, wilson
 
 Score = dict[str, Any]
 """A row of `scores/{state}/{protocol}.parquet`."""
 
-Outcome = Callable[[Score], bool | None]
-"""Whether a row is a hit; None: it takes no part."""
+Outcome = Callable[[Score], bool | float | None]
+"""Whether a row is a hit, or how much it scored; None: it takes no part."""
 
 ALL = "all"
 """The subset of all rows."""
@@ -24,7 +24,7 @@ class Metric(TypedDict):
     metric: str
     value: float | None
     n: int
-    """Rows that the value is a share of."""
+    """Rows that the value is a share or mean of."""
     low: float | None
     high: float | None
 
@@ -47,3 +47,19 @@ def proportions(
         proportion(eval_name, subset, name, (hit(score) for score in scores))
         for name, hit in outcomes.items()
     ]
+
+
+def mean(eval_name: str, subset: str, metric: str, values: Sequence[float]) -> Metric:
+    """The mean of the rows with its bootstrap interval; no interval where all are equal."""
+    low, high = bootstrap_mean(values) or (None, None)
+    value = sum(values) / len(values) if values else None
+    return Metric(
+        eval=eval_name, subset=subset, metric=metric, value=value, n=len(values), low=low, high=high
+    )
+
+
+def plain(eval_name: str, subset: str, metric: str, value: float | None, n: int) -> Metric:
+    """A number that has no interval."""
+    return Metric(
+        eval=eval_name, subset=subset, metric=metric, value=value, n=n, low=None, high=None
+    )

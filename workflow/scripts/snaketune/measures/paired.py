@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TypedDict
 
 from snaketune.errors import UserError
-from snaketune.measures.intervals import LEVEL, bootstrap_mean, mcnemar
+from snaketune.measures.intervals import LEVEL, bootstrap_mean, mcnemar, sign_flip
 from snaketune.measures.metrics import Outcome, Score
 
 BETTER, WORSE = "better", "worse"
@@ -27,10 +27,11 @@ class Comparison(TypedDict):
     """The difference's 95 % interval by the paired bootstrap; None where no pair is discordant."""
     high: float | None
     only_base: int
-    """Pairs in which only the base is a hit, and so for `only_tuned`."""
+    """Pairs in which only the base is a hit (of a mean: in which it scores more), and so for
+    `only_tuned`."""
     only_tuned: int
     p: float | None
-    """Exact McNemar, two-sided."""
+    """Two-sided: exact McNemar for shares, sign flips for means."""
     verdict: str
     """`better`, `worse`, `no significant difference` (p of 0.05 or more), `nothing to compare`"""
 
@@ -45,24 +46,26 @@ def compare(base: list[Score], tuned: list[Score], outcome: Outcome) -> Comparis
     n = len(known)
     differences = [float(after) - float(before) for before, after in known]
     low, high = bootstrap_mean(differences) or (None, None)
-    only_base, only_tuned = known.count((True, False)), known.count((False, True))
-    p = mcnemar(only_base, only_tuned)
+    only_base, only_tuned = sum(d < 0 for d in differences), sum(d > 0 for d in differences)
+    hits = all(isinstance(value, bool) for pair in known for value in pair)
+    p = mcnemar(only_base, only_tuned) if hits else sign_flip(differences)
+    difference = sum(differences) / n
     return Comparison(
         n=n,
         left_out=len(pairs) - n,
         base=sum(before for before, _ in known) / n,
         tuned=sum(after for _, after in known) / n,
-        difference=(only_tuned - only_base) / n,
+        difference=difference,
         low=low,
         high=high,
         only_base=only_base,
         only_tuned=only_tuned,
         p=p,
-        verdict=_in_words(only_tuned - only_base, p),
+        verdict=_in_words(difference, p),
     )
 
 
-def _in_words(gain: int, p: float) -> str:
+def _in_words(gain: float, p: float) -> str:
     if p >= 1 - LEVEL:
         return SAME
     return BETTER if gain > 0 else WORSE
@@ -70,7 +73,7 @@ def _in_words(gain: int, p: float) -> str:
 
 def _pairs(
     base: list[Score], tuned: list[Score], outcome: Outcome
-) -> list[tuple[bool | None, bool | None]]:
+) -> list[tuple[bool | float | None, bool | float | None]]:
     before, after = _outcomes(base, outcome), _outcomes(tuned, outcome)
     if before.keys() != after.keys():
         odd = sorted(before.keys() ^ after.keys())
@@ -81,7 +84,7 @@ def _pairs(
     return [(before[id_], after[id_]) for id_ in sorted(before)]
 
 
-def _outcomes(scores: Iterable[Score], outcome: Outcome) -> dict[str, bool | None]:
+def _outcomes(scores: Iterable[Score], outcome: Outcome) -> dict[str, bool | float | None]:
     return {score["id"]: outcome(score) for score in scores}
 
 

@@ -1,7 +1,7 @@
 """What a task must know to be measured."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,8 @@ class Answered:
     """A line of `predictions/{state}/{protocol}.jsonl`."""
     verdict: dict[str, Any] | None
     """A line of `verdicts/…`; None where the eval has no judge."""
+    protocol: dict[str, Any] = field(default_factory=dict)
+    """The eval under which it was asked."""
 
 
 @dataclass(frozen=True)

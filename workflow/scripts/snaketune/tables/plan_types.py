@@ -26,6 +26,7 @@ protocols among the runs, in order. Example::
           "snapshot": "1of3", "state": "medium-1of3",
           "evals": {"gsm8k": {"task": "math", "protocol_name": "gsm8k-dev", "primary": "accuracy"}}
         }],
+        "followed": [],
         "choose": "gsm8k.accuracy",
         "thresholds": {"gsm8k.accuracy": 0.31, "safety.safe_rate": 0.34},
         "totals": {"gsm8k": 263, "safety": 240}
@@ -84,6 +85,9 @@ class RunPlan(TypedDict):
     """By eval name. An eval that the run leaves out has no key."""
     snapshots: list[SnapshotPlan]
     """In training order; [] where none is evaluated."""
+    followed: list[SnapshotPlan]
+    """Snapshots under the protocols of the run's own evals, in training order; the last one may be
+    the run's final state. They choose nothing; [] where none is asked for."""
     choose: str | None
     """`eval.metric` that the snapshot was chosen by; None: the final adapter is used."""
     thresholds: dict[str, float]
@@ -99,5 +103,10 @@ class TablePlan(TypedDict):
     runs: list[RunPlan]
 
 
-PRIMARY = {"math": "accuracy", "safety": "safe_rate"}
+PRIMARY = {
+    "math": "accuracy",
+    "safety": "safe_rate",
+    "multiple_choice": "accuracy",
+    "open_qa": "f1",
+}
 """The metric by which a task is summarised."""

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from snaketune.data.text import normalise
 from snaketune.errors import UserError
 from snaketune.jsonl import write_json, write_jsonl
 from snaketune.tasks.conversation import messages
+from snaketune.tasks.wording import worded
 from snaketune.training.lengths import histogram, quantiles
+from snaketune.training.plain import build_plain_row
 from snaketune.training.rows import IGNORED, Row, RowError, build_row, cut
 
 SCHEMA = pa.schema(
@@ -66,18 +68,30 @@ def tokenise(
     system: str | None,
     limits: Limits,
     folder: Path,
+    prompt: str | None = None,
+    chat: bool = True,
 ) -> None:
     """Writes `{split}.parquet` for every split of `examples`, `stats.json`, `lengths.json` and
-    `dropped.jsonl` into `folder`. Examples that stand in `few_shot` make no row."""
-    if not tokenizer.chat_template:
+    `dropped.jsonl` into `folder`. Examples that stand in `few_shot` make no row.
+
+    `prompt` words the example (None: as the task does); without `chat` rows are plain text.
+    """
+    if chat and not tokenizer.chat_template:
         raise UserError("models: found a tokenizer without a chat template, expected one with it")
     if not tokenizer.is_fast:
         raise UserError(
             "models: tokenizer: found one without character offsets, expected a fast one"
         )
     shown = {normalise(shot["question"]) for shot in few_shot}
+
+    def row_of(example: Example) -> Row:
+        if chat:
+            return _row(example, tokenizer, task, system, prompt)
+        text = worded(prompt, task, example.prompt, example.choices)
+        return build_plain_row(tokenizer, text, example.answer or "")
+
     splits = {
-        name: _split(read_examples(path), name, shown, tokenizer, task, system, limits)
+        name: _split(read_examples(path), name, shown, row_of, limits)
         for name, path in examples.items()
     }
     if not splits["train"].rows:
@@ -107,9 +121,7 @@ def _split(
     examples: Iterable[Example],
     split: str,
     shown: set[str],
-    tokenizer: Any,
-    task: TaskName,
-    system: str | None,
+    row_of: Callable[[Example], Row],
     limits: Limits,
 ) -> Split:
     out = Split()
@@ -117,7 +129,9 @@ def _split(
         try:
             if normalise(example.prompt) in shown or normalise(example.question) in shown:
                 raise RowError(FEW_SHOT)
-            row = _row(example, tokenizer, task, system)
+            if not example.answer:
+                raise RowError("no answer to train on")
+            row = row_of(example)
             if len(row.input_ids) > limits.max_length:
                 if limits.overlong == "drop":
                     raise RowError(OVERLONG)
@@ -130,10 +144,10 @@ def _split(
     return out
 
 
-def _row(example: Example, tokenizer: Any, task: TaskName, system: str | None) -> Row:
-    if not example.answer:
-        raise RowError("no answer to train on")
-    turns = messages(example, task=task, system=system, shots=[])
+def _row(
+    example: Example, tokenizer: Any, task: TaskName, system: str | None, prompt: str | None
+) -> Row:
+    turns = messages(example, task=task, system=system, shots=[], prompt=prompt)
     try:
         return build_row(tokenizer, [*turns, {"role": "assistant", "content": example.answer}])
     except (TemplateError, TypeError, ValueError) as error:

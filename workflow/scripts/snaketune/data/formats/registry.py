@@ -4,10 +4,13 @@ from snaketune.config.dataset import DatasetSpec, FormatName
 from snaketune.data.formats.ailuminate import Ailuminate
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.dolly import Dolly
+from snaketune.data.formats.f1_qa import F1Qa
 from snaketune.data.formats.gsm8k import Gsm8k
 from snaketune.data.formats.gsm_symbolic import GsmSymbolic
+from snaketune.data.formats.table import NamedColumns
 
-FORMATS: dict[FormatName, type[Format]] = {
+# Formats that no setting changes.
+_PLAIN: dict[FormatName, type[Format]] = {
     "gsm8k": Gsm8k,
     "ailuminate": Ailuminate,
     "gsm_symbolic": GsmSymbolic,
@@ -17,4 +20,9 @@ FORMATS: dict[FormatName, type[Format]] = {
 
 def format_for(spec: DatasetSpec) -> Format:
     """The adapter that reads the records of `spec`."""
-    return FORMATS[spec.format]()
+    keep_repeated = spec.repeated_options == "keep"
+    if spec.columns:
+        return NamedColumns(spec.columns, keep_repeated)
+    if spec.format == "f1_qa":
+        return F1Qa(spec.seed, keep_repeated)
+    return _PLAIN[spec.format]()

@@ -1,0 +1,87 @@
+"""Any table whose columns the config names: questions with options, or with open answers."""
+
+import json
+
+from snaketune.config.dataset import ColumnsSpec
+from snaketune.data.example import Example
+from snaketune.data.faults import RecordError
+from snaketune.data.formats.base import Format
+from snaketune.data.formats.choices import LETTERS, checked_options
+from snaketune.data.record import Fields
+
+
+class NamedColumns(Format):
+    """Records read by `columns`. Questions may differ in how many options they have."""
+
+    def __init__(self, columns: ColumnsSpec, keep_repeated: bool) -> None:
+        self.named, self.keep_repeated = columns, keep_repeated
+        choices = [columns.choices] if isinstance(columns.choices, str) else columns.choices or []
+        single = [columns.question, columns.context, columns.answer, columns.id]
+        self.columns = tuple((name,) for name in [*single, *choices] if name is not None)
+
+    def example(self, fields: Fields) -> Example:
+        named = self.named
+        question = fields.text(named.question)
+        context = fields.optional_text(named.context) if named.context else None
+        own_id = fields.identifier(named.id) if named.id else ""
+        if named.choices is None:
+            answer = fields.text(named.answer)
+            return Example(own_id, question, context, answer=answer, gold=answer)
+        where, options = self._options(fields)
+        texts = checked_options(where, options, keep_repeated=self.keep_repeated)
+        if len(texts) < 2:
+            expected = "at least two options"
+            raise RecordError("wrong_options", where, f"{len(texts)} options", expected)
+        right = self._right(fields, texts)
+        return Example(
+            own_id,
+            question,
+            context,
+            answer=texts[right],
+            gold=texts[right],
+            choices=texts,
+            label=LETTERS[right],
+        )
+
+    def _options(self, fields: Fields) -> tuple[str, list]:
+        """The name of the field or fields, for messages, and what they hold."""
+        names = self.named.choices
+        if isinstance(names, list):
+            missing = next((n for n in names if n not in fields.value), None)
+            if missing is not None:
+                raise RecordError("missing", missing, "no such field", "an option")
+            return ", ".join(names), [fields.value[n] for n in names]
+        value = fields.value.get(names)
+        if isinstance(value, str):
+            value = _from_json(value)
+        if not isinstance(value, list):
+            raise fields.fault("wrong_options", names, "a list of options")
+        return names, value
+
+    def _right(self, fields: Fields, options: list[str]) -> int:
+        """The place of the right option."""
+        name, letters = self.named.answer, LETTERS[: len(options)]
+        answer = fields.identifier(name)
+        if self.named.answer_is == "text":
+            found = [i for i, option in enumerate(options) if option == answer]
+            expected = "the text of one of the options"
+        elif self.named.answer_is == "letter":
+            found = [letters.index(answer)] if answer and answer in list(letters) else []
+            expected = f"a letter among {', '.join(letters)}"
+        else:
+            first = 1 if self.named.answer_is == "index_from_1" else 0
+            found = [i for i in range(len(options)) if answer == str(i + first)]
+            expected = f"a number from {first} to {len(options) - 1 + first}"
+        if not found:
+            raise fields.fault("no_such_option", name, expected)
+        return found[0]
+
+
+def _from_json(text: str) -> object:
+    """A list that a CSV holds as JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+

@@ -1,0 +1,107 @@
+"""Scores of task `open_qa`: what an answer has in common with the gold one.
+
+`exact`, `relaxed`, `f1`, `rouge_l` and `rouge_l_half` are over folded texts; `squad_exact` and
+`squad_f1` over SQuAD's normalisation. All are given for all answers and for the short ones.
+"""
+
+import pyarrow as pa
+
+from snaketune.config.evaluation import AnswersSpec
+from snaketune.measures.metrics import ALL, Metric, Outcome, Score, mean, proportions
+from snaketune.measures.overlap import fold, relaxed, rouge_l, squad, token_f1
+from snaketune.measures.task import Answered, Measurer
+
+HALF = 0.5
+SHORT = "answer=short"
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("question", pa.string()),
+        ("context", pa.string()),
+        ("gold", pa.string()),
+        ("output", pa.string()),
+        ("short", pa.bool_()),  # the gold answer is
+        ("exact", pa.bool_()),
+        ("relaxed", pa.bool_()),
+        ("f1", pa.float64()),
+        ("rouge_l", pa.float64()),
+        ("rouge_l_half", pa.bool_()),
+        ("squad_exact", pa.bool_()),
+        ("squad_f1", pa.float64()),
+        ("words", pa.int64()),
+        ("gold_words", pa.int64()),
+        ("finish", pa.string()),
+        ("new_tokens", pa.int64()),
+    ]
+)
+
+SHARES: dict[str, Outcome] = {
+    "exact": lambda score: score["exact"],
+    "relaxed": lambda score: score["relaxed"],
+    "rouge_l_half": lambda score: score["rouge_l_half"],
+    "squad_exact": lambda score: score["squad_exact"],
+}
+MEANS: dict[str, Outcome] = {
+    "f1": lambda score: score["f1"],
+    "rouge_l": lambda score: score["rouge_l"],
+    "squad_f1": lambda score: score["squad_f1"],
+}
+ABOUT: dict[str, Outcome] = {
+    "empty": lambda score: not score["output"].strip(),
+    "truncated": lambda score: score["finish"] == "length",
+    "overlong": lambda score: score["finish"] == "overlong",
+}
+
+
+def score(row: Answered) -> Score:
+    """The row of one answer."""
+    spec = AnswersSpec.model_validate(row.protocol.get("answers") or {})
+    output, gold = row.prediction["output"], row.example.gold
+    folded, wanted = fold(output), fold(gold)
+    short = len(wanted.split()) <= spec.short_threshold
+    overlap = rouge_l(folded, wanted)
+    return {
+        "id": row.example.id,
+        "question": row.example.question,
+        "context": row.example.context,
+        "gold": gold,
+        "output": output,
+        "short": short,
+        "exact": folded == wanted and bool(folded),
+        "relaxed": relaxed(folded, wanted, short, spec.strict),
+        "f1": token_f1(folded, wanted),
+        "rouge_l": overlap,
+        "rouge_l_half": overlap >= HALF,
+        "squad_exact": squad(output) == squad(gold) and bool(folded),
+        "squad_f1": token_f1(squad(output), squad(gold)),
+        "words": len(folded.split()),
+        "gold_words": len(wanted.split()),
+        "finish": row.prediction.get("finish"),
+        "new_tokens": row.prediction.get("new_tokens"),
+    }
+
+
+def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
+    """Shares and means over all answers and over the short ones."""
+    rows = []
+    for subset, members in ((ALL, scores), (SHORT, [s for s in scores if s["short"]])):
+        rows += [mean(eval_name, subset, k, [of(s) for s in members]) for k, of in MEANS.items()]
+        rows += proportions(eval_name, subset, members, SHARES)
+    return [*rows, *proportions(eval_name, ALL, scores, ABOUT)]
+
+
+def counts(scores: list[Score]) -> dict[str, int]:
+    """What `final_metrics` prints."""
+    return {
+        "exact": sum(score["exact"] for score in scores),
+        "relaxed": sum(score["relaxed"] for score in scores),
+        "short": sum(score["short"] for score in scores),
+        "empty": sum(not score["output"].strip() for score in scores),
+        "total": len(scores),
+    }
+
+
+MEASURER = Measurer(
+    schema=SCHEMA, score=score, metrics=metrics, counts=counts, paired=MEANS | SHARES
+)
