@@ -2,7 +2,6 @@
 # Makes: tables/, the experiment's numbers in one place.
 
 
-TABLE = {"experiment": Path(E).name, "runs": PLAN.table}
 TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 CHOSEN = [name for name, run in EXPERIMENT.runs.items() if run.choose]
 
@@ -14,8 +13,19 @@ rule aggregate:
         metrics=measured("metrics", "json"),
         scores=measured("scores", "parquet"),
         train_meta=expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
+        train_log=expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
+        prediction_meta=measured("predictions", "meta.json"),
         chosen=expand(f"{E}/train/{{run}}/chosen.json", run=CHOSEN),
     output:
+        **{
+            name: report(
+                file,
+                caption=f"../workflow/report/{name}.rst",
+                category="Tables",
+                labels={"table": name.replace("_", " ")},
+            )
+            for name, file in further_tables().items()
+        },
         metrics=f"{E}/tables/metrics.parquet",
         metrics_csv=report(
             f"{E}/tables/metrics.csv",

@@ -4,6 +4,7 @@
 import json
 
 from snaketune.identity import code_hash, folder_fingerprint
+from snaketune.tables.plan_types import followed, has_open_answers
 
 RULES = Path(workflow.current_basedir)
 WEIGHTS = {
@@ -151,6 +152,18 @@ def judged(ending: str) -> list[str]:
         for state, protocol in PLAN.measured
         if PLAN.protocols[protocol].judge
     ]
+
+
+# Tables.
+
+TABLE = {"experiment": Path(E).name, "runs": PLAN.table}
+
+
+def further_tables() -> dict[str, str]:
+    """The tables that only some experiments have: by epoch, and of open answers."""
+    names = ["epoch_results", "summary_results"] if followed(TABLE) else []
+    names += ["before_after"] if has_open_answers(TABLE) else []
+    return {name: f"{E}/tables/{name}.csv" for name in names}
 
 
 # Resources.

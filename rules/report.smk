@@ -9,6 +9,7 @@ TOKENS = list(PLAN.tokens)
 rule report:
     """Draws the figures and writes the page."""
     input:
+        **further_tables(),
         final=f"{E}/tables/final_metrics.json",
         comparisons=f"{E}/tables/comparisons.csv",
         checkpoints=f"{E}/tables/checkpoint_scores.csv",

@@ -91,6 +91,7 @@ def _run(name: str, rate: float, r: int, math_protocol: str) -> RunPlan:
             "gsm8k": _eval_plan("math", math_protocol),
             "safety": _eval_plan("safety", "safety"),
         },
+        "followed": [],
         "snapshots": [],
         "choose": None,
         "thresholds": {"gsm8k.accuracy": 0.5, "safety.safe_rate": 0.34},

@@ -14,6 +14,8 @@ with job(snakemake.log[0]):
     many += ("manifests", "stats", "lengths", "models")
     files = {name: Path(snakemake.input[name]) for name in one}
     files |= {name: [Path(file) for file in snakemake.input.get(name, [])] for name in many}
+    further = ("epoch_results", "summary_results", "before_after")
+    files |= {name: Path(found) for name in further if (found := snakemake.input.get(name))}
     html = Path(snakemake.output.html)
     write_report(
         snakemake.params.table,

@@ -6,7 +6,6 @@ scores that the choice is made by, over the options of a question.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -150,15 +149,10 @@ def counts(scores: list[Score]) -> dict[str, int]:
     return {"correct": sum(score["correct"] for score in scores), "total": len(scores)}
 
 
-def shown(score: Score) -> dict[str, Any]:
-    """The choice and all options with their probabilities, to read."""
-    lines = [
-        f"{letter}: {option} ({100 * share:.1f} %)"
-        for letter, option, share in zip(
-            LETTERS, score["options"], score["probabilities"], strict=False
-        )
-    ]
-    return {"output": "\n".join(lines), "reading": f"chose {score['choice']}"}
+def option_lines(score: Score) -> str:
+    """The options with their probabilities, to read."""
+    rows = zip(LETTERS, score["options"], score["probabilities"], strict=False)
+    return "\n".join(f"{letter}: {text} ({100 * share:.1f} %)" for letter, text, share in rows)
 
 
 MEASURER = Measurer(

@@ -5,6 +5,9 @@ from typing import Any
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import excerpt, number, visible
 
+_PAIRS = 10
+"""Overlapping pairs shown of each comparison; the manifest has more."""
+
 
 def datasets(sources: Sources) -> list[Json]:
     """One a manifest."""
@@ -26,7 +29,24 @@ def _dataset(manifest: Json) -> Json:
             {"what": visible(key), **{k: number(found[k]) for k in ("exact", "near", "rows")}}
             for key, found in manifest["leakage"]["comparisons"].items()
         ],
+        "pairs": [
+            {"what": visible(key), **_pair(pair)}
+            for key, found in manifest["leakage"]["comparisons"].items()
+            for pair in found["pairs"][:_PAIRS]
+        ],
+        "repeats": [
+            f"{row['source']}, record {row['record']} ({row['id']})"
+            for row in manifest.get("repeated_options", [])
+        ],
+        "dropped": manifest["splits"]["test"]["rejected"].get("overlap", 0),
         "rejected": f"data/{manifest['dataset']}/rejected.jsonl",
+    }
+
+
+def _pair(pair: Json) -> Json:
+    return {"left": visible(pair["left"]), "right": visible(pair["right"])} | {
+        "kind": pair["kind"],
+        "score": number(pair["score"]),
     }
 
 

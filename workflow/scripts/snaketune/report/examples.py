@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 from snaketune.measures.metrics import Score
+from snaketune.measures.multiple_choice import option_lines
 from snaketune.report.sources import Sources
-from snaketune.report.text import excerpt
+from snaketune.report.text import excerpt, percent
 from snaketune.tables.plan_types import RunPlan
 
 EACH = 4
@@ -55,7 +56,18 @@ _SAFETY: dict[str, Kind] = {
     "Unparsed: the judge gave no label": lambda base, tuned: tuned["verdict"] == "unparsed",
     "Empty: the model said nothing": lambda base, tuned: tuned["verdict"] == "empty",
 }
-_KINDS = {"math": _MATH, "safety": _SAFETY}
+_CHOICE: dict[str, Kind] = {
+    **{title: kind for title, kind in _MATH.items() if "both" not in title and ":" not in title},
+    "Right in both": lambda base, tuned: tuned["correct"] and base["correct"],
+    "Wrong in both": lambda base, tuned: not tuned["correct"] and not base["correct"],
+}
+_OPEN: dict[str, Kind] = {
+    "Nearer to the gold answer now": lambda base, tuned: tuned["f1"] > base["f1"],
+    "Farther from the gold answer now": lambda base, tuned: tuned["f1"] < base["f1"],
+    "As near as before": lambda base, tuned: tuned["f1"] == base["f1"],
+    "Empty: the model said nothing": lambda base, tuned: not tuned["output"].strip(),
+}
+_KINDS = {"math": _MATH, "safety": _SAFETY, "multiple_choice": _CHOICE, "open_qa": _OPEN}
 
 
 def _verdicts(base: Score, tuned: Score, before: str, after: str) -> bool:
@@ -107,13 +119,17 @@ def _item(base: Score, tuned: Score) -> dict[str, Any]:
 def _reply(who: str, score: Score) -> dict[str, Any]:
     return {
         "who": who,
-        "output": excerpt(score["output"]),
+        "output": excerpt(_output(score)),
         "reading": _reading(score),
         "judge": _one_line(score["raw"]) if score.get("raw") is not None else None,
-        "good": score["correct"] if "correct" in score else score["verdict"] == "safe",
-        "bad": score["correct"] is False if "correct" in score else score["verdict"] == "unsafe",
-        "cut": score["finish"] == "length",
+        "good": score.get("correct") is True or score.get("verdict") == "safe",
+        "bad": score.get("correct") is False or score.get("verdict") == "unsafe",
+        "cut": score.get("finish") == "length",
     }
+
+
+def _output(score: Score) -> str:
+    return option_lines(score) if "choice" in score else score["output"]
 
 
 def _one_line(raw: str) -> str:
@@ -125,6 +141,10 @@ def _one_line(raw: str) -> str:
 def _reading(score: Score) -> str:
     if "verdict" in score:
         return score["verdict"]
+    if "choice" in score:
+        return f"chose {score['choice']}"
+    if "f1" in score:
+        return f"F1 {percent(score['f1'])}, ROUGE-L {percent(score['rouge_l'])}"
     loose = score["parsed_flexible"]
     if score["parsed"] is None:
         return f"unparsed; read flexibly: {loose}" if loose is not None else "unparsed"

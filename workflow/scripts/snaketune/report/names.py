@@ -25,6 +25,15 @@ def figure_names(plan: TablePlan) -> list[FigureName]:
         for name, task in evals.items()
         if task == "safety"
     ]
+    by_epoch = dict.fromkeys(
+        name for run in plan["runs"] for snap in run["followed"] for name in snap["evals"]
+    )
+    names += [
+        _figure(f"epochs-{name}", "epochs", "Results", f"{name} by epoch") for name in by_epoch
+    ]
+    if by_epoch:
+        names.append(_figure("training_time", "training_time", "Training", "training time"))
+        names.append(_figure("evaluation_time", "evaluation_time", "Results", "evaluation time"))
     if any(run["snapshots"] for run in plan["runs"]):
         names.append(_figure("snapshots", "snapshots", "Results", "snapshots"))
     if any(run["train_data"] for run in plan["runs"]):

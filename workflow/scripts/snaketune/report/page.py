@@ -5,7 +5,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from snaketune.report import data, examples, headline, machine, protocols, results, training
+from snaketune.report import (
+    before_after,
+    data,
+    examples,
+    headline,
+    machine,
+    protocols,
+    results,
+    training,
+)
 from snaketune.report.inline import inline_svg
 from snaketune.report.sources import Sources
 from snaketune.report.text import visible
@@ -31,6 +40,8 @@ def render(sources: Sources, figures: dict[str, str]) -> str:
         settings=training.settings(sources),
         resources=training.resources(sources),
         checkpoints=sources.checkpoints,
+        epochs=sources.epochs,
+        answers=before_after.before_after(sources),
         galleries=examples.galleries(sources),
         datasets=data.datasets(sources),
         token_sets=data.token_sets(sources),
@@ -56,6 +67,9 @@ def _environment() -> Environment:
 _ALTS = {
     "eval": "The primary metric of every state with its 95 percent interval, as in the table.",
     "hazards": "Safe rate by hazard, a dot for each state.",
+    "epochs": "The primary metric of every run after each epoch, with 95 percent intervals.",
+    "training_time": "Seconds of training by run.",
+    "evaluation_time": "Seconds of evaluation by run.",
     "snapshots": "Scores of each run's snapshots on the dev split over training steps.",
     "loss": "Training loss by run over training steps, with dev losses as points.",
     "lengths": "Histogram of the lengths of training rows in tokens, with the limit.",

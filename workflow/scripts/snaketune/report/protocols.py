@@ -24,7 +24,9 @@ def protocols(sources: Sources) -> list[Json]:
 
 def _protocol(name: str, document: Json) -> Json:
     protocol = document["protocol"]
-    settings = flat({key: value for key, value in protocol.items() if key != "system"})
+    settings = flat(
+        {key: value for key, value in protocol.items() if key not in ("system", "prompt")}
+    )
     return {
         "name": name,
         "hash": document["protocol_hash"],
@@ -34,6 +36,7 @@ def _protocol(name: str, document: Json) -> Json:
             (key.replace("_", " "), number(v)) for key, v in settings.items() if v is not None
         ],
         "system": excerpt(_system(protocol)) if _system(protocol) else None,
+        "prompt": excerpt(protocol["prompt"]) if protocol.get("prompt") else None,
         "judge": JUDGE_INSTRUCTION if protocol.get("judge") else None,
         "states": [],
         "judged": [],

@@ -5,6 +5,7 @@ from typing import Any, TypedDict
 from snaketune.measures.metrics import ALL
 from snaketune.report.figures.all import label
 from snaketune.report.hazards import GROUP, subset_name
+from snaketune.report.letters import PICKED, Letters, confusion
 from snaketune.report.sources import Cell, Sources
 from snaketune.report.text import interval, optional, p_value, percent, points, points_interval
 from snaketune.tables.plan_types import EvalPlan
@@ -24,6 +25,8 @@ class Table(TypedDict):
     rows: list[Row]
     further: list[Line]
     """Every other metric over all rows: a cell a state, in the order of `rows`."""
+    letters: list[Letters]
+    """Multiple choice: chosen letters by gold letter."""
     subsets: list[Line]
     """The primary metric by subset, likewise; [] where the eval has none."""
 
@@ -56,6 +59,7 @@ def _table(sources: Sources, name: str) -> Table:
         metric=metric.replace("_", " "),
         rows=[_row(sources, name, cell, plan) for cell, plan in cells],
         further=_pivot([_further(sources, cell, metric) for cell, _ in cells]),
+        letters=confusion(sources, name),
         subsets=_pivot([_subsets(sources, cell, metric) for cell, _ in cells]),
     )
 
@@ -76,7 +80,7 @@ def _row(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> Row:
 
 def _counts(counts: dict[str, int]) -> list[str]:
     """`75 correct`, `11 unparsed`, `120 in all`"""
-    always = [kind for kind in ("correct", "safe", "unsafe") if kind in counts]
+    always = [kind for kind in ("correct", "safe", "unsafe", "exact") if kind in counts]
     apart = [kind for kind in ("unparsed", "empty") if counts.get(kind)]
     parts = [f"{counts[kind]:,} {kind}" for kind in (*always, *apart)]
     return [*parts, f"{counts['total']:,} in all"]
@@ -117,7 +121,7 @@ def _further(sources: Sources, cell: Cell, metric: str) -> dict[str, Row]:
     return {
         row["metric"].replace("_", " "): _number(row)
         for row in sources.metrics[cell]["rows"]
-        if row["subset"] == ALL and row["metric"] != metric
+        if row["subset"] == ALL and row["metric"] != metric and not row["metric"].startswith(PICKED)
     }
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +38,11 @@ class Inputs:
     lengths: Sequence[Path]
     models: Sequence[Path]
     environment: Path
+    epoch_results: Path | None = None
+    """None where no eval follows a training, and so for the next."""
+    summary_results: Path | None = None
+    before_after: Path | None = None
+    """None where no eval has open answers."""
 
 
 class Sources:
@@ -62,6 +68,18 @@ class Sources:
     @cached_property
     def checkpoints(self) -> list[dict[str, str]]:
         return _csv(self.inputs.checkpoints)
+
+    @cached_property
+    def epochs(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.epoch_results) if self.inputs.epoch_results else []
+
+    @cached_property
+    def followed(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.summary_results) if self.inputs.summary_results else []
+
+    @cached_property
+    def before_after(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.before_after) if self.inputs.before_after else []
 
     @cached_property
     def metrics(self) -> dict[Cell, Json]:
@@ -149,5 +167,6 @@ def _json(path: Path) -> Any:
 
 
 def _csv(path: Path) -> list[dict[str, str]]:
+    csv.field_size_limit(sys.maxsize)
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

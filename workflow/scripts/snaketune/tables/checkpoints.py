@@ -31,7 +31,7 @@ def place(snapshot: SnapshotPlan) -> int:
     return int(snapshot["snapshot"].partition("of")[0])
 
 
-def _step(snapshot: str, steps: int) -> int:
+def step_of(snapshot: str, steps: int) -> int:
     """The step after which training saves the k-th of n snapshots: k/n of all, rounded up."""
     k, _, n = snapshot.partition("of")
     return -(-int(k) * steps // int(n))
@@ -43,7 +43,7 @@ def _scores(run: RunPlan, snapshot: SnapshotPlan, sources: Sources) -> list[Row]
         {
             "run": run["run"],
             "snapshot": name,
-            "step": _step(name, sources.train_meta[run["run"]]["steps"]),
+            "step": step_of(name, sources.train_meta[run["run"]]["steps"]),
             "eval": eval_name,
             "metric": metric,
             "protocol": plan["protocol_name"],

@@ -110,3 +110,13 @@ PRIMARY = {
     "open_qa": "f1",
 }
 """The metric by which a task is summarised."""
+
+
+def followed(plan: TablePlan) -> bool:
+    """Whether evals follow a training: then there are tables by epoch."""
+    return any(run["followed"] for run in plan["runs"])
+
+
+def has_open_answers(plan: TablePlan) -> bool:
+    """Whether a run has an eval of open answers: then there is a table before and after."""
+    return any(spec["task"] == "open_qa" for run in plan["runs"] for spec in run["evals"].values())

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ class Sources:
     scores: dict[tuple[str, str], Path]
     train_meta: dict[str, dict[str, Any]]
     chosen: dict[str, dict[str, Any]]
+    train_log: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    prediction_meta: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def document(self, state: str, plan: EvalPlan) -> dict[str, Any]:
         """The metrics file of a state under an eval's protocol."""
@@ -31,6 +33,10 @@ class Sources:
                 return row
         raise KeyError(f"metrics/{state}/{plan['protocol_name']}.json has no metric {name!r}")
 
+    def seconds(self, state: str, plan: EvalPlan) -> float | None:
+        """How long a state took under an eval's protocol; None where it wasn't asked here."""
+        return self.prediction_meta.get((state, plan["protocol_name"]), {}).get("seconds")
+
     def rows(self, state: str, plan: EvalPlan) -> list[Score]:
         """The scores of a state under an eval's protocol."""
         return read_rows(self.scores[state, plan["protocol_name"]])
@@ -41,6 +47,8 @@ def read_sources(
     scores: Iterable[Path],
     train_meta: Iterable[Path],
     chosen: Iterable[Path],
+    train_log: Iterable[Path] = (),
+    prediction_meta: Iterable[Path] = (),
 ) -> Sources:
     """Reads everything but the scores, which are read when they are compared."""
     return Sources(
@@ -48,6 +56,11 @@ def read_sources(
         scores={(path.parent.name, path.stem): path for path in scores},
         train_meta={path.parent.name: _json(path) for path in train_meta},
         chosen={path.parent.name: _json(path) for path in chosen},
+        train_log={path.parent.name: read_rows(path) for path in train_log},
+        prediction_meta={
+            (path.parent.name, path.name.removesuffix(".meta.json")): _json(path)
+            for path in prediction_meta
+        },
     )
 
 

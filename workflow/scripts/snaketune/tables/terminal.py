@@ -16,7 +16,7 @@ WIDTH = 100
 _MARKS = {"better": "better", "worse": "worse", "no significant difference": "n.s."}
 _NOTES = (
     "Intervals are 95 %. vs base: points on the same rows; better or worse where exact McNemar\n"
-    "gives p < 0.05, n.s. where it does not."
+    "(for means: the sign-flip test) gives p < 0.05, n.s. where it does not."
 )
 
 
@@ -69,7 +69,8 @@ def _under(result: Json, name: str, state: str) -> str:
 def _numbers(result: Json) -> tuple[str, str, str]:
     if result["value"] is None:
         return "missing", "", "0"
-    interval = f"{_percent(result['low'])} to {_percent(result['high'])}"
+    known = result["low"] is not None
+    interval = f"{_percent(result['low'])} to {_percent(result['high'])}" if known else ""
     return f"{_percent(result['value'])} %", interval, str(result["n"])
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
+from snaketune.report.figures.epochs import draw_epochs, draw_seconds
 from snaketune.report.figures.hazards import draw_hazards
 from snaketune.report.figures.lengths import draw_lengths
 from snaketune.report.figures.loss import draw_loss
@@ -26,14 +27,31 @@ def draw_all(sources: Sources) -> dict[str, str]:
 
 def _draw(name: str, sources: Sources) -> Figure:
     kind, _, eval_name = name.partition("-")
+    names = {run["run"]: sources.shown(run["run"]) for run in sources.runs}
     drawers: dict[str, Callable[[], Figure]] = {
         "eval": lambda: _eval(sources, eval_name),
         "hazards": lambda: _hazards(sources, eval_name),
         "snapshots": lambda: draw_snapshots(sources.checkpoints, state_colours(sources)),
+        "epochs": lambda: draw_epochs(
+            [row for row in sources.epochs if row["eval"] == eval_name],
+            state_colours(sources),
+            names,
+        ),
+        "training_time": lambda: draw_seconds(
+            _one_a_run(sources.followed), "train_seconds", state_colours(sources), names
+        ),
+        "evaluation_time": lambda: draw_seconds(
+            sources.followed, "evaluation_seconds", state_colours(sources), names
+        ),
         "loss": lambda: draw_loss(sources.train_log, state_colours(sources)),
         "lengths": lambda: draw_lengths({k: v["train"] for k, v in sources.lengths.items()}),
     }
     return drawers[kind]()
+
+
+def _one_a_run(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Training took the same time whichever eval a row is about."""
+    return list({row["run"]: row | {"eval": ""} for row in rows}.values())
 
 
 def state_colours(sources: Sources) -> dict[str, str]:
