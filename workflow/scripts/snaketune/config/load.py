@@ -21,6 +21,7 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
 
     Raises `UserError` with all faults, each with its place.
     """
+    config = _with_nulls(config)
     try:
         experiment = Experiment.model_validate(config)
     except ValidationError as error:
@@ -30,6 +31,13 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
     if faults:
         raise UserError(report(faults, files))
     return smoke(experiment) if experiment.smoke else experiment
+
+
+def _with_nulls(value: Any) -> Any:
+    """Snakemake reads every value of a nested `--config` as text: `{sample: null}` as "null"."""
+    if isinstance(value, dict):
+        return {key: _with_nulls(inner) for key, inner in value.items()}
+    return None if value == "null" else value
 
 
 def write_resolved(experiment: Experiment, file: Path) -> None:

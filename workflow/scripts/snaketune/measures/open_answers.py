@@ -73,7 +73,7 @@ def score(row: Answered) -> Score:
         "f1": token_f1(folded, wanted),
         "rouge_l": overlap,
         "rouge_l_half": overlap >= HALF,
-        "squad_exact": squad(output) == squad(gold) and bool(folded),
+        "squad_exact": squad(output) == squad(gold) and bool(squad(output)),
         "squad_f1": token_f1(squad(output), squad(gold)),
         "words": len(folded.split()),
         "gold_words": len(wanted.split()),

@@ -1,0 +1,246 @@
+"""Multiple-choice data: articles in both forms, tables by named columns, and what is wrong."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from prepared_data import prepared, write_lines
+
+from snaketune.config.dataset import DatasetSpec
+from snaketune.data.example import read_examples
+from snaketune.data.prepare import prepare
+from snaketune.errors import UserError
+
+RAW = {
+    "question": "Who won?",
+    "correct_answer": "Verstappen",
+    "wrong_options": ["Norris", "Sainz", "Piastri"],
+}
+PROCESSED = {
+    "question": "Who won?",
+    "rephrased_question": "Which driver came first?",
+    "options": {"A": "Norris", "B": "Verstappen", "C": "Sainz", "D": "Piastri"},
+    "ground_truth_correct_option": "B",
+}
+
+
+def articles(folder: Path, *files: list[dict]) -> Path:
+    """`qa_1.json` and so on, each with some pairs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, pairs in enumerate(files, 1):
+        article = {"article_number": number, "title": f"Title {number}", "qa_pairs": pairs}
+        (folder / f"qa_{number}.json").write_text(json.dumps(article))
+    return folder
+
+
+def both(folder: Path, **settings: object):
+    return prepared({"train": folder, "test": folder}, "f1_qa", **settings)
+
+
+def asked(number: int, **changes: object) -> dict:
+    return RAW | {"question": f"Who won race {number}?"} | changes
+
+
+def test_a_record_is_a_pair_and_keeps_its_place(tmp_path):
+    found = both(articles(tmp_path, [asked(1), asked(2)], [asked(3)]))
+    assert found.manifest["splits"]["test"] == {"in": 3, "out": 3, "rejected": {}}
+    places = [(e.source, e.record, json.loads(e.meta)["article"]) for e in found.splits["test"]]
+    assert places == [("qa_1.json", 1, 1), ("qa_1.json", 2, 1), ("qa_2.json", 1, 2)]
+    for example in found.splits["test"]:
+        assert sorted(example.choices) == ["Norris", "Piastri", "Sainz", "Verstappen"]
+        assert example.choices["ABCD".index(example.label)] == "Verstappen" == example.answer
+    assert found.shots == []
+
+
+def test_letters_come_from_the_seed_and_from_nothing_else(tmp_path):
+    whole = articles(tmp_path / "whole", *([asked(n)] for n in range(40)))
+    one = articles(tmp_path / "one", [asked(17)])
+    by_question = {e.question: e.choices for e in both(whole).splits["test"]}
+    (alone,) = both(one).splits["test"]
+    assert alone.choices == by_question[alone.question]
+    letters = [e.label for e in both(whole).splits["test"]]
+    assert set(letters) == set("ABCD")
+    assert letters != [e.label for e in both(whole, seed=1).splits["test"]]
+
+
+def test_training_learns_the_question_and_evaluation_asks_it_anew(tmp_path):
+    found = both(articles(tmp_path, [PROCESSED]))
+    (train,), (test,) = found.splits["train"], found.splits["test"]
+    assert (train.question, test.question) == ("Who won?", "Which driver came first?")
+    assert (test.label, test.choices) == ("B", ["Norris", "Verstappen", "Sainz", "Piastri"])
+
+
+def test_repeated_options_are_rejected_or_kept_and_named_either_way(tmp_path):
+    pairs = [asked(1), asked(2, wrong_options=["Norris", "Norris ", "Sainz"])]
+    folder = articles(tmp_path, pairs)
+    with pytest.raises(UserError, match=r"qa_1.json:2: field wrong_options: .*\"Norris\" 2 times"):
+        both(folder)
+    rejected = both(folder, rejected_at_most=0.5)
+    assert rejected.manifest["splits"]["test"]["rejected"] == {"repeated_options": 1}
+    kept = both(folder, repeated_options="keep")
+    assert kept.manifest["splits"]["test"]["out"] == 2
+    named = [
+        (row["split"], row["source"], row["record"]) for row in kept.manifest["repeated_options"]
+    ]
+    assert named == [("train", "qa_1.json", 2), ("test", "qa_1.json", 2)]
+
+
+@pytest.mark.parametrize(
+    ("pair", "field", "found"),
+    [
+        (RAW | {"wrong_options": ["Norris", "Sainz"]}, "wrong_options", "a list of 2"),
+        (
+            RAW | {"wrong_options": ["Norris", " ", "Sainz"]},
+            "wrong_options",
+            "empty text as option C",
+        ),
+        (RAW | {"correct_answer": 4}, "correct_answer", "4 (int)"),
+        (PROCESSED | {"options": {"A": "x", "B": "y", "C": "z"}}, "options", "3 fields"),
+        (PROCESSED | {"ground_truth_correct_option": "E"}, "ground_truth_correct_option", '"E"'),
+        (
+            PROCESSED | {"options": {"A": "x", "B": "y", "C": "", "D": "z"}},
+            "options",
+            "empty text as option C",
+        ),
+        ({"question": "Who?"}, "correct_answer", "no such field"),
+    ],
+)
+def test_a_bad_pair_is_named_with_its_field(tmp_path, pair, field, found):
+    articles(tmp_path, [PROCESSED if "options" in pair else RAW, pair])
+    with pytest.raises(UserError) as error:
+        both(tmp_path)
+    assert f"qa_1.json:2: field {field}: found " in str(error.value)
+    assert found in str(error.value)
+
+
+def test_an_article_without_pairs_is_rejected(tmp_path):
+    articles(tmp_path, [RAW], [])
+    with pytest.raises(UserError, match=r"qa_2.json:1: field qa_pairs: found a list of 0"):
+        both(tmp_path)
+
+
+def test_mixed_forms_name_both_files(tmp_path):
+    articles(tmp_path, [RAW], [asked(1), PROCESSED])
+    with pytest.raises(UserError, match=r"qa_2.json: qa_pairs: pair 2: field options.*qa_1.json"):
+        both(tmp_path)
+
+
+def test_a_folder_without_articles(tmp_path):
+    (tmp_path / "notes.json").write_text("[]")
+    with pytest.raises(UserError, match=r"datasets.d.source.train: found no data file.*qa_\*.json"):
+        both(tmp_path)
+
+
+def test_an_article_that_is_not_utf_8(tmp_path):
+    articles(tmp_path, [RAW])
+    (tmp_path / "qa_2.json").write_bytes('{"title": "Räikkönen"}'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"qa_2.json: line 1: found the byte 0xe4"):
+        both(tmp_path)
+
+
+def table(path: Path, records: list, **columns: object):
+    return prepared(write_lines(path, records), "table", columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("answer", "answer_is"),
+    [("four", "text"), ("B", "letter"), (1, "index"), ("2", "index_from_1")],
+)
+def test_a_table_names_the_right_option_in_any_way(tmp_path, answer, answer_is):
+    record = {"q": "2 + 2?", "opts": ["three", "four", "five"], "a": answer}
+    named = {"question": "q", "choices": "opts", "answer": "a", "answer_is": answer_is}
+    (example,) = table(tmp_path / "train.jsonl", [record], **named).splits["train"]
+    assert (example.label, example.gold) == ("B", "four")
+
+
+def test_a_csv_holds_options_as_columns_or_as_json(tmp_path):
+    path = tmp_path / "test.csv"
+    path.write_text('q,a,one,two,all\n2 + 2?,A,four,five,"[""four"", ""five""]"\n')
+    for choices in (["one", "two"], "all"):
+        named = {"question": "q", "choices": choices, "answer": "a", "answer_is": "letter"}
+        (example,) = prepared(path, "table", columns=named).splits["test"]
+        assert (example.choices, example.label) == (["four", "five"], "A")
+
+
+def test_a_table_without_options_has_open_answers(tmp_path):
+    record = {"q": "Capital?", "c": "France", "a": "Paris", "n": 7}
+    named = {"question": "q", "context": "c", "answer": "a", "id": "n"}
+    (example,) = table(tmp_path / "train.jsonl", [record], **named).splits["train"]
+    assert (example.id, example.prompt, example.gold) == ("7", "Capital?\n\nFrance", "Paris")
+    assert DatasetSpec(source="x.csv", format="table", columns=named).task == "open_qa"
+
+
+@pytest.mark.parametrize(
+    ("answer", "answer_is", "expected"),
+    [
+        ("C", "letter", "a letter among A, B"),
+        (2, "index", "a number from 0 to 1"),
+        (0, "index_from_1", "a number from 1 to 2"),
+        ("six", "text", "the text of one of the options"),
+    ],
+)
+def test_an_answer_outside_the_options(tmp_path, answer, answer_is, expected):
+    named = {"question": "q", "choices": "o", "answer": "a", "answer_is": answer_is}
+    record = {"q": "2 + 2?", "o": ["four", "five"], "a": answer}
+    with pytest.raises(UserError, match=rf"test.jsonl:1: field a: found .*expected {expected}"):
+        table(tmp_path / "test.jsonl", [record], **named)
+
+
+def test_a_csv_without_a_named_column(tmp_path):
+    path = tmp_path / "test.csv"
+    path.write_text("q,a,one\n2 + 2?,A,four\n")
+    named = {"question": "q", "choices": ["one", "two"], "answer": "a", "answer_is": "letter"}
+    with pytest.raises(UserError, match=r"test.csv: line 1: field two: found no such field"):
+        prepared(path, "table", columns=named)
+
+
+def test_splits_drawn_from_one_as_datasets_shuffles_it(tmp_path):
+    import datasets
+
+    records = [{"q": f"Question {n}?", "a": f"answer {n}"} for n in range(50)]
+    write_lines(tmp_path / "all.jsonl", records)
+    draw = {"seed": 42, "test": 5, "train": 20}
+    columns = {"question": "q", "answer": "a"}
+    found = prepared(tmp_path / "all.jsonl", "table", columns=columns, draw=draw)
+    shuffled = datasets.Dataset.from_list(records).shuffle(seed=42)["q"]
+    assert [e.question for e in found.splits["test"]] == list(shuffled[:5])
+    assert [e.question for e in found.splits["train"]] == list(shuffled[5:25])
+    assert found.manifest["unused"] == ["25 records not drawn"]
+    with pytest.raises(UserError, match="found 50 records, expected at least 61"):
+        prepared(tmp_path / "all.jsonl", "table", columns=columns, draw={"test": 60})
+
+
+def test_examples_are_kept_for_people_too(tmp_path):
+    import csv
+
+    folder = articles(tmp_path / "in", [RAW])
+    spec = DatasetSpec(source={"test": str(folder)}, format="f1_qa")
+    prepare(spec, tmp_path / "d")
+    (example,) = read_examples(tmp_path / "d" / "test.parquet")
+    assert json.loads((tmp_path / "d" / "test.jsonl").read_text()) == vars(example)
+    with (tmp_path / "d" / "test.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert json.loads(row["choices"]) == example.choices
+
+
+REAL = os.environ.get("REAL_DATA_DIR")
+
+
+@pytest.mark.skipif(not REAL, reason="REAL_DATA_DIR is unset: no real data here")
+def test_the_real_articles():
+    folder = Path(REAL) / "f1_qa"
+    found = both(folder, rejected_at_most=0.01)
+    for split in ("train", "test"):
+        counts = {"in": 1536, "out": 1532, "rejected": {"repeated_options": 4}}
+        assert found.manifest["splits"][split] == counts
+    names = [(r.source, r.record) for r in found.rejected[:4]]
+    repeated = [("qa_208.json", 2), ("qa_416.json", 1), ("qa_72.json", 1), ("qa_92.json", 1)]
+    assert names == repeated
+    kept = both(folder, repeated_options="keep")
+    assert kept.manifest["splits"]["test"] == {"in": 1536, "out": 1536, "rejected": {}}
+    # In the raw form every question is trained on and asked again: the manifest says so.
+    assert kept.manifest["leakage"]["comparisons"]["test in train"]["rows"] == 1536
+    assert both(folder, repeated_options="keep", overlap="drop").manifest["splits"]["test"] == {
+        "in": 1536, "out": 0, "rejected": {"overlap": 1536},
+    }  # fmt: skip

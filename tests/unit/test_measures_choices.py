@@ -1,0 +1,88 @@
+"""Multiple choice: which option is chosen, and the numbers about it, by hand."""
+
+import math
+
+import pytest
+
+from snaketune.config.evaluation import EvalSpec
+from snaketune.data.example import Example
+from snaketune.errors import UserError
+from snaketune.measures.multiple_choice import MEASURER, calibration_error, softmax
+from snaketune.measures.task import Answered
+
+PROTOCOL = EvalSpec(task="multiple_choice", dataset="d", prompt="Q: {question}\n{options}A:")
+
+
+def scored(sums, tokens, characters, gold="A", name="e"):
+    options = [f"option {i}" for i in range(len(sums))]
+    example = Example(name, "Which?", choices=options, label=gold, gold=options[0])
+    found = {"id": name, "sums": sums, "tokens": tokens, "characters": characters}
+    return MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+
+
+def numbers(scores):
+    return {(r["subset"], r["metric"]): r for r in MEASURER.metrics("e", scores)}
+
+
+def test_three_ways_to_choose():
+    row = scored([-4.0, -3.0, -6.0, -9.0], [4, 1, 5, 9], [8, 4, 20, 12])
+    assert (row["choice"], row["choice_sum"], row["choice_per_character"]) == ("A", "B", "C")
+    assert (row["correct"], row["correct_sum"], row["correct_per_character"]) == (
+        True,
+        False,
+        False,
+    )
+    assert row["prompt"] == "Q: Which?\nA: option 0\nB: option 1\nC: option 2\nD: option 3\nA:"
+
+
+def test_ties_go_to_the_first_letter():
+    row = scored([-2.0] * 4, [1] * 4, [3] * 4, gold="B")
+    assert (row["choice"], row["correct"]) == ("A", False)
+    assert row["probabilities"] == [0.25] * 4
+
+
+def test_brier_by_hand():
+    row = scored([math.log(0.7), math.log(0.3)], [1, 1], [1, 1], gold="B")
+    assert row["brier"] == pytest.approx(0.7**2 + 0.7**2)
+
+
+def test_chance_is_taken_off_and_letters_are_counted():
+    right = [scored([-1.0, -2.0, -3.0, -4.0], [1] * 4, [1] * 4, "A", f"r{i}") for i in range(3)]
+    wrong = [scored([-1.0, -2.0, -3.0, -4.0], [1] * 4, [1] * 4, "C", "w")]
+    found = numbers(right + wrong)
+    assert found["all", "accuracy"]["value"] == 0.75
+    assert found["all", "chance_corrected"]["value"] == pytest.approx((0.75 - 0.25) / 0.75)
+    assert found["all", "picked_A"]["value"] == 1 and found["all", "picked_C"]["value"] == 0
+    assert found["gold=C", "picked_A"]["value"] == 1 and found["gold=C", "accuracy"]["value"] == 0
+    assert found["gold=C", "picked_A"]["n"] == 1
+
+
+def test_calibration_error_by_hand():
+    """Two rows in the bin from 0.7 of which one is right, one of 0.9 that is right."""
+
+    def row(p, correct):
+        return {"choice": "A", "correct": correct, "probabilities": [p, 1 - p]}
+
+    rows = [row(0.72, True), row(0.78, False), row(0.9, True)]
+    expected = (2 * abs(0.75 - 0.5) + 1 * abs(0.9 - 1)) / 3
+    assert calibration_error(rows) == pytest.approx(expected)
+    assert calibration_error([row(1.0, True)]) == 0
+    assert calibration_error([]) is None
+
+
+def test_softmax_of_far_scores():
+    assert softmax([-2000.0, -1000.0]) == [0.0, 1.0]
+
+
+def test_nothing_measured_is_missing_and_not_0():
+    found = numbers([])
+    assert found["all", "accuracy"]["value"] is None
+    assert found["all", "chance_corrected"]["value"] is None
+    assert found["all", "ece"]["value"] is None
+
+
+def test_scores_of_other_options_are_refused():
+    example = Example("e", "Which?", choices=["a", "b"], label="A")
+    found = {"id": "e", "sums": [-1.0], "tokens": [1], "characters": [1]}
+    with pytest.raises(UserError, match="question e: found scores of 1 options, expected 2"):
+        MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
