@@ -92,7 +92,9 @@ def chosen_snapshot(run: str) -> str:
     return f"snapshots/{json.loads(Path(file).read_text())['snapshot']}"
 
 
-# States and protocols.
+# States and protocols. GIVEN have predictions that were made elsewhere.
+
+GIVEN = {state: None for state, _ in PLAN.given}
 
 
 def state_model(wildcards) -> str:
@@ -101,6 +103,8 @@ def state_model(wildcards) -> str:
 
 def state_weights(wildcards) -> list[str]:
     """What lies on top of the state's base model: the snapshot's, the chosen or the final files."""
+    if wildcards.state in GIVEN:
+        return []
     state = PLAN.states[wildcards.state]
     if state.weights == "none":
         return []

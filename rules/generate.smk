@@ -26,6 +26,7 @@ rule generate:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
         protocol=any_of(GENERATED),
+        state=any_of(PLAN.states),
     conda:
         "../envs/train.yaml"
     threads: 8
@@ -63,6 +64,7 @@ rule score_options:
         f"{E}/benchmarks/score_options/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
         protocol=any_of(SCORED),
+        state=any_of(PLAN.states),
     conda:
         "../envs/train.yaml"
     threads: 8
@@ -80,3 +82,30 @@ rule score_options:
         code=code_of("score_options.py"),
     script:
         "../workflow/scripts/score_options.py"
+
+
+rule bring:
+    """Takes predictions that were made elsewhere, and checks them against the examples."""
+    input:
+        file=lambda wildcards: PLAN.given[wildcards.state, wildcards.protocol],
+        examples=examples_of,
+    output:
+        predictions=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
+        meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
+    log:
+        f"{E}/logs/bring/{{state}}/{{protocol}}.log",
+    wildcard_constraints:
+        state=any_of(GIVEN),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem="4GB",
+        runtime=30,
+    params:
+        task=lambda wildcards: PLAN.protocols[wildcards.protocol].task,
+        sample=lambda wildcards: PLAN.protocols[wildcards.protocol].model_dump(mode="json")[
+            "sample"
+        ],
+        code=code_of("bring.py"),
+    script:
+        "../workflow/scripts/bring.py"

@@ -68,6 +68,27 @@ def test_shipped_configs_are_valid(file: Path) -> None:
         ("presets.simple.learning_rate", "fast", "presets.simple.learning_rate: found 'fast'"),
         ("models.tiny.quantisation", "none", "method qlora trains on nf4 weights"),
         ("models.t-x", {"id": "a/b"}, "models.t-x: found 't-x'"),
+        (
+            "evals.math.options",
+            {"chat": False},
+            "a section options belongs to task multiple_choice",
+        ),
+        ("evals.math.prompt", "Solve this.", "found no {question} in it"),
+        ("evals.math.task", "multiple_choice", "whose format gsm8k gives no options"),
+        ("runs.simple.follow", ["math"], "follow needs snapshots"),
+        ("runs.medium.follow", ["mth"], "runs.medium.follow: found mth"),
+        ("datasets.problems.format", "table", "a columns section belongs to format table"),
+        ("runs.simple.predictions", {"math": "x.jsonl"}, "predictions stand instead of"),
+        (
+            "runs.given",
+            {"predictions": {"mth": "x.jsonl"}},
+            "runs.given.predictions.mth: found mth",
+        ),
+        (
+            "runs.given",
+            {"predictions": {"math": "x"}, "base": "simpl"},
+            "runs.given.base: found simpl",
+        ),
     ],
 )
 def test_a_fault_names_its_place_and_what_was_found(path: str, value: Any, expected: str) -> None:
@@ -137,3 +158,9 @@ def test_the_resolved_config_is_the_same_experiment(file: Path, tmp_path: Path) 
     write_resolved(experiment, tmp_path / "config.yaml")
     again = load_experiment(yaml.safe_load((tmp_path / "config.yaml").read_text()), [])
     assert again == experiment
+
+
+def test_null_on_the_command_line_is_nothing() -> None:
+    """Snakemake reads `--config 'evals={math: {sample: null}}'` as text."""
+    config = set_at(demo(), "evals.math.sample", "null")
+    assert load_experiment(config, []).evals["math"].sample is None

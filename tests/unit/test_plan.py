@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from snaketune.config.load import load_experiment
-from snaketune.plan import Plan, make_plan
+from snaketune.plan import Plan, asked_in_chat, make_plan
+from snaketune.tasks.wording import fill, listed, options_protocol
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,3 +122,66 @@ def test_smoke_keeps_the_shape_of_the_plan() -> None:
     assert set(whole.states) == set(small.states)
     assert all(p.sample.count == 4 for p in small.protocols.values())
     assert all(p.max_new_tokens <= 16 for p in small.protocols.values())
+
+
+def recipe(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / f"config/experiments/{name}.yaml").read_text())
+
+
+def test_recipe_2_evaluates_two_models_after_every_epoch_and_none_twice() -> None:
+    plan = plan_of(recipe("f1_multiple_choice"))
+    assert plan.training_shapes == [("adapter", 2, ["mistral", "llama"])]
+    for name in ("mistral", "llama"):
+        run = plan.run_table[name]
+        states = [(s["snapshot"], s["state"]) for s in run["followed"]]
+        # The last snapshot is the run's own state: it is not evaluated a second time.
+        assert states == [("1of2", f"{name}-1of2"), ("2of2", name)]
+        assert all((state, "f1") in plan.measured for _, state in states)
+        assert run["snapshots"] == [], "nothing is chosen on the test split"
+    assert [state for state, _ in plan.measured] == [
+        "base-mistral-nf4", "mistral", "mistral-1of2", "base-llama-nf4", "llama", "llama-1of2",
+    ]  # fmt: skip
+
+
+def test_the_last_snapshot_has_a_state_of_its_own_where_another_may_be_chosen() -> None:
+    config = recipe_1()
+    config["runs"]["medium"]["follow"] = ["gsm8k"]
+    run = plan_of(config).run_table["medium"]
+    assert [s["state"] for s in run["followed"]] == [f"medium-{k}of3" for k in (1, 2, 3)]
+    protocols = {s["evals"]["gsm8k"]["protocol_name"] for s in run["followed"]}
+    assert protocols == {run["evals"]["gsm8k"]["protocol_name"]}
+
+
+def test_a_model_in_plain_text_needs_no_chat_template() -> None:
+    experiment = load_experiment(recipe("f1_multiple_choice"), [])
+    assert not asked_in_chat(experiment, "mistral")
+    assert asked_in_chat(load_experiment(recipe_1(), []), "qwen")
+    assert asked_in_chat(load_experiment(recipe_1(), []), "judge")
+
+
+def test_recipe_2_trains_and_scores_the_texts_of_the_reference() -> None:
+    plan = plan_of(recipe("f1_multiple_choice"))
+    head = "You are a knowledgeable Formula 1 expert.\nAnswer the question briefly and accurately."
+    asked = options_protocol(plan.protocols["f1"])
+    shown = fill(asked["context"], question="Q?", options=listed("wxyz", asked["line"]))
+    assert shown == f"{head}\n\nQuestion: Q?\nOptions:\nA: w\nB: x\nC: y\nD: z\nAnswer:"
+    assert (asked["option"], asked["system"]) == (" {option}", None)
+    (prompt,) = {tokens.prompt["prompt"] for tokens in plan.tokens.values()}
+    assert fill(prompt, question="Q?") == f"{head}\n\nQuestion: Q?\nAnswer:"
+
+
+def test_predictions_made_elsewhere_stand_beside_a_base_or_alone() -> None:
+    config = recipe_1()
+    file = {"gsm8k": "elsewhere.jsonl"}
+    config["runs"] = {
+        "alone": {"predictions": file},
+        "beside": {"predictions": file, "model": "qwen"},
+        "after": {"predictions": file, "base": "alone"},
+    }
+    plan = plan_of(config)
+    bases = {name: plan.run_table[name]["base_state"] for name in config["runs"]}
+    assert bases == {"alone": None, "beside": "base-qwen", "after": "alone"}
+    assert set(plan.given) == {(name, "gsm8k") for name in config["runs"]}
+    # Only the base model generates, and only for the eval that the predictions are of.
+    assert list(plan.states) == ["base-qwen"]
+    assert set(plan.measured) == {*plan.given, ("base-qwen", "gsm8k")}

@@ -36,11 +36,15 @@ def data_files(experiment: Experiment, configs: list[Path]) -> dict[str, list[st
 
 
 def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
-    """Model and adapter folders that aren't there or lack what they need."""
+    """Model and adapter folders that aren't there or lack what they need, and predictions."""
     for name, spec in experiment.models.items():
         needed = ("config.json", "tokenizer_config.json", "*.safetensors")
         yield from _folder_faults(("models", name, "id"), spec.id, needed)
     for name, run in experiment.runs.items():
+        for eval_name, file in run.predictions.items():
+            if not Path(file).is_file():
+                path = ("runs", name, "predictions", eval_name)
+                yield Fault(path, f"found {file}, which is no file")
         if run.adapter and not run.adapter.startswith("hub:"):
             needed = ("adapter_config.json", "adapter_model.safetensors")
             yield from _folder_faults(("runs", name, "adapter"), run.adapter, needed, hub=False)

@@ -72,6 +72,8 @@ class Plan:
     """Pairs of state and protocol, in order, each once."""
     eval_of: dict[str, str] = field(default_factory=dict)
     """The eval's name by protocol."""
+    given: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Files of predictions that were made elsewhere, by state and protocol."""
     table: list[RunPlan] = field(default_factory=list)
     training_shapes: list[tuple[Weights, int, list[str]]] = field(default_factory=list)
     """Trained runs by what they leave: kind of weights, number of snapshots, runs."""
@@ -102,13 +104,12 @@ def _shapes(plan: Plan, experiment: Experiment) -> list[tuple[Weights, int, list
 
 def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> None:
     preset = experiment.presets.get(run.preset or "")
-    model = experiment.models[run.model]
-    method = preset.method if preset else "adapter"
-    quantisation = run_quantisation(model, method)
-    base = f"base-{run.model}" + ("-nf4" if quantisation == "nf4" else "")
-    weights: Weights = "full" if method == "full" else "adapter"
-    plan.states[base] = State(run.model, quantisation, "none")
-    plan.states[name] = State(run.model, quantisation, weights, name)
+    method = preset.method if preset else "predictions" if run.predictions else "adapter"
+    base = _add_base(plan, experiment, run, method)
+    if not run.predictions:
+        weights: Weights = "full" if method == "full" else "adapter"
+        quantisation = run_quantisation(experiment.models[run.model], method)
+        plan.states[name] = State(run.model, quantisation, weights, name)
 
     evals = run_evals(experiment, run)
     names = {
@@ -118,8 +119,13 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
     for key, spec in evals.items():
         plan.protocols[names[key]] = spec
         plan.eval_of[names[key]] = key
-        plan.measured[base, names[key]] = None
+        if base:
+            plan.measured[base, names[key]] = None
         plan.measured[name, names[key]] = None
+        if run.predictions:
+            plan.given[name, names[key]] = run.predictions[key]
+        if run.base and (other := experiment.runs[run.base]).predictions:
+            plan.given[run.base, names[key]] = other.predictions[key]
     if run.train:
         _add_tokens(plan, experiment, name, run, evals)
     plan.table.append(
@@ -127,7 +133,7 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             "run": name,
             "state": name,
             "base_state": base,
-            "model": run.model,
+            "model": run.model or "",
             "train_data": run.train,
             "method": method,
             "seed": run.seed if run.train else None,
@@ -140,6 +146,16 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             "totals": _kept(experiment.totals.get(name, {}), evals),
         }
     )
+
+
+def _add_base(plan: Plan, experiment: Experiment, run: RunSpec, method: str) -> str | None:
+    """The state that a run is compared with; None for predictions that stand by themselves."""
+    if run.model is None:
+        return run.base
+    quantisation = run_quantisation(experiment.models[run.model], method)
+    base = f"base-{run.model}" + ("-nf4" if quantisation == "nf4" else "")
+    plan.states[base] = State(run.model, quantisation, "none")
+    return base
 
 
 def _kept(entries: dict[str, Any], evals: dict[str, EvalSpec]) -> Json:
@@ -161,7 +177,8 @@ def run_evals(experiment: Experiment, run: RunSpec) -> dict[str, EvalSpec]:
     evals = {}
     for key, spec in experiment.evals.items():
         change = run.evals.get(key)
-        if key in experiment.leave_out or change is False:
+        elsewhere = run.predictions and key not in run.predictions
+        if key in experiment.leave_out or change is False or elsewhere:
             continue
         evals[key] = _sized(experiment, changed_eval(spec, change or {}))
     return evals

@@ -32,7 +32,7 @@ class Experiment(Strict):
     in the place of the configured ones, results under `{output}/{experiment}-smoke/`."""
     leave_out: Annotated[list[str], BeforeValidator(_one_or_many)] = []  # noqa: RUF012
     """Evals to leave out of this experiment."""
-    models: dict[Name, ModelSpec]
+    models: dict[Name, ModelSpec] = Field(default_factory=dict)
     """Base models and judges."""
     datasets: dict[Name, DatasetSpec]
     """Training and evaluation data."""

@@ -67,6 +67,22 @@ def _dict(value: object) -> dict:
     return value if isinstance(value, dict) else {}
 
 
+def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
+    """Of predictions made elsewhere: which evals they are for, and what they are held against."""
+    for eval_name in run.predictions:
+        if eval_name not in experiment.evals:
+            path = ("runs", name, "predictions", eval_name)
+            yield missing_name(path, "evals", eval_name, experiment.evals)
+    if run.base and run.base not in experiment.runs:
+        yield missing_name(("runs", name, "base"), "runs", run.base, experiment.runs)
+    elif run.base:
+        other = experiment.runs[run.base]
+        for eval_name in run.predictions:
+            if other.predictions and eval_name not in other.predictions:
+                found = f"found {run.base}, which has no predictions for {eval_name}"
+                yield Fault(("runs", name, "base"), found)
+
+
 def _faults(experiment: Experiment) -> Iterator[Fault]:
     yield from _dangling(experiment.model_dump())
     yield from _unknown_evals(experiment)
@@ -104,7 +120,8 @@ def _guideline(path: tuple[str, ...], spec: EvalSpec) -> Iterator[Fault]:
 
 def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
     preset = experiment.presets.get(run.preset or "")
-    model = experiment.models.get(run.model)
+    model = experiment.models.get(run.model or "")
+    yield from _given_faults(experiment, name, run)
     if preset and model and preset.method == "qlora" and model.quantisation == "none":
         yield Fault(
             ("runs", name, "preset"),

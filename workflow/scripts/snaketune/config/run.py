@@ -10,7 +10,7 @@ from snaketune.config.base import Strict
 class RunSpec(Strict):
     """One training: model × dataset × preset × seed; or an adapter that was trained elsewhere."""
 
-    model: str
+    model: str | None = None
     """Name of an entry under `models`."""
     preset: str | None = None
     """Name of an entry under `presets`."""
@@ -20,6 +20,12 @@ class RunSpec(Strict):
     """Instead of preset and train: an adapter in PEFT's format, a folder or `hub:OWNER/NAME`."""
     adapter_revision: str | None = None
     """The adapter's revision on the hub."""
+    predictions: dict[str, str] = Field(default_factory=dict)
+    """Instead of all that: by eval, a JSONL file of predictions that were made elsewhere, with the
+    examples' `id` and `output`, or `scores` by option. Nothing is generated. With a model its base
+    is evaluated beside them."""
+    base: str | None = None
+    """With `predictions`: a run that they are compared with, instead of a base model."""
     seed: int = 42
     """Seed of the adapter's initial weights, the order of the rows and the dropout."""
     system: str | None = None
@@ -48,6 +54,17 @@ class RunSpec(Strict):
 
     @model_validator(mode="after")
     def _trained_or_given(self) -> "RunSpec":
+        if self.predictions:
+            own = ("preset", "train", "adapter", "snapshots", "choose")
+            if any(getattr(self, key) for key in own):
+                raise ValueError(f"predictions stand instead of {', '.join(own)}")
+            if self.base and self.model:
+                raise ValueError("give a model or a base to compare the predictions with")
+            return self
+        if self.base:
+            raise ValueError("base belongs to predictions; a training has its model's base")
+        if self.model is None:
+            raise ValueError("needs model (or predictions)")
         if self.adapter is None:
             missing = [k for k in ("preset", "train") if getattr(self, k) is None]
             if missing:

@@ -79,6 +79,7 @@ def galleries(sources: Sources) -> list[Gallery]:
     return [
         _gallery(sources, run, name, _KINDS[plan["task"]])
         for run in sources.runs
+        if run["base_state"] is not None
         for name, plan in run["evals"].items()
     ]
 

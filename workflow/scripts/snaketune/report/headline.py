@@ -78,6 +78,9 @@ def _listed(parts: list[str]) -> str:
 def _finding(sources: Sources, run: RunPlan, name: str) -> Finding:
     metric = run["evals"][name]["primary"]
     row = sources.comparison(run["run"], name, metric)
+    if run["base_state"] is None:
+        sentence = f"{name}: predictions made elsewhere, compared with nothing."
+        return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)
     if row is None or not row["n"] or int(row["n"]) == 0:
         sentence = f"{name}: no row has an outcome for both models."
         return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)

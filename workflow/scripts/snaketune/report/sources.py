@@ -142,7 +142,8 @@ class Sources:
         found: dict[Cell, EvalPlan] = {}
         for run in self.runs:
             if spec := run["evals"].get(eval_name):
-                found[run["base_state"], spec["protocol_name"]] = spec
+                if run["base_state"] is not None:
+                    found[run["base_state"], spec["protocol_name"]] = spec
                 found[run["state"], spec["protocol_name"]] = spec
         return list(found.items())
 

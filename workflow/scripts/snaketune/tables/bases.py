@@ -17,11 +17,14 @@ def bases(plan: TablePlan) -> list[BasePlan]:
     """Each once, in the order of the runs."""
     found: list[BasePlan] = []
     for run in plan["runs"]:
-        if (base := base_of(run)) not in found:
+        base = base_of(run)
+        if base is not None and base not in found:
             found.append(base)
     return found
 
 
-def base_of(run: RunPlan) -> BasePlan:
-    """What a run is compared with."""
+def base_of(run: RunPlan) -> BasePlan | None:
+    """What a run is compared with; None: nothing."""
+    if run["base_state"] is None:
+        return None
     return BasePlan(state=run["base_state"], model=run["model"], evals=run["evals"])

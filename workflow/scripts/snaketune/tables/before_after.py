@@ -21,6 +21,7 @@ def before_after(plan: TablePlan, sources: Sources) -> list[Row]:
     return [
         row
         for run in plan["runs"]
+        if run["base_state"] is not None
         for name, entry in run["evals"].items()
         if entry["task"] == TASK
         for row in _rows(run, name, sources)

@@ -15,6 +15,7 @@ def comparisons(plan: TablePlan, sources: Sources) -> list[Row]:
     return [
         row
         for run in plan["runs"]
+        if run["base_state"] is not None
         for name, eval_plan in run["evals"].items()
         for row in _compared(run, name, eval_plan, sources)
     ]

@@ -45,7 +45,8 @@ class Result(TypedDict):
     model: str
     method: str
     evals: dict[str, EvalResult]
-    base_state: str
+    base_state: str | None
+    """None, and no evals, for predictions made elsewhere that are compared with nothing."""
     base_evals: dict[str, EvalResult]
     thresholds: list[Threshold]
 
@@ -79,8 +80,8 @@ def _result(run: RunPlan, sources: Sources) -> Result:
         model=run["model"],
         method=run["method"],
         evals=evals,
-        base_state=base["state"],
-        base_evals=_evals(base["state"], base["evals"], sources),
+        base_state=base["state"] if base else None,
+        base_evals=_evals(base["state"], base["evals"], sources) if base else {},
         thresholds=[_threshold(k, least, evals) for k, least in run["thresholds"].items()],
     )
 

@@ -68,14 +68,16 @@ class RunPlan(TypedDict):
     run: str
     state: str
     """The state that is evaluated: the chosen snapshot's or the final adapter's."""
-    base_state: str
-    """The untrained model in the same quantisation; evaluated under the same protocols."""
+    base_state: str | None
+    """The untrained model in the same quantisation; evaluated under the same protocols. Of
+    predictions made elsewhere the state that they are held against; None: nothing."""
     model: str
-    """Name under `models`."""
+    """Name under `models`; empty for predictions made elsewhere of an unnamed model."""
     train_data: str | None
     """Name under `datasets`; None for an adapter that was not trained here."""
     method: str
-    """`qlora`, `lora`, `full`; `adapter` for an adapter from a folder or the hub."""
+    """`qlora`, `lora`, `full`; `adapter` for an adapter from a folder or the hub;
+    `predictions` for those made elsewhere."""
     seed: int | None
     """The training's seed; None for an adapter that was not trained here."""
     preset: dict[str, Any]

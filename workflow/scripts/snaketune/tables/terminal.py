@@ -47,9 +47,9 @@ def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
     lines = [("", metric.replace("_", " "), "interval", "n", "vs base", "", "")]
     shown: list[tuple[str, str]] = []
     for run in runs:
-        base = run["base_evals"][name]
+        base = run["base_evals"].get(name)
         # Runs under one protocol share their base's line.
-        if (run["base_state"], base["protocol"]) not in shown:
+        if base and (run["base_state"], base["protocol"]) not in shown:
             shown.append((run["base_state"], base["protocol"]))
             lines.append(
                 (_under(base, name, run["base_state"]), *_numbers(base), "", "", _apart(base))

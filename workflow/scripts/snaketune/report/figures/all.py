@@ -56,7 +56,7 @@ def _one_a_run(rows: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def state_colours(sources: Sources) -> dict[str, str]:
     """The same colour for a run in every figure."""
-    bases = list(dict.fromkeys(run["base_state"] for run in sources.runs))
+    bases = list(dict.fromkeys(run["base_state"] for run in sources.runs if run["base_state"]))
     return colours([run["state"] for run in sources.runs], bases)
 
 

@@ -1,0 +1,79 @@
+"""Predictions made elsewhere: taken as they are, or refused with the ids and fields at fault."""
+
+import json
+
+import pytest
+from prepared_data import write_lines
+
+from snaketune.config.evaluation import SampleSpec
+from snaketune.data.example import Example, write_examples
+from snaketune.data.given import bring
+from snaketune.errors import UserError
+from snaketune.jsonl import read_jsonl
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Brings records for four examples with two options each; what was written."""
+    examples = [Example(f"e{i}", f"Q{i}?", choices=["yes", "no"], label="A") for i in range(4)]
+    write_examples(tmp_path / "test.parquet", examples)
+
+    def _run(records, task="open_qa", sample=None):
+        file = write_lines(tmp_path / "given.jsonl", records)
+        out = tmp_path / "out.jsonl"
+        bring(file, tmp_path / "test.parquet", task, sample, out, tmp_path / "meta.json")
+        return list(read_jsonl(out)), json.loads((tmp_path / "meta.json").read_text())
+
+    return _run
+
+
+def texts(*numbers):
+    return [{"id": f"e{i}", "output": f"answer {i}"} for i in numbers]
+
+
+def test_texts_come_in_the_order_of_the_examples(run):
+    records, meta = run(texts(2, 0, 3, 1))
+    assert [r["output"] for r in records] == [f"answer {i}" for i in range(4)]
+    assert (meta["made"], meta["file"], meta["records"]) == ("elsewhere", "given.jsonl", 4)
+
+
+def test_what_the_sample_does_not_ask_is_left_aside(run):
+    records, meta = run(texts(0, 1, 2, 3), sample=SampleSpec(count=2))
+    assert (len(records), meta["outside_the_sample"]) == (2, 2)
+
+
+def test_ids_that_do_not_match_are_listed(run):
+    with pytest.raises(UserError) as error:
+        run([*texts(0, 1), {"id": "x9", "output": ""}, {"id": "x8", "output": ""}])
+    assert "2 that no example has: x8, x9; and 2 missing: e2, e3" in str(error.value)
+
+
+@pytest.mark.parametrize("scores", [[-2, -1.5], {"A": -2, "B": -1.5}])
+def test_scores_of_options(run, scores):
+    given = [{"id": f"e{i}", "scores": scores} for i in range(4)]
+    records, _ = run(given, "multiple_choice")
+    expected = {"id": "e0", "sums": [-2, -1.5], "tokens": [1, 1], "characters": [3, 2]}
+    assert records[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "task", "message"),
+    [
+        ({"id": "e0", "scores": [1]}, "multiple_choice", "given.jsonl:1: id e0: field scores"),
+        ({"id": "e0", "scores": {"A": 1, "C": 2}}, "multiple_choice", "expected 2 numbers"),
+        ({"id": "e0", "scores": [1, "2"]}, "multiple_choice", "expected 2 numbers"),
+        ({"id": "e0"}, "open_qa", "given.jsonl:1: id e0: field output: found null"),
+        ({"output": "x"}, "open_qa", "given.jsonl:1: field id"),
+        ("{", "open_qa", "given.jsonl:1: found"),
+        (
+            {"id": "e1", "output": "x"},
+            "open_qa",
+            "given.jsonl:2: field id: found 'e1', which line 1",
+        ),
+    ],
+)
+def test_a_bad_record_is_named(run, record, task, message):
+    others = [{"id": f"e{i}", "output": "x", "scores": [1, 2]} for i in (1, 2, 3)]
+    with pytest.raises(UserError) as error:
+        run([record, *others], task)
+    assert message in str(error.value)

@@ -1,0 +1,19 @@
+"""Takes predictions that were made elsewhere, checked against the eval's examples."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.config.evaluation import SampleSpec
+    from snaketune.data.given import bring
+
+    sample = snakemake.params.sample
+    bring(
+        Path(snakemake.input.file),
+        Path(snakemake.input.examples),
+        snakemake.params.task,
+        SampleSpec.model_validate(sample) if sample else None,
+        Path(snakemake.output.predictions),
+        Path(snakemake.output.meta),
+    )

@@ -1,0 +1,119 @@
+"""Predictions that were made elsewhere, checked against the examples that they answer."""
+
+from pathlib import Path
+from typing import Any
+
+from snaketune.config.evaluation import SampleSpec, TaskName
+from snaketune.data.example import Example, read_examples
+from snaketune.data.faults import RecordError, describe
+from snaketune.data.formats.choices import LETTERS
+from snaketune.data.load import sha256
+from snaketune.data.record import Fields
+from snaketune.data.sampling import take
+from snaketune.data.sources import jsonl
+from snaketune.errors import UserError
+from snaketune.jsonl import write_json, write_jsonl
+
+_LISTED = 20
+
+
+def bring(
+    file: Path, examples: Path, task: TaskName, sample: SampleSpec | None, to: Path, meta: Path
+) -> None:
+    """Writes the records of `file` as this project's own predictions, in the sample's order.
+
+    A record has the example's `id` and its `output`; for multiple choice `scores`, a number an
+    option as a list or by letter, or `sums` with `tokens` and `characters` as predictions here
+    have. Records of examples outside the sample are left aside. Raises `UserError` for a record
+    that is none, and with the ids that are missing, unknown or there twice.
+    """
+    everything = {e.id: e for e in read_examples(examples)}
+    asked = take(list(everything.values()), sample)
+    found = _by_id(file)
+    _require_ids(file, set(found), {e.id for e in asked}, set(everything))
+    records = [_record(file, *found[e.id], e, task) for e in asked]
+    write_jsonl(to, records)
+    left = len(found) - len(records)
+    about = {"made": "elsewhere", "file": file.name, "sha256": sha256(file)}
+    write_json(meta, about | {"records": len(records), "outside_the_sample": left})
+
+
+def _by_id(file: Path) -> dict[str, tuple[int, dict]]:
+    """Line and record by id."""
+    found: dict[str, tuple[int, dict]] = {}
+    for record in jsonl.read(file, str(file)).records:
+        if isinstance(record.value, RecordError):
+            raise UserError(f"{file}:{record.number}: {record.value}")
+        try:
+            name = Fields(record.value).identifier("id")
+        except RecordError as fault:
+            raise UserError(f"{file}:{record.number}: {fault}") from None
+        if not name:
+            raise UserError(f"{file}:{record.number}: field id: found none, expected an example's")
+        if name in found:
+            first = found[name][0]
+            raise UserError(
+                f"{file}:{record.number}: field id: found {name!r}, which line {first} has too"
+            )
+        found[name] = (record.number, record.value)
+    return found
+
+
+def _require_ids(file: Path, found: set[str], asked: set[str], known: set[str]) -> None:
+    faults = []
+    if unknown := sorted(found - known):
+        faults.append(f"{len(unknown)} that no example has: {_listed(unknown)}")
+    if missing := sorted(asked - found):
+        faults.append(f"{len(missing)} missing: {_listed(missing)}")
+    if faults:
+        raise UserError(
+            f"{file}: field id: found {'; and '.join(faults)}; expected the ids of the examples "
+            "that the eval asks (data/DATASET/SPLIT.jsonl lists them)"
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
+
+
+def _record(
+    file: Path, line: int, value: dict, example: Example, task: TaskName
+) -> dict[str, Any]:
+    fields = Fields(value)
+    try:
+        if task == "multiple_choice":
+            return {"id": example.id, **_options(fields, example)}
+        output = value.get("output")
+        if not isinstance(output, str):
+            raise fields.fault("missing", "output", "text")
+    except RecordError as fault:
+        raise UserError(f"{file}:{line}: id {example.id}: {fault}") from None
+    kept = {key: value.get(key) for key in ("finish", "new_tokens")}
+    return {"id": example.id, "output": output, **kept}
+
+
+def _options(fields: Fields, example: Example) -> dict[str, Any]:
+    count = len(example.choices or ())
+    if "sums" in fields.value:
+        names = ("sums", "tokens", "characters")
+        return {name: _numbers(fields, name, count) for name in names}
+    return {
+        "sums": _numbers(fields, "scores", count),
+        "tokens": [1] * count,
+        "characters": [len(option) for option in example.choices or ()],
+    }
+
+
+def _numbers(fields: Fields, name: str, count: int) -> list[float]:
+    """A number an option, from a list or an object by letter."""
+    value = fields.value.get(name)
+    if isinstance(value, dict) and sorted(value) == list(LETTERS[:count]):
+        value = [value[letter] for letter in LETTERS[:count]]
+    numbers = isinstance(value, list) and all(
+        isinstance(x, int | float) and not isinstance(x, bool) for x in value
+    )
+    if not numbers or len(value) != count:
+        expected = f"{count} numbers, one an option, as a list or by letter"
+        raise RecordError("wrong_scores", name, describe(fields.value.get(name)), expected)
+    return value
