@@ -74,7 +74,12 @@ def test_shipped_configs_are_valid(file: Path) -> None:
             "a section options belongs to task multiple_choice",
         ),
         ("evals.math.prompt", "Solve this.", "found no {question} in it"),
-        ("evals.math.task", "multiple_choice", "whose format gsm8k gives no options"),
+        ("evals.math.task", "multiple_choice", "few_shot is not for task multiple_choice"),
+        (
+            "evals.letters",
+            {"task": "multiple_choice", "dataset": "problems"},
+            "evals.letters.dataset: found problems, whose format gsm8k gives no options",
+        ),
         ("runs.simple.follow", ["math"], "follow needs snapshots"),
         ("runs.medium.follow", ["mth"], "runs.medium.follow: found mth"),
         ("datasets.problems.format", "table", "a columns section belongs to format table"),

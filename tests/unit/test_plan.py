@@ -173,6 +173,7 @@ def test_recipe_2_trains_and_scores_the_texts_of_the_reference() -> None:
 def test_predictions_made_elsewhere_stand_beside_a_base_or_alone() -> None:
     config = recipe_1()
     file = {"gsm8k": "elsewhere.jsonl"}
+    config |= {"thresholds": {}, "totals": {}}
     config["runs"] = {
         "alone": {"predictions": file},
         "beside": {"predictions": file, "model": "qwen"},

@@ -45,11 +45,13 @@ def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
     metric = runs[0]["evals"][name]["metric"]
     compared = {(row["run"], row["eval"]): row for row in comparisons if row["metric"] == metric}
     lines = [("", metric.replace("_", " "), "interval", "n", "vs base", "", "")]
+    named = {run["run"] for run in runs}
     shown: list[tuple[str, str]] = []
     for run in runs:
         base = run["base_evals"].get(name)
         # Runs under one protocol share their base's line.
-        if base and (run["base_state"], base["protocol"]) not in shown:
+        known = run["base_state"] in named
+        if base and not known and (run["base_state"], base["protocol"]) not in shown:
             shown.append((run["base_state"], base["protocol"]))
             lines.append(
                 (_under(base, name, run["base_state"]), *_numbers(base), "", "", _apart(base))

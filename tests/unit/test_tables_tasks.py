@@ -1,0 +1,184 @@
+"""Tables and report of an experiment with options and open answers, followed by epoch."""
+
+import csv
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from synthetic_results import HOSTILE, files
+
+from snaketune.config.evaluation import EvalSpec
+from snaketune.data.example import Example, write_examples
+from snaketune.jsonl import write_json, write_jsonl
+from snaketune.measures.measure import measure
+from snaketune.parquet import write_rows
+from snaketune.report.sources import Inputs
+from snaketune.report.write import write_report
+from snaketune.tables.aggregate import aggregate
+from snaketune.tables.sources import read_sources
+
+N = 20
+QUESTIONS = [
+    Example(f"q{i}", f"Q{i}?", choices=["w", "x", "y", "z"], label="ABCD"[i % 4]) for i in range(N)
+]
+OPEN = [Example(f"o{i}", f"Name number {i}", gold=f"number {i}") for i in range(N)]
+EVALS = {
+    "letters": EvalSpec(task="multiple_choice", dataset="d"),
+    "open": EvalSpec(task="open_qa", dataset="d"),
+}
+# How many of the questions each state knows.
+KNOWN = {"base-m": 4, "run-1of2": 10, "run": 16}
+LOG = pa.schema(
+    {
+        "step": pa.int64(), "epoch": pa.float64(), "loss": pa.float64(),
+        "dev_loss": pa.float64(), "seconds": pa.float64(), "trained_tokens": pa.int64(),
+    }
+)  # fmt: skip
+
+
+def _evaluate(folder: Path, state: str, name: str) -> None:
+    spec, known = EVALS[name], KNOWN[state]
+    if name == "letters":
+        examples = QUESTIONS
+        records = [_scores(e, i < known) for i, e in enumerate(examples)]
+    else:
+        examples = OPEN
+        wrong = HOSTILE[0] if state == "run" else ""
+        records = [
+            {"id": e.id, "output": e.gold if i < known else wrong, "finish": "stop"}
+            for i, e in enumerate(examples)
+        ]
+        records[-1]["output"] = "number" if state == "base-m" else ""
+    write_examples(folder / "data" / f"{name}.parquet", examples)
+    write_jsonl(folder / "predictions" / state / f"{name}.jsonl", records)
+    write_json(folder / "predictions" / state / f"{name}.meta.json", {"seconds": 7.5})
+    measure(
+        folder / "data" / f"{name}.parquet",
+        folder / "predictions" / state / f"{name}.jsonl",
+        None,
+        folder / "scores" / state / f"{name}.parquet",
+        folder / "metrics" / state / f"{name}.json",
+        state=state,
+        eval_name=name,
+        protocol_name=name,
+        protocol=spec.model_dump(mode="json"),
+    )
+
+
+def _scores(example: Example, right: bool) -> dict:
+    gold = "ABCD".index(example.label)
+    best = gold if right else (gold + 1) % 4
+    sums = [-1.0 if i == best else -3.0 for i in range(4)]
+    return {"id": example.id, "sums": sums, "tokens": [1] * 4, "characters": [1] * 4}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tasks")
+    plans = {
+        "letters": {"task": "multiple_choice", "protocol_name": "letters", "primary": "accuracy"},
+        "open": {"task": "open_qa", "protocol_name": "open", "primary": "f1"},
+    }
+    followed = [("1of2", "run-1of2"), ("2of2", "run")]
+    run = {
+        "run": "run", "state": "run", "base_state": "base-m", "model": "m", "train_data": "d",
+        "method": "lora", "seed": 1, "preset": {"epochs": 2.0}, "evals": plans, "snapshots": [],
+        "followed": [
+            {"snapshot": k, "state": state, "evals": {"letters": plans["letters"]}}
+            for k, state in followed
+        ],
+        "choose": None, "thresholds": {"letters.accuracy": 0.5}, "totals": {"letters": N},
+    }  # fmt: skip
+    plan = {"experiment": "tasks", "runs": [run]}
+    for state in KNOWN:
+        for name in ("letters", "open") if state != "run-1of2" else ("letters",):
+            _evaluate(folder, state, name)
+    train = folder / "train" / "run"
+    meta = {"steps": 4, "wall_seconds": 40.0, "final_loss": 0.5, "device": "cuda"}
+    meta |= {"device_name": "GPU", "peak_memory_bytes": 9}
+    write_json(train / "train_meta.json", meta)
+    rows = [
+        {"step": k, "epoch": k / 2, "loss": 4.0 - k, "seconds": 10.0, "trained_tokens": k}
+        for k in (1, 2, 3, 4)
+    ]
+    write_rows(train / "train_log.parquet", [*rows, {"step": 2, "dev_loss": 9.0}], LOG)
+    machine = {"python": "3.11", "system": "Linux", "cores": 2, "memory_bytes": 8, "gpus": []}
+    write_json(folder / "environment.json", machine | {"cuda": None, "libraries": {}})
+    groups = {
+        "metrics": files(folder, "metrics/*/*.json"),
+        "scores": files(folder, "scores/*/*.parquet"),
+        "train_meta": files(folder, "train/*/train_meta.json"),
+        "train_log": files(folder, "train/*/train_log.parquet"),
+        "prediction_meta": files(folder, "predictions/*/*.meta.json"),
+    }
+    aggregate(plan, read_sources(chosen=[], **groups), folder / "tables")
+    tables = {
+        "final": "final_metrics.json", "comparisons": "comparisons.csv",
+        "checkpoints": "checkpoint_scores.csv", "epoch_results": "epoch_results.csv",
+        "summary_results": "summary_results.csv", "before_after": "before_after.csv",
+    }  # fmt: skip
+    inputs = Inputs(
+        **groups,
+        **{key: folder / "tables" / name for key, name in tables.items()},
+        verdict_meta=[], manifests=[], stats=[], lengths=[], models=[],
+        environment=folder / "environment.json",
+    )  # fmt: skip
+    write_report(plan, inputs, {}, folder / "report.html", folder / "figures")
+    return folder
+
+
+def rows(made: Path, name: str) -> list[dict[str, str]]:
+    with (made / "tables" / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_epoch_has_its_score_its_time_and_its_loss(made: Path) -> None:
+    found = rows(made, "epoch_results")
+    keys = ("epoch", "step", "state", "value", "train_seconds", "evaluation_seconds")
+    assert [tuple(row[k] for k in keys) for row in found] == [
+        ("0", "0", "base-m", "0.2", "", "7.5"),
+        ("1.0", "2", "run-1of2", "0.5", "20.0", "7.5"),
+        ("2.0", "4", "run", "0.8", "40.0", "7.5"),
+    ]
+    # Per trained token: (3·1 + 2·2) / 3, then (1·3 + 0·4) / 7; the base has none.
+    losses = [row["train_loss"] for row in found]
+    assert losses[0] == ""
+    assert [float(x) for x in losses[1:]] == pytest.approx([7 / 3, 3 / 7])
+
+
+def test_the_summary_has_the_columns_of_the_recipe(made: Path) -> None:
+    (row,) = rows(made, "summary_results")
+    expected = {
+        "model": "m", "train_seconds": "40.0", "final_train_loss": "0.5", "metric": "accuracy",
+        "value": "0.8", "base_value": "0.2", "evaluation_seconds": "7.5", "device": "cuda",
+        "gpu_name": "GPU", "gpu_memory_bytes": "9",
+    }  # fmt: skip
+    assert {key: row[key] for key in expected} == expected
+
+
+def test_before_and_after_is_sorted_by_what_was_lost(made: Path) -> None:
+    found = rows(made, "before_after")
+    assert len(found) == N
+    changes = [float(row["f1_change"]) for row in found]
+    assert changes == sorted(changes)
+    worst = found[0]
+    assert (worst["id"], worst["base_output"], worst["tuned_output"]) == ("o19", "number", "")
+    assert (worst["words_base"], worst["words_tuned"], worst["words_change"]) == ("1", "0", "-1")
+    assert worst["relaxed_change"] == "-1", "one word of the gold answer was a relaxed match"
+
+
+def test_shares_and_means_are_both_compared(made: Path) -> None:
+    found = {(row["eval"], row["metric"]): row for row in rows(made, "comparisons")}
+    accuracy, f1 = found["letters", "accuracy"], found["open", "f1"]
+    assert (accuracy["only_tuned"], accuracy["verdict"]) == ("12", "better")
+    assert float(accuracy["p"]) == pytest.approx(2 / 2**12)
+    assert f1["verdict"] == "better" and float(f1["difference"]) > 0.5
+
+
+def test_the_report_shows_it_all_and_runs_no_script(made: Path) -> None:
+    page = (made / "report.html").read_text()
+    for text in ("Before and after", "Chosen letters by gold letter", "chose B", "scores by epoch"):
+        assert text in page, text
+    assert "<script" not in page.lower()
+    names = {path.stem for path in (made / "figures").glob("*.svg")}
+    assert {"epochs-letters", "training_time", "evaluation_time", "eval-open"} <= names
