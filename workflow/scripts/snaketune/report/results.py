@@ -86,7 +86,14 @@ def _counts(counts: dict[str, int]) -> list[str]:
     return [*parts, f"{counts['total']:,} in all"]
 
 
+# No shares: they have no unit.
+_PLAIN = ("brier",)
+
+
 def _number(row: Row) -> Row:
+    if row["metric"] in _PLAIN and row["value"] is not None:
+        span = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+        return {"value": f"{row['value']:.3f}", "interval": span, "n": f"{row['n']:,}"}
     return {
         "value": percent(row["value"]),
         "interval": interval(row["low"], row["high"]),
