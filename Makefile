@@ -9,7 +9,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
-BENCHMARKS := train_vs_trl options_vs_lm_eval generate_vs_plain load_nf4
+BENCHMARKS := train_vs_trl options_vs_lm_eval generate_vs_plain load_nf4 overlap_vs_peers
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 

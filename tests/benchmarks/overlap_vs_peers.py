@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from rouge_score.rouge_scorer import RougeScorer
+from summary import ROOT
 from torchmetrics.functional.text import squad as their_squad
 
-ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
