@@ -62,8 +62,6 @@ class Training:
     save_snapshot: Callable[[str], None]
     save_every: float
     """Seconds between checkpoints at least; 0: one after every step."""
-    report: Callable[[dict], None]
-    """Is given every row of the log as it comes."""
 
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -81,9 +79,9 @@ def train(job: Training) -> None:
     while state.step < total:
         row = _take_step(job, state.step)
         state.step += 1
-        _record(job, row)
+        state.log.append(row)
         if state.step in evaluations:
-            _record(job, {"step": state.step, "epoch": row["epoch"], "dev_loss": dev_loss(job)})
+            state.log.append({"step": state.step, "epoch": row["epoch"], "dev_loss": dev_loss(job)})
         if job.world.leads:
             _keep(job, timer)
             rate = f"{row['tokens_per_second']:,.0f} tokens/s"
@@ -125,12 +123,6 @@ def dev_loss(job: Training) -> float:
         found = torch.stack(job.lanes.run(lane)).sum()
     job.world.add([found])
     return float(found) / sum(row.trained_tokens for row in job.dev)
-
-
-def _record(job: Training, row: dict) -> None:
-    job.state.log.append(row)
-    if job.world.leads:
-        job.report(row)
 
 
 def _take_step(job: Training, step: int) -> dict:

@@ -166,7 +166,6 @@ def prepare(
         snapshots=snapshot_steps(order.total_steps, plan.snapshots),
         save_snapshot=lambda name: saving.save(model, _made(folder / "snapshots") / name, dtype),
         save_every=save_every,
-        report=lambda row: None,
     )
     return job, causal
 
