@@ -136,6 +136,18 @@ def few_shot_of(wildcards) -> list[str]:
     return [protocol_data(wildcards, "few_shot.json")] if shown else []
 
 
+def shards_of(wildcards, ending: str) -> list[str]:
+    folder = f"{E}/predictions/{wildcards.state}/{wildcards.protocol}.shards"
+    names = snapshots(PLAN.protocols[wildcards.protocol].shards)
+    return [f"{folder}/{name}.{ending}" for name in names]
+
+
+def shard_numbers(shard: str) -> list[int]:
+    """`2of4` → place 1 of 4, counted from 0."""
+    place, _, count = shard.partition("of")
+    return [int(place) - 1, int(count)]
+
+
 def judge_of(wildcards):
     return PLAN.protocols[wildcards.protocol].judge
 

@@ -4,9 +4,11 @@
 
 from snaketune.tasks.wording import options_protocol
 
-GENERATION = ("task", "system", "prompt", "few_shot", "sample", "max_new_tokens", "batch_size")
+GENERATION = {"task", "system", "prompt", "few_shot", "sample", "max_new_tokens", "batch_size"}
 SCORED = [name for name, spec in PLAN.protocols.items() if spec.task == "multiple_choice"]
 GENERATED = [name for name in PLAN.protocols if name not in SCORED]
+SHARDED = [name for name in GENERATED if PLAN.protocols[name].shards > 1]
+ON_VLLM = [name for name in GENERATED if PLAN.protocols[name].backend == "vllm"]
 
 
 rule generate:
@@ -25,7 +27,7 @@ rule generate:
     benchmark:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(GENERATED),
+        protocol=any_of(set(GENERATED) - {*SHARDED, *ON_VLLM}),
         state=any_of(PLAN.states),
     conda:
         "../envs/train.yaml"
@@ -40,12 +42,60 @@ rule generate:
         quantisation=lambda wildcards: PLAN.states[wildcards.state].quantisation,
         weights=lambda wildcards: PLAN.states[wildcards.state].weights,
         protocol=lambda wildcards: PLAN.protocols[wildcards.protocol].model_dump(
-            mode="json", include=set(GENERATION)
+            mode="json", include=GENERATION | {"backend"}
         ),
         work=lambda wildcards: f"{E}/.work/generate/{wildcards.state}/{wildcards.protocol}",
         code=code_of("generate.py"),
     script:
         "../workflow/scripts/generate.py"
+
+
+use rule generate as generate_vllm with:
+    wildcard_constraints:
+        protocol=any_of(ON_VLLM),
+        state=any_of(PLAN.states),
+    conda:
+        "../envs/vllm.yaml"
+
+
+use rule generate as generate_shard with:
+    output:
+        predictions=temp(f"{E}/predictions/{{state}}/{{protocol}}.shards/{{shard}}.jsonl"),
+        meta=temp(f"{E}/predictions/{{state}}/{{protocol}}.shards/{{shard}}.meta.json"),
+    log:
+        f"{E}/logs/generate/{{state}}/{{protocol}}/{{shard}}.log",
+    benchmark:
+        f"{E}/benchmarks/generate/{{state}}/{{protocol}}/{{shard}}.jsonl"
+    wildcard_constraints:
+        protocol=any_of(SHARDED),
+        state=any_of(PLAN.states),
+        shard="[0-9]+of[0-9]+",
+    params:
+        shard=lambda wildcards: shard_numbers(wildcards.shard),
+        work=lambda wildcards: (
+            f"{E}/.work/generate/{wildcards.state}/{wildcards.protocol}.{wildcards.shard}"
+        ),
+
+
+rule join_shards:
+    """Joins the parts of an eval that ran as several jobs, in the examples' order."""
+    input:
+        parts=lambda wildcards: shards_of(wildcards, "jsonl"),
+        metas=lambda wildcards: shards_of(wildcards, "meta.json"),
+    output:
+        joined=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
+        meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
+    log:
+        f"{E}/logs/join_shards/{{state}}/{{protocol}}.log",
+    wildcard_constraints:
+        protocol=any_of(SHARDED),
+        state=any_of(PLAN.states),
+    conda:
+        "../envs/data.yaml"
+    params:
+        code=code_of("join_shards.py"),
+    script:
+        "../workflow/scripts/join_shards.py"
 
 
 rule score_options:

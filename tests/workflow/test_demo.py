@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,6 +167,17 @@ def made(project: Project) -> dict[str, str]:
     folder = project.folder / R
     files = [*folder.glob("predictions/*/*.meta.json"), *folder.glob("verdicts/*/*.meta.json")]
     return {str(file.relative_to(folder)): file.read_text() for file in files}
+
+
+def test_shards_give_the_same_replies(finished: Project, tmp_path: Path) -> None:
+    project = Project(tmp_path / "copy")
+    shutil.copytree(finished.folder, project.folder)
+    file = R / "predictions/base-tiny-nf4/safety.jsonl"
+    # The same text, but three jobs and their join made it.
+    project.run(str(file), "--forcerun", "join_shards", "--config", "evals={safety: {shards: 3}}")
+    assert (project.folder / file).read_text() == (finished.folder / file).read_text()
+    meta = json.loads((project.folder / file.with_suffix(".meta.json")).read_text())
+    assert meta["shards"] == 3
 
 
 def test_the_report_page_of_snakemake_itself(finished: Project) -> None:

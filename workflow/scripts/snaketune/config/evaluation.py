@@ -99,6 +99,11 @@ class EvalSpec(Strict):
     batch_size: Literal["auto"] | int = "auto"
     """Rows generated at once. It is part of the protocol, because in 16 bits the text can depend
     on it; `auto` finds a size by itself and records it."""
+    shards: int = Field(1, ge=1, le=1000)
+    """Jobs that the replies are shared out to; several can run at once, on a GPU each."""
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """What generates: the workflow's own engine on transformers models, or vLLM on a GPU, which
+    has an environment of its own (`envs/vllm.yaml`)."""
     judge: Annotated[JudgeSpec | None, BeforeValidator(_by_name)] = None
     """The judge, for the safety task; a name alone stands for `{model: NAME}`."""
 
@@ -119,6 +124,14 @@ class EvalSpec(Strict):
             raise ValueError("few_shot is not for task multiple_choice: put examples in the prompt")
         if self.prompt is not None and "{question}" not in self.prompt:
             raise ValueError("prompt: found no {question} in it")
+        return self
+
+    @model_validator(mode="after")
+    def _generation_fits(self) -> "EvalSpec":
+        if self.task == "multiple_choice" and (self.shards > 1 or self.backend != "transformers"):
+            raise ValueError("task multiple_choice generates nothing: no shards, no other backend")
+        if self.backend == "vllm" and self.shards > 1:
+            raise ValueError("shards are for backend transformers; vLLM fills its GPU by itself")
         return self
 
     @model_validator(mode="after")

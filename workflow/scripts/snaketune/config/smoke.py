@@ -35,6 +35,7 @@ def small_eval(spec: EvalSpec) -> EvalSpec:
         update={
             "sample": SampleSpec(count=REPLIES),
             "max_new_tokens": min(spec.max_new_tokens, NEW_TOKENS),
+            "backend": "transformers",
         }
     )
 
