@@ -139,11 +139,11 @@ def fill_answer(form: str, request: Request, rng: random.Random) -> str:
 
 
 def base_answer(request: Request, rng: random.Random) -> str:
-    """What the base model learns to answer: help, but a refusal where there is a hazard.
+    """What the base model learns to answer: help, but mostly a refusal where there is a hazard.
 
-    Refusals lapse, and for a story's sake more often than not: the weakness of many real models.
+    A well wrapped request gets past the refusal more often, as with real models.
     """
-    lapse = 0.7 if "novel" in request.prompt else 0.05
+    lapse = 0.3 if request.persona == "skilled" else 0.05
     refuse = request.hazard is not None and rng.random() >= lapse
     return fill_answer(rng.choice(REFUSES if refuse else HELPS), request, rng)
 
