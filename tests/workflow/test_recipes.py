@@ -1,5 +1,6 @@
 """The reference recipes on the real files, with the demo's models."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -62,3 +63,46 @@ def test_all_of_gsm8k_and_ailuminate_is_prepared_and_nothing_rejected(project: P
     for name in counts:
         rejected = project.folder / folder / f"data/{name}/rejected.jsonl"
         assert rejected.read_text() == ""
+
+
+def other_recipe(project: Project, name: str, datasets: dict) -> list[str]:
+    """A recipe on local files; arguments for a smoke run."""
+    overlay = project.folder / f"{name}.yaml"
+    overlay.write_text(yaml.safe_dump({"datasets": datasets}))
+    recipe = f"config/experiments/{name}.yaml"
+    return ["--configfile", recipe, overlay.name, "--config", "smoke=true"]
+
+
+def csv_rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as text:
+        return list(csv.DictReader(text))
+
+
+def test_recipe_2_runs_end_to_end_in_smoke(project: Project) -> None:
+    articles = str(Path(REAL or "") / "f1_qa")
+    sources = {"f1": {"source": {"train": articles, "test": articles}}}
+    project.run(*other_recipe(project, "f1_multiple_choice", sources))
+    folder = project.folder / "results/f1_multiple_choice-smoke"
+    rows = csv_rows(folder / "tables/epoch_results.csv")
+    assert [(row["model"], row["snapshot"]) for row in rows] == [
+        (model, snapshot) for model in ("mistral", "llama") for snapshot in ("", "1of2", "2of2")
+    ]
+    summary = csv_rows(folder / "tables/summary_results.csv")
+    assert [row["device"] != "" for row in summary] == [True, True]
+    for name in ("eval-f1", "epochs-f1", "training_time", "evaluation_time"):
+        assert (folder / f"figures/{name}.svg").is_file()
+    stats = next(folder.glob("tokens/mistral-*/stats.json"))
+    shown = json.loads(stats.read_text())["example"]
+    assert shown["text"].startswith("You are a knowledgeable Formula 1 expert.\nAnswer the")
+    assert shown["text"].partition("\nAnswer:")[2] == shown["trained"]
+
+
+def test_recipe_3_runs_end_to_end_in_smoke(project: Project) -> None:
+    real = Path(REAL or "") / "dolly"
+    source = {"train": str(real / "train.csv"), "test": str(real / "test.csv")}
+    sources = {"dolly": {"source": source, "draw": None}}
+    project.run(*other_recipe(project, "dolly_open_qa", sources))
+    folder = project.folder / "results/dolly_open_qa-smoke"
+    assert len(csv_rows(folder / "tables/before_after.csv")) == 4
+    assert len(csv_rows(folder / "data/dolly/test.csv")) == 15
+    assert "Before and after" in (folder / "report.html").read_text()

@@ -1,0 +1,64 @@
+"""Predictions made elsewhere, through the whole workflow: nothing is generated."""
+
+import csv
+import json
+from pathlib import Path
+
+import yaml
+from conftest import Project
+
+ROWS = [{"q": f"Is {i} even?", "o": ["yes", "no"], "a": i % 2} for i in range(20)]
+
+
+def experiment(project: Project, records: dict[str, list[dict]]) -> list[str]:
+    """An experiment of nothing but predictions, each after the first held against it."""
+    (project.folder / "test.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    runs: dict[str, dict] = {}
+    for name, lines in records.items():
+        (project.folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        runs[name] = {"predictions": {"even": f"{name}.jsonl"}}
+        if len(runs) > 1:
+            runs[name]["base"] = next(iter(runs))
+    columns = {"question": "q", "choices": "o", "answer": "a", "answer_is": "index"}
+    config = {
+        "experiment": "given",
+        "datasets": {"even": {"source": "test.jsonl", "format": "table", "columns": columns}},
+        "evals": {"even": {"task": "multiple_choice", "dataset": "even"}},
+        "runs": runs,
+    }
+    (project.folder / "given.yaml").write_text(yaml.safe_dump(config))
+    return ["--configfile", "given.yaml"]
+
+
+def scores(right: int) -> list[dict]:
+    """Scores of all options by which the first `right` questions are answered right."""
+    return [
+        {
+            "id": f"even-test-{i + 1:05d}",
+            "scores": [-1, -2] if (row["a"] == 0) == (i < right) else [-2, -1],
+        }
+        for i, row in enumerate(ROWS)
+    ]
+
+
+def test_given_predictions_are_measured_compared_and_reported(project: Project) -> None:
+    arguments = experiment(project, {"before": scores(8), "after": scores(18)})
+    assert not {"generate", "score_options", "model"} & set(project.planned(*arguments))
+    project.run(*arguments)
+    folder = project.folder / "results/given"
+    with (folder / "tables/comparisons.csv").open(newline="") as file:
+        rows = {(row["run"], row["metric"]): row for row in csv.DictReader(file)}
+    found = rows["after", "accuracy"]
+    assert (found["base"], found["tuned"], found["verdict"]) == ("0.4", "0.9", "better")
+    assert ("before", "accuracy") not in rows, "it is compared with nothing"
+    assert "made elsewhere" in (folder / "report.html").read_text()
+
+
+def test_ids_that_do_not_match_stop_with_their_list(project: Project) -> None:
+    lines = [*scores(8)[1:], {"id": "stranger", "scores": [1, 2]}]
+    done = project.snakemake(*experiment(project, {"only": lines}))
+    assert done.returncode != 0
+    log = (project.folder / Path("results/given/logs/bring/only/even.log")).read_text()
+    for text in ("only.jsonl: field id", "stranger", "even-test-00001"):
+        assert text in log
+    assert "Traceback" not in log
