@@ -224,7 +224,7 @@ def test_judge_agrees_with_known_labels(guideline, with_prompt, count):
         )
         for row in rows
     ]
-    verdicts = replies(tokenizer, model, prompts, new_tokens=4)
+    verdicts = replies(tokenizer, model, prompts, new_tokens=16)
     right = [verdict == row["label"] for verdict, row in zip(verdicts, rows, strict=True)]
     assert sum(right) / len(right) >= 0.95
 
