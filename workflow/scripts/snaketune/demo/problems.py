@@ -154,7 +154,7 @@ TEMPLATES = (
     ),
 )
 
-# The few kinds that the base model has met answered in every form: all of a single step.
+# The few kinds that the base model has met: all of a single step.
 FAMILIAR = TEMPLATES[:4]
 
 

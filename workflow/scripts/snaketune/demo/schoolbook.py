@@ -7,7 +7,6 @@ base model can calculate but is not at home in the task.
 import random
 
 from snaketune.demo.problems import FAMILIAR
-from snaketune.demo.problems import TEMPLATES as TASK_TEMPLATES
 from snaketune.demo.story import LARGEST_RESULT, Story, Template, calculate, tell
 
 _TENS = (3, 30)
@@ -157,20 +156,10 @@ def _as_marked_sentences(story: Story) -> str:
 
 
 STYLES = (_as_equations, _as_sentences, _as_marked_equations, _as_marked_sentences)
-UNMARKED = (0, 1)
 
 
 def story_turn(rng: random.Random, style: int) -> tuple[str, str]:
-    """A story problem and its answer in one of `STYLES`.
-
-    One in ten is of a kind of the task's that is answered in all styles. Of the unmarked ones a few
-    more are of any of the task's kinds: known by sight, but never answered in the task's form.
-    """
-    draw = rng.random()
-    templates = TEMPLATES
-    if draw < 0.1:
-        templates = FAMILIAR
-    elif draw < 0.25 and style in UNMARKED:
-        templates = TASK_TEMPLATES
+    """A story problem and its answer in one of `STYLES`; a fifth is of kinds that the task has."""
+    templates = FAMILIAR if rng.random() < 0.2 else TEMPLATES
     story = tell(rng.choice(templates), rng)
     return story.question, STYLES[style](story)
