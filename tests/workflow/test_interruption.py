@@ -14,8 +14,8 @@ SCRIPTS = (
     "prepare", "resolve_model", "tokenize_rows", "train", "generate", "judge", "measure",
     "choose", "aggregate", "report",
 )  # fmt: skip
-# How long a script is left to work before it is killed, in seconds.
-HEAD_START = {"train": 6.0, "generate": 5.0, "judge": 5.0}
+# These keep what they have done in a work folder; they are killed once it is there.
+RESUMABLE = ("train", "generate", "judge")
 
 
 def kill_in(project: Project, script: str) -> int:
@@ -29,7 +29,8 @@ def kill_in(project: Project, script: str) -> int:
             stderr=subprocess.STDOUT,
         )
         victim = wait_for(process, f".{script}.py")
-        time.sleep(HEAD_START.get(script, 0.1))
+        if script in RESUMABLE:
+            wait_for_work(victim, project.folder / "results/demo/.work" / script)
         victim.kill()
         return process.wait(timeout=300)
 
@@ -45,6 +46,12 @@ def wait_for(process: subprocess.Popen, ending: str) -> psutil.Process:
                 continue
         time.sleep(0.02)
     raise AssertionError(f"no process ran {ending}")
+
+
+def wait_for_work(victim: psutil.Process, folder: Path) -> None:
+    while not any(folder.glob("*/*")):
+        assert victim.is_running(), f"{folder}: the job ended without having worked there"
+        time.sleep(0.02)
 
 
 def tables(project: Project) -> dict[str, object]:
