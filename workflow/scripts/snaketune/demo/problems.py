@@ -154,9 +154,6 @@ TEMPLATES = (
     ),
 )
 
-# The few kinds that the base model has met: all of a single step.
-FAMILIAR = TEMPLATES[:4]
-
 
 def gsm8k_row(story: Story) -> dict[str, str]:
     """GSM8K's own form: the steps a sentence each, then the answer in a last line `#### N`."""

@@ -1,12 +1,12 @@
 """What the demo's base model learns to calculate from: sums, drills and another book's stories.
 
-The stories are worded otherwise than the task's, and most answers have another form, so that the
-base model can calculate but is not at home in the task.
+Most stories are worded otherwise than the task's. Some are of its kinds, but then the answer has
+another form: the base model can calculate and does not answer as the task wants.
 """
 
 import random
 
-from snaketune.demo.problems import FAMILIAR
+from snaketune.demo.problems import TEMPLATES as TASK_TEMPLATES
 from snaketune.demo.story import LARGEST_RESULT, Story, Template, calculate, tell
 
 _TENS = (3, 30)
@@ -156,10 +156,14 @@ def _as_marked_sentences(story: Story) -> str:
 
 
 STYLES = (_as_equations, _as_sentences, _as_marked_equations, _as_marked_sentences)
+UNMARKED = (0, 1)
 
 
 def story_turn(rng: random.Random, style: int) -> tuple[str, str]:
-    """A story problem and its answer in one of `STYLES`; a fifth is of kinds that the task has."""
-    templates = FAMILIAR if rng.random() < 0.2 else TEMPLATES
-    story = tell(rng.choice(templates), rng)
+    """A story problem and its answer in one of `STYLES`.
+
+    Now and then one of the task's own kinds turns up, but never answered in the task's form.
+    """
+    known = style in UNMARKED and rng.random() < 0.5
+    story = tell(rng.choice(TASK_TEMPLATES if known else TEMPLATES), rng)
     return story.question, STYLES[style](story)
