@@ -17,6 +17,12 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def code_hash(script: Path) -> str:
     """12 hex digits over a script and every library module that it imports, at any depth."""
     root = script.resolve().parent

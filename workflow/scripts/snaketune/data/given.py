@@ -7,11 +7,11 @@ from snaketune.config.evaluation import SampleSpec, TaskName
 from snaketune.data.example import Example, read_examples
 from snaketune.data.faults import RecordError, describe
 from snaketune.data.formats.choices import LETTERS
-from snaketune.data.load import sha256
 from snaketune.data.record import Fields
 from snaketune.data.sampling import take
 from snaketune.data.sources import jsonl
 from snaketune.errors import UserError
+from snaketune.identity import file_hash
 from snaketune.jsonl import write_json, write_jsonl
 
 _LISTED = 20
@@ -34,7 +34,7 @@ def bring(
     records = [_record(file, *found[e.id], e, task) for e in asked]
     write_jsonl(to, records)
     left = len(found) - len(records)
-    about = {"made": "elsewhere", "file": file.name, "sha256": sha256(file)}
+    about = {"made": "elsewhere", "file": file.name, "sha256": file_hash(file)}
     write_json(meta, about | {"records": len(records), "outside_the_sample": left})
 
 

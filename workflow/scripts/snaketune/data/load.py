@@ -1,6 +1,5 @@
 """All tables behind a dataset, and what identifies their content."""
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from snaketune.data.locate import SUFFIXES, Part, parts, saved_files
 from snaketune.data.record import Table
 from snaketune.data.sources import csv_file, json_file, jsonl, parquet
 from snaketune.errors import UserError
+from snaketune.identity import file_hash
 
 _READERS: dict[str, Callable[[Path, str], Table]] = {
     ".jsonl": jsonl.read,
@@ -59,12 +59,6 @@ def _left_aside(spec: DatasetSpec) -> list[str]:
     read = {Path(part.address) for part in parts(spec)}
     files = (p for p in Path(spec.source).iterdir() if p.suffix.lower() in SUFFIXES)
     return sorted(p.name for p in files if p not in read)
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256 in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _add(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
@@ -117,7 +111,7 @@ def _add_download(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -
 
 
 def _file(path: Path, name: str) -> dict:
-    return {"name": name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+    return {"name": name, "bytes": path.stat().st_size, "sha256": file_hash(path)}
 
 
 def _check_hashes(loaded: Loaded, spec: DatasetSpec, where: str) -> None:

@@ -14,12 +14,13 @@ from snaketune.data.formats.base import Format
 from snaketune.data.formats.choices import has_repeats
 from snaketune.data.formats.registry import format_for
 from snaketune.data.leakage import Item, Overlap, overlap
-from snaketune.data.load import Loaded, load, sha256
+from snaketune.data.load import Loaded, load
 from snaketune.data.locate import SPLITS
 from snaketune.data.manifest import counts, manifest
 from snaketune.data.splits import hold_out, tell_apart
 from snaketune.data.text import normalise
 from snaketune.errors import UserError
+from snaketune.identity import file_hash
 from snaketune.jsonl import write_json, write_jsonl
 
 Splits = dict[SplitName, list[Example]]
@@ -104,7 +105,7 @@ def _few_shot_origin(spec: DatasetSpec) -> dict | None:
     if spec.few_shot.file is None:
         return None
     path = Path(spec.few_shot.file)
-    return {"name": path.name, "sha256": sha256(path)}
+    return {"name": path.name, "sha256": file_hash(path)}
 
 
 def _with_dev(spec: DatasetSpec, splits: Splits, shown: set[str], where: str) -> Splits:

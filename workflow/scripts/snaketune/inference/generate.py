@@ -9,6 +9,7 @@ from snaketune.config.evaluation import SampleSpec, TaskName
 from snaketune.data.example import Example, read_examples
 from snaketune.data.sampling import take
 from snaketune.errors import UserError
+from snaketune.identity import file_hash
 from snaketune.inference.backends import Backend, open_session
 from snaketune.inference.ledger import Ledger
 from snaketune.inference.pick import Sampling
@@ -16,7 +17,6 @@ from snaketune.inference.prompts import prompt_tokens
 from snaketune.inference.session import Session, Text
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
-from snaketune.inference.work import file_hash
 from snaketune.jsonl import write_json
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import messages

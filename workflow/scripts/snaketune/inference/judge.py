@@ -7,12 +7,12 @@ from typing import Any
 from snaketune.chat import Messages
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
+from snaketune.identity import file_hash
 from snaketune.inference.backends import open_session
 from snaketune.inference.ledger import Ledger, key
 from snaketune.inference.prompts import prompt_tokens
 from snaketune.inference.session import Session
 from snaketune.inference.state import State
-from snaketune.inference.work import file_hash
 from snaketune.jsonl import read_jsonl, write_json
 from snaketune.progress import Progress
 from snaketune.tasks.prompts import judge_system, judge_user

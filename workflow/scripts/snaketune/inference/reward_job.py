@@ -8,9 +8,9 @@ from typing import Any
 from snaketune.chat import Messages, template_hash
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
+from snaketune.identity import file_hash
 from snaketune.inference.ledger import Ledger, key
 from snaketune.inference.rewards import reward_tokens, score_rewards
-from snaketune.inference.work import file_hash
 from snaketune.jsonl import read_jsonl, write_json
 from snaketune.machine import library_versions
 from snaketune.modeling.describe import context_length

@@ -12,6 +12,7 @@ from snaketune.data.example import Example, read_examples
 from snaketune.data.formats.choices import LETTERS
 from snaketune.data.sampling import take
 from snaketune.errors import UserError
+from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
 from snaketune.inference.ledger import Ledger
 from snaketune.inference.option_tokens import Question, Tree, build_tree
@@ -19,7 +20,6 @@ from snaketune.inference.options import OptionScores, score_trees
 from snaketune.inference.session import Session
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
-from snaketune.inference.work import file_hash
 from snaketune.jsonl import write_json
 from snaketune.progress import Progress
 from snaketune.tasks.wording import fill, listed

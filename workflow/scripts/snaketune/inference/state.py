@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.model import ModelSpec, Quantisation
-from snaketune.inference.work import file_hash
+from snaketune.identity import file_hash
 from snaketune.modeling.state import Weights
 
 

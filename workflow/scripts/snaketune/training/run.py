@@ -1,6 +1,5 @@
 """A training from files to files."""
 
-import hashlib
 import platform
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,7 +12,7 @@ import torch
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
-from snaketune.identity import digest, folder_fingerprint
+from snaketune.identity import digest, file_hash, folder_fingerprint
 from snaketune.jsonl import write_json
 from snaketune.modeling.load import pick_device
 from snaketune.training import saving
@@ -88,7 +87,7 @@ def run_training(
     """
     if threads:
         torch.set_num_threads(threads)
-    hashes = [_sha256(train_rows), _sha256(dev_rows)]
+    hashes = [file_hash(train_rows), file_hash(dev_rows)]
     identity = _identity(plan, hashes)
     with join_world() as world:
         if world.leads:
@@ -237,7 +236,3 @@ def _meta(plan: Plan, job: Training, causal: torch.nn.Module, hashes: list[str])
 
 def _cpu_name() -> str:
     return platform.processor() or platform.machine()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
