@@ -1,7 +1,7 @@
 # The demo's inputs, made again from seeds.
 #
 # needs   the default safety guideline
-# makes   results/demo_models/: data, the base model, the judge
+# makes   results/demo_models/: data, the base model, the judge, the reward model, the checker
 #
 # Nothing else depends on these files: they are made only by `snakemake demo_models`, which copies
 # them over the committed ones in data/demo/.
@@ -12,7 +12,8 @@ DEMO_MATH = ["train", "test", "self_instruct"]
 
 
 rule demo_data:
-    """Math problems in every format, safety prompts, and answers to measure the judge on."""
+    """Math problems in every format, safety prompts, and answers to measure the judge on;
+    questions about stories; solutions, right and flawed."""
     output:
         **{name: f"{DEMO}/math/{name}.jsonl" for name in DEMO_MATH},
         json=f"{DEMO}/formats/math_test.json",
@@ -21,6 +22,11 @@ rule demo_data:
         folder=directory(f"{DEMO}/formats/math_dataset"),
         prompts=f"{DEMO}/safety/prompts.csv",
         verdicts=f"{DEMO}/safety/judged_answers.jsonl",
+        reading_train=f"{DEMO}/reading/train.jsonl",
+        reading_test=f"{DEMO}/reading/test.jsonl",
+        quiz=f"{DEMO}/reading/quiz.csv",
+        verifier=directory(f"{DEMO}/verifier/solutions"),
+        catalogue=f"{DEMO}/verifier/catalogue.csv",
     log:
         f"{DEMO}/logs/data.log",
     conda:
@@ -91,12 +97,33 @@ rule demo_judge:
         "../workflow/scripts/make_demo_judge.py"
 
 
+rule demo_reward_model:
+    """The reward model and the checker, from the base model: about ten minutes on two cores."""
+    input:
+        base=rules.demo_base_model.output.folder,
+    output:
+        reward=directory(f"{DEMO}/reward"),
+        checker=directory(f"{DEMO}/checker"),
+    log:
+        f"{DEMO}/logs/reward.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 2
+    params:
+        more_layers=2,
+        recipe={"steps": 1600, "learning_rate": 3e-3, "batch_tokens": 2048, "seed": 2},
+        code=code_of("make_demo_reward.py"),
+    script:
+        "../workflow/scripts/make_demo_reward.py"
+
+
 rule demo_models:
     """Make all of it and put it where the demo looks. Has no output, so it copies when asked."""
     input:
         data=rules.demo_data.output,
         model=rules.demo_base_model.output.folder,
         judge=rules.demo_judge.output.folder,
+        graders=rules.demo_reward_model.output,
     log:
         f"{DEMO}/logs/copy.log",
     localrule: True
@@ -105,7 +132,17 @@ rule demo_models:
     threads: 1
     params:
         made=lambda wildcards, input: str(Path(input.model).parent),
-        parts=["math", "formats", "safety", "model", "judge"],
+        parts=[
+            "math",
+            "formats",
+            "safety",
+            "reading",
+            "verifier",
+            "model",
+            "judge",
+            "reward",
+            "checker",
+        ],
         shipped="data/demo",
     script:
         "../workflow/scripts/ship_demo.py"

@@ -10,17 +10,23 @@ import pyarrow.parquet
 import pytest
 import torch
 from datasets import load_from_disk
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from snaketune.chat import render
+from snaketune.config.model import ModelSpec
 from snaketune.demo import files
 from snaketune.demo.conversations import conversations
 from snaketune.demo.corpus import tokenizer_texts
-from snaketune.demo.pretrain import IGNORED, Recipe, build_model, encode, pretrain
+from snaketune.demo.flaws import FLAWS
+from snaketune.demo.pretrain import IGNORED, Recipe, build_model, encode, train
 from snaketune.demo.problems import TEMPLATES, make_problems
+from snaketune.demo.reward import build_reward_model
 from snaketune.demo.story import solve
 from snaketune.demo.tokenizer import THINKING_TEMPLATE, as_transformers, train_tokenizer
+from snaketune.inference.rewards import reward_tokens, score_rewards
 from snaketune.jsonl import read_jsonl
+from snaketune.modeling.load import load_reward_model, load_tokenizer
 from snaketune.tasks.prompts import MATH_SYSTEM, judge_system, judge_user
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +34,7 @@ DEMO = ROOT / "data/demo"
 GUIDELINE = (ROOT / "config/prompts/safety_guideline.txt").read_text(encoding="utf-8")
 MATH_FILES = ["train", "test", "self_instruct"]
 MODELS = ["model", "judge"]
+GRADERS = ["reward", "checker"]
 
 
 def rows_of(name: str) -> list[dict]:
@@ -131,6 +138,110 @@ def test_no_held_out_answer_has_a_wording_of_the_training():
     assert 0.3 < labels.count("UNSAFE") / len(labels) < 0.7
 
 
+READING = ["train", "test"]
+# How a reader knows what to calculate first; the first that fits counts, and else one adds.
+FIRST_STEPS = (
+    (
+        r"bags with|boxes with|times as many|A box holds|costs|dollars each|a day|an hour|a week",
+        "*",
+    ),
+    (r"gave|fewer|needs|get off|lost", "-"),
+    (r"shares", "/"),
+    (r"", "+"),
+)
+
+
+@pytest.mark.parametrize("name", READING)
+def test_reading_files_are_what_the_seeds_make(name):
+    assert rows_of(f"reading/{name}.jsonl") == files.reading_rows(f"reading_{name}")
+
+
+def test_quiz_is_what_the_seeds_make():
+    with (DEMO / "reading/quiz.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file)) == files.quiz_rows()
+
+
+@pytest.mark.parametrize("name", READING)
+def test_stories_give_the_answers(name):
+    for row in rows_of(f"reading/{name}.jsonl"):
+        story, answer = row["original-context"], row["original-response"]
+        numbers = re.findall(r"\d+", story)
+        if "first number" in row["original-instruction"]:
+            assert answer == numbers[0]
+        elif "last number" in row["original-instruction"]:
+            assert answer == numbers[-1]
+        else:
+            sign = {"Add.": "+", "Subtract.": "-", "Multiply.": "*", "Divide.": "/"}[answer]
+            assert sign == next(s for words, s in FIRST_STEPS if re.search(words, story)), story
+
+
+def test_quiz_asks_the_test_questions_and_one_option_is_right():
+    asked = rows_of("reading/test.jsonl")
+    assert len(asked) == files.COUNTS["reading_test"]
+    for row, quiz in zip(asked, files.quiz_rows(), strict=True):
+        options = [quiz[letter] for letter in "ABCD"]
+        assert (quiz["question"], quiz["story"]) == (
+            row["original-instruction"],
+            row["original-context"],
+        )
+        assert len(set(options)) == 4
+        assert quiz[quiz["right"]] == row["original-response"]
+    letters = [quiz["right"] for quiz in files.quiz_rows()]
+    assert all(letters.count(letter) > 40 for letter in "ABCD")
+
+
+def test_test_questions_have_other_words_and_other_stories():
+    train, test = (rows_of(f"reading/{name}.jsonl") for name in READING)
+    assert not {r["original-instruction"] for r in train} & {
+        r["original-instruction"] for r in test
+    }
+    shared = {r["original-context"] for r in train} & {r["original-context"] for r in test}
+    assert len(shared) <= 0.02 * len(test), shared
+
+
+def test_verifier_files_are_what_the_seeds_make():
+    splits, catalogue = files.verifier_splits()
+    folder = load_from_disk(DEMO / "verifier/solutions")
+    assert {name: split.to_list() for name, split in folder.items()} == splits
+    with (DEMO / "verifier/catalogue.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file)) == catalogue
+
+
+def test_verifier_pairs_are_whole_and_in_one_split():
+    splits, catalogue = files.verifier_splits()
+    keys = [(str(r["index"]), str(r["label"])) for rows in splits.values() for r in rows]
+    assert len(keys) == len(set(keys))
+    assert sorted(keys) == sorted((row["index"], row["label"]) for row in catalogue)
+    questions = {name: {row["question"] for row in rows} for name, rows in splits.items()}
+    assert sum(map(len, questions.values())) == len(set().union(*questions.values()))
+    for name, rows in splits.items():
+        assert len(rows) == 2 * files.VERIFIER[name] == 2 * len(questions[name])
+
+
+def test_labels_of_solutions_are_true():
+    """By an account of each solution's equations that knows nothing of how it was made."""
+    splits, catalogue = files.verifier_splits()
+    error = {(row["index"], row["label"]): row["error_type"] for row in catalogue}
+    right = {r["index"]: r["solution"] for s in splits.values() for r in s if r["label"] == 0}
+    for row in (row for rows in splits.values() for row in rows):
+        true = right[row["index"]]
+        kind = error[str(row["index"]), str(row["label"])]
+        holds = [_holds(*e) for e in EQUATION.findall(row["solution"])]
+        if row["label"] == 0:
+            assert kind == "correct" and all(holds)
+        else:
+            assert row["solution"].split("####")[1] != true.split("####")[1]
+            assert all(holds) == (kind == "conceptual"), row
+
+
+EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
+
+
+def _holds(left: str, sign: str, right: str, result: str) -> bool:
+    a, b = Decimal(left), Decimal(right)
+    return {"+": a + b, "-": a - b, "*": a * b, "/": a / b}[sign] == Decimal(result)
+
+
 def test_prompts_cover_hazards_and_personas():
     prompts = files.prompt_rows()
     assert len(prompts) == len({row["prompt_text"] for row in prompts}) == 120
@@ -189,7 +300,7 @@ def test_training_from_a_seed_is_repeatable_and_learns():
 
     def trained() -> dict[str, torch.Tensor]:
         model = build_model(tokenizer, layers=1, hidden=64, seed=0)
-        pretrain(model, lambda rng: encode(tokenizer, messages), Recipe(3, 1e-3, 600, 0))
+        train(model, lambda rng: encode(tokenizer, messages), Recipe(3, 1e-3, 600, 0))
         return model.state_dict()
 
     first, second = trained(), trained()
@@ -249,6 +360,49 @@ def test_base_model_is_able_but_weak():
     assert 0.02 <= right / len(rows) <= 0.5
 
 
+def test_reward_model_puts_right_solutions_above_flawed_ones():
+    """By the workflow's own scoring, on the verifier's test problems."""
+    spec = ModelSpec(id=str(DEMO / "reward"))
+    tokenizer = load_tokenizer(spec)
+    model = load_reward_model(spec, torch.device("cpu"))
+    splits, catalogue = files.verifier_splits()
+    turns = [
+        [
+            {"role": "user", "content": row["question"]},
+            {"role": "assistant", "content": row["solution"]},
+        ]
+        for row in splits["test"]
+    ]
+    scores = dict(score_rewards(model, reward_tokens(tokenizer, turns), None, None))
+    by_key = {(r["index"], r["label"]): scores[i] for i, r in enumerate(splits["test"])}
+    error = {int(row["index"]): row["error_type"] for row in catalogue if row["label"] == "1"}
+    won = {kind: [] for kind in FLAWS}
+    for (index, label), score in by_key.items():
+        if label == 0:
+            won[error[index]].append(score > by_key[index, 1])
+    shares = {kind: sum(hits) / len(hits) for kind, hits in won.items()}
+    assert shares["conceptual"] >= 0.9, shares
+    assert shares["computational"] >= 0.8, shares
+
+
+def test_graders_are_one_model_with_two_heads():
+    reward = load_file(DEMO / "reward/model.safetensors")
+    checker = load_file(DEMO / "checker/model.safetensors")
+    assert set(reward) - set(checker) == {"score.weight"}
+    assert set(checker) <= set(reward)
+    assert all(torch.equal(reward[name], checker[name]) for name in checker)
+    assert {tensor.dtype for tensor in reward.values()} == {torch.float16}
+
+
+def test_new_layers_look_one_token_back():
+    model = build_reward_model(DEMO / "model", more_layers=2, seed=0)
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        seen = model.model(torch.arange(100, 140)[None], output_attentions=True).attentions
+    assert seen[4][0, :, 1:].diagonal(dim1=1, dim2=2).min() > 0.9
+    assert seen[3][0, :, 1:].diagonal(dim1=1, dim2=2).min() < 0.5
+
+
 def test_demo_is_small():
     size = sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file())
-    assert size <= 8_000_000
+    assert size <= 12_000_000

@@ -18,3 +18,10 @@ with job(snakemake.log[0]):
     files.write_dataset_folder(few, Path(snakemake.output.folder))
     files.write_csv(files.prompt_rows(), Path(snakemake.output.prompts))
     write_jsonl(Path(snakemake.output.verdicts), files.verdict_rows())
+    for split in ("train", "test"):
+        rows = files.reading_rows(f"reading_{split}")
+        write_jsonl(Path(snakemake.output[f"reading_{split}"]), rows)
+    files.write_csv(files.quiz_rows(), Path(snakemake.output.quiz))
+    solutions, catalogue = files.verifier_splits()
+    files.write_dataset_folder(solutions, Path(snakemake.output.verifier))
+    files.write_csv(catalogue, Path(snakemake.output.catalogue))

@@ -2,19 +2,41 @@
 
 import csv
 import hashlib
+import random
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 from datasets import Dataset, DatasetDict
 
-from snaketune.demo.problems import make_problems
+from snaketune.demo import flaws
+from snaketune.demo.problems import TEMPLATES, make_problems
+from snaketune.demo.reading import Reading, make_readings
 from snaketune.demo.safety import Request, make_prompts
 from snaketune.demo.verdicts import Verdict, unseen_verdicts
 
 # A seed for each file. No question is in two of the math files.
-SEEDS = {"test": 2, "train": 3, "self_instruct": 4, "prompts": 5, "verdicts": 6}
-COUNTS = {"test": 320, "train": 2000, "self_instruct": 3000, "prompts": 120, "verdicts": 300}
+SEEDS = {
+    "test": 2,
+    "train": 3,
+    "self_instruct": 4,
+    "prompts": 5,
+    "verdicts": 6,
+    "reading_train": 7,
+    "reading_test": 8,
+    "verifier": 9,
+}
+COUNTS = {
+    "test": 320,
+    "train": 2000,
+    "self_instruct": 3000,
+    "prompts": 120,
+    "verdicts": 300,
+    "reading_train": 2000,
+    "reading_test": 240,
+}
+# Problems of each split, each with a right solution and a flawed one.
+VERIFIER = {"train": 400, "validation": 40, "test": 120}
 ROWS_OF_EACH_FORMAT = 20
 
 Rows = list[dict[str, str]]
@@ -60,6 +82,72 @@ def _verdict_row(verdict: Verdict) -> dict[str, str]:
         "label": verdict.label,
         "kind": verdict.kind,
     }
+
+
+def reading_rows(name: str) -> Rows:
+    """Questions about stories in Dolly's columns, as it was before it was curated."""
+    return [
+        {
+            "original-instruction": reading.question,
+            "original-context": reading.story,
+            "original-response": reading.answer,
+            "category": reading.kind,
+        }
+        for reading in _readings(name)
+    ]
+
+
+def quiz_rows() -> Rows:
+    """The questions of `reading_test` with a column an option and the right one's letter."""
+    return [
+        {
+            "question": reading.question,
+            "story": reading.story,
+            **dict(zip("ABCD", reading.options, strict=True)),
+            "right": "ABCD"[reading.options.index(reading.answer)],
+        }
+        for reading in _readings("reading_test")
+    ]
+
+
+def _readings(name: str) -> list[Reading]:
+    return make_readings(COUNTS[name], SEEDS[name], known_wording=name == "reading_train")
+
+
+def verifier_splits() -> tuple[dict[str, list[dict]], Rows]:
+    """By split the solutions with their labels (0 right, 1 flawed), and the catalogue that says
+    what the flaw is. `index` numbers the problems; each has two solutions. No question is in two
+    splits."""
+    rng = random.Random(SEEDS["verifier"])
+    splits: dict[str, list[dict]] = {}
+    catalogue: Rows = []
+    asked: set[str] = set()
+    for split, count in VERIFIER.items():
+        rows = []
+        for place in range(count):
+            pair = _new_pair(place, asked, rng)
+            index = len(asked)
+            asked.add(pair[0].question)
+            for solution in pair:
+                label = int(solution.flaw is not None)
+                told = {"question": solution.question, "solution": solution.text}
+                rows.append({"index": index, **told, "label": label})
+                error = solution.flaw or "correct"
+                catalogue.append({"index": str(index), "label": str(label), "error_type": error})
+        rng.shuffle(rows)
+        splits[split] = rows
+    return splits, catalogue
+
+
+def _new_pair(
+    place: int, asked: set[str], rng: random.Random
+) -> tuple[flaws.Solution, flaws.Solution]:
+    """A pair whose question is new; kinds of problem in turn, kinds of flaw too."""
+    while True:
+        flaw = flaws.FLAWS[place // len(TEMPLATES) % len(flaws.FLAWS)]
+        pair = flaws.draw_pair(TEMPLATES[place % len(TEMPLATES)], rng, flaw)
+        if pair[0].question not in asked:
+            return pair
 
 
 def write_csv(rows: Rows, path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
-from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+from transformers import GenerationConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from snaketune.demo.tokenizer import END, PAD, START, TOKENIZER_FILES
 from snaketune.progress import Progress
@@ -114,14 +114,17 @@ def answer_loss(model: Qwen2ForCausalLM, ids: torch.Tensor, labels: torch.Tensor
     return torch.nn.functional.cross_entropy(model.lm_head(states[learned]), targets[learned])
 
 
-def pretrain(
-    model: Qwen2ForCausalLM,
+def train(
+    model: PreTrainedModel,
     draw: Callable[[random.Random], Row],
     recipe: Recipe,
+    loss_of: Callable[[PreTrainedModel, torch.Tensor, torch.Tensor], torch.Tensor] = answer_loss,
+    groups: list[dict] | None = None,
 ) -> None:
-    """Train in place: AdamW, a short warm-up, then a cosine down to a tenth."""
+    """Train in place: AdamW, a short warm-up, then a cosine down to a tenth. `groups` are AdamW's,
+    for parameters that have a learning rate of their own."""
     optimizer = torch.optim.AdamW(
-        model.parameters(),
+        groups or model.parameters(),
         fused=True,
         lr=recipe.learning_rate,
         betas=(0.9, 0.98),
@@ -137,7 +140,7 @@ def pretrain(
     progress = Progress(recipe.steps, "steps")
     source = batches(draw, recipe.batch_tokens, recipe.seed)
     for _ in range(recipe.steps):
-        loss = answer_loss(model, *pad_rows(next(source), model.config.pad_token_id))
+        loss = loss_of(model, *pad_rows(next(source), model.config.pad_token_id))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -161,7 +164,7 @@ def make_model_folder(
     """
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
     model = build_model(tokenizer, **shape, seed=recipe.seed)
-    pretrain(model, lambda rng: encode(tokenizer, lesson(rng), lead), recipe)
+    train(model, lambda rng: encode(tokenizer, lesson(rng), lead), recipe)
     model.generation_config = GenerationConfig(
         eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id
     )

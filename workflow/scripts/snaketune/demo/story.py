@@ -58,8 +58,17 @@ def solve(numbers: dict[str, int], operations: Sequence[str]) -> list[tuple[str,
     return solved
 
 
-def tell(template: Template, rng: random.Random) -> Story:
-    """Fill a template in; numbers are drawn again until every step gives a whole number."""
+@dataclass(frozen=True)
+class Filling:
+    """What a template is filled in with: words, numbers, and its steps solved."""
+
+    words: dict[str, str]
+    numbers: dict[str, int]
+    solved: list[tuple[str, int]]
+
+
+def fill_in(template: Template, rng: random.Random) -> Filling:
+    """Draws words and numbers; numbers again until every step gives a whole number."""
     (n, p), (m, _) = rng.sample(PEOPLE, 2)
     (t1, t), (_, u) = rng.sample(THINGS, 2)
     solved = None
@@ -67,12 +76,23 @@ def tell(template: Template, rng: random.Random) -> Story:
         numbers = {key: rng.randint(low, high) for key, (low, high) in template.numbers.items()}
         solved = solve(numbers, template.operations)
     words = {"n": n, "m": m, "p": p, "P": p.capitalize(), "t": t, "t1": t1, "u": u}
+    return Filling(words, numbers, solved)
+
+
+def ask(template: Template, filling: Filling) -> str:
+    """The question."""
+    return template.text.format(**filling.words, **filling.numbers)
+
+
+def tell(template: Template, rng: random.Random) -> Story:
+    """A template filled in and solved."""
+    filling = fill_in(template, rng)
     return Story(
-        question=template.text.format(**words, **numbers),
+        question=ask(template, filling),
         sentences=tuple(
-            step.format(eq=equation, **words)
-            for step, (equation, _) in zip(template.steps, solved, strict=True)
+            step.format(eq=equation, **filling.words)
+            for step, (equation, _) in zip(template.steps, filling.solved, strict=True)
         ),
-        equations=tuple(equation for equation, _ in solved),
-        answer=solved[-1][1],
+        equations=tuple(equation for equation, _ in filling.solved),
+        answer=filling.solved[-1][1],
     )

@@ -1,0 +1,20 @@
+"""Trains the demo's reward model, and the checker beside it."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    import torch
+
+    from snaketune.demo.pretrain import Recipe
+    from snaketune.demo.reward import make_grader_folders
+
+    torch.set_num_threads(snakemake.threads)
+    make_grader_folders(
+        Path(snakemake.input.base),
+        snakemake.params.more_layers,
+        Recipe(**snakemake.params.recipe),
+        Path(snakemake.output.reward),
+        Path(snakemake.output.checker),
+    )
