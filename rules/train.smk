@@ -37,17 +37,22 @@ for kind, count, runs in PLAN.training_shapes:
         threads: 8
         resources:
             gpu=lambda wildcards: EXPERIMENT.runs[wildcards.run].gpu,
-            mem=memory,
-            runtime=minutes,
+            mem=training_memory,
+            runtime=training_minutes,
         params:
             model=lambda wildcards: model_params(run_model(wildcards)),
             content=lambda wildcards: model_content(run_model(wildcards)),
-            preset=lambda wildcards: EXPERIMENT.presets[
-                EXPERIMENT.runs[wildcards.run].preset
-            ].model_dump(mode="json"),
+            preset=lambda wildcards: run_preset(wildcards).identity(),
             seed=lambda wildcards: EXPERIMENT.runs[wildcards.run].seed,
             snapshots=count,
             work=lambda wildcards: f"{E}/.work/train/{wildcards.run}",
+            # Changes no result. Snakemake takes a param that looks at the output as following from
+            # it, and never runs a job again for it.
+            aside=lambda wildcards, output: {
+                "keep": run_preset(wildcards).keep,
+                "report_to": EXPERIMENT.runs[wildcards.run].report_to,
+                "project": Path(E).name,
+            },
             code=code_of("train.py"),
         script:
             "../workflow/scripts/train.py"

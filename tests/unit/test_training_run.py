@@ -91,11 +91,17 @@ def assert_close_training(one, other, **tolerance):
         torch.testing.assert_close(found[name], expected[name], **tolerance)
 
 
-def test_two_trainings_of_one_seed_are_the_same_byte_for_byte(files, tmp_path):
-    one = train(files, tmp_path / "one", snapshots=3)
-    other = train(files, tmp_path / "other", snapshots=3)
-    assert_same_training(one, other)
-    assert not (tmp_path / "one" / "work").exists()
+@pytest.fixture(scope="module")
+def whole(files, tmp_path_factory):
+    """An uninterrupted training with snapshots."""
+    torch.set_num_threads(1)
+    return train(files, tmp_path_factory.mktemp("whole"), snapshots=3)
+
+
+def test_two_trainings_of_one_seed_are_the_same_byte_for_byte(files, tmp_path, whole):
+    other = train(files, tmp_path, snapshots=3)
+    assert_same_training(whole, other)
+    assert not (tmp_path / "work").exists()
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
@@ -217,20 +223,18 @@ def test_no_dev_rows_and_evaluation_off_take_no_dev_loss(files, tmp_path):
     assert log_of(train(files, tmp_path / "b", off))["dev_loss"].isna().all()
 
 
-def test_gradient_checkpointing_gives_the_same_adapter(files, tmp_path):
-    one = train(files, tmp_path / "one")
-    other = train(files, tmp_path / "other", PRESET | {"gradient_checkpointing": True})
+def test_gradient_checkpointing_gives_the_same_adapter(files, tmp_path, whole):
+    other = train(files, tmp_path, PRESET | {"gradient_checkpointing": True})
     assert json.loads(other.meta.read_text())["gradient_checkpointing"]
-    assert_close_training(other, one, rtol=1e-3, atol=1e-5)
+    assert_close_training(other, whole, rtol=1e-3, atol=1e-5)
 
 
-def test_snapshots_lie_at_equal_distances_and_the_last_is_the_end(files, tmp_path):
+def test_snapshots_lie_at_equal_distances_and_the_last_is_the_end(whole):
     assert snapshot_steps(12, 3) == {4: ["1of3"], 8: ["2of3"], 12: ["3of3"]}
     assert snapshot_steps(2, 3) == {1: ["1of3"], 2: ["2of3", "3of3"]}
-    out = train(files, tmp_path, snapshots=3)
-    contents = [path.read_bytes() for path in out.snapshot_weights]
+    contents = [path.read_bytes() for path in whole.snapshot_weights]
     assert len(set(contents)) == 3
-    assert contents[-1] == out.weights.read_bytes()
+    assert contents[-1] == whole.weights.read_bytes()
 
 
 class Stopped(BaseException):
@@ -252,9 +256,8 @@ def stop_after(monkeypatch, step):
 
 @pytest.mark.parametrize("step", [1, 5, 8, 12])
 def test_a_training_that_was_stopped_goes_on_as_if_nothing_had_happened(
-    files, tmp_path, monkeypatch, step
+    files, tmp_path, monkeypatch, whole, step
 ):
-    whole = train(files, tmp_path / "whole", snapshots=3)
     with monkeypatch.context() as patch:
         stop_after(patch, step)
         with pytest.raises(Stopped):
@@ -299,12 +302,13 @@ sys.path[:0] = {paths!r}
 import test_training_run as tests
 files, folder = Path(sys.argv[1]), Path(sys.argv[2])
 tests.torch.set_num_threads(1)
-tests.train(files, folder, snapshots=3, save_every=0)
+tests.train(files, folder, tests.BEST, snapshots=3, save_every=0)
 """
+BEST = PRESET | {"best": "loss", "keep": 2}
 
 
 def test_sigkill_and_the_same_command_give_the_same_files(files, tmp_path):
-    whole = train(files, tmp_path / "whole", snapshots=3)
+    whole = train(files, tmp_path / "whole", BEST, snapshots=3)
     folder = tmp_path / "killed"
     root = Path(__file__).parents[2]
     paths = [str(Path(__file__).parent), str(root / "workflow" / "scripts")]
@@ -316,7 +320,7 @@ def test_sigkill_and_the_same_command_give_the_same_files(files, tmp_path):
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     assert not (folder / "final").exists()
-    assert_same_training(train(files, folder, snapshots=3), whole)
+    assert_same_training(train(files, folder, BEST, snapshots=3), whole)
 
 
 def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
@@ -335,6 +339,49 @@ def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
     out = train(files, tmp_path / "tight", PLAIN)
     assert json.loads(out.meta.read_text())["micro_batch_tokens"] == 64
     assert_close_training(out, expected, rtol=1e-3, atol=2e-5)
+
+
+TIGHT = """
+import resource, sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+import test_training_run as tests
+from snaketune.training import run
+prepare = run.prepare
+def limited(*arguments):
+    made = prepare(*arguments)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + 10**7
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    return made
+run.prepare, run.token_budget = limited, lambda *_: 1 << 15
+tests.torch.set_num_threads(1)
+tests.train(Path(sys.argv[1]), Path(sys.argv[2]), {preset!r})
+"""
+
+
+def test_a_process_without_memory_left_takes_the_same_steps_in_smaller_parts(tmp_path):
+    """The allocator fails for real: once the model is there, 10 MB are left to the process."""
+    shape = {"hidden_size": 256, "intermediate_size": 512}
+    tiny.save_model(tmp_path / "model", **shape)
+    tiny.write_rows(tmp_path / "train.parquet", tiny.make_rows(64, longest=200))
+    tiny.write_rows(tmp_path / "dev.parquet", tiny.make_rows(6, seed=1))
+    preset = PLAIN | {"batch_size": 32, "epochs": 1}
+    roomy = train(tmp_path, tmp_path / "roomy", preset)
+    root = Path(__file__).parents[2]
+    paths = [str(Path(__file__).parent), str(root / "workflow" / "scripts")]
+    command = [sys.executable, "-c", TIGHT.format(paths=paths, preset=preset)]
+    done = subprocess.run(
+        [*command, str(tmp_path), str(tmp_path / "tight")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "out of memory: going on with micro-batches of" in done.stdout
+    tight = published(tmp_path / "tight")
+    metas = [json.loads(out.meta.read_text()) for out in (roomy, tight)]
+    assert metas[1]["micro_batch_tokens"] < 1 << 15
+    assert metas[0]["effective_batch"] == metas[1]["effective_batch"] == 32
+    assert metas[0]["steps"] == metas[1]["steps"] == 2
+    assert_close_training(tight, roomy, rtol=1e-3, atol=2e-5)
 
 
 def test_a_row_that_fits_no_device_is_said_to(files, tmp_path, monkeypatch):
@@ -397,6 +444,27 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_kept(files, tmp_path, monke
 def test_no_rows_are_refused(files, tmp_path):
     with pytest.raises(UserError, match="no training rows"):
         train(files, tmp_path, rows="none.parquet")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: row.labels.fill(-100), "row row-3: found no token that carries loss"),
+        (lambda row: row.labels[1:].fill(-100), "row row-3: found no token that carries loss"),
+        (lambda row: row.input_ids[1:2].fill(tiny.VOCABULARY), "row row-3: found token 97, but"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_rows_that_teach_nothing_or_are_of_another_tokenizer_are_named(
+    files, tmp_path, change, message, split
+):
+    rows = [TokenRow(r.id, r.input_ids.copy(), r.labels.copy()) for r in tiny.make_rows(6)]
+    rows[3].labels[0] = rows[3].input_ids[0]
+    change(rows[3])
+    bad = tiny.write_rows(tmp_path / "bad.parquet", rows)
+    options = {"rows": bad} if split == "train" else {"dev": bad}
+    with pytest.raises(UserError, match=message):
+        train(files, tmp_path, **options)
 
 
 def test_the_end_of_turn_is_learned(files, tmp_path):

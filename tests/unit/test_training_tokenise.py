@@ -72,6 +72,15 @@ def test_long_rows_are_dropped_or_cut_and_counted_either_way(run):
     assert max(len(row.input_ids) for row in read_rows(folder / "train.parquet")) == 400
 
 
+@pytest.mark.parametrize("overlong", ["drop", "truncate"])
+def test_the_histogram_shows_what_the_limit_keeps_out(run, overlong):
+    _, _, folder = run([example(1), example(3, answer="and so on " * 40)], overlong=overlong)
+    bins = json.loads((folder / "lengths.json").read_text())["train"]
+    assert bins["limit"] == 400
+    beyond = [n for n, edge in zip(bins["counts"], bins["edges"], strict=False) if edge > 400]
+    assert (sum(bins["counts"]), sum(beyond)) == (2, 1)
+
+
 def test_everything_in_is_out_or_listed(run):
     train = [example(1), example(2, answer=None), example(3, answer="x" * 500), example(4)]
     stats, dropped, folder = run(train)

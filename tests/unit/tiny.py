@@ -51,6 +51,20 @@ def make_rows(count: int, longest: int = 40, seed: int = 0) -> list[TokenRow]:
     return rows
 
 
+def make_labelled(count: int, seed: int = 0) -> list[TokenRow]:
+    """Rows of a classification: random tokens, a label that follows from the first of them, of one
+    token or of two, and the end token. Something to learn, and not in a few steps."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        text = rng.integers(20, VOCABULARY, rng.integers(3, 12))
+        label = [[10], [11], [12, 13]][text[0] % 3]
+        ids = np.array([*text, *label, 2])
+        labels = np.array([IGNORED] * len(text) + [*label, 2])
+        rows.append(TokenRow(f"labelled-{number}", ids, labels))
+    return rows
+
+
 def write_rows(path: Path, rows: list[TokenRow]) -> Path:
     """The rows as `tokenise` writes them."""
     columns = {

@@ -24,4 +24,5 @@ with job(snakemake.log[0]):
         Path(snakemake.output.train).parent,
         params.prompt["prompt"],
         params.prompt["chat"],
+        params.prompt["reply_prefix"],
     )

@@ -9,12 +9,13 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.config.preset import Preset
     from snaketune.training.launch import launch
     from snaketune.training.run import Plan, Published
+    from snaketune.training.tracking import Tracking
 
-    out = snakemake.output
+    out, aside = snakemake.output, snakemake.params.aside
     launch(
         Plan(
             ModelSpec.model_validate(snakemake.params.model),
-            Preset.model_validate(snakemake.params.preset),
+            Preset.model_validate({**snakemake.params.preset, "keep": aside["keep"]}),
             snakemake.params.seed,
             snakemake.params.snapshots,
             snakemake.params.get("code", ""),
@@ -31,4 +32,5 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         ),
         Path(snakemake.params.work),
         snakemake.threads,
+        Tracking(aside["report_to"], aside["project"], snakemake.wildcards.run),
     )

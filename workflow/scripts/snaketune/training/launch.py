@@ -13,19 +13,29 @@ from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
 from snaketune.training.run import Plan, Published, run_training
+from snaketune.training.tracking import Tracking, require
+from snaketune.warned import Warned, listen
 
 _LIBRARY = Path(__file__).resolve().parents[2]
 
 
 def launch(
-    plan: Plan, train_rows: Path, dev_rows: Path, out: Published, work: Path, threads: int
+    plan: Plan,
+    train_rows: Path,
+    dev_rows: Path,
+    out: Published,
+    work: Path,
+    threads: int,
+    tracking: Tracking | None = None,
 ) -> None:
     """`run_training` on every GPU that this job may use; in this process, if it is one or none."""
+    tracking = tracking or Tracking()
+    require(tracking.names)
     processes = torch.cuda.device_count()
     if processes < 2:
-        run_training(plan, train_rows, dev_rows, out, work, threads)
+        run_training(plan, train_rows, dev_rows, out, work, threads, tracking=tracking)
     else:
-        launch_processes(processes, plan, train_rows, dev_rows, out, work, threads)
+        launch_processes(processes, plan, train_rows, dev_rows, out, work, threads, tracking)
 
 
 def launch_processes(
@@ -36,6 +46,7 @@ def launch_processes(
     out: Published,
     work: Path,
     threads: int,
+    tracking: Tracking | None = None,
 ) -> None:
     """`run_training` on so many processes, which share each step's rows. `threads` is for all of
     them together. Their output becomes this process's."""
@@ -48,6 +59,7 @@ def launch_processes(
         "out": dataclasses.asdict(out),
         "paths": [train_rows, dev_rows, work],
         "threads": max(1, threads // processes),
+        "tracking": dataclasses.asdict(tracking or Tracking()),
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", str(processes), "-m", __name__, json.dumps(job, default=str)]
@@ -56,14 +68,21 @@ def launch_processes(
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as child:
-        for line in child.stdout or ():
-            print(line, end="", file=sys.stderr)
+        try:
+            for line in child.stdout or ():
+                print(line, end="", file=sys.stderr)
+        except Warned:
+            # The launcher hands it on to the processes, which save and end.
+            child.terminate()
+            print(child.communicate()[0], end="", file=sys.stderr)
+            raise
     if child.returncode:
         raise UserError(f"{processes} training processes ended with {child.returncode}; see above")
 
 
 def _work(text: str) -> None:
     """What each process does with the job that it is handed."""
+    listen()
     job = json.loads(text)
     plan, out = job["plan"], job["out"]
     plan["model"] = ModelSpec.model_validate(plan["model"])
@@ -74,9 +93,11 @@ def _work(text: str) -> None:
     }
     try:
         run_training(Plan(**plan), *map(Path, job["paths"][:2]), Published(**paths),
-                     Path(job["paths"][2]), job["threads"])  # fmt: skip
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+                     Path(job["paths"][2]), job["threads"],
+                     tracking=Tracking(**job["tracking"]))  # fmt: skip
+    except (UserError, Warned) as error:
+        kind = "error" if isinstance(error, UserError) else "stopped"
+        print(f"{kind}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

@@ -1,77 +1,34 @@
 """The training loop."""
 
-import contextlib
 import math
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
-from snaketune.config.preset import Preset
 from snaketune.errors import UserError
 from snaketune.progress import Progress
-from snaketune.training.adapter_layers import evaluating, forget_sums
+from snaketune.training import candidates
+from snaketune.training.adapter_layers import forget_sums
 from snaketune.training.batch import TokenRow
-from snaketune.training.batching import Order
-from snaketune.training.checkpoint import State, Timer, save_checkpoint
-from snaketune.training.lanes import Lanes
-from snaketune.training.loss import SummedLoss
+from snaketune.training.candidates import best_point, candidates_kept, drop_others, kept_steps
+from snaketune.training.checkpoint import Timer, save_checkpoint
+from snaketune.training.dev import dev_scores, evaluation_steps
+from snaketune.training.job import Training
 from snaketune.training.memory import is_out_of_memory
 from snaketune.training.optimizers import set_rate
 from snaketune.training.schedules import learning_rate
-from snaketune.training.step import (
-    Layout,
-    add_gradients,
-    autocast,
-    gradient_norm,
-    share_of,
-    summed_loss,
-)
+from snaketune.training.step import add_gradients, gradient_norm, share_of
+from snaketune.training.tracking import Trackers
 from snaketune.training.trainable import unmoved_adapters
-from snaketune.training.world import World
+from snaketune.warned import Warned, heard
 
 _SMALLEST_BUDGET = 64
 
 
-@dataclass
-class Training:
-    """Everything that the loop needs; `state` is where it stands."""
-
-    model: nn.Module
-    loss: SummedLoss
-    optimizer: torch.optim.Optimizer
-    layout: Layout
-    order: Order
-    train: list[TokenRow]
-    dev: list[TokenRow]
-    preset: Preset
-    seed: int
-    device: torch.device
-    dtype: torch.dtype
-    world: World
-    lanes: Lanes
-    state: State
-    folder: Path
-    """Where checkpoints go."""
-    snapshots: dict[int, list[str]]
-    """Steps after which snapshots are saved, and their names."""
-    save_snapshot: Callable[[str], None]
-    save_every: float
-    """Seconds between checkpoints at least; 0: one after every step."""
-
-    def __post_init__(self) -> None:
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        half = self.dtype is torch.float16 and self.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
-        self.whole = self.preset.method == "full"
-
-
-def train(job: Training) -> None:
-    """Takes the steps that are left, with log, evaluations on dev, snapshots and checkpoints."""
+def train(job: Training, trackers: Trackers | None = None) -> None:
+    """Takes the steps that are left, with log, scores on dev, snapshots and checkpoints."""
     total, state = job.order.total_steps, job.state
     progress = Progress(total, "steps", done=state.step)
     timer = Timer(job.save_every)
@@ -80,49 +37,61 @@ def train(job: Training) -> None:
         row = _take_step(job, state.step)
         state.step += 1
         state.log.append(row)
-        if state.step in evaluations:
-            state.log.append({"step": state.step, "epoch": row["epoch"], "dev_loss": dev_loss(job)})
+        scored = state.step in evaluations
+        scores = _evaluate(job, row["epoch"]) if scored else {}
         if job.world.leads:
-            _keep(job, timer)
+            _keep(job, timer, scored)
+            if trackers:
+                trackers.log(row | scores)
             rate = f"{row['tokens_per_second']:,.0f} tokens/s"
             progress.advance(1, f"loss {row['loss']:.4f}, {rate}")
+        if job.world.any(heard() is not None):
+            _stop(job)
     job.world.wait()
 
 
-def _keep(job: Training, timer: Timer) -> None:
-    """Saves the snapshots that are due, and a checkpoint where one is."""
-    names = job.snapshots.get(job.state.step, [])
+def _stop(job: Training) -> None:
+    """Saves a checkpoint and ends the job, which was warned in one of its processes."""
+    if job.world.leads:
+        _save(job)
+    job.world.wait()
+    signal = heard() or "another process's warning"
+    raise Warned(f"{signal} said that the job is about to be ended; saved step {job.state.step}")
+
+
+def _evaluate(job: Training, epoch: float) -> dict[str, float]:
+    """Scores dev, for the log and in words."""
+    scores, state, best = dev_scores(job), job.state, job.preset.best
+    state.log.append({"step": state.step, "epoch": epoch, **scores})
+    if job.world.leads:
+        said = ", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in scores)
+        point = best_point(state.log, best)
+        mark = ", the best so far" if point and point.step == state.step else ""
+        print(f"step {state.step}: {said}{mark}", file=sys.stderr, flush=True)
+    return scores
+
+
+def _save(job: Training) -> None:
+    job.state.scaler = job.scaler.state_dict()
+    save_checkpoint(job.folder, job.state, job.model, job.optimizer)
+
+
+def _keep(job: Training, timer: Timer, scored: bool) -> None:
+    """Saves what is due: snapshots, the weights that were `scored`, and a checkpoint. The
+    checkpoint comes before the weights of other points go, so that none is missed after a kill."""
+    step = job.state.step
+    names = [f"snapshots/{name}" for name in job.snapshots.get(step, [])]
+    candidate = scored and candidates_kept(job.preset) > 0
+    if candidate:
+        names.append(f"{candidates.FOLDER}/{step}")
     for name in names:
-        job.save_snapshot(name)
-    if names or timer.due() or job.state.step == job.order.total_steps:
+        job.save(name)
+    if names or timer.due() or step == job.order.total_steps:
         started = time.monotonic()
-        save_checkpoint(job.folder, job.state, job.model, job.optimizer)
+        _save(job)
         timer.saved(started)
-
-
-def evaluation_steps(job: Training) -> set[int]:
-    """Steps after which the dev loss is taken: `eval_per_epoch` times an epoch, and at the end."""
-    times, per_epoch = job.preset.eval_per_epoch, job.order.steps_per_epoch
-    if not times or not job.dev:
-        return set()
-    total = job.order.total_steps
-    count = math.ceil(times * total / per_epoch)
-    return {min(total, math.ceil(k * per_epoch / times)) for k in range(1, count + 1)} | {total}
-
-
-def dev_loss(job: Training) -> float:
-    """Mean loss per trained token over all dev rows: sums are divided, batches never averaged."""
-    rows = share_of(job.dev, job.world.rank, job.world.size)
-
-    def lane(number: int) -> torch.Tensor:
-        with torch.no_grad(), _cast(job):
-            part = share_of(rows, number, job.lanes.count)
-            return summed_loss(part, job.loss, job.layout, job.device)
-
-    with evaluating(job.model):
-        found = torch.stack(job.lanes.run(lane)).sum()
-    job.world.add([found])
-    return float(found) / sum(row.trained_tokens for row in job.dev)
+    if candidate:
+        drop_others(job.folder, kept_steps(job.state.log, job.preset))
 
 
 def _take_step(job: Training, step: int) -> dict:
@@ -189,7 +158,7 @@ def _try_gradients(
         def lane(number: int) -> torch.Tensor:
             part = share_of(rows, number, job.lanes.count)
             to_add = (part, job.loss, job.layout, job.device, scale, sums[number], job.parameters)
-            with _cast(job):
+            with job.cast():
                 return add_gradients(*to_add)
 
         found = torch.stack(job.lanes.run(lane)).sum()
@@ -259,7 +228,3 @@ def _not_finite(job: Training, step: int, rows: list[TokenRow], loss: float, nor
         f"step: {ids}. The last good checkpoint (step {job.state.step} or earlier) is kept in "
         f"{job.folder}. A lower learning_rate or dtype float32 may help"
     )
-
-
-def _cast(job: Training) -> contextlib.AbstractContextManager:
-    return autocast(job.dtype, job.device, job.whole)

@@ -34,7 +34,7 @@ class _HeadLoss(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if wants[0] else None
         grad_weight = torch.zeros_like(weight) if wants[1] else None
         grad_bias = torch.zeros_like(bias) if bias is not None and wants[2] else None
-        rows = max(1, CHUNK_NUMBERS // weight.shape[0])
+        rows = _rows_at_once(weight)
         for start in range(0, len(targets), rows):
             part, wanted = hidden[start : start + rows], targets[start : start + rows, None]
             logits = F.linear(part, weight, bias).float()
@@ -59,6 +59,15 @@ class _HeadLoss(torch.autograd.Function):
         return (*(None if g is None else g * grad for g in ctx.saved_tensors), None)
 
 
+def _rows_at_once(weight: torch.Tensor) -> int:
+    """How many places' logits make a chunk; `weight` is the output head's."""
+    return max(1, CHUNK_NUMBERS // weight.shape[0])
+
+
+def _of_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    return F.cross_entropy(logits.float(), batch.targets, reduction="sum")
+
+
 class SummedLoss:
     """Calls the model on batches. Chooses once, by trying, how to come by the logits.
 
@@ -76,11 +85,21 @@ class SummedLoss:
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The loss summed over the batch's learned tokens, in float32."""
         if self.apart:
-            return _HeadLoss.apply(
-                self._hidden(batch), self.head.weight, self.head.bias, batch.targets
-            )
-        logits = self._logits(batch).float()
-        return F.cross_entropy(logits, batch.targets, reduction="sum")
+            return self._of_hidden(self._hidden(batch), batch)
+        return _of_logits(self._logits(batch), batch)
+
+    def with_likeliest(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and the likeliest token [n] at each learned place."""
+        if not self.apart:
+            logits = self._logits(batch)
+            return _of_logits(logits, batch), logits.argmax(-1)
+        hidden = self._hidden(batch)
+        parts = hidden.split(_rows_at_once(self.head.weight))
+        likeliest = torch.cat([self.head(part).argmax(-1) for part in parts])
+        return self._of_hidden(hidden, batch), likeliest
+
+    def _of_hidden(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return _HeadLoss.apply(hidden, self.head.weight, self.head.bias, batch.targets)
 
     def _hidden(self, batch: Batch) -> torch.Tensor:
         """Last hidden states [n, width] at the learned places."""

@@ -36,8 +36,9 @@ class Row:
         return sum(label != IGNORED for label in self.labels)
 
 
-def build_row(tokenizer: Any, messages: Messages) -> Row:
-    """The row of a conversation whose last turn is the assistant's.
+def build_row(tokenizer: Any, messages: Messages, prefix: str = "") -> Row:
+    """The row of a conversation whose last turn is the assistant's and opens with `prefix`, which
+    belongs to the prompt.
 
     Trained are the replies, each with the token that ends its turn. An earlier reply that the
     template prints otherwise than it was written (without its thoughts, say) is context only.
@@ -45,6 +46,7 @@ def build_row(tokenizer: Any, messages: Messages) -> Row:
     """
     messages = [_stripped(message) for message in messages]
     text, spans = reply_spans(tokenizer, messages)
+    spans[-1] = _behind(prefix, text, *spans[-1])
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     labels = [IGNORED] * len(ids)
@@ -57,6 +59,14 @@ def build_row(tokenizer: Any, messages: Messages) -> Row:
     if len(ends) != 1:
         raise RowError("the template ends its replies with different tokens")
     return Row(ids, labels)
+
+
+def _behind(prefix: str, text: str, start: int, end: int) -> tuple[int, int]:
+    """The range of a reply without the prefix that opens it."""
+    first = start + len(text[start:end]) - len(text[start:end].lstrip()) if prefix else start
+    if not text.startswith(prefix, first):
+        raise RowError("the chat template does not print the reply's prefix as it was written")
+    return (first + len(prefix) if prefix else start), end
 
 
 def cut(row: Row, max_length: int) -> Row:

@@ -18,15 +18,20 @@ from snaketune.modeling.load import pick_device
 from snaketune.training import saving
 from snaketune.training.batch import TokenRow, padded, read_rows
 from snaketune.training.batching import Order
+from snaketune.training.candidates import FOLDER, Point, best_point
 from snaketune.training.checkpoint import State, load_checkpoint
+from snaketune.training.job import Training
 from snaketune.training.lanes import Lanes, count_lanes
-from snaketune.training.loop import Training, recompute_activations, train
+from snaketune.training.loop import recompute_activations, train
 from snaketune.training.loss import SummedLoss
 from snaketune.training.memory import call_overhead, peak_memory, token_budget
 from snaketune.training.optimizers import build
 from snaketune.training.step import Layout
+from snaketune.training.tracking import Tracking, open_trackers
 from snaketune.training.trainable import build_trainable, compute_dtype
 from snaketune.training.world import World, join_world
+from snaketune.usage import usage
+from snaketune.warned import deferred
 from snaketune.workfolder import finish, work_folder
 
 LOG_SCHEMA = pa.schema(
@@ -35,6 +40,7 @@ LOG_SCHEMA = pa.schema(
         ("epoch", pa.float64()),
         ("loss", pa.float64()),
         ("dev_loss", pa.float64()),
+        ("dev_accuracy", pa.float64()),
         ("learning_rate", pa.float64()),
         ("grad_norm", pa.float64()),
         ("tokens", pa.int64()),
@@ -79,11 +85,12 @@ def run_training(
     work: Path,
     threads: int = 0,
     save_every: float = 60.0,
+    tracking: Tracking | None = None,
 ) -> None:
     """Trains, or goes on with a training that was killed, and publishes.
 
     `work` is where checkpoints lie until then; `threads` is the number of CPU threads (0: torch's
-    choice); `save_every` is in seconds.
+    choice); `save_every` is in seconds; `tracking` is who is told how it goes.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -97,17 +104,51 @@ def run_training(
         job, causal = prepare(plan, rows, dev, world, folder, save_every)
         # Nobody may write a checkpoint before everybody has read the last one.
         world.wait()
-        train(job)
+        if world.leads:
+            told = (tracking or Tracking(), _settings(plan), out.log.parent, folder)
+            with deferred(), open_trackers(*told, job.state.log) as trackers:
+                train(job, trackers)
+        else:
+            with deferred():
+                train(job)
     if not world.leads:
         return
-    saving.save(job.model, folder / "final", job.dtype)
-    saving.publish(folder / "final", out.weights, out.config)
+    best = best_point(job.state.log, plan.preset.best)
+    saving.publish(_final(plan, job, best), out.weights, out.config)
     pairs = zip(out.snapshot_weights, out.snapshot_configs, strict=True)
     for k, (weights, config) in enumerate(pairs, 1):
         saving.publish(folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
     _write_log(out.log, job.state.log)
-    write_json(out.meta, _meta(plan, job, causal, hashes))
+    write_json(
+        out.meta, _meta(plan, job, causal, hashes) | _chosen(plan, best) | usage(job.world.size)
+    )
     finish(folder)
+
+
+def _final(plan: Plan, job: Training, best: Point | None) -> Path:
+    """The folder of the weights that the training is for: the best ones, or the last."""
+    if best:
+        found = f"{plan.preset.best} on dev {best.value:.4f}"
+        print(f"best at step {best.step}, {found}: the weights of that step are taken")
+        return job.folder / FOLDER / str(best.step)
+    if plan.preset.best != "none":
+        raise UserError(
+            f"preset: best: found no finite {plan.preset.best} on dev at any step, expected one to "
+            "choose by"
+        )
+    job.save("final")
+    return job.folder / "final"
+
+
+def _chosen(plan: Plan, best: Point | None) -> dict:
+    if best is None:
+        return {}
+    return {"best": plan.preset.best, "best_step": best.step, "best_value": best.value}
+
+
+def _settings(plan: Plan) -> dict:
+    """What trackers show beside the curves."""
+    return {"model": plan.model.id, "seed": plan.seed, **plan.preset.model_dump(mode="json")}
 
 
 def _identity(plan: Plan, hashes: list[str]) -> dict:
@@ -115,7 +156,7 @@ def _identity(plan: Plan, hashes: list[str]) -> dict:
     return {
         "model": plan.model.model_dump(mode="json"),
         "files": folder_fingerprint(str(local)) if local.is_dir() else None,
-        "preset": plan.preset.model_dump(mode="json"),
+        "preset": plan.preset.identity(),
         "seed": plan.seed,
         "snapshots": plan.snapshots,
         "code": plan.code,
@@ -133,10 +174,18 @@ def prepare(
 ) -> tuple[Training, torch.nn.Module]:
     if not rows:
         raise UserError("train: found no training rows, expected at least one")
+    if plan.preset.best != "none" and not dev:
+        raise UserError(
+            f"dev: found no rows, but the preset's best: {plan.preset.best} is taken on them; "
+            "expected a dev split (the dataset's `dev`, or a source with one)"
+        )
     preset, device = plan.preset, world.device(pick_device())
     model, causal = build_trainable(plan.model, preset, plan.seed, device)
+    _check_rows([*rows, *dev], causal.get_input_embeddings().num_embeddings)
     optimizer = build(preset.optimizer, model, preset.weight_decay)
     state = load_checkpoint(folder, model, optimizer) or State()
+    if state.step and world.leads:
+        print(f"going on from step {state.step}")
     dtype = compute_dtype(plan.model, preset, device)
     state.budget = state.budget or token_budget(causal.config, dtype, device)
     state.recompute = state.recompute or preset.gradient_checkpointing is True
@@ -163,10 +212,26 @@ def prepare(
         state=state,
         folder=folder,
         snapshots=snapshot_steps(order.total_steps, plan.snapshots),
-        save_snapshot=lambda name: saving.save(model, _made(folder / "snapshots") / name, dtype),
+        save=lambda name: saving.save(model, folder / name, dtype),
         save_every=save_every,
     )
+    if state.scaler:
+        job.scaler.load_state_dict(state.scaler)
     return job, causal
+
+
+def _check_rows(rows: list[TokenRow], vocabulary: int) -> None:
+    """Refuses rows that teach nothing, and those of another model's tokenizer."""
+    for row in rows:
+        if not row.trained_tokens:
+            raise UserError(
+                f"row {row.id}: found no token that carries loss, expected one at least"
+            )
+        if (highest := int(row.input_ids.max())) >= vocabulary:
+            raise UserError(
+                f"row {row.id}: found token {highest}, but the model knows {vocabulary}; "
+                "expected rows of the model's own tokenizer"
+            )
 
 
 def snapshot_steps(total: int, count: int) -> dict[int, list[str]]:
@@ -182,11 +247,6 @@ def _layout(preset: Preset, state: State, causal: torch.nn.Module, device: torch
     than that on the CPU and in torch's own attention."""
     kind = "grouped" if preset.batching == "auto" else preset.batching
     return Layout(kind, state.budget, call_overhead(causal.num_parameters(), device))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _write_log(path: Path, log: list[dict]) -> None:

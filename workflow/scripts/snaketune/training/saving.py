@@ -19,6 +19,7 @@ def save(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     """
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(model, PreTrainedModel):
         _save_whole(model, new, dtype)
     else:

@@ -24,8 +24,8 @@ class Layout:
     overhead: int
     """What a micro-batch costs beyond its tokens, in tokens."""
 
-    def batches(self, rows: list[TokenRow]) -> Iterator[Batch]:
-        """Micro-batches that hold all `rows`."""
+    def batches(self, rows: list[TokenRow]) -> Iterator[tuple[list[TokenRow], Batch]]:
+        """Micro-batches that hold all `rows`, each with its rows in order."""
         if not rows:
             return
         lengths = np.array([row.inputs for row in rows])
@@ -34,7 +34,8 @@ class Layout:
         else:
             parts, build = batching.grouped(lengths, self.budget, self.overhead), padded
         for part in parts:
-            yield build([rows[i] for i in part])
+            chosen = [rows[i] for i in part]
+            yield chosen, build(chosen)
 
 
 def share_of(rows: list[TokenRow], part: int, parts: int) -> list[TokenRow]:
@@ -43,14 +44,29 @@ def share_of(rows: list[TokenRow], part: int, parts: int) -> list[TokenRow]:
     return [rows[i] for i in batching.share(lengths, part, parts)]
 
 
-def summed_loss(
-    rows: list[TokenRow], loss: SummedLoss, layout: Layout, device: torch.device
+def score(
+    rows: list[TokenRow], loss: SummedLoss, layout: Layout, device: torch.device, answers: bool
 ) -> torch.Tensor:
-    """Loss summed over the rows' trained tokens, without gradients."""
-    total = torch.zeros((), device=device)
-    for batch in layout.batches(rows):
-        total += loss(batch.to(device))
+    """Without gradients [2]: the loss summed over the rows' trained tokens, and the number of rows
+    whose answer is right (0 unless `answers` are asked for)."""
+    total = torch.zeros(2, device=device)
+    for part, batch in layout.batches(rows):
+        batch = batch.to(device)
+        if answers:
+            summed, likeliest = loss.with_likeliest(batch)
+            total[1] += right_answers(likeliest == batch.targets, part)
+        else:
+            summed = loss(batch)
+        total[0] += summed
     return total
+
+
+def right_answers(hits: torch.Tensor, rows: list[TokenRow]) -> int:
+    """Rows all of whose answer tokens are hits. `hits` [n] are those of all trained tokens; a
+    row's last one ends its turn and is no part of the answer, unless it is all that is left of
+    a row that was cut."""
+    per_row = hits.cpu().split([row.trained_tokens for row in rows])
+    return sum(bool((part[:-1] if len(part) > 1 else part).all()) for part in per_row)
 
 
 def add_gradients(
@@ -62,9 +78,10 @@ def add_gradients(
     gradients: list[torch.Tensor],
     parameters: list[nn.Parameter],
 ) -> torch.Tensor:
-    """Like `summed_loss`; adds the gradients of `scale` × that sum to `gradients`."""
+    """The loss summed over the rows' trained tokens; adds the gradients of `scale` × that sum to
+    `gradients`."""
     total = torch.zeros((), device=device)
-    for batch in layout.batches(rows):
+    for _, batch in layout.batches(rows):
         part = loss(batch.to(device))
         found = torch.autograd.grad(part * scale, parameters, allow_unused=True)
         pairs = [(g, f) for g, f in zip(gradients, found, strict=True) if f is not None]

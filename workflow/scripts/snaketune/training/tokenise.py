@@ -17,8 +17,7 @@ from snaketune.data.example import Example, read_examples
 from snaketune.data.text import normalise
 from snaketune.errors import UserError
 from snaketune.jsonl import write_json, write_jsonl
-from snaketune.tasks.conversation import messages
-from snaketune.tasks.wording import worded
+from snaketune.tasks.conversation import messages, opened, worded
 from snaketune.training.lengths import histogram, quantiles
 from snaketune.training.plain import build_plain_row
 from snaketune.training.rows import IGNORED, Row, RowError, build_row, cut
@@ -46,6 +45,8 @@ class Split:
     rows: dict[str, Row] = field(default_factory=dict)
     dropped: list[dict] = field(default_factory=list)
     truncated: int = 0
+    lengths: list[int] = field(default_factory=list)
+    """Tokens of every row before the limit had its say."""
 
     def counts(self) -> dict:
         """in = out + dropped; truncated rows are among `out`."""
@@ -70,11 +71,13 @@ def tokenise(
     folder: Path,
     prompt: str | None = None,
     chat: bool = True,
+    reply_prefix: str = "",
 ) -> None:
     """Writes `{split}.parquet` for every split of `examples`, `stats.json`, `lengths.json` and
     `dropped.jsonl` into `folder`. Examples that stand in `few_shot` make no row.
 
     `prompt` words the example (None: as the task does); without `chat` rows are plain text.
+    `reply_prefix` opens the reply and carries no loss.
     """
     if chat and not tokenizer.chat_template:
         raise UserError("models: found a tokenizer without a chat template, expected one with it")
@@ -86,8 +89,8 @@ def tokenise(
 
     def row_of(example: Example) -> Row:
         if chat:
-            return _row(example, tokenizer, task, system, prompt)
-        text = worded(prompt, task, example.prompt, example.choices)
+            return _row(example, tokenizer, task, system, prompt, reply_prefix)
+        text = opened(worded(prompt, task, example), reply_prefix)
         return build_plain_row(tokenizer, text, example.answer or "")
 
     splits = {
@@ -99,10 +102,12 @@ def tokenise(
     for name, split in splits.items():
         _write_rows(folder / f"{name}.parquet", split.rows)
     write_jsonl(folder / "dropped.jsonl", [d for s in splits.values() for d in s.dropped])
-    lengths = {name: [len(r.input_ids) for r in s.rows.values()] for name, s in splits.items()}
+    # The histogram is for the choice of the limit, so it holds what the limit keeps out too.
     write_json(
-        folder / "lengths.json", {n: histogram(v, limits.max_length) for n, v in lengths.items()}
+        folder / "lengths.json",
+        {name: histogram(split.lengths, limits.max_length) for name, split in splits.items()},
     )
+    lengths = {name: [len(r.input_ids) for r in s.rows.values()] for name, s in splits.items()}
     stats = {name: split.counts() | quantiles(lengths[name]) for name, split in splits.items()}
     write_json(
         folder / "stats.json",
@@ -132,6 +137,7 @@ def _split(
             if not example.answer:
                 raise RowError("no answer to train on")
             row = row_of(example)
+            out.lengths.append(len(row.input_ids))
             if len(row.input_ids) > limits.max_length:
                 if limits.overlong == "drop":
                     raise RowError(OVERLONG)
@@ -145,13 +151,22 @@ def _split(
 
 
 def _row(
-    example: Example, tokenizer: Any, task: TaskName, system: str | None, prompt: str | None
+    example: Example,
+    tokenizer: Any,
+    task: TaskName,
+    system: str | None,
+    prompt: str | None,
+    prefix: str,
 ) -> Row:
     turns = messages(example, task=task, system=system, shots=[], prompt=prompt)
     try:
-        return build_row(tokenizer, [*turns, {"role": "assistant", "content": example.answer}])
+        return build_row(tokenizer, [*turns, _reply(example.answer, prefix)], prefix)
     except (TemplateError, TypeError, ValueError) as error:
         raise RowError(f"the chat template refuses the conversation: {error}") from error
+
+
+def _reply(answer: str, prefix: str) -> dict[str, str]:
+    return {"role": "assistant", "content": opened(prefix, answer.strip()) if prefix else answer}
 
 
 def _nothing_left(path: Path, split: Split) -> str:

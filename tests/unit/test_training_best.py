@@ -1,0 +1,295 @@
+"""Scores on dev while the training runs, and the weights that they choose."""
+
+import json
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+from test_training_run import (
+    PLAIN,
+    PRESET,
+    Stopped,
+    assert_same_training,
+    log_of,
+    stop_after,
+    train,
+)
+
+from snaketune.config.preset import Preset
+from snaketune.errors import UserError
+from snaketune.training import job, loop, run
+from snaketune.training.batch import TokenRow, padded
+from snaketune.training.candidates import Point, best_point, kept_steps
+from snaketune.training.loss import SummedLoss
+from snaketune.training.rows import IGNORED
+from snaketune.training.step import right_answers
+
+LABELLED = {"rows": "labelled.parquet", "dev": "labelled_dev.parquet"}
+LEARNS = {"epochs": 4, "learning_rate": 2e-2, "schedule": "constant"}
+"""24 steps, with dev after every third; it gets better and worse again."""
+BEST = PRESET | LEARNS | {"best": "accuracy", "keep": 3}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("best")
+    # Of smaller weights an adapter learns little in so few steps.
+    tiny.save_model(folder / "model", initializer_range=0.2)
+    tiny.write_rows(folder / "train.parquet", tiny.make_rows(22))
+    tiny.write_rows(folder / "dev.parquet", tiny.make_rows(6, seed=1))
+    tiny.write_rows(folder / "none.parquet", [])
+    tiny.write_rows(folder / "labelled.parquet", tiny.make_labelled(22))
+    tiny.write_rows(folder / "labelled_dev.parquet", tiny.make_labelled(40, seed=1))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@torch.no_grad()
+def share_right(model, rows):
+    """The reference: one row at a time, all logits; position t - 1 says what stands at t."""
+    right = 0
+    for row in rows:
+        logits = model(torch.tensor(row.input_ids)[None]).logits[0]
+        answer = [t for t in range(len(row.labels)) if row.labels[t] != IGNORED][:-1]
+        right += all(int(logits[t - 1].argmax()) == row.input_ids[t] for t in answer)
+    return right / len(rows)
+
+
+def final_model(files, out, full=False):
+    from peft import PeftModel
+
+    folder = out.weights.parent
+    base = type(tiny.make_model()).from_pretrained(folder if full else files / "model").eval()
+    return base if full else PeftModel.from_pretrained(base, str(folder)).eval()
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_accuracy_on_dev_is_that_of_one_row_at_a_time(files, tmp_path, method):
+    preset = {k: v for k, v in PLAIN.items() if method == "lora" or k != "lora"}
+    out = train(files, tmp_path, preset | LEARNS | {"method": method}, **LABELLED)
+    found = log_of(out)["dev_accuracy"].dropna()
+    expected = share_right(final_model(files, out, method == "full"), tiny.make_labelled(40, 1))
+    assert len(found) == 8
+    assert 0 < expected < 1
+    assert found.iloc[-1] == expected
+
+
+def test_accuracy_does_not_depend_on_the_batches_or_on_how_logits_are_made(files, monkeypatch):
+    model, rows = tiny.make_model(), tiny.make_labelled(9)
+    loss = SummedLoss(model, padded(rows))
+    with torch.no_grad():
+        summed, likeliest = loss.with_likeliest(padded(rows))
+        assert torch.equal(summed, loss(padded(rows)))
+        loss.apart = False
+        assert torch.equal(loss.with_likeliest(padded(rows))[1], likeliest)
+        loss.apart = True
+        monkeypatch.setattr("snaketune.training.loss.CHUNK_NUMBERS", tiny.VOCABULARY)
+        assert torch.equal(loss.with_likeliest(padded(rows))[1], likeliest)
+
+
+def test_the_end_token_is_no_part_of_an_answer_and_every_other_token_is():
+    def row(learned):
+        labels = [IGNORED] * 3 + [5] * learned
+        return TokenRow("x", torch.tensor(labels).numpy(), torch.tensor(labels).numpy())
+
+    cases = [("1", 1), ("0", 0), ("10", 1), ("01", 0), ("110", 1), ("101", 0), ("011", 0)]
+    for hits, right in cases:
+        assert right_answers(torch.tensor([h == "1" for h in hits]), [row(len(hits))]) == right
+    together = torch.tensor([h == "1" for hits, _ in cases for h in hits])
+    assert right_answers(together, [row(len(hits)) for hits, _ in cases]) == 3
+
+
+def test_long_answers_get_no_accuracy_unless_it_is_asked_for(files, tmp_path):
+    assert log_of(train(files, tmp_path / "a"))["dev_accuracy"].isna().all()
+    asked = log_of(train(files, tmp_path / "b", PRESET | {"best": "accuracy"}))
+    assert asked["dev_accuracy"].notna().sum() == 4
+
+
+@pytest.mark.parametrize(("best", "sign"), [("loss", -1), ("accuracy", 1)])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_weights_of_the_best_point_are_the_run_s(files, tmp_path, capsys, best, sign, method):
+    """Snapshots lie at the same steps; the best one's bytes are the final ones."""
+    preset = {k: v for k, v in BEST.items() if method == "lora" or k != "lora"}
+    preset |= {"best": best, "method": method}
+    out = train(files, tmp_path, preset, snapshots=8, **LABELLED)
+    dev = log_of(out).dropna(subset="dev_loss")
+    values = (sign * dev[f"dev_{best}"]).tolist()
+    place = values.index(max(values))
+    assert place < 7, "the last point is the best: nothing is shown"
+    assert out.weights.read_bytes() == out.snapshot_weights[place].read_bytes()
+    meta = json.loads(out.meta.read_text())
+    assert (meta["best"], meta["best_step"]) == (best, 3 * (place + 1))
+    assert meta["best_value"] == sign * values[place]
+    printed = capsys.readouterr()
+    assert f"best at step {meta['best_step']}, {best} on dev" in printed.out
+    assert f"step {meta['best_step']}: dev loss" in printed.err
+    assert not (tmp_path / "work").exists()
+
+
+def scored(*values, name="dev_accuracy"):
+    rows = [{"step": k, "dev_loss": 1.0, name: value} for k, value in enumerate(values, 1)]
+    return [{"step": 1, "loss": 0.1}, *rows]
+
+
+def test_of_equal_points_the_earliest_is_the_best_and_no_number_never_is():
+    nan = float("nan")
+    assert best_point(scored(0.2, 0.5, 0.5, 0.4), "accuracy") == Point(2, 0.5)
+    assert best_point(scored(3.0, nan, 2.0, 2.0, name="dev_loss"), "loss") == Point(3, 2.0)
+    assert best_point(scored(nan, nan), "accuracy") is None
+    assert best_point(scored(0.5), "none") is None
+    assert best_point([{"step": 1, "loss": 0.1}], "loss") is None
+
+
+@pytest.mark.parametrize(
+    ("best", "keep", "kept"),
+    [
+        ("accuracy", 0, {2}),
+        ("accuracy", 1, {2}),
+        ("accuracy", 2, {2, 5}),
+        ("accuracy", 3, {2, 4, 5}),
+        ("accuracy", 9, {1, 2, 3, 4, 5}),
+        ("none", 0, set()),
+        ("none", 2, {4, 5}),
+    ],
+)
+def test_the_best_point_is_kept_and_then_the_last_ones(best, keep, kept):
+    log = scored(0.1, 0.6, 0.2, 0.6, 0.3)
+    assert kept_steps(log, Preset(best=best, keep=keep)) == kept
+
+
+def test_the_work_folder_never_holds_more_than_keep_once_a_step_is_over(
+    files, tmp_path, monkeypatch
+):
+    held = []
+    real = loop.drop_others
+
+    def drop(folder, kept):
+        real(folder, kept)
+        held.append({int(part.name) for part in (folder / "candidates").iterdir()})
+
+    monkeypatch.setattr(loop, "drop_others", drop)
+    preset = BEST | {"keep": 2, "eval_per_epoch": 3}
+    out = train(files, tmp_path, preset, **LABELLED)
+    log = pd.read_parquet(out.log).to_dict("records")
+    evaluated = [row for row in log if row["dev_loss"] == row["dev_loss"]]
+    assert len(held) == len(evaluated) == 12
+    for count, folders in enumerate(held, 1):
+        so_far = evaluated[:count]
+        best = max(so_far, key=lambda row: row["dev_accuracy"])["step"]
+        assert len(folders) == min(2, count)
+        assert {best, so_far[-1]["step"]} <= folders
+
+
+def test_without_keep_and_best_nothing_is_held(files, tmp_path, monkeypatch):
+    saved = []
+    real = run.saving.save
+    monkeypatch.setattr(
+        run.saving, "save", lambda m, folder, d: (saved.append(folder.name), real(m, folder, d))
+    )
+    train(files, tmp_path)
+    assert saved == ["final"]
+
+
+@pytest.fixture(scope="module")
+def whole(files, tmp_path_factory):
+    torch.set_num_threads(1)
+    return train(files, tmp_path_factory.mktemp("whole"), BEST, snapshots=3, **LABELLED)
+
+
+def assert_same_choice(one, other):
+    assert_same_training(one, other)
+    chosen = [json.loads(out.meta.read_text()) for out in (one, other)]
+    assert len({(meta["best"], meta["best_step"], meta["best_value"]) for meta in chosen}) == 1
+
+
+@pytest.mark.parametrize("step", [1, 4, 13, 24])
+def test_a_stop_between_steps_changes_no_choice(files, tmp_path, monkeypatch, whole, step):
+    with monkeypatch.context() as patch:
+        stop_after(patch, step)
+        with pytest.raises(Stopped):
+            train(files, tmp_path, BEST, snapshots=3, **LABELLED)
+    assert_same_choice(train(files, tmp_path, BEST, snapshots=3, **LABELLED), whole)
+
+
+@pytest.mark.parametrize("place", ["save_checkpoint", "drop_others"])
+@pytest.mark.parametrize("call", [1, 5, 8])
+def test_a_stop_amid_the_saving_changes_no_choice(files, tmp_path, monkeypatch, whole, place, call):
+    """Before the checkpoint that follows the weights, and before the weights of others go."""
+    calls = []
+
+    def stop(*_):
+        calls.append(1)
+        if len(calls) == call:
+            raise Stopped
+        return real(*_)
+
+    real = getattr(loop, place)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, place, stop)
+        with pytest.raises(Stopped):
+            train(files, tmp_path, BEST, snapshots=3, **LABELLED)
+    for file in tmp_path.glob("work/*/checkpoint.pt"):
+        log = torch.load(file, weights_only=True)["state"]["log"]
+        held = {int(part.name) for part in (file.parent / "candidates").iterdir()}
+        assert kept_steps(log, Preset(best="accuracy", keep=3)) <= held
+    assert_same_choice(train(files, tmp_path, BEST, snapshots=3, **LABELLED), whole)
+
+
+def test_another_keep_goes_on_with_the_same_training(files, tmp_path, monkeypatch, whole):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        with pytest.raises(Stopped):
+            train(files, tmp_path, BEST, snapshots=3, **LABELLED)
+    steps = []
+    real = loop._take_step
+    monkeypatch.setattr(loop, "_take_step", lambda job, n: (steps.append(n), real(job, n))[1])
+    resumed = train(files, tmp_path, BEST | {"keep": 1}, snapshots=3, **LABELLED)
+    assert steps[0] == 6
+    assert_same_choice(resumed, whole)
+
+
+def test_the_scale_of_float16_losses_comes_back_after_a_stop(files, tmp_path, monkeypatch):
+    """On a GPU the scale grows and shrinks with the steps; here a scaler is put in its place."""
+    real, scales = job.torch.amp.GradScaler, []
+    grown = {"init_scale": 4.0, "growth_interval": 3}
+    monkeypatch.setattr(job.torch.amp, "GradScaler", lambda device, enabled: real(device, **grown))
+    take = loop._take_step
+
+    def noted(training, step):
+        scales.append((step, training.scaler.get_scale()))
+        return take(training, step)
+
+    monkeypatch.setattr(loop, "_take_step", noted)
+    train(files, tmp_path / "whole")
+    expected = dict(scales)
+    scales.clear()
+    with monkeypatch.context() as patch:
+        stop_after(patch, 8)
+        with pytest.raises(Stopped):
+            train(files, tmp_path / "resumed", save_every=0)
+    scales.clear()
+    train(files, tmp_path / "resumed")
+    assert scales[0][0] == 7
+    assert expected[7] > 4.0
+    assert dict(scales) == {step: expected[step] for step in range(7, 12)}
+
+
+def test_nothing_to_choose_by_is_said_before_or_after_the_training(files, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="dev: found no rows, but the preset's best: accuracy"):
+        train(files, tmp_path, BEST, dev="none.parquet")
+    nowhere = {"dev_loss": float("nan"), "dev_accuracy": float("nan")}
+    monkeypatch.setattr(loop, "dev_scores", lambda _: nowhere)
+    with pytest.raises(UserError, match="found no finite accuracy on dev at any step"):
+        train(files, tmp_path, BEST, **LABELLED)
+
+
+def test_the_final_adapter_is_written_whole(files, whole):
+    weights = load_file(whole.weights)
+    assert any(value.any() for name, value in weights.items() if "lora_B" in name)
+    assert json.loads(whole.config.read_text())["r"] == 4
