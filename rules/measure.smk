@@ -1,4 +1,4 @@
-# Needs: predictions, their examples and, for safety, verdicts.
+# Needs: predictions, their examples and, for safety, verdicts; for samples, their rewards.
 # Makes: scores/{state}/{protocol}.parquet, a row an example, and metrics/{state}/{protocol}.json.
 
 
@@ -9,6 +9,7 @@ rule measure:
         meta=f"{E}/predictions/{{state}}/{{protocol}}.meta.json",
         examples=examples_of,
         verdicts=verdicts_of,
+        rewards=rewards_of,
     output:
         scores=ensure(f"{E}/scores/{{state}}/{{protocol}}.parquet", non_empty=True),
         metrics=ensure(f"{E}/metrics/{{state}}/{{protocol}}.json", non_empty=True),

@@ -80,6 +80,7 @@ def _run(name: str, rate: float, r: int, math_protocol: str) -> RunPlan:
         "train_data": "problems",
         "method": "qlora",
         "seed": 42,
+        "swept": {},
         "preset": {
             "method": "qlora",
             "epochs": 1.0,
@@ -111,7 +112,8 @@ def make_plan() -> TablePlan:
         }
         for name in ("1of2", "2of2")
     ]
-    return {"experiment": "synthetic", "runs": [_run("simple", 1e-4, 8, "gsm8k"), medium]}
+    runs = [_run("simple", 1e-4, 8, "gsm8k"), medium]
+    return {"experiment": "synthetic", "runs": runs, "drops": {}}
 
 
 def make_results(folder: Path) -> TablePlan:

@@ -77,3 +77,57 @@ def test_a_bad_record_is_named(run, record, task, message):
     with pytest.raises(UserError) as error:
         run([record, *others], task)
     assert message in str(error.value)
+
+
+def test_a_verdict_made_elsewhere_stays_with_its_reply(run):
+    given = [r | {"verdict": "SAFE"} for r in texts(0, 1, 2)] + texts(3)
+    records, _ = run(given, "safety")
+    assert [r.get("verdict") for r in records] == ["SAFE", "SAFE", "SAFE", None]
+    with pytest.raises(UserError, match="id e3: field verdict: found 1 "):
+        run([*texts(0, 1, 2), {"id": "e3", "output": "", "verdict": 1}], "safety")
+
+
+def classed(tmp_path, records):
+    """Brings records for three examples with the labels 0 and 1."""
+    examples = [Example(f"e{i}", f"Q{i}?", answer="0", label="0") for i in range(3)]
+    write_examples(tmp_path / "test.parquet", examples)
+    file, out = write_lines(tmp_path / "given.jsonl", records), tmp_path / "out.jsonl"
+    paths = (file, tmp_path / "test.parquet", "classification", None, out, tmp_path / "meta.json")
+    bring(*paths, ["0", "1"])
+    return list(read_jsonl(out))
+
+
+def test_probabilities_of_labels(tmp_path):
+    given = [
+        {"id": "e2", "probabilities": {"1": 0.75, "0": 0.25}},
+        {"id": "e0", "probabilities": [0, 1]},
+        {"id": "e1", "output": "1"},
+    ]
+    assert classed(tmp_path, given) == [
+        {"id": "e0", "probabilities": [0.0, 1.0]},
+        {"id": "e1", "output": "1", "finish": None, "new_tokens": None},
+        {"id": "e2", "probabilities": [0.25, 0.75]},
+    ]
+    sums = [{"id": f"e{i}", "sums": [-1, -2.5]} for i in range(3)]
+    assert classed(tmp_path, sums)[1] == {"id": "e1", "sums": [-1.0, -2.5]}
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([0.5], "found a list of 1, expected 2 numbers, one a label, as a list or by label (0, 1)"),
+        ({"0": 0.5, "2": 0.5}, "found an object (2 fields: 0, 2), expected 2 numbers"),
+        ([0.5, True], "expected 2 numbers"),
+        ([0.5, "0.5"], "expected 2 numbers"),
+        ([0.7, 0.6], "which add up to 1.3, expected probabilities from 0 to 1"),
+        ([-0.1, 0.6], "found -0.1 to 0.6"),
+        ([0, 0], "which add up to 0"),
+        (None, "found null"),
+    ],
+)
+def test_bad_probabilities_are_named(tmp_path, found, message):
+    good = [{"id": f"e{i}", "probabilities": [0.5, 0.5]} for i in (0, 1)]
+    with pytest.raises(UserError) as error:
+        classed(tmp_path, [*good, {"id": "e2", "probabilities": found}])
+    assert "given.jsonl:3: id e2: field probabilities: " in str(error.value)
+    assert message in str(error.value)

@@ -1,9 +1,11 @@
 """The real files: everything prepared, nothing rejected, golds as an independent parser reads
 them."""
 
+import csv
 import json
 import os
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from prepared_data import prepared
 
 from snaketune.config.evaluation import SampleSpec
 from snaketune.data.sampling import take
+from snaketune.measures.answers import RULES
 
 ROOT = os.environ.get("REAL_DATA_DIR")
 pytestmark = pytest.mark.skipif(not ROOT, reason="REAL_DATA_DIR is unset: no real data here")
@@ -72,3 +75,53 @@ def test_gsm_symbolic_golds(name, rows):
     assert [float(e.gold) for e in found] == _golds(SYMBOLIC / name)
     if "non_overlapping" in name:
         assert {"2125", "114200", "65960", "43500"} <= {e.gold for e in found}
+
+
+def test_solution_verifier_and_its_catalogue():
+    folder = REAL / "solution_verifier" / "level-1-binary"
+    catalogue = {
+        "source": str(folder / "sft_level1_catalog.csv"),
+        "join_on": ["index", "label"],
+        "columns": ["error_type"],
+    }
+    settings = {"labels": ["0", "1"], "few_shot": {"count": 0}}
+    found = prepared(folder, "solution_verifier", catalogue=catalogue, **settings)
+    counts = [found.manifest["splits"][s]["out"] for s in ("train", "dev", "test")]
+    assert (counts, found.rejected) == ([3296, 412, 412], [])
+    entry = found.manifest["catalogue"]
+    assert (entry["rows"], entry["joined"], entry["left_over"]) == (4120, 4120, 0)
+    examples = [e for split in found.splits.values() for e in split]
+    kinds = Counter((json.loads(e.meta)["error_type"], e.label) for e in examples)
+    by_hand = Counter()
+    with (folder / "sft_level1_catalog.csv").open(newline="") as file:
+        by_hand.update((row["error_type"], row["label"]) for row in csv.DictReader(file))
+    assert kinds == by_hand
+    assert Counter(e.label for e in found.splits["test"]) == {"0": 206, "1": 206}
+    # A problem stands with its right and its flawed solution in one split: no question is in two.
+    asked = {s: {e.question for e in found.splits[s]} for s in ("train", "dev", "test")}
+    assert not asked["test"] & asked["train"]
+    leakage = found.manifest["leakage"]["comparisons"]
+    assert [leakage[f"{a} in {b}"]["rows"] for a, b in [("test", "train"), ("test", "dev")]] == [
+        0,
+        1,
+    ]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_gsm_symbolic_answers_are_read_as_the_right_numbers(rule):
+    """All 300 of the three tests, raw as they are and worded as a trained model would answer."""
+    read = RULES[rule].read
+    names = ["gsm_symbolic_test_100_student", "gsm8k_test_100_same_templates"]
+    names.append("gsm8k_test_100_non_overlapping")
+    found = 0
+    for name in names:
+        path = SYMBOLIC / f"{name}.jsonl"
+        raw = [json.loads(x)["answer"] for x in path.read_text(encoding="utf-8").splitlines()]
+        golds = _golds(path)
+        assert [float(read(answer)) for answer in raw] == golds
+        found += len(golds)
+        if rule == "final_answer":
+            examples = prepared({"test": path}, "gsm_symbolic").splits["test"]
+            assert [float(read(e.answer)) for e in examples] == golds
+            assert all(RULES[rule].right(read(e.answer), Decimal(e.gold)) for e in examples)
+    assert found == 300

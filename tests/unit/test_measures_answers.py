@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.measures.answers import canonical, flexible, strict
+from snaketune.measures.answers import RULES, canonical, final_answer, flexible, strict
 
 STRICT = {
     "6 * 3 = 18\n#### 18": "18",
@@ -83,6 +83,69 @@ FLEXIBLE = {
     "no idea": None,
     "x2": None,
 }
+
+
+FINAL = {
+    "3 + 4 = 7\nFinal answer: 7.": "7",
+    "Final answer: 2,125": "2125",
+    "Final answer: $1,234.50 in 2024": "2024",  # the last number, as the rule says
+    "Final answer: 5. Final answer: 6.": "6",
+    "Final Answer: 8": "8",
+    "**Final answer:** 8": "8",
+    "**Final Answer**: 8": "8",
+    "Answer: 5\nFinal answer: 6": "6",
+    "Final answer: 6\nAnswer: 7": "7",  # the last number after the mark, as the rule says
+    "Answer: 5 or rather 6\nThat took me long": "6",
+    "Answer: Let's think step by step. 3 and 4 make 7": "7",
+    "3 + 4 = 7\nFinal answer:": None,  # it broke off: 7 was a step
+    "Answer: 5\nFinal answer: none": None,
+    "3 + 4 = 7\nAnswer: many": None,
+    "Answer: many\nFinal answer: 7": "7",
+    "Final answer: 7\nFinal answer: 8": "8",
+    "Final answer: 7\nFinal answer:": None,
+    "Final answer: 7\nAnswer: many": "7",
+    "final answer 6, I think 9": "9",  # no colon: the last number
+    "She has 3, then 5.": "5",
+    "Final answer: -3": "-3",
+    "no idea": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), FINAL.items())
+def test_final_answer(text, expected):
+    assert canonical(final_answer(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("rule", "found", "gold", "right"),
+    [
+        ("final_answer", "0.3333333333", "0.333333", True),
+        ("final_answer", "18.000001", "18", True),
+        ("final_answer", "18.0000011", "18", False),
+        ("final_answer", "2125.00", "2125", True),
+        ("final_answer", "125", "2125", False),
+        ("hashes", "18.0", "18", True),
+        ("hashes", "18.0000001", "18", False),
+    ],
+)
+def test_equal_within_the_rules_tolerance(rule, found, gold, right):
+    assert RULES[rule].right(Decimal(found), Decimal(gold)) is right
+    assert RULES[rule].right(None, Decimal(gold)) is False
+
+
+def test_votes_spell_equal_numbers_alike():
+    spelled = RULES["final_answer"].spelled
+    assert spelled(Decimal("18.00000004")) == spelled(Decimal("18")) == "18"
+    assert spelled(Decimal("-0.0000001")) == "0"
+    assert spelled(Decimal(1) / 3) == "0.333333"
+    digits = "1234567890" * 5
+    assert spelled(Decimal(digits)) == digits
+    assert RULES["hashes"].spelled(Decimal("18.00000004")) == "18.00000004"
+
+
+def test_long_text_of_marks_takes_no_time():
+    assert final_answer("answer" + " " * 100_000 + "final answer" * 50_000 + " 5") == 5
 
 
 @pytest.mark.parametrize(("text", "expected"), STRICT.items())

@@ -7,7 +7,7 @@ import pytest
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.errors import UserError
-from snaketune.measures.multiple_choice import MEASURER, calibration_error, softmax
+from snaketune.measures.multiple_choice import MEASURER, softmax
 from snaketune.measures.task import Answered
 
 PROTOCOL = EvalSpec(task="multiple_choice", dataset="d", prompt="Q: {question}\n{options}A:")
@@ -55,19 +55,6 @@ def test_chance_is_taken_off_and_letters_are_counted():
     assert found["all", "picked_A"]["value"] == 1 and found["all", "picked_C"]["value"] == 0
     assert found["gold=C", "picked_A"]["value"] == 1 and found["gold=C", "accuracy"]["value"] == 0
     assert found["gold=C", "picked_A"]["n"] == 1
-
-
-def test_calibration_error_by_hand():
-    """Two rows in the bin from 0.7 of which one is right, one of 0.9 that is right."""
-
-    def row(p, correct):
-        return {"choice": "A", "correct": correct, "probabilities": [p, 1 - p]}
-
-    rows = [row(0.72, True), row(0.78, False), row(0.9, True)]
-    expected = (2 * abs(0.75 - 0.5) + 1 * abs(0.9 - 1)) / 3
-    assert calibration_error(rows) == pytest.approx(expected)
-    assert calibration_error([row(1.0, True)]) == 0
-    assert calibration_error([]) is None
 
 
 def test_softmax_of_far_scores():

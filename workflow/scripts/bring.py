@@ -16,4 +16,6 @@ with job(snakemake.log[0]):
         SampleSpec.model_validate(sample) if sample else None,
         Path(snakemake.output.predictions),
         Path(snakemake.output.meta),
+        labels=snakemake.params.labels,
+        largest=snakemake.params.largest,
     )

@@ -7,7 +7,7 @@ from snaketune.job import job
 with job(snakemake.log[0]):
     from snaketune.measures.measure import measure
 
-    verdicts = list(snakemake.input.verdicts)
+    verdicts, rewards = list(snakemake.input.verdicts), list(snakemake.input.rewards)
     measure(
         Path(snakemake.input.examples),
         Path(snakemake.input.predictions),
@@ -18,4 +18,5 @@ with job(snakemake.log[0]):
         eval_name=snakemake.params.eval,
         protocol_name=snakemake.params.protocol_name,
         protocol=snakemake.params.protocol,
+        rewards=Path(rewards[0]) if rewards else None,
     )

@@ -1,12 +1,15 @@
 """Predictions that were made elsewhere, checked against the examples that they answer."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from snaketune.config.evaluation import SampleSpec, TaskName
 from snaketune.data.example import Example, read_examples
 from snaketune.data.faults import RecordError, describe
+from snaketune.data.given_labels import given_labels
 from snaketune.data.formats.choices import LETTERS
+from snaketune.data.given_samples import read_given
 from snaketune.data.record import Fields
 from snaketune.data.sampling import take
 from snaketune.data.sources import jsonl
@@ -18,22 +21,35 @@ _LISTED = 20
 
 
 def bring(
-    file: Path, examples: Path, task: TaskName, sample: SampleSpec | None, to: Path, meta: Path
+    file: Path,
+    examples: Path,
+    task: TaskName,
+    sample: SampleSpec | None,
+    to: Path,
+    meta: Path,
+    labels: Sequence[str] = (),
+    largest: int | None = None,
 ) -> None:
     """Writes the records of `file` as this project's own predictions, in the sample's order.
 
     A record has the example's `id` and its `output`; for multiple choice `scores`, a number an
     option as a list or by letter, or `sums` with `tokens` and `characters` as predictions here
-    have. Records of examples outside the sample are left aside. Raises `UserError` for a record
-    that is none, and with the ids that are missing, unknown or there twice.
+    have; for classification instead of an output also `probabilities`, one a label as a list or by
+    label, or `sums` as predictions here have; for safety beside the output a `verdict`, which the
+    judge is then not asked for; for an eval of `largest` samples what `read_given` reads. Records
+    of examples outside the sample are left aside. Raises `UserError` for a record that is none,
+    and with the ids that are missing, unknown or there twice.
     """
     everything = {e.id: e for e in read_examples(examples)}
     asked = take(list(everything.values()), sample)
-    found = _by_id(file)
+    found = _by_id(file) if largest is None else read_given(file, largest)
     _require_ids(file, set(found), {e.id for e in asked}, set(everything))
-    records = [_record(file, *found[e.id], e, task) for e in asked]
+    if largest is None:
+        records = [_record(file, *found[e.id], e, task, labels) for e in asked]
+    else:
+        records = [line for e in asked for line in found[e.id]]
     write_jsonl(to, records)
-    left = len(found) - len(records)
+    left = len(found) - len(asked)
     about = {"made": "elsewhere", "file": file.name, "sha256": file_hash(file)}
     write_json(meta, about | {"records": len(records), "outside_the_sample": left})
 
@@ -78,18 +94,21 @@ def _listed(names: list[str]) -> str:
 
 
 def _record(
-    file: Path, line: int, value: dict, example: Example, task: TaskName
+    file: Path, line: int, value: dict, example: Example, task: TaskName, labels: Sequence[str]
 ) -> dict[str, Any]:
     fields = Fields(value)
     try:
         if task == "multiple_choice":
             return {"id": example.id, **_options(fields, example)}
+        if task == "classification" and "output" not in value:
+            return {"id": example.id, **given_labels(fields, labels)}
         output = value.get("output")
         if not isinstance(output, str):
             raise fields.fault("missing", "output", "text")
+        verdict = {"verdict": fields.text("verdict")} if "verdict" in value else {}
     except RecordError as fault:
         raise UserError(f"{file}:{line}: id {example.id}: {fault}") from None
-    kept = {key: value.get(key) for key in ("finish", "new_tokens")}
+    kept = {key: value.get(key) for key in ("finish", "new_tokens")} | verdict
     return {"id": example.id, "output": output, **kept}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from snaketune.config.dataset import DatasetSpec, SplitName
-from snaketune.data.locate import SUFFIXES, Part, parts, saved_files
+from snaketune.data.locate import SUFFIXES, Part, catalogue_file, parts, saved_files
 from snaketune.data.record import Table
 from snaketune.data.sources import csv_file, json_file, jsonl, parquet
 from snaketune.errors import UserError
@@ -20,6 +20,8 @@ _READERS: dict[str, Callable[[Path, str], Table]] = {
     ".csv": csv_file.read,
     ".parquet": parquet.read,
 }
+# What `save_to_disk` writes about its data.
+_OF_SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
 
 
 @dataclass
@@ -56,9 +58,9 @@ def _left_aside(spec: DatasetSpec) -> list[str]:
     """Data files in the source's folder that are read for no split."""
     if not isinstance(spec.source, str) or not Path(spec.source).is_dir():
         return []
-    read = {Path(part.address) for part in parts(spec)}
+    read = {Path(part.address) for part in parts(spec)} | {catalogue_file(spec)}
     files = (p for p in Path(spec.source).iterdir() if p.suffix.lower() in SUFFIXES)
-    return sorted(p.name for p in files if p not in read)
+    return sorted(p.name for p in files if p not in read and p.name not in _OF_SAVED)
 
 
 def _add(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
@@ -74,9 +76,13 @@ def _add(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
         files = [_file(f, f.name) for f in saved_files(path)]
         loaded.add(part.split, saved.read(path), {"kind": "saved", "files": files})
     else:
-        path = Path(part.address)
-        origin = {"kind": path.suffix[1:].lower(), "files": [_file(path, path.name)]}
-        loaded.add(part.split, _READERS[path.suffix.lower()](path, part.address), origin)
+        loaded.add(part.split, *read_file(Path(part.address)))
+
+
+def read_file(path: Path) -> tuple[Table, dict]:
+    """The table in a local file, and what the manifest says of it."""
+    origin = {"kind": path.suffix[1:].lower(), "files": [_file(path, path.name)]}
+    return _READERS[path.suffix.lower()](path, str(path)), origin
 
 
 def _add_hub(loaded: Loaded, part: Part, spec: DatasetSpec) -> None:

@@ -85,6 +85,18 @@ def source_files(spec: DatasetSpec, where: str = "datasets") -> list[str]:
     return sorted({str(path) for path in found})
 
 
+def catalogue_file(spec: DatasetSpec, where: str = "datasets") -> Path | None:
+    """The file of the dataset's catalogue; None where it has none."""
+    if spec.catalogue is None:
+        return None
+    path, at = Path(spec.catalogue.source), f"{where}.catalogue.source"
+    if not path.is_file():
+        raise UserError(f"{at}: found {path}, which is no file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{at}: found {path}, expected a file of {', '.join(SUFFIXES)}")
+    return path
+
+
 def saved_files(folder: Path) -> list[Path]:
     """The files of one saved split. Its caches (`cache-*.arrow`) come and go: not counted."""
     try:

@@ -33,6 +33,7 @@ def manifest(
     shots_file: dict | None,
     overlaps: dict[str, Overlap],
     repeated_options: list[dict],
+    catalogue: dict | None,
 ) -> dict:
     """The manifest as it is written: plain values, nothing of this machine or of today."""
     _require_nothing_lost(splits, sources)
@@ -43,6 +44,7 @@ def manifest(
         "splits": splits,
         "sources": sources,
         "unused": unused,
+        "catalogue": catalogue,
         "dev": {"held_out": spec.dev, "seed": spec.seed},
         "draw": spec.draw.model_dump(mode="json") if spec.draw else None,
         "limit": spec.limit,

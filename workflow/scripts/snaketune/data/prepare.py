@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snaketune.config.dataset import DatasetSpec, SplitName
+from snaketune.data.catalogue import Catalogue, Catalogued, read_catalogue
 from snaketune.data.check import Checked, Rejected, check, refuse_too_many
 from snaketune.data.draw import drawn
 from snaketune.data.example import Example, write_examples, write_readable
@@ -14,8 +15,8 @@ from snaketune.data.formats.base import Format
 from snaketune.data.formats.choices import has_repeats
 from snaketune.data.formats.registry import format_for
 from snaketune.data.leakage import Item, Overlap, overlap
-from snaketune.data.load import Loaded, load
-from snaketune.data.locate import SPLITS
+from snaketune.data.load import Loaded, load, read_file
+from snaketune.data.locate import SPLITS, catalogue_file
 from snaketune.data.manifest import counts, manifest
 from snaketune.data.splits import hold_out, tell_apart
 from snaketune.data.text import normalise
@@ -54,11 +55,14 @@ def prepare(spec: DatasetSpec, folder: Path) -> None:
 def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
     """The dataset `name` in memory."""
     where = f"datasets.{name}"
-    form = format_for(spec)
+    form, catalogue, about = _with_catalogue(spec, format_for(spec), where)
     with load(spec, where) as loaded:
         if spec.draw:
             loaded = drawn(loaded, spec.draw, where)
         checked = {s: _checked(loaded, s, spec, form, where) for s in SPLITS if s in loaded.tables}
+    if catalogue:
+        whole = not (spec.limit or spec.draw or any(c.rejected for c in checked.values()))
+        catalogue.require_one_to_one(whole, where)
     splits = tell_apart({s: checked[s].examples if s in checked else [] for s in SPLITS})
     shots = _shots(spec, form, splits["train"], where)
     splits = _with_dev(spec, splits, {normalise(shot.question) for shot in shots}, where)
@@ -78,9 +82,23 @@ def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
         _few_shot_origin(spec),
         overlaps,
         _repeats(splits),
+        catalogue.report(about) if catalogue else None,
     )
     _tell(summary)
     return Prepared(splits, shots, summary, [r for s in SPLITS for r in rejected[s]])
+
+
+def _with_catalogue(
+    spec: DatasetSpec, form: Format, where: str
+) -> tuple[Format, Catalogue | None, dict]:
+    """The format, which takes columns over from the catalogue where there is one, the catalogue,
+    and what the manifest says of its file."""
+    path = catalogue_file(spec, where)
+    if path is None:
+        return form, None, {}
+    table, about = read_file(path)
+    catalogue = read_catalogue(spec.catalogue, table, where)
+    return Catalogued(form, catalogue), catalogue, about
 
 
 def _checked(
@@ -178,6 +196,8 @@ def _tell(summary: dict) -> None:
         print(f"{split}: {n['in']} in, {n['out']} out, rejected {rejected}")
     for row in summary["repeated_options"]:
         print(f"options repeat, kept: {row['source']}, record {row['record']} ({row['id']})")
+    if found := summary["catalogue"]:
+        print(f"catalogue: {found['rows']} rows, {found['joined']} joined to a record")
     if summary["unused"]:
         print(f"not used: {', '.join(summary['unused'])}")
     for key, found in summary["leakage"]["comparisons"].items():

@@ -1,14 +1,16 @@
 """The number that a worked solution arrives at.
 
-Two readings, reported side by side because they answer different questions: `strict` asks whether
-the model kept to the format that it was asked for, `flexible` whether it arrived at the number.
+An eval reads by one of the `RULES`, which ask for a format; `flexible` stands beside it and asks
+whether the model arrived at the number whatever the format.
 
 Numbers are `Decimal`s and compared as such, so that 18, 18.0 and $18.00 are one answer and no
 binary rounding takes part.
 """
 
 import re
-from decimal import Decimal, InvalidOperation
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Context, Decimal, InvalidOperation
 
 _STRICT = re.compile(r"#### (-?[0-9.,]+)")
 
@@ -31,6 +33,9 @@ _NUMBER = re.compile(
 )
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _ANSWER_IS = re.compile(r"answer(?:\s+is|\s*[:=])((?:[^.\n]|\.(?=[0-9]))*)", re.IGNORECASE)
+# Colons and, in Markdown, asterisks may stand between the words and the number.
+_FINAL_ANSWER = re.compile(r"final\s+answer[\s*]*:", re.IGNORECASE)
+_ANSWER = re.compile(r"answer[\s*]*:", re.IGNORECASE)
 _LATEX = str.maketrans({"−": "-", "–": "-", "\u00a0": " ", "\u202f": " "})
 
 
@@ -57,6 +62,51 @@ def flexible(text: str) -> Decimal | None:
         if numbers := _numbers(place):
             return numbers[0]
     return (_numbers(text) or [None])[-1]
+
+
+def final_answer(text: str) -> Decimal | None:
+    """The last number after the last `Final answer:`; where that is not written, after the last
+    `Answer:`; where neither is, the last number of the text. None: unparsed.
+
+    A reply that breaks off behind its mark is unparsed: numbers before it are steps, no answer.
+    """
+    text = _plain(text)
+    for mark in (_FINAL_ANSWER, _ANSWER):
+        if ends := [found.end() for found in mark.finditer(text)]:
+            text = text[ends[-1] :]
+            break
+    return (_numbers(text) or [None])[-1]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How an eval reads an answer, and when two answers are one."""
+
+    read: Callable[[str], Decimal | None]
+    tolerance: Decimal = Decimal(0)
+    """How far apart two answers may be that count as equal."""
+
+    def right(self, found: Decimal | None, gold: Decimal) -> bool:
+        """An unparsed answer is not right."""
+        return found is not None and (found == gold or abs(found - gold) <= self.tolerance)
+
+    def spelled(self, number: Decimal | None) -> str | None:
+        """One spelling for equal answers, as a vote needs it: rounded to the tolerance."""
+        if number is None or not self.tolerance:
+            return canonical(number)
+        digits = Context(prec=max(28, number.adjusted() + 8))
+        return canonical(number.quantize(self.tolerance, context=digits))
+
+
+RULES = {
+    "hashes": Rule(strict),
+    "final_answer": Rule(final_answer, Decimal("0.000001")),
+}
+
+
+def rule_of(protocol: dict[str, object]) -> Rule:
+    """The rule that an eval asks for."""
+    return RULES[str(protocol.get("answer_rule", "hashes"))]
 
 
 def canonical(number: Decimal | None) -> str | None:

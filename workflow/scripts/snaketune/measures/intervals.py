@@ -78,3 +78,24 @@ def bootstrap_mean(values: Sequence[float], seed: int = SEED) -> tuple[float, fl
     ]
     low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def clustered(
+    values: Sequence[float], clusters: Sequence[str], seed: int = SEED
+) -> tuple[float, float] | None:
+    """The 95 % percentile interval of the mean where rows of a cluster stand or fall together:
+    whole clusters are resampled. None where no spread would show."""
+    names = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
+    places = np.array([names[name] for name in clusters])
+    sums = np.bincount(places, weights=np.asarray(values, dtype=np.float64))
+    sizes = np.bincount(places)
+    if len(np.unique(sums / sizes)) < 2:
+        return None
+    generator = np.random.default_rng(seed)
+    rows = max(1, _BLOCK // len(sums))
+    means = []
+    for start in range(0, RESAMPLES, rows):
+        drawn = generator.integers(len(sums), size=(min(rows, RESAMPLES - start), len(sums)))
+        means.append(sums[drawn].sum(1) / sizes[drawn].sum(1))
+    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from snaketune.measures.answers import canonical, flexible, strict
+from snaketune.measures.answers import canonical, flexible, rule_of
 from snaketune.measures.metrics import ALL, Metric, Outcome, Score, proportions
 from snaketune.measures.task import Answered, Measurer
 
@@ -14,7 +14,7 @@ SCHEMA = pa.schema(
         ("question", pa.string()),
         ("gold", pa.string()),
         ("output", pa.string()),
-        ("parsed", pa.string()),  # the number by the strict rule; null: unparsed
+        ("parsed", pa.string()),  # the number by the eval's rule; null: unparsed
         ("parsed_flexible", pa.string()),
         ("correct", pa.bool_()),  # an unparsed answer is not correct
         ("correct_flexible", pa.bool_()),
@@ -36,9 +36,9 @@ OUTCOMES: dict[str, Outcome] = {
 def score(row: Answered) -> Score:
     """The row of one example. An overlong prompt was never answered: it stays in the count, as
     unparsed."""
-    gold = Decimal(row.example.gold)
+    gold, rule = Decimal(row.example.gold), rule_of(row.protocol)
     output = row.prediction["output"]
-    parsed, loose = strict(output), flexible(output)
+    parsed, loose = rule.read(output), flexible(output)
     return {
         "id": row.example.id,
         "question": row.example.question,
@@ -46,7 +46,7 @@ def score(row: Answered) -> Score:
         "output": output,
         "parsed": canonical(parsed),
         "parsed_flexible": canonical(loose),
-        "correct": parsed == gold,
+        "correct": rule.right(parsed, gold),
         "correct_flexible": loose == gold,
         "finish": row.prediction["finish"],
         "new_tokens": row.prediction["new_tokens"],

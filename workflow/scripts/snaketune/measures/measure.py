@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.evaluation import SampleSpec
+from snaketune.config.sections import SamplingSpec
 from snaketune.data.example import read_examples
 from snaketune.data.sampling import take
 from snaketune.errors import UserError
 from snaketune.identity import digest
 from snaketune.jsonl import read_jsonl, write_json
+from snaketune.measures.sampled import read_samples
 from snaketune.measures.task import Answered
 from snaketune.measures.tasks import MEASURERS
 from snaketune.parquet import write_rows
@@ -27,11 +29,14 @@ def measure(
     eval_name: str,
     protocol_name: str,
     protocol: dict[str, Any],
+    rewards: Path | None = None,
 ) -> None:
     """Scores every prediction and writes both files, each whole or not at all."""
-    measurer = MEASURERS[protocol["task"]]
+    sampled = protocol.get("sampling")
+    measurer = MEASURERS["math_samples" if sampled else protocol["task"]]
     sample = SampleSpec.model_validate(protocol["sample"]) if protocol["sample"] else None
-    rows = join(examples, predictions, verdicts, sample)
+    sampling = SamplingSpec.model_validate(sampled) if sampled else None
+    rows = join(examples, predictions, verdicts, sample, sampling, rewards)
     scores = [measurer.score(replace(row, protocol=protocol)) for row in rows]
     write_rows(scores_to, scores, measurer.schema)
     write_json(
@@ -49,15 +54,23 @@ def measure(
 
 
 def join(
-    examples: Path, predictions: Path, verdicts: Path | None, sample: SampleSpec | None = None
+    examples: Path,
+    predictions: Path,
+    verdicts: Path | None,
+    sample: SampleSpec | None = None,
+    sampling: SamplingSpec | None = None,
+    rewards: Path | None = None,
 ) -> list[Answered]:
-    """Each sampled example with its prediction and its verdict, in the sample's order.
+    """Each sampled example with its prediction (or all its samples) and its verdict, in the
+    sample's order.
 
     The three must hold exactly the same ids, each once; else the files don't belong together and
     a share over them would mean nothing: UserError.
     """
     asked = {example.id: example for example in take(read_examples(examples), sample)}
-    answered = _by_id(predictions)
+    answered = (
+        read_samples(predictions, rewards, asked, sampling) if sampling else _by_id(predictions)
+    )
     judged = _by_id(verdicts) if verdicts else None
     _check_same(answered, asked, predictions, examples)
     if judged is not None:

@@ -13,12 +13,11 @@ import pyarrow as pa
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.formats.choices import LETTERS
 from snaketune.errors import UserError
+from snaketune.measures.calibration import calibration_error
 from snaketune.measures.metrics import ALL, Metric, Outcome, Score, mean, plain, proportions
 from snaketune.measures.task import Answered, Measurer
-from snaketune.tasks.wording import fill, listed, options_protocol
-
-BINS = 10
-"""Of the calibration error: equal widths from 0 to 1."""
+from snaketune.tasks.conversation import worded
+from snaketune.tasks.wording import options_protocol
 
 SCHEMA = pa.schema(
     [
@@ -98,8 +97,7 @@ def softmax(scores: Sequence[float]) -> list[float]:
 
 def _prompt(row: Answered) -> str:
     protocol = options_protocol(EvalSpec.model_validate(row.protocol))
-    lines = listed(row.example.choices, protocol["line"])
-    return fill(protocol["context"], question=row.example.prompt, options=lines)
+    return worded(protocol["context"], "multiple_choice", row.example, protocol["line"])
 
 
 def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
@@ -107,7 +105,7 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     chosen: of all questions, and by the gold letter, which shows a bias for positions."""
     rows = proportions(eval_name, ALL, scores, OUTCOMES)
     rows.append(_corrected(rows[0], scores))
-    rows.append(plain(eval_name, ALL, "ece", calibration_error(scores), len(scores)))
+    rows.append(plain(eval_name, ALL, "ece", _calibration_error(scores), len(scores)))
     rows.append(mean(eval_name, ALL, "brier", [s["brier"] for s in scores]))
     count = max((len(s["options"]) for s in scores), default=0)
     picked = {f"picked_{k}": _picks(k) for k in LETTERS[:count]}
@@ -132,16 +130,9 @@ def _corrected(accuracy: Metric, scores: list[Score]) -> Metric:
     return accuracy | {"metric": "chance_corrected"} | moved
 
 
-def calibration_error(scores: list[Score]) -> float | None:
-    """Expected calibration error: over `BINS` bins of the choice's probability, the gap between
-    its mean and the accuracy, weighted by the rows of the bin."""
-    if not scores:
-        return None
-    sure = np.array([s["probabilities"][LETTERS.index(s["choice"])] for s in scores])
-    right = np.array([s["correct"] for s in scores], dtype=float)
-    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
-    gaps = (abs((sure - right)[bins == b].sum()) for b in range(BINS))
-    return float(sum(gaps) / len(scores))
+def _calibration_error(scores: list[Score]) -> float | None:
+    sure = [s["probabilities"][LETTERS.index(s["choice"])] for s in scores]
+    return calibration_error(sure, [s["correct"] for s in scores])
 
 
 def counts(scores: list[Score]) -> dict[str, int]:

@@ -7,6 +7,7 @@ from snaketune.data.formats.dolly import Dolly
 from snaketune.data.formats.f1_qa import F1Qa
 from snaketune.data.formats.gsm8k import Gsm8k
 from snaketune.data.formats.gsm_symbolic import GsmSymbolic
+from snaketune.data.formats.solution_verifier import SolutionVerifier
 from snaketune.data.formats.table import NamedColumns
 
 # Formats that no setting changes.
@@ -22,7 +23,9 @@ def format_for(spec: DatasetSpec) -> Format:
     """The adapter that reads the records of `spec`."""
     keep_repeated = spec.repeated_options == "keep"
     if spec.columns:
-        return NamedColumns(spec.columns, keep_repeated)
+        return NamedColumns(spec.columns, keep_repeated, spec.labels)
     if spec.format == "f1_qa":
         return F1Qa(spec.seed, keep_repeated)
+    if spec.format == "solution_verifier":
+        return SolutionVerifier(spec.labels)
     return _PLAIN[spec.format]()

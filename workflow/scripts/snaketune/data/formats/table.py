@@ -1,29 +1,44 @@
-"""Any table whose columns the config names: questions with options, or with open answers."""
+"""Any table whose columns the config names: questions with options, with open answers, or with a
+label."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 from snaketune.config.dataset import ColumnsSpec
 from snaketune.data.example import Example
 from snaketune.data.faults import RecordError
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.choices import LETTERS, checked_options
+from snaketune.data.formats.classes import checked_label
 from snaketune.data.record import Fields
 
 
 class NamedColumns(Format):
     """Records read by `columns`. Questions may differ in how many options they have."""
 
-    def __init__(self, columns: ColumnsSpec, keep_repeated: bool) -> None:
-        self.named, self.keep_repeated = columns, keep_repeated
+    def __init__(
+        self, columns: ColumnsSpec, keep_repeated: bool, labels: Sequence[str] = ()
+    ) -> None:
+        self.named, self.keep_repeated, self.labels = columns, keep_repeated, labels
         choices = [columns.choices] if isinstance(columns.choices, str) else columns.choices or []
-        single = [columns.question, columns.context, columns.answer, columns.id]
-        self.columns = tuple((name,) for name in [*single, *choices] if name is not None)
+        single = [columns.question, columns.context, columns.answer, columns.label, columns.id]
+        named = [*single, *choices, *columns.keep]
+        self.columns = tuple((name,) for name in named if name is not None)
 
     def example(self, fields: Fields) -> Example:
+        kept = {name: fields.value.get(name) for name in self.named.keep}
+        meta = json.dumps(kept, ensure_ascii=False, default=str)
+        return replace(self._answered(fields), meta=meta)
+
+    def _answered(self, fields: Fields) -> Example:
         named = self.named
         question = fields.text(named.question)
         context = fields.optional_text(named.context) if named.context else None
         own_id = fields.identifier(named.id) if named.id else ""
+        if named.label is not None:
+            label = checked_label(fields, named.label, self.labels)
+            return Example(own_id, question, context, answer=label, label=label)
         if named.choices is None:
             answer = fields.text(named.answer)
             return Example(own_id, question, context, answer=answer, gold=answer)

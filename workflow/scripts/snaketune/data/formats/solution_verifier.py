@@ -1,0 +1,38 @@
+"""Solutions of math problems, each right or flawed."""
+
+import json
+from collections.abc import Sequence
+
+from snaketune.data.example import Example
+from snaketune.data.faults import RecordError, fields_found
+from snaketune.data.formats.base import Format
+from snaketune.data.formats.classes import checked_label
+from snaketune.data.record import Fields
+
+
+class SolutionVerifier(Format):
+    """`index`, `question`, `solution` and `label`, a whole number or text among the dataset's
+    labels.
+
+    A problem has several solutions, so that `index` and `label` together name a record.
+    """
+
+    columns = (("index",), ("question",), ("solution",), ("label",))
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        self.labels = labels
+
+    def example(self, fields: Fields) -> Example:
+        index = fields.identifier("index")
+        if not index:
+            found = fields_found(list(fields.value))
+            raise RecordError("missing", "index", found, "text or a whole number")
+        label = checked_label(fields, "label", self.labels)
+        return Example(
+            id=f"{index}-{label}",
+            question=fields.text("question"),
+            context=fields.text("solution"),
+            answer=label,
+            label=label,
+            meta=json.dumps({"index": fields.value["index"]}, ensure_ascii=False),
+        )

@@ -1,0 +1,218 @@
+"""Scores of task `math` with several samples of each question: majority vote and best of n.
+
+For each n of the eval's `at`: what the first n samples come to, and the exact chance over all
+subsets of n samples (`_expected`), which says the same with less noise. `pass_at_n` is the chance
+that n samples hold a right one: what an oracle could pick (1 - C(N-c, n) / C(N, n), unbiased).
+`accuracy` is the mean of single samples. Over all rows (subset `all`) stands the largest n.
+
+Questions are what is drawn at random, so intervals are over questions, never over samples: Wilson
+where each question is a yes or no, else the bootstrap. Questions that share a template
+(`original_id`) are not independent: where some do, all intervals are bootstrapped over templates.
+The p-values of comparisons know nothing of templates.
+"""
+
+import json
+from collections import Counter
+from decimal import Decimal
+from math import isfinite
+from typing import Any
+
+import pyarrow as pa
+
+from snaketune.config.sections import SamplingSpec
+from snaketune.data.example import Example
+from snaketune.errors import UserError
+from snaketune.measures.answers import rule_of
+from snaketune.measures.intervals import clustered
+from snaketune.measures.metrics import ALL, Metric, Outcome, Score, mean, proportion
+from snaketune.measures.task import Answered, Measurer
+from snaketune.measures.votes import best, best_chance, majority, majority_chance, pass_chance
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("question", pa.string()),
+        ("gold", pa.string()),
+        ("template", pa.string()),  # null: none is known
+        # of every sample, in order
+        ("outputs", pa.list_(pa.string())),
+        ("answers", pa.list_(pa.string())),  # by the eval's rule; null: unparsed
+        ("right", pa.list_(pa.bool_())),
+        ("rewards", pa.list_(pa.float64())),  # null: there are none; in it: an empty reply's
+        ("finish", pa.list_(pa.string())),
+        ("new_tokens", pa.list_(pa.int64())),
+        ("accuracy", pa.float64()),  # share of right samples
+        ("unparsed", pa.float64()),  # share of samples without an answer
+        # for every n
+        ("at", pa.list_(pa.int64())),
+        ("majority", pa.list_(pa.string())),  # null: no sample was parsed
+        ("majority_right", pa.list_(pa.bool_())),
+        ("majority_expected", pa.list_(pa.float64())),
+        ("best", pa.list_(pa.int64())),  # number of the sample, from 0
+        ("best_right", pa.list_(pa.bool_())),
+        ("best_expected", pa.list_(pa.float64())),
+        ("pass_at", pa.list_(pa.float64())),
+        # at the largest n
+        ("parsed", pa.string()),  # the majority's answer
+        ("correct", pa.bool_()),
+        ("best_correct", pa.bool_()),  # null: there are no rewards
+        ("present", pa.bool_()),  # a right answer is
+        ("unique_answers", pa.int64()),  # different answers, unparsed samples aside
+    ]
+)
+
+
+def score(row: Answered) -> Score:
+    """The row of one question."""
+    example, samples = row.example, row.prediction["samples"]
+    spec, rule = SamplingSpec.model_validate(row.protocol["sampling"]), rule_of(row.protocol)
+    gold = Decimal(example.gold)
+    numbers = [rule.read(sample["output"]) for sample in samples]
+    answers = [rule.spelled(number) for number in numbers]
+    right = [rule.right(number, gold) for number in numbers]
+    rewards = _rewards(example.id, samples)
+    largest = spec.at[-1]
+    votes = [_majority(answers, right, n) for n in spec.at]
+    bests = [_best(rewards, right, n) for n in spec.at] if rewards is not None else None
+    return {
+        "id": example.id,
+        "question": example.question,
+        "gold": example.gold,
+        "template": _template(example),
+        "outputs": [sample["output"] for sample in samples],
+        "answers": answers,
+        "right": right,
+        "rewards": rewards,
+        "finish": [sample.get("finish") for sample in samples],
+        "new_tokens": [sample.get("new_tokens") for sample in samples],
+        "accuracy": sum(right) / len(right),
+        "unparsed": answers.count(None) / len(answers),
+        "at": spec.at,
+        **_columns(("majority", "majority_right", "majority_expected"), votes),
+        **_columns(("best", "best_right", "best_expected"), bests),
+        "pass_at": [pass_chance(right, n) for n in spec.at],
+        "parsed": votes[-1][0],
+        "correct": votes[-1][1],
+        "best_correct": bests[-1][1] if bests else None,
+        "present": any(right[:largest]),
+        "unique_answers": len(set(answers[:largest]) - {None}),
+    }
+
+
+def _rewards(id_: str, samples: list[dict[str, Any]]) -> list[float | None] | None:
+    known = ["reward" in sample for sample in samples]
+    if any(known) and not all(known):
+        raise UserError(
+            f"question {id_}: found rewards of {sum(known)} of {len(known)} samples, expected all"
+        )
+    rewards = [sample["reward"] for sample in samples] if all(known) else None
+    for number, reward in enumerate(rewards or ()):
+        if reward is not None and not isfinite(reward):
+            raise UserError(f"question {id_}, sample {number}: found reward {reward}, no number")
+    return rewards
+
+
+def _template(example: Example) -> str | None:
+    found = json.loads(example.meta).get("original_id")
+    return None if found is None else str(found)
+
+
+def _majority(answers: list, right: list[bool], n: int) -> tuple[str | None, bool, float]:
+    """The answer of the first n samples, whether it is right, and the chance over all subsets."""
+    first = majority(answers[:n])
+    chance = majority_chance(answers, right, n)
+    return (None, False, chance) if first is None else (answers[first], right[first], chance)
+
+
+def _best(rewards: list, right: list[bool], n: int) -> tuple[int, bool, float]:
+    """The best of the first n samples, likewise."""
+    place = best(rewards[:n])
+    return place, right[place], best_chance(rewards, right, n)
+
+
+def _columns(names: tuple[str, ...], rows: list[tuple] | None) -> dict[str, list | None]:
+    columns = zip(*rows, strict=True) if rows is not None else [None] * len(names)
+    return {n: None if c is None else list(c) for n, c in zip(names, columns, strict=True)}
+
+
+def _at(column: str, place: int) -> Outcome:
+    return lambda score: None if score[column] is None else score[column][place]
+
+
+def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
+    """At the largest n, then at every n (subsets `n=1`, `n=2`, …)."""
+    rows = [_shares(eval_name, ALL, name, of, scores) for name, of in _LARGEST.items()]
+    rows.append(_means(eval_name, "unique_answers", scores))
+    for place, n in enumerate(scores[0]["at"] if scores else []):
+        for name, column in _BY_N.items():
+            rows.append(_shares(eval_name, f"n={n}", name, _at(column, place), scores))
+    no_rewards = all(score["rewards"] is None for score in scores)
+    return [row for row in rows if not (no_rewards and row["metric"].startswith("best"))]
+
+
+_LARGEST: dict[str, Outcome] = {
+    "majority": lambda score: score["correct"],
+    "best_of_n": lambda score: score["best_correct"],
+    "pass_at_n": lambda score: score["pass_at"][-1],
+    "accuracy": lambda score: score["accuracy"],
+    "unparsed": lambda score: score["unparsed"],
+}
+_BY_N = {
+    "majority": "majority_right",
+    "majority_expected": "majority_expected",
+    "best_of_n": "best_right",
+    "best_of_n_expected": "best_expected",
+    "pass_at_n": "pass_at",
+}
+
+
+def _shares(eval_name: str, subset: str, name: str, of: Outcome, scores: list[Score]) -> Metric:
+    """A mean of yes and no, or of chances, over the questions. Where every chance is 0 or 1, as
+    that of the one subset of all samples, it is a yes or no too."""
+    known = [score for score in scores if of(score) is not None]
+    values = [of(score) for score in known]
+    outcomes = all(value in (0, 1) for value in values)
+    row = (proportion if outcomes else mean)(eval_name, subset, name, values)
+    return row | _spread(values, known)
+
+
+def _means(eval_name: str, name: str, scores: list[Score]) -> Metric:
+    values = [score[name] for score in scores]
+    return mean(eval_name, ALL, name, values) | _spread(values, scores)
+
+
+def _spread(values: list[float], scores: list[Score]) -> dict[str, float | None]:
+    """The interval over templates, where questions share one; else nothing."""
+    templates = [score["template"] or score["id"] for score in scores]
+    if len(set(templates)) == len(templates):
+        return {}
+    low, high = clustered(values, templates) or (None, None)
+    return {"low": low, "high": high}
+
+
+def counts(scores: list[Score]) -> dict[str, int]:
+    """What `final_metrics` prints: questions, by the majority; and the samples behind them."""
+    return {
+        "correct": sum(score["correct"] for score in scores),
+        "unparsed": sum(score["parsed"] is None for score in scores),
+        "total": len(scores),
+        "samples": sum(len(score["answers"]) for score in scores),
+        "unparsed_samples": sum(score["answers"].count(None) for score in scores),
+    }
+
+
+def vote_lines(score: Score) -> str:
+    """The answers at the largest n with their votes, to read."""
+    answers = score["answers"][: score["at"][-1]]
+    votes = Counter(answers).most_common()
+    return "\n".join(f"{answer or 'unparsed'}: {n} of {len(answers)}" for answer, n in votes)
+
+
+_PAIRED = ("majority", "best_of_n", "accuracy")
+MEASURER = Measurer(
+    schema=SCHEMA,
+    score=score,
+    metrics=metrics,
+    counts=counts,
+    paired={name: _LARGEST[name] for name in _PAIRED},
+)
