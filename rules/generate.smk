@@ -1,12 +1,13 @@
 # Needs: examples, few-shot examples, the base model and the state's adapter.
 # Makes: predictions/{state}/{protocol}.jsonl, a line an example, and how they were made: replies,
-# or for multiple choice the log-probabilities of the options.
+# or for multiple choice and classification the log-probabilities of the options; of samples also
+# rewards/{state}/{protocol}.jsonl.
 
-from snaketune.tasks.wording import options_protocol
+from snaketune.tasks.wording import generation_protocol, options_protocol
 
-GENERATION = {"task", "system", "prompt", "few_shot", "sample", "max_new_tokens", "batch_size"}
-SCORED = [name for name, spec in PLAN.protocols.items() if spec.task == "multiple_choice"]
-GENERATED = [name for name in PLAN.protocols if name not in SCORED]
+SCORED = [name for name, spec in PLAN.protocols.items() if not spec.generates]
+GENERATED = [name for name, spec in PLAN.protocols.items() if spec.generates]
+REWARDED = [name for name, spec in PLAN.protocols.items() if reward_model(spec)]
 SHARDED = [name for name in GENERATED if PLAN.protocols[name].shards > 1]
 ON_VLLM = [name for name in GENERATED if PLAN.protocols[name].backend == "vllm"]
 
@@ -34,16 +35,14 @@ rule generate:
     threads: 8
     resources:
         gpu=1,
-        mem=memory,
-        runtime=minutes,
+        mem=evaluation_memory,
+        runtime=evaluation_minutes,
     params:
         model=lambda wildcards: model_params(state_model(wildcards)),
         content=lambda wildcards: model_content(state_model(wildcards)),
         quantisation=lambda wildcards: PLAN.states[wildcards.state].quantisation,
         weights=lambda wildcards: PLAN.states[wildcards.state].weights,
-        protocol=lambda wildcards: PLAN.protocols[wildcards.protocol].model_dump(
-            mode="json", include=GENERATION | {"backend"}
-        ),
+        protocol=lambda wildcards: generation_protocol(PLAN.protocols[wildcards.protocol]),
         work=lambda wildcards: f"{E}/.work/generate/{wildcards.state}/{wildcards.protocol}",
         code=code_of("generate.py"),
     script:
@@ -120,8 +119,8 @@ rule score_options:
     threads: 8
     resources:
         gpu=1,
-        mem=memory,
-        runtime=minutes,
+        mem=evaluation_memory,
+        runtime=evaluation_minutes,
     params:
         model=lambda wildcards: model_params(state_model(wildcards)),
         content=lambda wildcards: model_content(state_model(wildcards)),
@@ -132,6 +131,38 @@ rule score_options:
         code=code_of("score_options.py"),
     script:
         "../workflow/scripts/score_options.py"
+
+
+rule score_rewards:
+    """A reward model's scores of all samples; goes on where a killed job stopped."""
+    input:
+        predictions=predictions_of,
+        examples=examples_of,
+        files=lambda wildcards: model_files(reward_of(wildcards)),
+    output:
+        rewards=ensure(f"{E}/rewards/{{state}}/{{protocol}}.jsonl", non_empty=True),
+        meta=ensure(f"{E}/rewards/{{state}}/{{protocol}}.meta.json", non_empty=True),
+    log:
+        f"{E}/logs/score_rewards/{{state}}/{{protocol}}.log",
+    benchmark:
+        f"{E}/benchmarks/score_rewards/{{state}}/{{protocol}}.jsonl"
+    wildcard_constraints:
+        protocol=any_of(REWARDED),
+    conda:
+        "../envs/train.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem=helper_memory(reward_of),
+        runtime=helper_minutes(reward_of),
+    params:
+        model=lambda wildcards: model_params(reward_of(wildcards)),
+        content=lambda wildcards: model_content(reward_of(wildcards)),
+        reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
+        work=lambda wildcards: f"{E}/.work/score_rewards/{wildcards.state}/{wildcards.protocol}",
+        code=code_of("score_rewards.py"),
+    script:
+        "../workflow/scripts/score_rewards.py"
 
 
 rule bring:
@@ -156,6 +187,8 @@ rule bring:
         sample=lambda wildcards: PLAN.protocols[wildcards.protocol].model_dump(mode="json")[
             "sample"
         ],
+        labels=lambda wildcards: labels_of(PLAN.protocols[wildcards.protocol]),
+        largest=largest_of,
         code=code_of("bring.py"),
     script:
         "../workflow/scripts/bring.py"

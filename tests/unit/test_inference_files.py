@@ -230,6 +230,23 @@ def test_the_judge_is_asked_about_every_reply_that_is_not_blank(model, tmp_path)
     assert "how r0" not in alone["example_prompt"]
 
 
+def test_verdicts_made_elsewhere_are_taken_and_the_judge_is_not_loaded(tmp_path):
+    given = ["SAFE", "unsafe, I think"]
+    replies = [{"id": f"r{i}", "output": "one", "verdict": v} for i, v in enumerate(given)]
+    nowhere = tmp_path / "no model here"
+    verdicts, meta = ask_judge(nowhere, tmp_path, replies)
+    assert [v["raw"] for v in verdicts] == given
+    assert meta == {"made": "elsewhere", "resumed_records": 0}
+
+
+def test_replies_without_a_verdict_are_still_judged(model, tmp_path):
+    replies = [{"id": "r0", "output": "one", "verdict": "SAFE"}, {"id": "r1", "output": "two"}]
+    verdicts, meta = ask_judge(model, tmp_path, replies)
+    assert verdicts[0]["raw"] == "SAFE" and isinstance(verdicts[1]["raw"], str)
+    assert sum(meta["finishes"].values()) == 1
+    assert "how r1" in meta["example_prompt"]
+
+
 def test_the_judges_text_keeps_its_think_tags_and_drops_its_end(tmp_path):
     tokenizer = make_tokenizer()
     model = make_model(len(tokenizer), hidden_size=32, tie_word_embeddings=False)

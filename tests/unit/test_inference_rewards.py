@@ -92,6 +92,7 @@ def test_rewards_from_files_to_files(tmp_path):
     reward(
         ModelSpec(id=str(tmp_path / "model")),
         "",
+        "",
         tmp_path / "predictions.jsonl",
         tmp_path / "examples.parquet",
         tmp_path / "work",

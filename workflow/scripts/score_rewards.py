@@ -13,7 +13,8 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     torch.set_num_threads(snakemake.threads)
     reward(
         ModelSpec.model_validate(snakemake.params.model),
-        snakemake.params.get("content", ""),
+        snakemake.params.content,
+        snakemake.params.reply_prefix,
         Path(snakemake.input.predictions),
         Path(snakemake.input.examples),
         Path(snakemake.params.work),

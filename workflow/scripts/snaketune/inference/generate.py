@@ -42,6 +42,8 @@ class Protocol:
     backend: Backend = "transformers"
     prompt: str | None = None
     """The user turn, with `{question}`; None: the task's own."""
+    reply_prefix: str = ""
+    """Opens the reply, as part of the prompt."""
 
     def sampling(self) -> Sampling | None:
         """How replies are drawn; None: greedy."""
@@ -86,7 +88,7 @@ def generate(
     session = open_session(state, protocol.backend)
     words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
     turns = [messages(e, shots=shots, **words) for e in asked]
-    prompts = prompt_tokens(session.tokenizer, turns, session.name)
+    prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
     keys = [(e.id, s) for e in asked for s in range(protocol.samples)]
     missing = _missing(asked, protocol.samples, ledger)
     progress = Progress(len(keys), "replies", done=resumed)

@@ -31,7 +31,8 @@ def judge(
     meta: Path,
 ) -> None:
     """Writes a line a reply, in the predictions' order: the judge's text as it came, or null where
-    the reply was blank and nothing was asked."""
+    the reply was blank and nothing was asked. A verdict that came with the reply, from elsewhere,
+    is taken as it is; without anything to ask the judge is not loaded."""
     replies = list(read_jsonl(predictions))
     identity = {
         "judge": state.identity(),
@@ -42,9 +43,28 @@ def judge(
     folder = work_folder(work, identity)
     ledger = Ledger(folder / "verdicts.jsonl")
     resumed = len(ledger.records)
-    for reply in _blank(replies, ledger):
-        ledger.append(_verdict(reply, None))
+    for reply in _settled(replies, ledger):
+        ledger.append(_verdict(reply, reply.get("verdict")))
     asked = [r for r in replies if key(r) not in ledger.records]
+    made = {"made": "elsewhere"} if any("verdict" in r for r in replies) else {}
+    if asked or not made:
+        made |= _ask(state, spec, batch_size, replies, asked, examples, guideline, ledger)
+    write_json(meta, made | {"resumed_records": resumed})
+    ledger.publish(verdicts, [key(r) for r in replies])
+    finish(folder)
+
+
+def _ask(
+    state: State,
+    spec: JudgeSpec,
+    batch_size: int | str,
+    replies: list[dict],
+    asked: list[dict],
+    examples: Path,
+    guideline: Path,
+    ledger: Ledger,
+) -> dict[str, Any]:
+    """Asks the judge and appends what it says; how that was done."""
     session = open_session(state)
     shown = {e.id: e.prompt for e in read_examples(examples)}
     turns = _conversations(asked, shown, guideline.read_text(encoding="utf-8"), spec)
@@ -54,9 +74,11 @@ def judge(
     for text in session.replies(prompts, spec.max_new_tokens, batch_size):
         ledger.append(_verdict(asked[text.index], _raw_text(session, text.tokens)))
         progress.advance()
-    write_json(meta, session.meta() | _about(state, spec, session, prompts, resumed))
-    ledger.publish(verdicts, [key(r) for r in replies])
-    finish(folder)
+    return session.meta() | {
+        "quantisation": state.quantisation,
+        "judge": spec.model_dump(mode="json", exclude={"guideline"}),
+        "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
+    }
 
 
 def _verdict(reply: dict, raw: str | None) -> dict:
@@ -64,8 +86,13 @@ def _verdict(reply: dict, raw: str | None) -> dict:
     return {"id": reply["id"], **sample, "raw": raw}
 
 
-def _blank(replies: Iterable[dict], ledger: Ledger) -> list[dict]:
-    return [r for r in replies if not r["output"].strip() and key(r) not in ledger.records]
+def _settled(replies: Iterable[dict], ledger: Ledger) -> list[dict]:
+    """The replies that nothing is to be asked about."""
+    return [
+        r
+        for r in replies
+        if ("verdict" in r or not r["output"].strip()) and key(r) not in ledger.records
+    ]
 
 
 def _conversations(
@@ -88,14 +115,3 @@ def _conversations(
 def _raw_text(session: Session, tokens: list[int]) -> str:
     """With special tokens: `</think>` is one, and what stands before it is no verdict."""
     return session.tokenizer.decode(tokens, skip_special_tokens=False)
-
-
-def _about(
-    state: State, spec: JudgeSpec, session: Session, prompts: list[list[int]], resumed: int
-) -> dict[str, Any]:
-    return {
-        "quantisation": state.quantisation,
-        "judge": spec.model_dump(mode="json", exclude={"guideline"}),
-        "resumed_records": resumed,
-        "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
-    }

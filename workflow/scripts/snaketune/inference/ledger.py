@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snaketune.jsonl import write_jsonl
+from snaketune.warned import end_if_warned
 
 Key = tuple[str, int]
 
@@ -20,10 +21,12 @@ class Ledger:
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, record: dict) -> None:
-        """Keeps a record; it survives the process from here on."""
+        """Keeps a record; it survives the process from here on. A job that was warned ends
+        here at the latest."""
         self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._file.flush()
         self.records[key(record)] = record
+        end_if_warned()
 
     def publish(self, path: Path, keys: Sequence[Key]) -> None:
         """Writes the records of `keys`, in this order, whole or not at all."""

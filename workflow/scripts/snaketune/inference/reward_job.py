@@ -16,12 +16,14 @@ from snaketune.machine import library_versions
 from snaketune.modeling.describe import context_length
 from snaketune.modeling.load import load_reward_model, load_tokenizer, pick_device
 from snaketune.progress import Progress
+from snaketune.tasks.conversation import opened
 from snaketune.workfolder import finish, work_folder
 
 
 def reward(
     spec: ModelSpec,
     content: str,
+    reply_prefix: str,
     predictions: Path,
     examples: Path,
     work: Path,
@@ -34,6 +36,7 @@ def reward(
     identity = {
         "model": spec.model_dump(mode="json"),
         "content": content,
+        "reply_prefix": reply_prefix,
         "inputs": [file_hash(f) for f in (predictions, examples)],
     }
     folder = work_folder(work, identity)
@@ -44,7 +47,7 @@ def reward(
             ledger.append(_record(reply, None))
     missing = [r for r in replies if key(r) not in ledger.records]
     model, tokenizer = load_reward_model(spec, pick_device()), load_tokenizer(spec)
-    rows = reward_tokens(tokenizer, _conversations(missing, examples))
+    rows = reward_tokens(tokenizer, _conversations(missing, examples, reply_prefix))
     progress = Progress(len(replies), "rewards", done=len(ledger.records))
     start = time.monotonic()
     found = score_rewards(model, rows, tokenizer.eos_token_id, context_length(model.config))
@@ -64,13 +67,13 @@ def reward(
     finish(folder)
 
 
-def _conversations(replies: Sequence[dict], examples: Path) -> list[Messages]:
-    """Question and reply, without a system turn."""
+def _conversations(replies: Sequence[dict], examples: Path, prefix: str) -> list[Messages]:
+    """Question and reply with its prefix, without a system turn."""
     asked = {e.id: e.prompt for e in read_examples(examples)}
     return [
         [
             {"role": "user", "content": asked[r["id"]]},
-            {"role": "assistant", "content": r["output"]},
+            {"role": "assistant", "content": opened(prefix, r["output"])},
         ]
         for r in replies
     ]

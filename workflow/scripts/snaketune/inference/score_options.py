@@ -1,8 +1,9 @@
-"""Scores of the options of multiple-choice examples, from files to files."""
+"""Scores of the options of multiple-choice examples, or of the labels of a classification, from
+files to files."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
 from snaketune.jsonl import write_json
 from snaketune.progress import Progress
-from snaketune.tasks.wording import fill, listed
+from snaketune.tasks.conversation import opened, worded
+from snaketune.tasks.wording import fill
 from snaketune.workfolder import finish, work_folder
 
 
@@ -39,6 +41,10 @@ class OptionsProtocol:
     system: str | None = None
     """Set: the prompt is the user turn of a conversation with this system turn (empty: none)."""
     sample: dict[str, Any] | None = None
+    labels: list[str] = field(default_factory=list)
+    """Set: these are scored instead of the example's own options."""
+    reply_prefix: str = ""
+    """Opens the reply, as part of the prompt."""
 
 
 def score_options(
@@ -84,20 +90,24 @@ def score_options(
 
 def question(example: Example, protocol: OptionsProtocol, tokenizer: Any) -> Question:
     """The example as a prompt and its options."""
-    if not example.choices:
+    options = protocol.labels or example.choices
+    if not options:
         raise UserError(
             f"{example.source}, record {example.record}: choices: found none, expected the options "
             "of a multiple-choice question"
         )
-    lettered = list(zip(LETTERS, example.choices, strict=False))
-    lines = listed(example.choices, protocol.line)
-    text = fill(protocol.context, question=example.prompt, options=lines)
+    text = worded(protocol.context, "multiple_choice", example, protocol.line)
     if protocol.system is not None:
         turns = [{"role": "system", "content": protocol.system}] if protocol.system else []
         turns.append({"role": "user", "content": text})
-        text = render(tokenizer, turns, reply_next=True)
-    options = [fill(protocol.option, letter=k, option=o) for k, o in lettered]
-    return Question(example.id, text, options)
+        text = render(tokenizer, turns, reply_next=True) + protocol.reply_prefix
+    elif protocol.reply_prefix:
+        text = opened(text, protocol.reply_prefix)
+    answers = [
+        fill(protocol.option, letter=LETTERS[i : i + 1], option=option)
+        for i, option in enumerate(options)
+    ]
+    return Question(example.id, text, answers)
 
 
 def _require_room(session: Session, examples: Sequence[Example], trees: Sequence[Tree]) -> None:

@@ -11,6 +11,7 @@ from snaketune.chat import template_hash
 from snaketune.inference.decode import Finish, Reply
 from snaketune.inference.pick import Sampling
 from snaketune.machine import library_versions
+from snaketune.usage import usage
 
 
 @dataclass(frozen=True)
@@ -106,4 +107,5 @@ class Session(ABC):
             "new_tokens": self.new_tokens,
             "tokens_per_second": round(self.new_tokens / max(self.seconds, 1e-9), 1),
             "versions": library_versions(),
+            **usage(),
         }

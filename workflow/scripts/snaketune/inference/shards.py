@@ -53,6 +53,9 @@ def _dealt(shards: list[list[list[dict]]], paths: Sequence[Path]) -> Iterator[di
             yield from group
 
 
+_USAGE = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
+
+
 def _joined_meta(metas: list[dict[str, Any]]) -> dict[str, Any]:
     """The first part's, with counts and times added up and the sizes of all."""
     finishes: dict[str, int] = {}
@@ -68,5 +71,10 @@ def _joined_meta(metas: list[dict[str, Any]]) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "new_tokens": tokens,
         "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
+        **{key: _most(metas, key) for key in _USAGE},
         "resumed_records": sum(m["resumed_records"] for m in metas),
     }
+
+
+def _most(metas: list[dict[str, Any]], key: str) -> float | None:
+    return max((m[key] for m in metas if m.get(key) is not None), default=None)

@@ -24,22 +24,30 @@ def listed(choices: Sequence[str], line: str) -> str:
     return "".join(fill(line, letter=letter, option=option) for letter, option in lettered)
 
 
-def worded(prompt: str | None, task: str, question: str, choices: Sequence[str] | None) -> str:
-    """The prompt for an example: the template filled, or the task's own (the question alone where
-    the task has none)."""
-    usual = MULTIPLE_CHOICE if task == "multiple_choice" else "{question}"
-    options = listed(choices or (), OptionsSpec().line)
-    return fill(prompt or usual, question=question, options=options)
+_ASKED = {"task", "system", "prompt", "reply_prefix", "few_shot", "sample"}
+_WRITTEN = {"max_new_tokens", "batch_size", "backend"}
+
+
+def generation_protocol(spec: EvalSpec) -> dict[str, Any]:
+    """What generating replies takes, as plain values: nothing that only measuring needs."""
+    drawn = {"samples", "temperature", "top_p", "seed"}
+    sampling = spec.sampling.model_dump(mode="json", include=drawn) if spec.sampling else {}
+    return spec.model_dump(mode="json", include=_ASKED | _WRITTEN) | sampling
 
 
 def options_protocol(spec: EvalSpec) -> dict[str, Any]:
-    """What scoring the options of a multiple-choice eval takes, as plain values."""
-    context, options = spec.prompt or MULTIPLE_CHOICE, spec.options
-    gap = "" if options.chat or context[-1:].isspace() else " "
+    """What scoring the options of a multiple-choice eval, or the labels of a classification, takes,
+    as plain values."""
+    options = spec.options or OptionsSpec()
+    context = spec.prompt or (MULTIPLE_CHOICE if spec.task == "multiple_choice" else "{question}")
+    end = spec.reply_prefix or ("" if options.chat else context)
+    gap = " " if end and not end[-1].isspace() else ""
     return {
         "context": context,
         "option": options.option or gap + "{option}",
         "line": options.line,
+        "labels": spec.classes.labels if spec.classes else [],
         "system": (spec.system or "") if options.chat else None,
+        "reply_prefix": spec.reply_prefix,
         "sample": spec.sample.model_dump(mode="json") if spec.sample else None,
     }

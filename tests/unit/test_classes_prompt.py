@@ -1,0 +1,55 @@
+"""A label is scored behind the very tokens that it was trained behind (trap 32)."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_chat import make_tokenizer
+from transformers import AutoTokenizer
+
+from snaketune.config.evaluation import EvalSpec
+from snaketune.data.example import Example
+from snaketune.inference.option_tokens import build_tree
+from snaketune.inference.score_options import OptionsProtocol, question
+from snaketune.tasks.conversation import messages, opened
+from snaketune.tasks.wording import options_protocol
+from snaketune.training.rows import IGNORED, build_row
+
+ROOT = Path(__file__).parents[2]
+RECIPE = yaml.safe_load((ROOT / "config/experiments/solution_verifier.yaml").read_text())
+ASKED = RECIPE["evals"]["solutions"]
+LABELS = ["0", "1"]
+EXAMPLE = Example("3-1", "How many?", "3 + 4 = 8", "1", label="1")
+
+
+def tokenizers():
+    return [make_tokenizer(), AutoTokenizer.from_pretrained(ROOT / "data/demo/model")]
+
+
+def scored(tokenizer, **changes):
+    """(tokens of the prompt, of each label)"""
+    spec = EvalSpec.model_validate({**ASKED, "classes": {"labels": LABELS}, **changes})
+    protocol = OptionsProtocol(**options_protocol(spec))
+    tree = build_tree(tokenizer, question(EXAMPLE, protocol, tokenizer), plain=False)
+    parts = zip(tree.branches, tree.scored, strict=True)
+    return [(tree.stem + branch[:start], branch[start:]) for branch, start in parts]
+
+
+def of_row(row):
+    first = next(i for i, label in enumerate(row.labels) if label != IGNORED)
+    return row.input_ids[:first], row.input_ids[first:]
+
+
+@pytest.mark.parametrize("prefix", ["", "Verdict:"])
+@pytest.mark.parametrize("tokenizer", tokenizers(), ids=["tiny", "demo"])
+def test_a_label_is_scored_where_it_was_trained(tokenizer, prefix):
+    turns = messages(
+        EXAMPLE, task="classification", system=ASKED["system"], shots=[], prompt=ASKED["prompt"]
+    )
+    reply = opened(prefix, "1") if prefix else "1"
+    row = build_row(tokenizer, [*turns, {"role": "assistant", "content": reply}], prefix)
+    before, trained = of_row(row)
+    found = scored(tokenizer, reply_prefix=prefix)
+    for label, (context, tokens) in zip(LABELS, found, strict=True):
+        assert context == before
+        assert (trained[: len(tokens)] == tokens) == (label == "1")

@@ -1,0 +1,93 @@
+"""A prefix that opens replies: the prompt of training and of inference, token by token."""
+
+import pytest
+from test_rows import ANSWER, ASKED, IGNORED, TEMPLATES, make_tokenizer, trained_spans
+
+from snaketune.config.evaluation import EvalSpec
+from snaketune.data.example import Example
+from snaketune.inference.option_tokens import build_tree
+from snaketune.inference.prompts import prompt_tokens
+from snaketune.inference.score_options import OptionsProtocol, question
+from snaketune.tasks.conversation import messages, opened
+from snaketune.tasks.wording import generation_protocol, options_protocol
+from snaketune.training.plain import build_plain_row
+from snaketune.training.rows import RowError, build_row
+
+PREFIX = "Answer: Let's think step by step."
+PROBLEM = Example("1-1", "2 + 2?", context="It is 5.", answer="1", label="1")
+VERIFY = "### Problem:\n{question}\n\n### Solution:\n{context}"
+
+
+def row_with_prefix(tokenizer, prefix=PREFIX):
+    reply = {"role": "assistant", "content": opened(prefix, ANSWER)}
+    return build_row(tokenizer, [*ASKED, reply], prefix)
+
+
+@pytest.mark.parametrize("style", ["chatml", "llama", "gemma"])
+def test_the_prefix_carries_no_loss_and_ends_the_prompt_of_inference(style):
+    template, end = TEMPLATES[style]
+    tokenizer = make_tokenizer(template)
+    row = row_with_prefix(tokenizer)
+    [asked] = prompt_tokens(tokenizer, [ASKED], "m", PREFIX)
+    assert row.input_ids[: len(asked)] == asked
+    assert row.labels[: len(asked)] == [IGNORED] * len(asked)
+    assert trained_spans(tokenizer, row) == [f" {ANSWER}{end}"]
+
+
+def test_a_prefix_that_joins_the_reply_in_one_token_makes_no_row():
+    merged = make_tokenizer(TEMPLATES["chatml"][0], merges=[(".", "Ġ")])
+    with pytest.raises(RowError, match="inside a token"):
+        row_with_prefix(merged)
+
+
+def test_a_template_that_puts_thoughts_before_the_reply_takes_no_prefix():
+    with pytest.raises(RowError, match="prefix"):
+        row_with_prefix(make_tokenizer(TEMPLATES["thinking"][0]))
+
+
+@pytest.mark.parametrize("prefix", ["", "Verdict:"])
+@pytest.mark.parametrize("style", ["chatml", "llama", "gemma"])
+def test_a_scored_label_is_the_token_that_training_taught(style, prefix):
+    """Recipe 4's fault: a newline after the assistant's tag in evaluation, none in training."""
+    tokenizer = make_tokenizer(TEMPLATES[style][0])
+    words = {"task": "classification", "system": "Judge.", "prompt": VERIFY}
+    turns = messages(PROBLEM, shots=[], **words)
+    reply = {"role": "assistant", "content": opened(prefix, PROBLEM.answer)}
+    row = build_row(tokenizer, [*turns, reply], prefix)
+    spec = EvalSpec(**words, dataset="d", reply_prefix=prefix, classes={"labels": ["0", "1"]})
+    asked = question(PROBLEM, OptionsProtocol(**options_protocol(spec)), tokenizer)
+    tree = build_tree(tokenizer, asked, plain=False)
+    scored = [tree.stem + branch for branch in tree.branches]
+    assert scored[1] == row.input_ids[: len(scored[1])]
+    first = row.labels.index(next(label for label in row.labels if label != IGNORED))
+    assert first == len(tree.stem) + tree.scored[1]
+    assert asked.options == ([" 0", " 1"] if prefix else ["0", "1"])
+
+
+def test_a_placed_context_stands_once():
+    [turn] = messages(PROBLEM, task="classification", system="", shots=[], prompt=VERIFY)
+    assert turn["content"] == "### Problem:\n2 + 2?\n\n### Solution:\nIt is 5."
+    [usual] = messages(PROBLEM, task="classification", system="", shots=[])
+    assert usual["content"] == "2 + 2?\n\nIt is 5."
+
+
+def test_a_plain_row_has_its_prefix_in_the_prompt():
+    tokenizer = make_tokenizer(None)
+    row = build_plain_row(tokenizer, opened("Q: 2 + 2?\n", "A:"), "4")
+    text = tokenizer.decode([t for t, m in zip(row.input_ids, row.labels, strict=True) if m < 0])
+    assert text == "Q: 2 + 2?\nA:"
+
+
+def test_only_what_generation_uses_is_handed_to_it():
+    """Another reward model or another n must not make replies stale."""
+    sampling = {"samples": 8, "temperature": 0.7, "top_p": 0.95, "seed": 1}
+    one = EvalSpec(task="math", dataset="d", sampling={**sampling, "reward": "a", "at": [1, 8]})
+    two = EvalSpec(
+        task="math",
+        dataset="e",
+        answer_rule="final_answer",
+        sampling={**sampling, "reward": "b", "at": [2], "unique_at_least": 5},
+    )
+    assert generation_protocol(one) == generation_protocol(two)
+    assert {key: generation_protocol(one)[key] for key in sampling} == sampling
+    assert "samples" not in generation_protocol(EvalSpec(task="math", dataset="d"))
