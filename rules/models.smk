@@ -19,6 +19,9 @@ rule model:
         model=lambda wildcards: model_params(wildcards.model),
         content=lambda wildcards: model_content(wildcards.model),
         chat=lambda wildcards: asked_in_chat(EXPERIMENT, wildcards.model),
+        kind=lambda wildcards: (
+            "reward" if is_reward_model(EXPERIMENT, wildcards.model) else "causal"
+        ),
         code=code_of("resolve_model.py"),
     script:
         "../workflow/scripts/resolve_model.py"

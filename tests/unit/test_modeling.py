@@ -15,7 +15,7 @@ from snaketune.inference.stops import end_tokens
 from snaketune.modeling import nf4_cache
 from snaketune.modeling.describe import describe_model
 from snaketune.modeling.expand import expand_nf4, nf4_layers
-from snaketune.modeling.load import load_model
+from snaketune.modeling.load import load_model, pick_dtype
 from snaketune.modeling.state import load_state
 
 CPU = torch.device("cpu")
@@ -220,3 +220,17 @@ def test_the_generation_configs_end_tokens_count(folder):
 
     assert end_tokens(make_tokenizer(), Config(), "x") == [0, 2, 7, 9]
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == 0
+
+
+@pytest.mark.parametrize(("able", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_numbers_follow_what_the_gpu_has_and_not_what_it_emulates(monkeypatch, able, dtype):
+    """A T4 or V100 computes bfloat16 only in emulation (trap 14)."""
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: able or including_emulation,
+    )
+    gpu = torch.device("cuda")
+    assert pick_dtype("auto", gpu) is dtype
+    assert pick_dtype("auto", CPU) is torch.float32
+    assert pick_dtype("float32", gpu) is torch.float32

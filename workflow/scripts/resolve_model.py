@@ -10,5 +10,5 @@ with job(snakemake.log[0]):
     from snaketune.modeling.describe import describe_model
 
     spec = ModelSpec.model_validate(snakemake.params.model)
-    kind = snakemake.params.get("kind", "causal")
-    write_json(Path(snakemake.output[0]), describe_model(spec, kind, snakemake.params.chat))
+    about = describe_model(spec, snakemake.params.kind, snakemake.params.chat)
+    write_json(Path(snakemake.output[0]), about)

@@ -1,7 +1,5 @@
 """What a model is: checked before anything expensive starts, and recorded."""
 
-import json
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from snaketune.config.model import ModelSpec
 from snaketune.errors import UserError
 from snaketune.inference.stops import end_tokens
 from snaketune.modeling.folder import model_folder
+from snaketune.modeling.headers import count_parameters
 from snaketune.modeling.kind import Kind, require_kind
 
 
@@ -22,7 +21,7 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
     that the work needs isn't there.
     """
     folder = model_folder(spec)
-    parameters = _count_parameters(folder, spec.id)
+    parameters = _checked_parameters(folder, spec.id)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     require_kind(config, kind, spec.id)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
@@ -54,7 +53,7 @@ def context_length(config: Any) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
-def _count_parameters(folder: Path, name: str) -> int:
+def _checked_parameters(folder: Path, name: str) -> int:
     """From the headers of the safetensors files; no weight is read."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -64,20 +63,7 @@ def _count_parameters(folder: Path, name: str) -> int:
             "because other formats can run code. Convert the model with save_pretrained of "
             "transformers, or use one that has them."
         )
-    return sum(
-        prod(tensor["shape"])
-        for file in files
-        for key, tensor in _header(file).items()
-        if key != "__metadata__"
-    )
-
-
-def _header(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as stream:
-            return json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    except (ValueError, OverflowError, MemoryError):
-        raise UserError(f"{file}: not a safetensors file (or a broken download)") from None
+    return count_parameters(folder)
 
 
 def _named_ends(tokenizer: Any, folder: Path, name: str) -> list[dict[str, Any]]:

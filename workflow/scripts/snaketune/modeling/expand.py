@@ -21,7 +21,7 @@ def expand_nf4(model: nn.Module, dtype: torch.dtype) -> int:
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, _plain(layer, dtype))
     if layers:
-        model.config.quantization_config = None
+        del model.config.quantization_config
         model.is_loaded_in_4bit = model.is_quantized = False
         model.quantization_method = None
     return len(layers)

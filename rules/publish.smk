@@ -1,0 +1,82 @@
+# Needs: a run's weights and, for a card, the experiment's tables.
+# Makes: merged/{run}/, the adapter merged into its base, and pushed/{run}.json, what was uploaded.
+# Nothing here is part of `all`: ask for `merge_all` or `push_all`, or for one of the files.
+
+
+PUSHED = [name for name, run in EXPERIMENT.runs.items() if run.push]
+MERGED = [name for name, run in EXPERIMENT.runs.items() if not run.predictions]
+
+
+localrules:
+    merge_all,
+    push,
+    push_all,
+
+
+rule merge_all:
+    """Every run's adapter merged into its base."""
+    input:
+        expand(f"{E}/merged/{{run}}", run=MERGED),
+
+
+rule merge:
+    """Merges a run's chosen adapter onto the weights that it was trained on."""
+    input:
+        weights=weights_of_run,
+        files=lambda wildcards: model_files(run_model(wildcards)),
+        ready=ancient(f"{E}/ready.json"),
+    output:
+        directory(f"{E}/merged/{{run}}"),
+    log:
+        f"{E}/logs/merge/{{run}}.log",
+    wildcard_constraints:
+        run=any_of(MERGED),
+    conda:
+        "../envs/train.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem=merge_memory,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        model=lambda wildcards: model_params(run_model(wildcards)),
+        content=lambda wildcards: model_content(run_model(wildcards)),
+        quantisation=lambda wildcards: PLAN.states[wildcards.run].quantisation,
+        weights=lambda wildcards: PLAN.states[wildcards.run].weights,
+        code=code_of("merge.py"),
+    script:
+        "../workflow/scripts/merge.py"
+
+
+rule push_all:
+    """Uploads every run that has a `push`."""
+    input:
+        expand(f"{E}/pushed/{{run}}.json", run=PUSHED),
+
+
+rule push:
+    """Uploads a run's adapter, or its merged model, and a model card. The token comes from the
+    environment."""
+    input:
+        files=lambda wildcards: (
+            f"{E}/merged/{wildcards.run}"
+            if EXPERIMENT.runs[wildcards.run].push.merged
+            else weights_of_run(wildcards)
+        ),
+        final=f"{E}/tables/final_metrics.json",
+        comparisons=f"{E}/tables/comparisons.csv",
+    output:
+        ensure(f"{E}/pushed/{{run}}.json", non_empty=True),
+    log:
+        f"{E}/logs/push/{{run}}.log",
+    wildcard_constraints:
+        run=any_of(PUSHED),
+    conda:
+        "../envs/data.yaml"
+    params:
+        run=lambda wildcards: wildcards.run,
+        push=lambda wildcards: EXPERIMENT.runs[wildcards.run].push.model_dump(mode="json"),
+        about=lambda wildcards: about_run(EXPERIMENT, PLAN, wildcards.run),
+        code=code_of("push.py"),
+    script:
+        "../workflow/scripts/push.py"

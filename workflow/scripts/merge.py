@@ -1,0 +1,20 @@
+"""Merges a run's adapter into its base."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0], snakemake.resources.get("gpu")):
+    import torch
+
+    from snaketune.config.model import ModelSpec
+    from snaketune.modeling.merge import merge
+
+    torch.set_num_threads(snakemake.threads)
+    merge(
+        ModelSpec.model_validate(snakemake.params.model),
+        snakemake.params.quantisation,
+        snakemake.params.weights,
+        [Path(f) for f in snakemake.input.weights],
+        Path(snakemake.output[0]),
+    )

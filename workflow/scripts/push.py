@@ -1,0 +1,17 @@
+"""Uploads a run's adapter or merged model to the hub."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.jsonl import write_json
+    from snaketune.publish.card import card
+    from snaketune.publish.push import files_in, push
+
+    params = snakemake.params
+    text = card(
+        Path(snakemake.input.final), Path(snakemake.input.comparisons), params.run, params.about
+    )
+    files = files_in([Path(f) for f in snakemake.input.files])
+    write_json(Path(snakemake.output[0]), push(params.push, files, text))

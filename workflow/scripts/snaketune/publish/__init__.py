@@ -1,0 +1,1 @@
+"""What leaves the project: model cards and uploads."""
