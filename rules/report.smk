@@ -5,6 +5,17 @@ from snaketune.report.names import figure_names
 
 TOKENS = list(PLAN.tokens)
 
+# What the tables were made from. It changes with them, so it is no input of its own: the plan of a
+# large sweep is smaller for it, and `--batch aggregate=1/10` plans a part.
+BEHIND = {
+    "metrics": measured("metrics", "json"),
+    "scores": measured("scores", "parquet"),
+    "prediction_meta": measured("predictions", "meta.json"),
+    "verdict_meta": judged("meta.json"),
+    "train_meta": expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
+    "train_log": expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
+}
+
 
 rule report:
     """Draws the figures and writes the page."""
@@ -13,12 +24,6 @@ rule report:
         final=f"{E}/tables/final_metrics.json",
         comparisons=f"{E}/tables/comparisons.csv",
         checkpoints=f"{E}/tables/checkpoint_scores.csv",
-        metrics=measured("metrics", "json"),
-        scores=measured("scores", "parquet"),
-        prediction_meta=measured("predictions", "meta.json"),
-        verdict_meta=judged("meta.json"),
-        train_meta=expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
-        train_log=expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
         manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
         stats=expand(f"{E}/tokens/{{tokens}}/stats.json", tokens=TOKENS),
         lengths=expand(f"{E}/tokens/{{tokens}}/lengths.json", tokens=TOKENS),
@@ -49,6 +54,7 @@ rule report:
         runtime=30,
     params:
         table=TABLE,
+        behind=BEHIND,
         settings=f"{E}/config.yaml",
         code=code_of("report.py"),
     script:

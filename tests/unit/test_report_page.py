@@ -162,6 +162,7 @@ def test_an_adapter_that_was_not_trained_here_has_no_training_section(made, tmp_
             "train_data": None,
             "seed": None,
             "preset": {},
+            "swept": {},
             "method": "adapter",
             "snapshots": [],
             "choose": None,

@@ -122,8 +122,25 @@ def test_a_missing_value_is_drawn_as_missing():
 
 
 def test_empty_inputs_still_make_figures():
-    assert "<svg" in _svg(draw_loss, {}, {})
+    assert "<svg" in _svg(draw_loss, {}, {}, {})
     assert "<svg" in _svg(draw_hazards, {}, {})
+
+
+def test_dev_accuracy_has_a_panel_where_there_is_one_and_the_step_that_was_taken_a_ring():
+    plain = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2, "dev_loss": 1.5}]
+    scored = [{"step": k, "dev_loss": 1.5, "dev_accuracy": k / 4} for k in (1, 2)]
+    colours = {"a": "red", "b": "blue"}
+    with house_style():
+        without = draw_loss({"a": plain, "b": plain}, colours, {})
+        found = draw_loss({"a": plain, "b": [*plain[:2], *scored]}, colours, {"b": 2})
+    assert len(without.axes) == 1
+    loss, accuracy = found.axes
+    line, ring = accuracy.lines
+    assert line.get_ydata().tolist() == [0.25, 0.5]
+    assert (ring.get_xdata().item(), ring.get_ydata().item()) == (2, 0.5)
+    assert [line.get_xdata().tolist() for line in loss.lines if line.get_markersize() == 13] == [
+        [2]
+    ]
 
 
 def test_labels_are_cut():

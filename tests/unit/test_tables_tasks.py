@@ -82,14 +82,15 @@ def made(tmp_path_factory) -> Path:
     followed = [("1of2", "run-1of2"), ("2of2", "run")]
     run = {
         "run": "run", "state": "run", "base_state": "base-m", "model": "m", "train_data": "d",
-        "method": "lora", "seed": 1, "preset": {"epochs": 2.0}, "evals": plans, "snapshots": [],
+        "method": "lora", "seed": 1, "preset": {"epochs": 2.0}, "swept": {"lora.r": 8},
+        "evals": plans, "snapshots": [],
         "followed": [
             {"snapshot": k, "state": state, "evals": {"letters": plans["letters"]}}
             for k, state in followed
         ],
         "choose": None, "thresholds": {"letters.accuracy": 0.5}, "totals": {"letters": N},
     }  # fmt: skip
-    plan = {"experiment": "tasks", "runs": [run]}
+    plan = {"experiment": "tasks", "runs": [run], "drops": {}}
     for state in KNOWN:
         for name in ("letters", "open") if state != "run-1of2" else ("letters",):
             _evaluate(folder, state, name)
@@ -116,6 +117,7 @@ def made(tmp_path_factory) -> Path:
         "final": "final_metrics.json", "comparisons": "comparisons.csv",
         "checkpoints": "checkpoint_scores.csv", "epoch_results": "epoch_results.csv",
         "summary_results": "summary_results.csv", "before_after": "before_after.csv",
+        "sweep": "sweep.csv",
     }  # fmt: skip
     inputs = Inputs(
         **groups,
@@ -167,6 +169,15 @@ def test_before_and_after_is_sorted_by_what_was_lost(made: Path) -> None:
     assert worst["relaxed_change"] == "-1", "one word of the gold answer was a relaxed match"
 
 
+def test_a_swept_run_stands_with_its_values_and_every_eval(made: Path) -> None:
+    found = rows(made, "sweep")
+    assert [(row["eval"], row["metric"], row["lora.r"]) for row in found] == [
+        ("letters", "accuracy", "8"),
+        ("open", "f1", "8"),
+    ]
+    assert found[0]["value"] == "0.8" and found[0]["low"] < "0.8" < found[0]["high"]
+
+
 def test_shares_and_means_are_both_compared(made: Path) -> None:
     found = {(row["eval"], row["metric"]): row for row in rows(made, "comparisons")}
     accuracy, f1 = found["letters", "accuracy"], found["open", "f1"]
@@ -181,4 +192,4 @@ def test_the_report_shows_it_all_and_runs_no_script(made: Path) -> None:
         assert text in page, text
     assert "<script" not in page.lower()
     names = {path.stem for path in (made / "figures").glob("*.svg")}
-    assert {"epochs-letters", "training_time", "evaluation_time", "eval-open"} <= names
+    assert {"epochs-letters", "training_time", "evaluation_time", "sweep-letters"} <= names

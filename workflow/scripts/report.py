@@ -5,22 +5,26 @@ from pathlib import Path
 from snaketune.job import job
 
 with job(snakemake.log[0]):
+    from snaketune.asked import asked_of
     from snaketune.report.labels import run_labels
     from snaketune.report.sources import Inputs
     from snaketune.report.write import write_report
 
     one = ("final", "comparisons", "checkpoints", "environment")
-    many = ("metrics", "scores", "prediction_meta", "verdict_meta", "train_meta", "train_log")
-    many += ("manifests", "stats", "lengths", "models")
+    many = ("manifests", "stats", "lengths", "models")
     files = {name: Path(snakemake.input[name]) for name in one}
     files |= {name: [Path(file) for file in snakemake.input.get(name, [])] for name in many}
+    files |= {name: list(map(Path, found)) for name, found in snakemake.params.behind.items()}
     further = ("epoch_results", "summary_results", "before_after")
+    further += ("confusion", "wrong_predictions", "voting", "unique_answers", "drops", "sweep")
     files |= {name: Path(found) for name in further if (found := snakemake.input.get(name))}
     html = Path(snakemake.output.html)
+    settings = Path(snakemake.params.settings)
     write_report(
         snakemake.params.table,
         Inputs(**files),
-        run_labels(Path(snakemake.params.settings)),
+        run_labels(settings),
         html,
         html.parent / "figures",
+        asked_of(settings),
     )

@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable
 from typing import Any, TypedDict
 
+from snaketune.measures.classification import label_lines
+from snaketune.measures.math_samples import vote_lines
 from snaketune.measures.metrics import Score
 from snaketune.measures.multiple_choice import option_lines
 from snaketune.report.sources import Sources
@@ -68,6 +70,8 @@ _OPEN: dict[str, Kind] = {
     "Empty: the model said nothing": lambda base, tuned: not tuned["output"].strip(),
 }
 _KINDS = {"math": _MATH, "safety": _SAFETY, "multiple_choice": _CHOICE, "open_qa": _OPEN}
+_KINDS["classification"] = _CHOICE
+_KINDS["math_samples"] = _MATH  # by the majority vote
 
 
 def _verdicts(base: Score, tuned: Score, before: str, after: str) -> bool:
@@ -111,10 +115,17 @@ def _group(title: str, kind: Kind, pairs: list[Pair], run: str) -> Group:
 def _item(base: Score, tuned: Score) -> dict[str, Any]:
     return {
         "id": tuned["id"],
-        "question": excerpt(tuned.get("question") or tuned.get("prompt") or ""),
+        "question": excerpt(_question(tuned)),
         "gold": tuned.get("gold"),
         "replies": [_reply("tuned", tuned), _reply("base", base)],
     }
+
+
+def _question(score: Score) -> str:
+    """A class is asked of the context: it stands below the question."""
+    asked = score.get("question") or score.get("prompt") or ""
+    shown = "predicted" in score and score["context"]
+    return f"{asked}\n\n{score['context']}" if shown else asked
 
 
 def _reply(who: str, score: Score) -> dict[str, Any]:
@@ -130,6 +141,10 @@ def _reply(who: str, score: Score) -> dict[str, Any]:
 
 
 def _output(score: Score) -> str:
+    if "predicted" in score:
+        return label_lines(score)
+    if "outputs" in score:
+        return vote_lines(score)
     return option_lines(score) if "choice" in score else score["output"]
 
 
@@ -142,10 +157,14 @@ def _one_line(raw: str) -> str:
 def _reading(score: Score) -> str:
     if "verdict" in score:
         return score["verdict"]
+    if "predicted" in score:
+        return "unparsed" if score["predicted"] is None else f"predicted {score['predicted']}"
     if "choice" in score:
         return f"chose {score['choice']}"
     if "f1" in score:
         return f"F1 {percent(score['f1'])}, ROUGE-L {percent(score['rouge_l'])}"
+    if "outputs" in score:
+        return f"majority {score['parsed']}" if score["parsed"] is not None else "unparsed"
     loose = score["parsed_flexible"]
     if score["parsed"] is None:
         return f"unparsed; read flexibly: {loose}" if loose is not None else "unparsed"

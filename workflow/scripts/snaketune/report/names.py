@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from snaketune.tables.plan_types import TablePlan
+from snaketune.tables.plan_types import CLASSIFICATION, TablePlan
 
 
 class FigureName(TypedDict):
@@ -25,6 +25,12 @@ def figure_names(plan: TablePlan) -> list[FigureName]:
         for name, task in evals.items()
         if task == "safety"
     ]
+    for name in (name for name, task in evals.items() if task == CLASSIFICATION):
+        names.append(_figure(f"confusion-{name}", "confusion", "Results", f"{name} confusion"))
+        names.append(_figure(f"reliability-{name}", "reliability", "Results", f"{name} confidence"))
+    for name in [name for name, task in evals.items() if task == "math_samples"]:
+        names.append(_figure(f"votes-{name}", "votes", "Results", f"{name} by samples"))
+        names.append(_figure(f"unique-{name}", "unique", "Results", f"{name}: unique answers"))
     by_epoch = dict.fromkeys(
         name for run in plan["runs"] for snap in run["followed"] for name in snap["evals"]
     )
@@ -34,6 +40,8 @@ def figure_names(plan: TablePlan) -> list[FigureName]:
     if by_epoch:
         names.append(_figure("training_time", "training_time", "Training", "training time"))
         names.append(_figure("evaluation_time", "evaluation_time", "Results", "evaluation time"))
+    swept = dict.fromkeys(e for run in plan["runs"] if run["swept"] for e in run["evals"])
+    names += [_figure(f"sweep-{name}", "sweep", "Results", f"{name} by sweep") for name in swept]
     if any(run["snapshots"] for run in plan["runs"]):
         names.append(_figure("snapshots", "snapshots", "Results", "snapshots"))
     if any(run["train_data"] for run in plan["runs"]):

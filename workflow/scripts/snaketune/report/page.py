@@ -7,13 +7,17 @@ from markupsafe import Markup
 
 from snaketune.report import (
     before_after,
+    classes,
     data,
+    drops,
     examples,
     headline,
     machine,
     protocols,
     results,
+    samples,
     training,
+    use,
 )
 from snaketune.report.inline import inline_svg
 from snaketune.report.sources import Sources
@@ -41,13 +45,18 @@ def render(sources: Sources, figures: dict[str, str]) -> str:
         resources=training.resources(sources),
         checkpoints=sources.checkpoints,
         epochs=sources.epochs,
+        drops=drops.drops(sources),
+        swept=bool(sources.sweep),
+        sampled=samples.sampled(sources),
         answers=before_after.before_after(sources),
+        classes=classes.classes(sources),
         galleries=examples.galleries(sources),
         datasets=data.datasets(sources),
         token_sets=data.token_sets(sources),
         protocols=protocols.protocols(sources),
         models=machine.models(sources),
         machine=machine.machine(sources),
+        use=use.use(sources),
         libraries=machine.libraries(sources),
     )  # fmt: skip
 
@@ -67,11 +76,17 @@ def _environment() -> Environment:
 _ALTS = {
     "eval": "The primary metric of every state with its 95 percent interval, as in the table.",
     "hazards": "Safe rate by hazard, a dot for each state.",
+    "confusion": "Predicted labels by gold label and by group, a heat map for each state.",
+    "reliability": "Share of right predictions by confidence, a line for each state.",
+    "votes": "Majority vote, best of n and pass@n of every state over the number of samples.",
+    "unique": "Shares of the questions by the number of different answers, by state.",
+    "sweep": "The primary metric of every swept run over each value that was tried.",
     "epochs": "The primary metric of every run after each epoch, with 95 percent intervals.",
     "training_time": "Seconds of training by run.",
     "evaluation_time": "Seconds of evaluation by run.",
     "snapshots": "Scores of each run's snapshots on the dev split over training steps.",
-    "loss": "Training loss by run over training steps, with dev losses as points.",
+    "loss": "Training loss by run over training steps, with dev losses as points, and below "
+    "the accuracy on dev of runs with short answers.",
     "lengths": "Histogram of the lengths of training rows in tokens, with the limit.",
 }
 

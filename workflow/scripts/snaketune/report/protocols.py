@@ -2,6 +2,7 @@
 
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import duration, excerpt, number
+from snaketune.report.use import MEASURED
 from snaketune.tables.summary import flat
 from snaketune.tasks.prompts import JUDGE_INSTRUCTION, MATH_SYSTEM
 
@@ -51,8 +52,9 @@ def _system(protocol: Json) -> str:
 
 def _made(meta: Json) -> Json:
     """Short facts as pairs, long texts (such as an example prompt) as blocks."""
-    # The protocol stands above already, versions below.
-    plain = flat({k: v for k, v in meta.items() if k not in ("protocol", "versions")})
+    # The protocol stands above already, versions and use below.
+    elsewhere = ("protocol", "versions", *MEASURED)
+    plain = flat({k: v for k, v in meta.items() if k not in elsewhere})
     if isinstance(plain.get("seconds"), int | float):
         plain["seconds"] = duration(plain["seconds"])
     long = {k for k, v in plain.items() if isinstance(v, str) and (len(v) > _LONG or "\n" in v)}

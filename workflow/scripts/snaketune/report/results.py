@@ -87,7 +87,7 @@ def _counts(counts: dict[str, int]) -> list[str]:
 
 
 # No shares: they have no unit.
-_PLAIN = ("brier",)
+_PLAIN = ("brier", "roc_auc", "unique_answers")
 
 
 def _number(row: Row) -> Row:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from snaketune.asked import Asked
 from snaketune.measures.metrics import Score
 from snaketune.parquet import read_rows
 from snaketune.tables.final import FinalMetrics
@@ -43,15 +44,30 @@ class Inputs:
     summary_results: Path | None = None
     before_after: Path | None = None
     """None where no eval has open answers."""
+    confusion: Path | None = None
+    """None where no eval has classes, and so for the next."""
+    wrong_predictions: Path | None = None
+    voting: Path | None = None
+    """None where nothing was sampled, and so for the next."""
+    unique_answers: Path | None = None
+    drops: Path | None = None
+    """None where no drop is asked for."""
+    sweep: Path | None = None
+    """None where nothing was swept."""
 
 
 class Sources:
     """The files' contents by the names in their paths."""
 
     def __init__(
-        self, plan: TablePlan, inputs: Inputs, labels: Mapping[str, str] | None = None
+        self,
+        plan: TablePlan,
+        inputs: Inputs,
+        labels: Mapping[str, str] | None = None,
+        asked: Asked | None = None,
     ) -> None:
         self.plan, self.inputs, self.labels = plan, inputs, labels or {}
+        self.asked = asked or Asked()
 
     def shown(self, state: str) -> str:
         """The state's name for readers: its run's label, where the config gives one."""
@@ -80,6 +96,30 @@ class Sources:
     @cached_property
     def before_after(self) -> list[dict[str, str]]:
         return _csv(self.inputs.before_after) if self.inputs.before_after else []
+
+    @cached_property
+    def confusion(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.confusion) if self.inputs.confusion else []
+
+    @cached_property
+    def wrong_predictions(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.wrong_predictions) if self.inputs.wrong_predictions else []
+
+    @cached_property
+    def voting(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.voting) if self.inputs.voting else []
+
+    @cached_property
+    def unique_answers(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.unique_answers) if self.inputs.unique_answers else []
+
+    @cached_property
+    def sweep(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.sweep) if self.inputs.sweep else []
+
+    @cached_property
+    def drops(self) -> list[dict[str, str]]:
+        return _csv(self.inputs.drops) if self.inputs.drops else []
 
     @cached_property
     def metrics(self) -> dict[Cell, Json]:

@@ -4,6 +4,7 @@ from typing import TypedDict
 
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import duration, number, size
+from snaketune.report.use import MEASURED
 from snaketune.tables.summary import flat
 
 
@@ -18,10 +19,10 @@ class Matrix(TypedDict):
 
 
 _RESOURCES = ("wall_seconds", "tokens_per_second", "peak_memory_bytes", "device_name")
-_RESOURCES += ("steps", "tokens", "trained_tokens", "final_loss")
+_RESOURCES += ("steps", "tokens", "trained_tokens", "final_loss", "best", "best_step", "best_value")
 _SHOWN = len(_RESOURCES)
-_SETTINGS = ("model", "method", "seed")
-"""They stand among the settings already."""
+_ELSEWHERE = ("model", "method", "seed", *MEASURED)
+"""They stand among the settings, or beside what was asked for."""
 _NAMES = {
     "wall_seconds": "time",
     "tokens_per_second": "tokens a second",
@@ -68,7 +69,7 @@ def _measured(meta: Json) -> Json:
     """What was measured, what it took first; digests and versions have their place elsewhere."""
     plain = {k: v for k, v in meta.items() if not isinstance(v, dict | list)}
     shown = {k: plain[k] for k in _RESOURCES if k in plain}
-    shown |= {k: v for k, v in plain.items() if k not in _SETTINGS and not k.endswith("sha256")}
+    shown |= {k: v for k, v in plain.items() if k not in _ELSEWHERE and not k.endswith("sha256")}
     if isinstance(shown.get("wall_seconds"), int | float):
         shown["wall_seconds"] = duration(shown["wall_seconds"])
     if isinstance(shown.get("peak_memory_bytes"), int | float):

@@ -1,21 +1,46 @@
 """All tables of an experiment."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from snaketune.jsonl import write_json
 from snaketune.parquet import write_rows
-from snaketune.tables import before_after, checkpoints, comparisons, epochs, metrics_table
+from snaketune.tables import (
+    before_after,
+    checkpoints,
+    classes,
+    comparisons,
+    drops,
+    epochs,
+    failures,
+    metrics_table,
+    sweep,
+    voting,
+)
 from snaketune.tables.final import final_metrics, final_rows
-from snaketune.tables.plan_types import TablePlan, followed, has_open_answers
+from snaketune.tables.plan_types import TablePlan, further_names
 from snaketune.tables.sources import Sources
 from snaketune.tables.summary import summary
-from snaketune.tables.write import all_columns, write_csv
+from snaketune.tables.write import Row, all_columns, write_csv
+
+# Tables that only some experiments have: their columns and how their rows are made.
+_FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, Sources], list[Row]]]] = {
+    "epoch_results": (epochs.EPOCH_COLUMNS, epochs.epoch_results),
+    "summary_results": (epochs.SUMMARY_COLUMNS, epochs.summary_results),
+    "before_after": (before_after.COLUMNS, before_after.before_after),
+    "confusion": (classes.CONFUSION_COLUMNS, classes.confusion),
+    "wrong_predictions": (classes.WRONG_COLUMNS, classes.wrong_predictions),
+    "voting": (voting.COLUMNS, voting.voting),
+    "failures": (failures.FAILURE_COLUMNS, failures.failures),
+    "unique_answers": (failures.UNIQUE_COLUMNS, failures.unique_answers),
+    "drops": (drops.COLUMNS, drops.drops),
+    "sweep": (sweep.COLUMNS, sweep.sweep),
+}
 
 
 def aggregate(plan: TablePlan, sources: Sources, folder: Path) -> None:
-    """Writes metrics, comparisons, summary, checkpoint_scores and final_metrics into `folder`;
-    epoch_results and summary_results where evals follow a training, before_after where answers are
-    open.
+    """Writes metrics, comparisons, summary, checkpoint_scores and final_metrics into `folder`, and
+    those of `plan_types.further_names` that the experiment has.
 
     Totals are checked first, so that wrong denominators leave no table behind.
     """
@@ -30,14 +55,11 @@ def aggregate(plan: TablePlan, sources: Sources, folder: Path) -> None:
     write_csv(folder / "summary.csv", all_columns(rows[::-1]), rows)
     scores = checkpoints.checkpoint_scores(plan, sources)
     write_csv(folder / "checkpoint_scores.csv", checkpoints.COLUMNS, scores)
-    if followed(plan):
-        results = epochs.epoch_results(plan, sources)
-        write_csv(folder / "epoch_results.csv", epochs.EPOCH_COLUMNS, results)
-        results = epochs.summary_results(plan, sources)
-        write_csv(folder / "summary_results.csv", epochs.SUMMARY_COLUMNS, results)
-    if has_open_answers(plan):
-        rows = before_after.before_after(plan, sources)
-        write_csv(folder / "before_after.csv", before_after.COLUMNS, rows)
+    for name in further_names(plan):
+        columns, make = _FURTHER[name]
+        rows = make(plan, sources)
+        # A sweep's keys become columns behind those that all sweeps have.
+        write_csv(folder / f"{name}.csv", dict.fromkeys([*columns, *all_columns(rows)]), rows)
     write_json(folder / "final_metrics.json", final)
     rows = final_rows(final)
     write_csv(folder / "final_metrics.csv", all_columns(rows), rows)

@@ -1,13 +1,11 @@
 """`checkpoint_scores`: what each snapshot of a run scored, and which one was chosen."""
 
-from snaketune.measures.metrics import Metric
 from snaketune.tables.plan_types import EvalPlan, RunPlan, SnapshotPlan, TablePlan
-from snaketune.tables.sources import Sources
+from snaketune.tables.sources import NUMBER, Sources, number_of
 from snaketune.tables.write import Row
 
 _HEAD = ["run", "snapshot", "step", "eval", "metric", "protocol"]
-_NUMBER = ["value", "n", "low", "high"]
-COLUMNS = [*_HEAD, *_NUMBER, "chosen"]
+COLUMNS = [*_HEAD, *NUMBER, "chosen"]
 
 
 def checkpoint_scores(plan: TablePlan, sources: Sources) -> list[Row]:
@@ -47,7 +45,7 @@ def _scores(run: RunPlan, snapshot: SnapshotPlan, sources: Sources) -> list[Row]
             "eval": eval_name,
             "metric": metric,
             "protocol": plan["protocol_name"],
-            **_number(sources.metric(snapshot["state"], plan, metric)),
+            **number_of(sources.metric(snapshot["state"], plan, metric)),
             "chosen": name == chosen_snapshot(run, sources),
         }
         for eval_name, plan in snapshot["evals"].items()
@@ -59,7 +57,3 @@ def _metrics(choose: str | None, eval_name: str, plan: EvalPlan) -> list[str]:
     """The primary metric, and the one that the snapshot was chosen by where it is another."""
     by_eval, _, by_metric = (choose or "").partition(".")
     return list(dict.fromkeys([plan["primary"], *([by_metric] if by_eval == eval_name else [])]))
-
-
-def _number(metric: Metric) -> Row:
-    return {key: metric[key] for key in _NUMBER}

@@ -11,7 +11,8 @@ COLUMNS = ["run", "base_state", "eval", "metric", "protocol", *Comparison.__anno
 
 
 def comparisons(plan: TablePlan, sources: Sources) -> list[Row]:
-    """One row a run, eval and metric that can be paired."""
+    """One row a run, eval and metric that can be paired. A metric that neither state has, such as
+    the best of n where nothing was rewarded, is left out."""
     return [
         row
         for run in plan["runs"]
@@ -30,10 +31,13 @@ def _compared(run: RunPlan, name: str, plan: EvalPlan, sources: Sources) -> list
         "eval": name,
         "protocol": plan["protocol_name"],
     }
+    states = (run["base_state"], run["state"])
+    known = {row["metric"] for s in states for row in sources.document(s, plan)["rows"]}
     try:
         return [
             head | {"metric": metric} | compare(base, tuned, outcome)
             for metric, outcome in MEASURERS[plan["task"]].paired.items()
+            if metric in known
         ]
     except UserError as error:
         raise UserError(f"run {run['run']}, eval {name}: {error}") from None

@@ -4,7 +4,7 @@ from typing import Any
 
 from snaketune.tables.checkpoints import step_of
 from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
-from snaketune.tables.sources import Sources
+from snaketune.tables.sources import Sources, number_of
 from snaketune.tables.write import Row
 
 EPOCH_COLUMNS = ["model", "run", "epoch", "step", "snapshot", "eval", "metric", "value", "n"]
@@ -69,7 +69,7 @@ def _number(state: str, plan: EvalPlan, sources: Sources) -> Row:
     metric = sources.metric(state, plan, plan["primary"])
     return {
         "metric": plan["primary"],
-        **{key: metric[key] for key in ("value", "n", "low", "high")},
+        **number_of(metric),
         "evaluation_seconds": sources.seconds(state, plan),
         "state": state,
         "protocol": plan["protocol_name"],

@@ -18,6 +18,7 @@ protocols among the runs, in order. Example::
         "run": "medium", "state": "medium", "base_state": "base-tiny-nf4",
         "model": "tiny", "train_data": "problems", "method": "qlora", "seed": 42,
         "preset": {"method": "qlora", "epochs": 2, "lora": {"r": 16, "alpha": 32}},
+        "swept": {},
         "evals": {
           "gsm8k": {"task": "math", "protocol_name": "gsm8k-medium", "primary": "accuracy"},
           "safety": {"task": "safety", "protocol_name": "safety", "primary": "safe_rate"}
@@ -30,7 +31,8 @@ protocols among the runs, in order. Example::
         "choose": "gsm8k.accuracy",
         "thresholds": {"gsm8k.accuracy": 0.31, "safety.safe_rate": 0.34},
         "totals": {"gsm8k": 263, "safety": 240}
-      }]
+      }],
+      "drops": {}
     }
 """
 
@@ -41,7 +43,7 @@ class EvalPlan(TypedDict):
     """An eval under the protocol that it has for one state."""
 
     task: str
-    """`math`, `safety`, …: a key of the registry in `measures/tasks.py`."""
+    """`math`, `math_samples`, `safety`, …: a key of the registry in `measures/tasks.py`."""
     protocol_name: str
     """The file's stem: `metrics/{state}/{protocol_name}.json`, and so for predictions, verdicts
     and scores."""
@@ -83,6 +85,8 @@ class RunPlan(TypedDict):
     preset: dict[str, Any]
     """`Preset.model_dump(mode="json")`, every key of which becomes a column of `summary.csv`
     (`lora.r` as `lora_r`); {} for an adapter that was not trained here."""
+    swept: dict[str, Any]
+    """The values that a sweep set for this run, by hyperparameter; {} where there is no sweep."""
     evals: dict[str, EvalPlan]
     """By eval name. An eval that the run leaves out has no key."""
     snapshots: list[SnapshotPlan]
@@ -103,15 +107,22 @@ class TablePlan(TypedDict):
 
     experiment: str
     runs: list[RunPlan]
+    drops: dict[str, str]
+    """By eval: the eval, in distribution, that its drop is measured from."""
 
 
 PRIMARY = {
     "math": "accuracy",
+    "math_samples": "majority",
     "safety": "safe_rate",
     "multiple_choice": "accuracy",
     "open_qa": "f1",
+    "classification": "accuracy",
 }
 """The metric by which a task is summarised."""
+
+
+CLASSIFICATION = "classification"
 
 
 def followed(plan: TablePlan) -> bool:
@@ -121,4 +132,31 @@ def followed(plan: TablePlan) -> bool:
 
 def has_open_answers(plan: TablePlan) -> bool:
     """Whether a run has an eval of open answers: then there is a table before and after."""
-    return any(spec["task"] == "open_qa" for run in plan["runs"] for spec in run["evals"].values())
+    return _has_task(plan, "open_qa")
+
+
+def has_classes(plan: TablePlan) -> bool:
+    """Whether a run has a classification: then there are tables of what was taken for what."""
+    return _has_task(plan, CLASSIFICATION)
+
+
+def has_samples(plan: TablePlan) -> bool:
+    """Whether a run has an eval of several samples a question: then there are tables of votes."""
+    return _has_task(plan, "math_samples")
+
+
+def _has_task(plan: TablePlan, task: str) -> bool:
+    return any(spec["task"] == task for run in plan["runs"] for spec in run["evals"].values())
+
+
+def further_names(plan: TablePlan) -> list[str]:
+    """The tables that only some experiments have: by epoch, of open answers, classes and samples,
+    of drops from one eval to another, of sweeps."""
+    return [
+        *(["epoch_results", "summary_results"] if followed(plan) else []),
+        *(["before_after"] if has_open_answers(plan) else []),
+        *(["confusion", "wrong_predictions"] if has_classes(plan) else []),
+        *(["voting", "failures", "unique_answers"] if has_samples(plan) else []),
+        *(["drops"] if plan["drops"] else []),
+        *(["sweep"] if any(run["swept"] for run in plan["runs"]) else []),
+    ]

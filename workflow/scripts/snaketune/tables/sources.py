@@ -10,6 +10,14 @@ from snaketune.measures.metrics import ALL, Metric, Score
 from snaketune.parquet import read_rows
 from snaketune.tables.plan_types import EvalPlan
 
+NUMBER = ["value", "n", "low", "high"]
+"""The columns of a metric's number."""
+
+
+def number_of(metric: Metric) -> dict[str, float | None]:
+    """A metric's number as columns of a table."""
+    return {key: metric[key] for key in NUMBER}
+
 
 @dataclass(frozen=True)
 class Sources:

@@ -10,7 +10,7 @@ from snaketune.report.figures.style import COLOURS, INK, new_figure, printable
 def draw_lengths(histograms: dict[str, dict[str, Any]]) -> Figure:
     """One panel would hide small sets behind large ones: each token set is a line of steps in
     shares of its rows. The limit is drawn where it lies in sight, else named beside the axis."""
-    figure, axes = new_figure(height=2.8)
+    figure, axes = new_figure(height=3.2)
     longest = max((h["edges"][-1] for h in histograms.values() if h["edges"]), default=1)
     for i, (name, histogram) in enumerate(histograms.items()):
         total = sum(histogram["counts"])
@@ -31,5 +31,5 @@ def draw_lengths(histograms: dict[str, dict[str, Any]]) -> Figure:
     axes.set_ylabel("share of the rows")
     axes.grid(axis="y")
     if histograms:
-        axes.legend()
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure

@@ -1,0 +1,143 @@
+"""Several samples of each question: what they come to, and where the right answer was missed."""
+
+from typing import Any, TypedDict
+
+from snaketune.measures.metrics import Score
+from snaketune.report.figures.all import label, labelled
+from snaketune.report.sources import Cell, Sources
+from snaketune.report.text import excerpt, interval, optional, percent
+from snaketune.tables.failures import BEST, BOTH, MAJORITY, best_answer, failed, most_answers
+from snaketune.tables.voting import METRICS, TASK
+
+SHOWN = 8
+"""Failures a state that are shown, and samples of each; all of them are in the CSV."""
+EXCERPT = 700
+
+_WORDS = {
+    MAJORITY: "The majority missed it, the best of n did not",
+    BEST: "The best of n missed it, the majority did not",
+    BOTH: "Majority and best of n missed it",
+}
+_MISSED = "The majority missed it"  # where there is no best of n
+
+Json = dict[str, Any]
+
+
+class Failures(TypedDict):
+    """A state's questions by what became of the right answer."""
+
+    state: str
+    file: str
+    counts: list[tuple[str, str]]
+    at_least: int
+    count: int
+    """Failures with at least so many different answers; the most of them come first."""
+    shown: list[Json]
+
+
+class Sampled(TypedDict):
+    """One eval."""
+
+    eval: str
+    columns: list[str]
+    rows: list[Json]
+    """A row a state and n."""
+    failures: list[Failures]
+
+
+def sampled(sources: Sources) -> list[Sampled]:
+    """One an eval of samples, in the order of the runs."""
+    return [_sampled(sources, name) for name, task in sources.tasks().items() if task == TASK]
+
+
+def _sampled(sources: Sources, name: str) -> Sampled:
+    rows = labelled(sources, sources.voting, name)
+    columns = [key for key in (*METRICS, "accuracy") if any(row[key] for row in rows)]
+    shown = [
+        {
+            "state": row["label"],
+            "is_base": not row["run"],
+            "n": row["n"],
+            "cells": [_cell(row, key) for key in columns],
+        }
+        for row in rows
+    ]
+    return Sampled(
+        eval=name,
+        columns=[_TITLES[key] for key in columns],
+        rows=shown,
+        failures=[_failures(sources, cell, name) for cell, _ in sources.cells(name)],
+    )
+
+
+_TITLES = {
+    "majority": "majority",
+    "majority_expected": "majority, expected",
+    "best_of_n": "best of n",
+    "best_of_n_expected": "best of n, expected",
+    "pass_at_n": "pass@n",
+    "accuracy": "single sample",
+}
+
+
+def _cell(row: dict[str, str], key: str) -> Json:
+    span = interval(optional(row[f"{key}_low"]), optional(row[f"{key}_high"]))
+    return {"value": percent(optional(row[key])), "interval": span}
+
+
+def _failures(sources: Sources, cell: Cell, name: str) -> Failures:
+    scores = sources.scores[cell]
+    at_least = sources.metrics[cell]["protocol"]["sampling"]["unique_at_least"]
+    members = [s for s in scores if failed(s) and s["unique_answers"] >= at_least]
+    members.sort(key=most_answers)
+    return Failures(
+        state=label(sources.shown(cell[0]), cell[1], name),
+        file=f"scores/{cell[0]}/{cell[1]}.parquet",
+        counts=_counts(scores),
+        at_least=at_least,
+        count=len(members),
+        shown=[_item(score) for score in members[:SHOWN]],
+    )
+
+
+def _counts(scores: list[Score]) -> list[tuple[str, str]]:
+    """How many questions ended how, with their share."""
+    kinds = [failed(score) for score in scores]
+    present = sum(score["present"] for score in scores)
+    found = {"A right sample was there": present}
+    if any(score["best_correct"] is not None for score in scores):
+        found |= {_WORDS[kind]: kinds.count(kind) for kind in (MAJORITY, BEST, BOTH)}
+    else:
+        found[_MISSED] = kinds.count(MAJORITY)
+    found["No sample was right"] = len(scores) - present
+    return [(words, f"{n:,} ({percent(n / len(scores))})") for words, n in found.items()]
+
+
+def _item(score: Score) -> Json:
+    size = score["at"][-1]
+    rewards = score["rewards"]
+    samples = [
+        {
+            "number": i + 1,
+            "right": score["right"][i],
+            "answer": score["answers"][i],
+            "reward": _reward(rewards[i]) if rewards else None,
+            "output": excerpt(score["outputs"][i], EXCERPT),
+        }
+        for i in range(min(size, SHOWN))
+    ]
+    return {
+        "id": score["id"],
+        "question": excerpt(score["question"]),
+        "gold": score["gold"],
+        "failed": _WORDS[failed(score)] if rewards else _MISSED,
+        "majority": score["parsed"],
+        "best": best_answer(score) or "unparsed" if rewards else None,
+        "unique": score["unique_answers"],
+        "samples": samples,
+        "left_out": size - len(samples),
+    }
+
+
+def _reward(value: float | None) -> str:
+    return "no reward" if value is None else f"reward {value:.2f}".replace("-", "−")
