@@ -1,5 +1,6 @@
 # make demo    fine-tune and evaluate a small model, and show the result
 # make test    all tests
+# make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make lint    style of code and workflow
 # make docs    config/README.md and config/schema.json, from the config models
 # make bench   speed and memory beside other tools, in an environment of its own (half an hour)
@@ -9,17 +10,23 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
-BENCHMARKS := train_vs_trl options_vs_lm_eval generate_vs_plain load_nf4 overlap_vs_peers
+BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_plain load_nf4 overlap_vs_peers plan_scale
+LOADING := generate score_options score_rewards judge train_adapter_0 train_adapter_3
+ONE_THREAD := $(LOADING:%=%=1)
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint docs bench clean distclean
+.PHONY: demo test test-slurm lint docs bench clean distclean
 
+# On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
-	$(BIN)/snakemake --cores all --resources gpu=1
+	CUDA_VISIBLE_DEVICES= $(BIN)/snakemake --cores all --resources gpu=4 --set-threads $(ONE_THREAD)
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest
+
+test-slurm: $(VENV)/.installed-slurm
+	$(BIN)/python -m pytest tests/slurm -rs
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -44,6 +51,10 @@ distclean: clean
 $(VENV)/.installed: $(REQUIREMENTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-dev.txt
+	touch $@
+
+$(VENV)/.installed-slurm: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-slurm.txt
 	touch $@
 
 $(BENCH)/.installed: $(REQUIREMENTS)

@@ -1,0 +1,106 @@
+"""Faults in what is asked of a SLURM site, with stand-ins for its commands."""
+
+from pathlib import Path
+
+import pytest
+
+from snaketune.errors import UserError
+from snaketune.slurm_site import Asked, check_site, gpus_of
+
+COMMANDS = {
+    "sbatch": "exit 1",
+    "sinfo": "echo 'cpu|(null)'; echo 'gpu|gpu:a100:4(S:0-1)'; echo 'gpu|gpu:v100:2'",
+    "sacctmgr": "printf 'physics\\nbiology\\n'",
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Puts commands on a PATH that has nothing else."""
+
+    def make(**commands: str) -> None:
+        for name, body in {**COMMANDS, **commands}.items():
+            file = tmp_path / name
+            file.write_text(f"#!/bin/sh\n{body}\n")
+            file.chmod(0o755)
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return make
+
+
+def job(rule: str = "train", **resources: object) -> Asked:
+    return Asked(rule, tuple((name, str(value)) for name, value in resources.items()))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"slurm_partition": "gpu", "gpu": 4},
+        {"slurm_partition": "gpu", "gpu": 2, "gpu_model": "v100"},
+        {"slurm_partition": "cpu,gpu", "gpu": 4, "slurm_account": "physics", "runtime": 60},
+        {"slurm_partition": "cpu", "mem_mb": 5500, "licences": 2},
+        {"mem_mb": 5500},
+    ],
+)
+def test_what_the_site_has_is_fine(site, asked: dict) -> None:
+    site()
+    check_site([job(**asked)])
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({"slurm_partition": "gpuu"}, "found gpuu, which this site does not have; did"),
+        ({"slurm_partition": "gpu", "gpu": 5}, "found gpu 5, but partition gpu has at most 4"),
+        ({"slurm_partition": "gpu", "gpu": 3, "gpu_model": "v100"}, "at most 2 on a node"),
+        ({"slurm_partition": "cpu", "gpu": 1}, "partition cpu has at most 0 on a node"),
+        ({"slurm_partition": "gpu", "gpu": 1, "gpu_model": "a10"}, "gpu_model: found a10"),
+        ({"slurm_account": "physic"}, "no account of"),
+        ({"slurm_acount": "physics"}, "anything reads; did you mean slurm_account?"),
+    ],
+)  # fmt: skip
+def test_what_it_has_not_is_told(site, asked: dict, expected: str) -> None:
+    site()
+    with pytest.raises(UserError) as raised:
+        check_site([job(**asked)])
+    assert expected in str(raised.value)
+
+
+def test_all_faults_are_told_together_and_once(site) -> None:
+    site()
+    both = {"slurm_partition": "gpuu", "slurm_account": "physic"}
+    with pytest.raises(UserError) as raised:
+        check_site([job("train", **both), job("generate", **both)])
+    assert len(str(raised.value).splitlines()) == 3
+
+
+def test_an_account_where_none_are_kept(site) -> None:
+    site(sacctmgr="echo 'no accounting here' >&2; exit 1")
+    with pytest.raises(UserError, match=r"keeps no accounts \(no accounting here\)"):
+        check_site([job(slurm_account="physics")])
+
+
+def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="there is no sbatch here; start Snakemake on a login"):
+        check_site([job()])
+
+
+def test_slurm_that_does_not_answer(site) -> None:
+    site(sinfo="echo 'unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(UserError, match="unable to contact slurm controller"):
+        check_site([job()])
+
+
+@pytest.mark.parametrize(
+    ("gres", "expected"),
+    [
+        ("(null)", {}),
+        ("gpu:2", {"": 2}),
+        ("gpu", {"": 1}),
+        ("gpu:a100:4(S:0-1),gpu:h100.80:2,shard:8", {"a100": 4, "h100.80": 2}),
+        ("gpu:1g.5gb:7", {"1g.5gb": 7}),
+    ],
+)
+def test_gpus_of_a_node(gres: str, expected: dict[str, int]) -> None:
+    assert gpus_of(gres) == expected
