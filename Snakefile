@@ -13,7 +13,9 @@ sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
 from snaketune.errors import UserError
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.inputs import data_files
-from snaketune.plan import asked_in_chat, make_plan, snapshots
+from snaketune.limits import check_gpus
+from snaketune.plan import about_run, asked_in_chat, is_reward_model, make_plan, snapshots
+from snaketune.slurm_site import Asked, check_site
 from snaketune.tables.terminal import summary_of
 
 if "experiment" not in config:
@@ -26,6 +28,10 @@ try:
     EXPERIMENT = load_experiment(config, CONFIG_FILES)
     DATA_FILES = data_files(EXPERIMENT, CONFIG_FILES)
     PLAN = make_plan(EXPERIMENT)
+    # A job that parses this again was granted its share already.
+    if workflow.is_main_process:
+        granted = workflow.global_resources.get("gpu")
+        check_gpus(EXPERIMENT, granted.value if granted else None, CONFIG_FILES)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -39,8 +45,19 @@ wildcard_constraints:
     snapshot="[0-9]+of[0-9]+",
 
 
+# Light, or in need of the network: they run where Snakemake runs, on a cluster too.
 localrules:
     all,
+    prepare,
+    model,
+    adapter,
+    ready,
+    join_shards,
+    bring,
+    measure,
+    choose,
+    aggregate,
+    report,
 
 
 # The default target: every table and the report.
@@ -61,10 +78,17 @@ include: "rules/judge.smk"
 include: "rules/measure.smk"
 include: "rules/aggregate.smk"
 include: "rules/report.smk"
+include: "rules/download.smk"
+include: "rules/publish.smk"
 include: "rules/demo.smk"
 
 
 onstart:
+    if workflow.executor_plugin.name == "slurm":
+        try:
+            check_site(submitted_jobs())
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
     write_resolved(EXPERIMENT, Path(E) / "config.yaml")
 
 

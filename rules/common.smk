@@ -3,8 +3,10 @@
 
 import json
 
+from snaketune import asked, estimate
 from snaketune.identity import code_hash, folder_fingerprint
-from snaketune.tables.plan_types import followed, has_open_answers
+from snaketune.name_pattern import name_pattern
+from snaketune.tables.plan_types import further_names
 
 RULES = Path(workflow.current_basedir)
 WEIGHTS = {
@@ -20,7 +22,7 @@ def code_of(script: str) -> str:
 
 def any_of(names) -> str:
     """A wildcard constraint: one of the names, or nothing at all."""
-    return "|".join(names) or "(?!)"
+    return name_pattern(names)
 
 
 # Models and adapters. Their files are `ancient` inputs and their content is a param, so that a
@@ -45,8 +47,10 @@ def model_content(name: str) -> str:
 
 
 def model_params(name: str, *fields: str) -> dict:
-    """What identifies a model: all of its config but how it is quantised, or the named fields."""
-    spec = EXPERIMENT.models[name].model_dump(mode="json", exclude={"quantisation"})
+    """What identifies a model: all of its config but how it is quantised and what its size is
+    said to be, or the named fields."""
+    left_out = {"quantisation", "parameters"}
+    spec = EXPERIMENT.models[name].model_dump(mode="json", exclude=left_out)
     return {key: spec[key] for key in fields or spec}
 
 
@@ -68,6 +72,10 @@ def tokens_data(name: str):
 
 def run_model(wildcards) -> str:
     return EXPERIMENT.runs[wildcards.run].model
+
+
+def run_preset(wildcards):
+    return EXPERIMENT.presets[EXPERIMENT.runs[wildcards.run].preset]
 
 
 def run_tokens(split: str):
@@ -109,10 +117,18 @@ def state_weights(wildcards) -> list[str]:
     if state.weights == "none":
         return []
     if state.snapshot:
-        folder = f"snapshots/{state.snapshot}"
-    else:
-        folder = chosen_snapshot(state.run) if EXPERIMENT.runs[state.run].choose else "final"
-    return weights_in(f"{E}/train/{state.run}/{folder}", state.weights)
+        return weights_in(f"{E}/train/{state.run}/snapshots/{state.snapshot}", state.weights)
+    return weights_of(state.run)
+
+
+def weights_of(run: str) -> list[str]:
+    """What a run arrived at: the chosen snapshot's weights, or the final ones."""
+    folder = chosen_snapshot(run) if EXPERIMENT.runs[run].choose else "final"
+    return weights_in(f"{E}/train/{run}/{folder}", PLAN.states[run].weights)
+
+
+def weights_of_run(wildcards) -> list[str]:
+    return weights_of(wildcards.run)
 
 
 def predictions_of(wildcards) -> str:
@@ -148,13 +164,41 @@ def shard_numbers(shard: str) -> list[int]:
     return [int(place) - 1, int(count)]
 
 
+def labels_of(spec) -> list[str]:
+    return spec.classes.labels if spec.classes else []
+
+
 def judge_of(wildcards):
     return PLAN.protocols[wildcards.protocol].judge
+
+
+def judge_model(wildcards) -> str:
+    return judge_of(wildcards).model
 
 
 def verdicts_of(wildcards) -> list[str]:
     file = f"{E}/verdicts/{wildcards.state}/{wildcards.protocol}.jsonl"
     return [file] if judge_of(wildcards) else []
+
+
+def reward_model(spec):
+    return spec.sampling.reward if spec.sampling else None
+
+
+def reward_of(wildcards):
+    return reward_model(PLAN.protocols[wildcards.protocol])
+
+
+def rewards_of(wildcards) -> list[str]:
+    """The samples' rewards; those of predictions made elsewhere came with them."""
+    file = f"{E}/rewards/{wildcards.state}/{wildcards.protocol}.jsonl"
+    return [file] if reward_of(wildcards) and wildcards.state not in GIVEN else []
+
+
+def largest_of(wildcards) -> int | None:
+    """The most samples that anything is measured of; None where there is one reply."""
+    sampling = PLAN.protocols[wildcards.protocol].sampling
+    return sampling.at[-1] if sampling else None
 
 
 def measured(kind: str, ending: str) -> list[str]:
@@ -172,24 +216,78 @@ def judged(ending: str) -> list[str]:
 
 # Tables.
 
-TABLE = {"experiment": Path(E).name, "runs": PLAN.table}
+TABLE = {"experiment": Path(E).name, "runs": PLAN.table, "drops": EXPERIMENT.drops}
 
 
 def further_tables() -> dict[str, str]:
-    """The tables that only some experiments have: by epoch, and of open answers."""
-    names = ["epoch_results", "summary_results"] if followed(TABLE) else []
-    names += ["before_after"] if has_open_answers(TABLE) else []
-    return {name: f"{E}/tables/{name}.csv" for name in names}
+    """The tables that only some experiments have."""
+    return {name: f"{E}/tables/{name}.csv" for name in further_names(TABLE)}
 
 
-# Resources.
+# Resources: the config's, else the estimate, and as much again with every further attempt.
 
 
-def memory(wildcards, attempt: int) -> str:
-    """Main memory of a job that loads a model; more after each failure."""
-    return f"{16 * attempt}GB"
+def evaluation_needs(wildcards):
+    return asked.evaluation_estimate(EXPERIMENT, PLAN, wildcards.state, wildcards.protocol)
 
 
-def minutes(wildcards, attempt: int) -> int:
-    """Run time of a job that loads a model; more after each failure."""
-    return 240 * attempt
+def overrides(run: str | None) -> list:
+    own = [EXPERIMENT.runs[run].resources] if run else []
+    return [*own, EXPERIMENT.resources]
+
+
+def training_memory(wildcards, attempt: int) -> str:
+    needs = asked.training_estimate(EXPERIMENT, wildcards.run)
+    return estimate.asked_memory(needs, *overrides(wildcards.run), attempt=attempt)
+
+
+def training_minutes(wildcards, attempt: int) -> int:
+    needs = asked.training_estimate(EXPERIMENT, wildcards.run)
+    return estimate.asked_minutes(needs, *overrides(wildcards.run), attempt=attempt)
+
+
+def evaluation_memory(wildcards, attempt: int) -> str:
+    own = overrides(PLAN.states[wildcards.state].run)
+    return estimate.asked_memory(evaluation_needs(wildcards), *own, attempt=attempt)
+
+
+def evaluation_minutes(wildcards, attempt: int) -> int:
+    own = overrides(PLAN.states[wildcards.state].run)
+    return estimate.asked_minutes(evaluation_needs(wildcards), *own, attempt=attempt)
+
+
+# For the models that look at replies: `of` names the judge or the reward model.
+
+
+def helper_memory(of):
+    def memory(wildcards, attempt: int) -> str:
+        spec = PLAN.protocols[wildcards.protocol]
+        needs = estimate.judgement(EXPERIMENT.models[of(wildcards)], spec)
+        return estimate.asked_memory(needs, EXPERIMENT.resources, attempt=attempt)
+
+    return memory
+
+
+def helper_minutes(of):
+    def minutes(wildcards, attempt: int) -> int:
+        spec = PLAN.protocols[wildcards.protocol]
+        needs = estimate.judgement(EXPERIMENT.models[of(wildcards)], spec)
+        return estimate.asked_minutes(needs, EXPERIMENT.resources, attempt=attempt)
+
+    return minutes
+
+
+def merge_memory(wildcards, attempt: int) -> str:
+    needs = estimate.loading(EXPERIMENT.models[run_model(wildcards)])
+    return estimate.asked_memory(needs, *overrides(wildcards.run), attempt=attempt)
+
+
+def submitted_jobs() -> dict[Asked, None]:
+    """What the jobs that go to a cluster ask for, each combination once."""
+    jobs = (job for job in workflow.dag.needrun_jobs() if not job.is_local)
+    return {Asked(job.rule.name, named_resources(job)): None for job in jobs}
+
+
+def named_resources(job) -> tuple[tuple[str, str], ...]:
+    values = ((name, job.resources.get(name)) for name in job.resources.keys())
+    return tuple((name, str(value)) for name, value in values if value not in (None, ""))

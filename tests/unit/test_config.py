@@ -8,6 +8,7 @@ import yaml
 
 from snaketune.config.document import page, schema
 from snaketune.config.load import load_experiment, write_resolved
+from snaketune.config.preset import Preset
 from snaketune.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -80,8 +81,60 @@ def test_shipped_configs_are_valid(file: Path) -> None:
             {"task": "multiple_choice", "dataset": "problems"},
             "evals.letters.dataset: found problems, whose format gsm8k gives no options",
         ),
+        ("evals.math.sampling", {"samples": 4}, "at: found 8, expected numbers from 1 to samples"),
+        ("evals.math.sampling", {"at": [4, 2]}, "expected rising numbers"),
+        ("evals.math.sampling", {"reward": "judg"}, "no entry under models; did you mean judge?"),
+        ("evals.math.sampling", {"reward": "tiny"}, "found tiny, which is also asked to write"),
+        ("evals.safety.sampling", {}, "sampling is for task math only"),
+        ("evals.safety.answer_rule", "final_answer", "answer_rule is for task math only"),
+        ("evals.math.reply_prefix", "So: ", "found white space around it"),
+        (
+            "evals.classes",
+            {"task": "classification", "dataset": "problems"},
+            "evals.classes.dataset: found problems, whose format gsm8k gives no labels",
+        ),
+        ("drops", {"math": "mth"}, "drops.math: found mth"),
+        ("drops", {"math": "safety"}, "found safety of task safety, expected an eval of task math"),
+        ("datasets.problems.labels", ["0", "1"], "labels belong to datasets of classes"),
+        (
+            "datasets.problems",
+            {"source": "x.csv", "format": "solution_verifier"},
+            "labels: found [], expected at least two classes",
+        ),
+        (
+            "datasets.problems",
+            {"source": "x.csv", "format": "table", "columns": {"question": "q"}},
+            "give either answer or label",
+        ),
         ("runs.simple.follow", ["math"], "follow needs snapshots"),
         ("runs.medium.follow", ["mth"], "runs.medium.follow: found mth"),
+        ("presets.simple.best", "f1", "presets.simple.best: found 'f1'"),
+        (
+            "presets.simple",
+            {"best": "loss", "eval_per_epoch": 0},
+            "presets.simple: best needs scores on dev, but eval_per_epoch is 0",
+        ),
+        (
+            "presets.simple",
+            {"keep": 2, "eval_per_epoch": 0},
+            "presets.simple: keep needs scores on dev",
+        ),
+        (
+            "presets.simple.best",
+            "accuracy",
+            "runs.simple.preset: presets.simple.best is accuracy, but datasets.problems is math",
+        ),
+        (
+            "presets.medium.best",
+            "loss",
+            "runs.medium.preset: both choose and presets.medium.best say which weights",
+        ),
+        ("runs.simple.report_to", ["wand"], "runs.simple.report_to"),
+        (
+            "runs.given",
+            {"model": "tiny", "adapter": "a/b", "report_to": ["wandb"]},
+            "runs.given: report_to shows a training, and there is none",
+        ),
         ("datasets.problems.format", "table", "a columns section belongs to format table"),
         ("runs.simple.predictions", {"math": "x.jsonl"}, "predictions stand instead of"),
         (
@@ -100,6 +153,32 @@ def test_a_fault_names_its_place_and_what_was_found(path: str, value: Any, expec
     with pytest.raises(UserError) as caught:
         load_experiment(set_at(demo(), path, value), [CONFIGS[0]])
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "dev", "fault"),
+    [
+        ("data/demo/problems.jsonl", 0, True),
+        ({"train": "a.jsonl", "test": "b.jsonl"}, 0, True),
+        ("data/demo/problems.jsonl", 5, False),
+        ({"train": "a.jsonl", "dev": "b.jsonl"}, 0, False),
+        ("hub:openai/gsm8k", 0, False),
+        ("a/folder", 0, False),
+    ],
+)
+def test_best_wants_a_dev_split(source: Any, dev: int, fault: bool) -> None:
+    config = set_at(demo(), "presets.simple.best", "loss")
+    config["datasets"]["problems"] |= {"source": source, "dev": dev}
+    if fault:
+        with pytest.raises(UserError, match=r"but datasets\.problems has no dev split"):
+            load_experiment(config, [])
+    else:
+        load_experiment(config, [])
+
+
+def test_what_is_kept_on_the_way_is_no_part_of_what_a_training_is() -> None:
+    assert Preset(keep=3).identity() == Preset().identity()
+    assert Preset(best="loss").identity() != Preset().identity()
 
 
 def test_all_faults_are_reported_together_with_their_lines() -> None:
@@ -135,7 +214,11 @@ def test_smoke_cuts_every_experiment_and_moves_its_results(file: Path) -> None:
     whole = load_experiment(config, [file])
     small = load_experiment({**config, "smoke": True}, [file])
     assert small.folder == f"{whole.folder}-smoke"
-    assert {m.id for m in small.models.values()} <= {"data/demo/model", "data/demo/judge"}
+    assert {m.id for m in small.models.values()} <= {
+        "data/demo/model",
+        "data/demo/judge",
+        "data/demo/reward",
+    }
     assert all(p.max_steps and p.max_steps <= 3 for p in small.presets.values())
     assert all(d.limit for d in small.datasets.values())
     judges = {e.judge.model for e in small.evals.values() if e.judge}
@@ -169,3 +252,35 @@ def test_null_on_the_command_line_is_nothing() -> None:
     """Snakemake reads `--config 'evals={math: {sample: null}}'` as text."""
     config = set_at(demo(), "evals.math.sample", "null")
     assert load_experiment(config, []).evals["math"].sample is None
+
+
+def classes(**changes: Any) -> dict[str, Any]:
+    config = demo()
+    columns = {"question": "q", "label": "l"}
+    data = {"source": "data/demo/math", "format": "table", "columns": columns, "labels": [0, 1]}
+    config["datasets"]["kinds"] = data | changes.pop("data", {})
+    config["evals"]["kinds"] = {"task": "classification", "dataset": "kinds", "classes": changes}
+    return config
+
+
+def test_labels_may_be_written_as_numbers() -> None:
+    loaded = load_experiment(classes(names={0: "good", 1: "bad"}, positive=0), [])
+    assert loaded.datasets["kinds"].labels == ["0", "1"]
+    found = loaded.evals["kinds"].classes
+    assert (found.names, found.positive) == ({"0": "good", "1": "bad"}, "0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ["0", "2"]}, "evals.kinds.classes.labels: found ['0', '2'], expected those of"),
+        ({"labels": [0, 1], "names": {2: "odd"}}, "found '2', expected one of ['0', '1']"),
+        ({"by": "label"}, "by: found label, by which results are split in any case"),
+        ({"data": {"labels": [True, False]}}, "datasets.kinds.labels.0: found True"),
+        ({"data": {"labels": ["0"]}}, "labels: found ['0'], expected at least two classes"),
+    ],
+)
+def test_faults_of_classes_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_experiment(classes(**changes), [])
+    assert message in str(error.value)

@@ -79,3 +79,53 @@ def test_under_slurm_the_allocation_is_trusted(claim) -> None:
 @pytest.mark.parametrize(("shown", "expected"), [("", []), ("2", ["2"]), ("0,1", ["0", "1"])])
 def test_what_the_environment_allows_is_all_there_is(shown: str, expected: list[str]) -> None:
     assert visible_devices({"CUDA_VISIBLE_DEVICES": shown}) == expected
+
+
+SNAKEFILE = """
+rule all:
+    input: expand("{job}.txt", job=range(8))
+rule one:
+    output: "{job}.txt"
+    log: "{job}.log"
+    resources: gpu=1
+    script: "one.py"
+"""
+# Each job notes its device and the time from when to when it had it; job 0 dies the hard way.
+JOB = """
+import os, signal, time
+from pathlib import Path
+from snaketune.job import job
+
+with job(snakemake.log[0], gpu=snakemake.resources.gpu):
+    start = time.time()
+    time.sleep(1)
+    with open("held.txt", "a") as file:
+        file.write(f"{os.environ['CUDA_VISIBLE_DEVICES']} {start} {time.time()}\\n")
+    first = Path("killed")
+    if snakemake.wildcards.job == "0" and not first.exists():
+        first.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path(snakemake.output[0]).touch()
+"""
+
+
+def test_four_jobs_at_once_under_snakemake_never_share_a_device(tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    (tmp_path / "one.py").write_text(JOB)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
+    environment |= {
+        "PYTHONPATH": str(SCRIPTS), "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "0,1,2,3",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "8", "--resources", "gpu=4",
+         "--retries", "1"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    held = [line.split() for line in (tmp_path / "held.txt").read_text().splitlines()]
+    times = [(device, float(start), float(end)) for device, start, end in held]
+    assert len(times) == 9, "eight jobs, of which one was killed and came back"
+    assert {device for device, *_ in times} == {"0", "1", "2", "3"}
+    for i, (device, start, end) in enumerate(times):
+        for other, from_, to in times[:i]:
+            assert device != other or end <= from_ or to <= start

@@ -152,6 +152,16 @@ def test_the_last_snapshot_has_a_state_of_its_own_where_another_may_be_chosen() 
     assert protocols == {run["evals"]["gsm8k"]["protocol_name"]}
 
 
+def test_the_last_snapshot_has_a_state_of_its_own_where_the_run_takes_the_best_weights() -> None:
+    config = recipe("f1_multiple_choice")
+    for preset in config["presets"].values():
+        preset["best"] = "loss"
+    for data in config["datasets"].values():
+        data["dev"] = 4
+    run = plan_of(config).run_table["mistral"]
+    assert [s["state"] for s in run["followed"]] == ["mistral-1of2", "mistral-2of2"]
+
+
 def test_a_model_in_plain_text_needs_no_chat_template() -> None:
     experiment = load_experiment(recipe("f1_multiple_choice"), [])
     assert not asked_in_chat(experiment, "mistral")
@@ -186,3 +196,15 @@ def test_predictions_made_elsewhere_stand_beside_a_base_or_alone() -> None:
     # Only the base model generates, and only for the eval that the predictions are of.
     assert list(plan.states) == ["base-qwen"]
     assert set(plan.measured) == {*plan.given, ("base-qwen", "gsm8k")}
+
+
+def test_recipe_4_asks_the_labels_of_the_data_after_the_prompt_of_the_training() -> None:
+    plan = plan_of(recipe("solution_verifier"))
+    asked = options_protocol(plan.protocols["solutions"])
+    assert (asked["labels"], asked["option"]) == (["0", "1"], "{option}")
+    (tokens,) = plan.tokens.values()
+    assert tokens.task == "classification"
+    assert (tokens.prompt_text, tokens.system) == (asked["context"], asked["system"])
+    assert fill(asked["context"], question="Q?", context="S.") == (
+        "### Problem:\nQ?\n\n### Solution:\nS."
+    )

@@ -97,12 +97,28 @@ def reduced_project(folder: Path) -> Project:
     project = copy_project(folder)
     file = project.folder / "config/config.yaml"
     config = yaml.safe_load(file.read_text())
-    del config["runs"]["strong"], config["presets"]["strong"]
-    for section in ("thresholds", "totals"):
-        config.get(section, {}).pop("strong", None)
+    _keep(config, runs={"simple", "medium"}, evals={"math", "safety"})
     _merge(config, yaml.safe_load(REDUCED))
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     return project
+
+
+def _keep(config: dict, runs: set[str], evals: set[str]) -> None:
+    """Takes out all other runs and evals, and what only these name."""
+    for section, kept in (("runs", runs), ("evals", evals), ("thresholds", runs)):
+        config[section] = {k: v for k, v in config[section].items() if k in kept}
+    for run in config["runs"].values():
+        run["evals"] = {k: v for k, v in run.get("evals", {}).items() if k in evals}
+    for run, least in config["thresholds"].items():
+        kept = {k: v for k, v in least.items() if k.partition(".")[0] in evals}
+        config["thresholds"][run] = kept
+    used = {run["preset"] for run in config["runs"].values()}
+    config["presets"] = {k: v for k, v in config["presets"].items() if k in used}
+    used = {e["dataset"] for e in config["evals"].values()}
+    config["datasets"] = {k: v for k, v in config["datasets"].items() if k in used}
+    used = {e.get("judge") for e in config["evals"].values()}
+    used |= {run["model"] for run in config["runs"].values()}
+    config["models"] = {k: v for k, v in config["models"].items() if k in used}
 
 
 def _merge(config: dict, changes: dict) -> None:

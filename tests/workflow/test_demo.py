@@ -118,12 +118,20 @@ def test_a_presets_learning_rate_reruns_that_preset_and_what_follows(finished: P
     ("old", "new"),
     [
         ("  simple:\n    model: tiny", "  simple:\n    label: The simple one\n    model: tiny"),
+        ("  simple:\n    model: tiny", "  simple:\n    report_to: [wandb]\n    model: tiny"),
         ("experiment: demo", "# A remark.\nexperiment: demo"),
     ],
 )
-def test_a_label_or_a_remark_reruns_nothing(finished: Project, old: str, new: str) -> None:
+def test_a_label_tracker_or_remark_reruns_nothing(finished: Project, old: str, new: str) -> None:
     with edited(finished.folder / "config/config.yaml", old, new):
         assert finished.planned() == {}
+
+
+def test_what_is_kept_on_the_way_trains_nothing_again(finished: Project) -> None:
+    """It stands among the settings in the report, which is made again, and nothing else is."""
+    old = "  simple:\n    method: qlora"
+    with edited(finished.folder / "config/config.yaml", old, f"{old}\n    keep: 3"):
+        assert set(finished.planned()) <= {"aggregate", "report", "all"}
 
 
 def test_resources_and_threads_rerun_nothing(finished: Project) -> None:

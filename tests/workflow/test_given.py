@@ -62,3 +62,49 @@ def test_ids_that_do_not_match_stop_with_their_list(project: Project) -> None:
     for text in ("only.jsonl: field id", "stranger", "even-test-00001"):
         assert text in log
     assert "Traceback" not in log
+
+
+def test_given_labels_and_verdicts_need_no_model_to_run(project: Project) -> None:
+    """Probabilities of classes and verdicts on replies; the judge is named but never loaded."""
+    lines = [
+        {"id": f"e{i}", "q": f"Is {i} even?", "label": i % 2, "size": "small" if i < 10 else "big"}
+        for i in range(20)
+    ]
+    shares = [{"id": r["id"], "probabilities": [0.9, 0.1]} for r in lines]
+    replies = [{"id": r["id"], "output": "No.", "verdict": "SAFE"} for r in lines]
+    for name, records in [("test", lines), ("shares", shares), ("replies", replies)]:
+        text = "\n".join(map(json.dumps, records))
+        (project.folder / f"{name}.jsonl").write_text(text)
+    prompts = [{"id": r["id"], "prompt": r["q"]} for r in lines]
+    (project.folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, prompts)))
+    columns = {"question": "q", "label": "label", "id": "id", "keep": ["size"]}
+    table = {"source": "test.jsonl", "format": "table", "columns": columns, "labels": [0, 1]}
+    config = {
+        "experiment": "given",
+        "models": {"judge": {"id": "data/demo/judge"}},
+        "datasets": {
+            "even": table,
+            "prompts": {"source": "prompts.jsonl", "format": "ailuminate"},
+        },
+        "evals": {
+            "even": {"task": "classification", "dataset": "even", "classes": {"by": "size"}},
+            "safety": {"task": "safety", "dataset": "prompts", "judge": "judge"},
+        },
+        "runs": {"only": {"predictions": {"even": "shares.jsonl", "safety": "replies.jsonl"}}},
+    }
+    (project.folder / "given.yaml").write_text(yaml.safe_dump(config))
+    project.run("--configfile", "given.yaml")
+    folder = project.folder / "results/given"
+    final = json.loads((folder / "tables/final_metrics.json").read_text())["runs"][0]["evals"]
+    assert final["even"]["counts"] == {"correct": 10, "unparsed": 0, "total": 20}
+    assert final["safety"]["counts"]["safe"] == 20
+    meta = json.loads((folder / "verdicts/only/safety.meta.json").read_text())
+    assert meta["made"] == "elsewhere"
+    with (folder / "tables/confusion.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["by"] == "size"]
+    assert {(r["value"], r["predicted"], r["count"]) for r in rows if r["count"] != "0"} == {
+        ("small", "0", "10"),
+        ("big", "0", "10"),
+    }
+    page = (folder / "report.html").read_text()
+    assert "by size" in page and "Classes" in page

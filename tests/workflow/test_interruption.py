@@ -16,13 +16,15 @@ SCRIPTS = (
 )  # fmt: skip
 # These keep what they have done in a work folder; they are killed once it is there.
 RESUMABLE = ("train", "generate", "judge")
+# These are short, and may be done by the time that an earlier kill stops the rest: made anew.
+SHORT = ("measure", "choose", "aggregate", "report")
 
 
 def kill_in(project: Project, script: str) -> int:
     """Runs until `script` has worked for a while, kills its process and returns the exit code."""
     with (project.folder / "killed.log").open("a") as log:
         process = subprocess.Popen(
-            project.command(),
+            project.command(*(["--forcerun", script] if script in SHORT else [])),
             cwd=project.folder,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
             stdout=log,

@@ -106,3 +106,130 @@ def test_recipe_3_runs_end_to_end_in_smoke(project: Project) -> None:
     assert len(csv_rows(folder / "tables/before_after.csv")) == 4
     assert len(csv_rows(folder / "data/dolly/test.csv")) == 15
     assert "Before and after" in (folder / "report.html").read_text()
+
+
+def verifier_sources() -> dict:
+    folder = Path(REAL or "") / "solution_verifier/level-1-binary"
+    catalogue = {"source": str(folder / "sft_level1_catalog.csv")}
+    return {"solutions": {"source": str(folder), "catalogue": catalogue}}
+
+
+def test_recipe_4_runs_end_to_end_in_smoke(project: Project) -> None:
+    project.run(*other_recipe(project, "solution_verifier", verifier_sources()))
+    folder = project.folder / "results/solution_verifier-smoke"
+    found = csv_rows(folder / "tables/confusion.csv")
+    assert {row["by"] for row in found} == {"label", "error_type"}
+    assert sum(int(row["count"]) for row in found if row["by"] == "label") == 2 * 4
+    for name in ("eval-solutions", "confusion-solutions", "reliability-solutions", "lengths"):
+        assert (folder / f"figures/{name}.svg").is_file()
+    page = (folder / "report.html").read_text()
+    assert "Wrong predictions of verifier on solutions" in page
+    stats = json.loads(next(folder.glob("tokens/phi-*/stats.json")).read_text())["example"]
+    assert stats["trained"].strip()[0] in "01"
+
+
+def test_recipe_4_predicts_every_test_row(project: Project) -> None:
+    """All rows, with the demo's model and next to no training."""
+    small = {
+        "models": {"phi": {"id": "data/demo/model"}},
+        "presets": {"verifier": {"max_steps": 1, "batch_size": 2, "accumulation": 1}},
+        "datasets": verifier_sources(),
+    }
+    small["presets"]["verifier"] |= {"eval_per_epoch": 0, "best": "none", "keep": 0}
+    (project.folder / "small.yaml").write_text(yaml.safe_dump(small))
+    project.run("--configfile", "config/experiments/solution_verifier.yaml", "small.yaml")
+    folder = project.folder / "results/solution_verifier"
+    counts = manifest(project, Path("results/solution_verifier"), "solutions")
+    assert [counts["splits"][s]["out"] for s in ("train", "dev", "test")] == [3296, 412, 412]
+    assert (counts["catalogue"]["rows"], counts["catalogue"]["joined"]) == (4120, 4120)
+    asked = {row["id"] for row in csv_rows(folder / "data/solutions/test.csv")}
+    assert len(asked) == 412
+    for state in ("base-phi-nf4", "verifier"):
+        lines = (folder / f"predictions/{state}/solutions.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        assert {record["id"] for record in records} == asked
+        assert all(len(record["sums"]) == 2 and max(record["sums"]) < 0 for record in records)
+    final = json.loads((folder / "tables/final_metrics.json").read_text())
+    assert final["runs"][0]["evals"]["solutions"]["counts"]["total"] == 412
+    by_kind = {
+        (row["value"], row["of"])
+        for row in csv_rows(folder / "tables/confusion.csv")
+        if row["by"] == "error_type"
+    }
+    assert sum(int(n) for _, n in by_kind) == 412
+
+
+def symbolic_sources() -> dict:
+    real = Path(REAL or "") / "gsm_symbolic"
+    return {
+        "symbolic": {
+            "source": {
+                "train": str(real / "gsm_symbolic_train_4500_student.jsonl"),
+                "test": str(real / "gsm_symbolic_test_100_student.jsonl"),
+            }
+        },
+        "same_templates": {"source": {"test": str(real / "gsm8k_test_100_same_templates.jsonl")}},
+        "other_templates": {"source": {"test": str(real / "gsm8k_test_100_non_overlapping.jsonl")}},
+    }
+
+
+SYMBOLIC = ("symbolic", "same_templates", "other_templates")
+
+
+def best_of_n(project: Project) -> dict:
+    """Recipe 5 with one of its two models, which are treated alike."""
+    file = project.folder / "config/experiments/gsm_symbolic_best_of_n.yaml"
+    config = yaml.safe_load(file.read_text())
+    for section in ("models", "runs"):
+        del config[section]["gemma_4b"]
+    for name, source in symbolic_sources().items():
+        config["datasets"][name] |= source
+    return config
+
+
+def test_recipe_5_runs_end_to_end_in_smoke(project: Project) -> None:
+    (project.folder / "one.yaml").write_text(yaml.safe_dump(best_of_n(project)))
+    project.run("--configfile", "one.yaml", "--config", "smoke=true")
+    folder = project.folder / "results/gsm_symbolic_best_of_n-smoke"
+    votes = csv_rows(folder / "tables/voting.csv")
+    assert {row["eval"] for row in votes} == set(SYMBOLIC)
+    assert {row["n"] for row in votes} == {"1", "2", "4"}
+    assert all(row["best_of_n"] for row in votes), "a reward model scored every sample"
+    states = {row["state"] for row in votes}
+    runs = {"gemma_1b_preset_full", "gemma_1b_preset_lora"}
+    assert states == {"base-gemma_1b", *runs}
+    drops = csv_rows(folder / "tables/drops.csv")
+    assert {row["to_eval"] for row in drops} == set(SYMBOLIC[1:])
+    swept = {(row["run"], row["preset"]) for row in csv_rows(folder / "tables/sweep.csv")}
+    assert swept == {(run, run.rpartition("_")[2]) for run in runs}
+    stats = json.loads(next(folder.glob("tokens/gemma_1b-*/stats.json")).read_text())["example"]
+    assert stats["trained"].startswith(" ") and "Final answer: " in stats["trained"]
+    assert "Let's think step by step." in stats["text"]
+    assert "Let's think" not in stats["trained"]
+
+
+def test_recipe_5_asks_every_test_row(project: Project) -> None:
+    """All 300 rows, with the demo's models, short replies and next to no training."""
+    config = best_of_n(project)
+    config["experiment"] = "all_rows"
+    config["models"] = {"gemma_1b": {"id": "data/demo/model"}, "reward": {"id": "data/demo/reward"}}
+    config["presets"] = {"lora": {"method": "lora", "max_steps": 1, "batch_size": 2}}
+    run = config["runs"]["gemma_1b"] | {"preset": "lora"}
+    del run["sweep"]
+    config["runs"] = {"tuned": run}
+    sampling = {"samples": 2, "at": [1, 2], "reward": "reward"}
+    for spec in config["evals"].values():
+        spec |= {"max_new_tokens": 12, "sampling": sampling}
+    (project.folder / "all.yaml").write_text(yaml.safe_dump(config))
+    project.run("--configfile", "all.yaml")
+    folder = project.folder / "results/all_rows"
+    counts = manifest(project, Path("results/all_rows"), "symbolic")["splits"]
+    assert [counts[split]["out"] for split in ("train", "dev", "test")] == [4400, 100, 100]
+    for name in SYMBOLIC:
+        asked = [row["id"] for row in csv_rows(folder / f"data/{name}/test.csv")]
+        assert len(asked) == len(set(asked)) == 100
+        for state in ("base-gemma_1b", "tuned"):
+            for kind in ("predictions", "rewards"):
+                lines = (folder / f"{kind}/{state}/{name}.jsonl").read_text().splitlines()
+                found = [(r["id"], r["sample"]) for r in map(json.loads, lines)]
+                assert found == [(i, sample) for i in asked for sample in (0, 1)]

@@ -56,6 +56,7 @@ def _imports(file: Path, root: Path) -> frozenset[Path]:
     return frozenset(f for name in ours for f in _files(name, root))
 
 
+@cache
 def _files(module: str, root: Path) -> list[Path]:
     """The module's file and those of the packages around it, which Python runs first."""
     parts = module.split(".")

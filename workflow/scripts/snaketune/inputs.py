@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, report
-from snaketune.data.locate import source_files
+from snaketune.data.locate import catalogue_file, source_files
 from snaketune.errors import UserError
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -26,6 +26,12 @@ def data_files(experiment: Experiment, configs: list[Path]) -> dict[str, list[st
             files[name] = source_files(spec, f"datasets.{name}")
         except UserError as error:
             faults.append(Fault(("datasets", name, "source"), str(error)))
+        try:
+            catalogue = catalogue_file(spec, f"datasets.{name}")
+        except UserError as error:
+            faults.append(Fault(("datasets", name, "catalogue", "source"), str(error)))
+        else:
+            files.setdefault(name, []).extend([str(catalogue)] if catalogue else [])
         shots = spec.few_shot.file
         if shots and not Path(shots).is_file():
             path = ("datasets", name, "few_shot", "file")

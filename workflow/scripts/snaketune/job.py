@@ -12,10 +12,21 @@ from typing import TextIO
 
 from snaketune.devices import claim_devices
 from snaketune.errors import UserError
+from snaketune.warned import Warned, listen
 
 _AGAIN = (
     "What to do: the lines above say what went wrong. Mend that and start the same command "
     "again; finished steps stay finished."
+)
+_GO_ON = (
+    "What was done is kept. What to do: nothing where the job is tried again (`retries`); else "
+    "start the same command again: it goes on from there."
+)
+
+_NO_ROOM = (
+    "out of memory where nothing can be done in smaller parts; expected room for the model and "
+    "what is trained of it: take a smaller model, nf4 (method qlora), a GPU with more memory or, "
+    "where main memory ran out, a larger `resources: {memory_gb: N}`"
 )
 
 
@@ -51,8 +62,9 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
     """Runs a script's body with stdout and stderr in the file `log`.
 
     With `gpu`, the GPUs that Snakemake granted, the job takes that many devices for itself and
-    its output goes to the terminal too. A `UserError` ends the process with its message alone,
-    anything else with the traceback; both end the log with what to do.
+    its output goes to the terminal too, and a warning before its end (SIGTERM, SIGUSR1) ends it
+    with what it has done kept. A `UserError` ends the process with its message alone, anything
+    else with the traceback; all end the log with what to do.
     """
     # Before torch is loaded: on busy cores, threads that spin at barriers made small models ten
     # times slower (measured: 320 replies of the demo model in 15 s, in 1.2 s with this; training on
@@ -65,14 +77,30 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
         sys.stdout = sys.stderr = file if gpu is None else _Tee(file, err)
         try:
             if gpu is not None:
+                listen()
                 claim_devices(gpu)
             yield
+        except Warned as warning:
+            print(f"stopped: {warning}. {_GO_ON}", file=sys.stderr)
+            raise SystemExit(1) from None
         except UserError as error:
             print(f"error: {error}\n{_AGAIN}", file=sys.stderr)
             raise SystemExit(1) from None
-        except Exception:
-            traceback.print_exc()
-            print(_AGAIN, file=sys.stderr)
+        except Exception as error:
+            if _is_out_of_memory(error):
+                print(
+                    f"error: {_NO_ROOM} ({str(error).splitlines()[0]})\n{_AGAIN}", file=sys.stderr
+                )
+            else:
+                traceback.print_exc()
+                print(_AGAIN, file=sys.stderr)
             raise SystemExit(1) from None
         finally:
             sys.stdout, sys.stderr = out, err
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """The GPU's or the host's, told without torch, which not every job has loaded."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -41,6 +41,7 @@ class TokenSet:
     task: str
     system: str | None
     prompt_text: str | None
+    reply_prefix: str
     chat: bool
     few_shot: dict[str, int]
     """By dataset: how many of its few-shot examples the run's evals show, so that they leave the
@@ -55,6 +56,7 @@ class TokenSet:
             "task": self.task,
             "system": self.system,
             "prompt": self.prompt_text,
+            "reply_prefix": self.reply_prefix,
             "chat": self.chat,
         }
 
@@ -138,6 +140,7 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             "method": method,
             "seed": run.seed if run.train else None,
             "preset": preset.model_dump(mode="json") if preset else {},
+            "swept": {key: values[0] for key, values in run.sweep.items()},
             "evals": {key: _eval_plan(evals[key], names[key]) for key in evals},
             "snapshots": _add_snapshots(plan, experiment, name, run),
             "followed": _add_followed(plan, experiment, name, run, evals),
@@ -164,7 +167,8 @@ def _kept(entries: dict[str, Any], evals: dict[str, EvalSpec]) -> Json:
 
 
 def _eval_plan(spec: EvalSpec, protocol: str) -> EvalPlan:
-    return {"task": spec.task, "protocol_name": protocol, "primary": PRIMARY[spec.task]}
+    task = spec.measured_as
+    return {"task": task, "protocol_name": protocol, "primary": PRIMARY[task]}
 
 
 def run_quantisation(model: ModelSpec, method: str) -> Quantisation:
@@ -185,7 +189,17 @@ def run_evals(experiment: Experiment, run: RunSpec) -> dict[str, EvalSpec]:
 
 
 def _sized(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
+    spec = _with_labels(experiment, spec)
     return small_eval(spec) if experiment.smoke else spec
+
+
+def _with_labels(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
+    """A classification whose classes are not named has the dataset's."""
+    if spec.classes is None or spec.classes.labels:
+        return spec
+    labels = experiment.datasets[spec.dataset].labels
+    classes = {**spec.classes.model_dump(), "labels": labels}
+    return EvalSpec.model_validate({**spec.model_dump(), "classes": classes})
 
 
 def protocol_name(eval_name: str, usual: EvalSpec, spec: EvalSpec) -> str:
@@ -226,15 +240,16 @@ def _add_snapshots(
 def _add_followed(
     plan: Plan, experiment: Experiment, name: str, run: RunSpec, evals: dict[str, EvalSpec]
 ) -> list[SnapshotPlan]:
-    """The run's snapshots under the evals that follow it. Where none is chosen the last one is
+    """The run's snapshots under the evals that follow it. Where nothing is chosen the last one is
     the run's final state, which is measured already."""
     followed = {key: evals[key] for key in run.follow if key in evals}
     if not followed:
         return []
     rows = []
     names = snapshots(snapshot_count(experiment, run))
+    chosen = run.choose or experiment.presets[run.preset].best != "none"
     for snapshot in names:
-        last = snapshot == names[-1] and not run.choose
+        last = snapshot == names[-1] and not chosen
         state = name if last else _add_state(plan, name, snapshot)
         plans = {}
         for key, spec in followed.items():
@@ -260,10 +275,22 @@ def snapshot_count(experiment: Experiment, run: RunSpec) -> int:
     return run.snapshots
 
 
+def _helpers(spec: EvalSpec) -> list[str]:
+    """The models that look at an eval's replies."""
+    judge = [spec.judge.model] if spec.judge else []
+    return judge + ([spec.sampling.reward] if spec.sampling and spec.sampling.reward else [])
+
+
+def is_reward_model(experiment: Experiment, model: str) -> bool:
+    """Whether a model scores replies."""
+    return any(s.sampling and s.sampling.reward == model for s in experiment.evals.values())
+
+
 def asked_in_chat(experiment: Experiment, model: str) -> bool:
-    """Whether a model needs a chat template: it judges, or one of its runs trains or is evaluated
-    in conversations."""
-    if any(spec.judge and spec.judge.model == model for spec in experiment.evals.values()):
+    """Whether a model needs a chat template: it judges or scores, or one of its runs trains or is
+    evaluated in conversations."""
+    helpers = {name for spec in experiment.evals.values() for name in _helpers(spec)}
+    if model in helpers:
         return True
     runs = [run for run in experiment.runs.values() if run.model == model]
     return any(
@@ -274,6 +301,20 @@ def asked_in_chat(experiment: Experiment, model: str) -> bool:
         )
         for run in runs
     )
+
+
+def about_run(experiment: Experiment, plan: Plan, name: str) -> Json:
+    """What a model card says of a run."""
+    run, row = experiment.runs[name], plan.run_table[name]
+    data = experiment.datasets.get(run.train or "")
+    return {
+        "base_model": experiment.models[run.model].id,
+        "train_data": run.train or run.adapter,
+        "data_licence": data.licence if data else None,
+        "method": row["method"],
+        "preset": row["preset"],
+        "merged": run.push.merged,
+    }
 
 
 def snapshots(count: int) -> list[str]:
@@ -291,6 +332,7 @@ def _add_tokens(
         task=experiment.datasets[run.train].task,
         system=run.system,
         prompt_text=run.prompt,
+        reply_prefix=run.reply_prefix,
         chat=run.chat,
         few_shot=_shown(evals),
         max_length=preset.max_length,

@@ -1,8 +1,8 @@
 """What all config models share: unknown keys are faults, values are plain and frozen."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 
 class Strict(BaseModel):
@@ -21,4 +21,19 @@ def _number(value: object) -> object:
     return value
 
 
+def _unpadded(value: str) -> str:
+    """White space at the join with a prompt is the workflow's to put."""
+    if value != value.strip():
+        raise ValueError("found white space around it, expected none")
+    return value
+
+
+def alone_as(key: str) -> BeforeValidator:
+    """Where a name alone stands for a section with that `key`."""
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+Prefix = Annotated[str, AfterValidator(_unpadded)]
 Number = Annotated[float, BeforeValidator(_number)]
+Value = Annotated[Any, BeforeValidator(_number)]
+"""Any value; a number that YAML took for text is a number."""

@@ -6,10 +6,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from snaketune.config.base import Number, Strict
+from snaketune.config.label import Label
 
 SplitName = Literal["train", "dev", "test"]
-FormatName = Literal["gsm8k", "ailuminate", "gsm_symbolic", "dolly", "f1_qa", "table"]
+FormatName = Literal[
+    "gsm8k", "ailuminate", "gsm_symbolic", "dolly", "f1_qa", "solution_verifier", "table"
+]
 
+# A file's lone split is train or test; `validation` in its name would make it dev alone.
+_FILE = re.compile(r"\.(jsonl|json|csv|parquet)$", re.IGNORECASE)
 _HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
 
 
@@ -51,8 +56,12 @@ class ColumnsSpec(Strict):
     choices: str | list[str] | None = None
     """The options: a column that holds a list (in a CSV as JSON), or a column an option. Unset:
     the questions are open."""
-    answer: str
+    answer: str | None = None
     """The answer: which option is right, or the text of an open answer."""
+    label: str | None = None
+    """Instead of an answer: the class, one of the dataset's `labels`."""
+    keep: list[str] = []  # noqa: RUF012
+    """Further columns that stay with the example, for tables."""
     answer_is: Literal["text", "letter", "index", "index_from_1"] = "text"
     """How `answer` names an option: by its text, by its letter (A is the first), or by its
     number, counted from 0 or from 1."""
@@ -61,9 +70,24 @@ class ColumnsSpec(Strict):
 
     @model_validator(mode="after")
     def _letters_need_options(self) -> "ColumnsSpec":
+        if (self.answer is None) == (self.label is None):
+            raise ValueError("give either answer or label")
+        if self.label is not None and self.choices is not None:
+            raise ValueError("a label has no choices")
         if self.choices is None and self.answer_is != "text":
             raise ValueError(f"answer_is {self.answer_is} needs choices")
         return self
+
+
+class CatalogueSpec(Strict):
+    """A table that says more about the records; each of its rows belongs to exactly one record."""
+
+    source: Source
+    """A file."""
+    join_on: list[str] = Field(min_length=1)
+    """Fields that the catalogue and the records share and that together name a record."""
+    columns: list[str] = Field(min_length=1)
+    """Columns that are taken over."""
 
 
 class DrawnSplitsSpec(Strict):
@@ -90,6 +114,10 @@ class DatasetSpec(Strict):
     """The adapter that reads a record."""
     columns: ColumnsSpec | None = None
     """For format `table`: which columns hold what."""
+    labels: list[Label] = []  # noqa: RUF012
+    """For classification: all classes. A record of another class is rejected."""
+    catalogue: CatalogueSpec | None = None
+    """A further table, joined to the records one to one."""
     repeated_options: Literal["reject", "keep"] = "reject"
     """Multiple-choice records in which an option stands twice: rejected, or kept. Either way the
     manifest and the report name them."""
@@ -126,10 +154,20 @@ class DatasetSpec(Strict):
             raise ValueError("a columns section belongs to format table, and to that format only")
         return self
 
+    @model_validator(mode="after")
+    def _labels_go_with_classes(self) -> "DatasetSpec":
+        if self.task == "classification" and len(set(self.labels)) < 2:
+            raise ValueError(f"labels: found {self.labels}, expected at least two classes")
+        if self.task != "classification" and self.labels:
+            raise ValueError("labels belong to datasets of classes")
+        return self
+
     @property
     def task(self) -> str:
         """The task whose prompt the records are trained with."""
         if self.columns:
+            if self.columns.label:
+                return "classification"
             return "multiple_choice" if self.columns.choices else "open_qa"
         return _TASKS[self.format]
 
@@ -140,4 +178,13 @@ _TASKS = {
     "ailuminate": "safety",
     "dolly": "open_qa",
     "f1_qa": "multiple_choice",
+    "solution_verifier": "classification",
 }
+
+
+def may_have_dev(spec: DatasetSpec) -> bool:
+    """Whether the dataset has a dev split as far as the config tells: a folder or a hub dataset may
+    bring its own."""
+    if spec.dev:
+        return True
+    return "dev" in spec.source if isinstance(spec.source, dict) else not _FILE.search(spec.source)

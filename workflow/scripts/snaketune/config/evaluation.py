@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from snaketune.config.base import Number, Strict
+from snaketune.config.base import Number, Prefix, Strict, alone_as
 from snaketune.config.dataset import SplitName
+from snaketune.config.sections import ClassesSpec, SamplingSpec
 
-TaskName = Literal["math", "safety", "multiple_choice", "open_qa"]
+TaskName = Literal["math", "safety", "multiple_choice", "open_qa", "classification"]
 
 
 class SampleSpec(Strict):
@@ -65,11 +66,8 @@ class AnswersSpec(Strict):
     answer matches too, as in figures published so."""
 
 
-_SECTIONS = {"options": "multiple_choice", "answers": "open_qa"}
-
-
-def _by_name(value: object) -> object:
-    return {"model": value} if isinstance(value, str) else value
+# Sections that a task has whether they are written or not.
+_SECTIONS = {"options": "multiple_choice", "answers": "open_qa", "classes": "classification"}
 
 
 class EvalSpec(Strict):
@@ -89,11 +87,21 @@ class EvalSpec(Strict):
     """The system turn; unset: the task's own; empty: none."""
     prompt: str | None = None
     """The user turn (or, without chat, the whole prompt), with `{question}` and, for multiple
-    choice, `{options}`; unset: the task's own."""
+    choice, `{options}`; unset: the task's own. Where it has `{context}` too, the example's context
+    stands there, else below the question."""
+    reply_prefix: Prefix = ""
+    """Text that opens the reply and belongs to the prompt, such as `Let's think step by step.`"""
     options: OptionsSpec | None = None
     """For task multiple_choice; unset: its defaults."""
     answers: AnswersSpec | None = None
     """For task open_qa; unset: its defaults."""
+    classes: ClassesSpec | None = None
+    """For task classification; unset: its defaults."""
+    answer_rule: Literal["hashes", "final_answer"] = "hashes"
+    """For task math, where the answer stands in a reply: the number after `####`; or the last
+    number after the last `Final answer:`, else after the last `Answer:`, else the last number."""
+    sampling: SamplingSpec | None = None
+    """For task math: several replies to each question; unset: one, the most likely one (greedy)."""
     max_new_tokens: int = Field(512, ge=1)
     """Length of a reply."""
     batch_size: Literal["auto"] | int = "auto"
@@ -104,7 +112,7 @@ class EvalSpec(Strict):
     backend: Literal["transformers", "vllm"] = "transformers"
     """What generates: the workflow's own engine on transformers models, or vLLM on a GPU, which
     has an environment of its own (`envs/vllm.yaml`)."""
-    judge: Annotated[JudgeSpec | None, BeforeValidator(_by_name)] = None
+    judge: Annotated[JudgeSpec | None, alone_as("model")] = None
     """The judge, for the safety task; a name alone stands for `{model: NAME}`."""
 
     @model_validator(mode="before")
@@ -120,16 +128,19 @@ class EvalSpec(Strict):
         for section, task in _SECTIONS.items():
             if getattr(self, section) is not None and self.task != task:
                 raise ValueError(f"a section {section} belongs to task {task}, and to that only")
-        if self.task == "multiple_choice" and self.few_shot:
-            raise ValueError("few_shot is not for task multiple_choice: put examples in the prompt")
+        if not self.generates and self.few_shot:
+            raise ValueError(f"few_shot is not for task {self.task}: put examples in the prompt")
         if self.prompt is not None and "{question}" not in self.prompt:
             raise ValueError("prompt: found no {question} in it")
+        for key in ("sampling", "answer_rule"):
+            if self.task != "math" and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is for task math only")
         return self
 
     @model_validator(mode="after")
     def _generation_fits(self) -> "EvalSpec":
-        if self.task == "multiple_choice" and (self.shards > 1 or self.backend != "transformers"):
-            raise ValueError("task multiple_choice generates nothing: no shards, no other backend")
+        if not self.generates and (self.shards > 1 or self.backend != "transformers"):
+            raise ValueError(f"task {self.task} generates nothing: no shards, no other backend")
         if self.backend == "vllm" and self.shards > 1:
             raise ValueError("shards are for backend transformers; vLLM fills its GPU by itself")
         return self
@@ -139,3 +150,14 @@ class EvalSpec(Strict):
         if (self.task == "safety") != (self.judge is not None):
             raise ValueError("a judge section belongs to task safety, and to that task only")
         return self
+
+    @property
+    def generates(self) -> bool:
+        """Whether replies are written; else options are scored."""
+        reads_text = self.classes is not None and self.classes.read == "text"
+        return reads_text or self.task not in ("multiple_choice", "classification")
+
+    @property
+    def measured_as(self) -> str:
+        """The name under which the outputs are measured: the task, or `math_samples`."""
+        return "math_samples" if self.sampling else self.task

@@ -9,6 +9,7 @@ from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
+from snaketune.config.resources import ResourceSpec
 from snaketune.config.run import RunSpec
 
 # Names become file names and Snakemake wildcards: no dot, slash, hyphen or space.
@@ -42,6 +43,11 @@ class Experiment(Strict):
     """What is measured."""
     runs: dict[Name, RunSpec]
     """Trainings, each evaluated beside its base model."""
+    resources: ResourceSpec = ResourceSpec()
+    """What every job that loads a model asks for, instead of the estimate; a run's own goes
+    before."""
+    drops: dict[str, str] = Field(default_factory=dict)
+    """By eval: the eval of the same task, in distribution, that its drop is measured from."""
     thresholds: dict[str, dict[str, Number]] = Field(default_factory=dict)
     """By run: the least value of `EVAL.METRIC` that passes."""
     totals: dict[str, dict[str, int]] = Field(default_factory=dict)

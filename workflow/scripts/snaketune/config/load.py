@@ -7,11 +7,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from snaketune.config.dataset import may_have_dev
+from snaketune.config.eval_faults import eval_faults
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, missing_name, report
 from snaketune.config.run import RunSpec
 from snaketune.config.smoke import smoke
+from snaketune.config.sweep import expanded, sweep_faults
 from snaketune.errors import UserError
 from snaketune.jsonl import write_text
 
@@ -27,10 +30,19 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
     except ValidationError as error:
         faults = from_pydantic(error, FieldNames(Experiment))
         raise UserError(report(faults + list(_dangling(config)), files)) from None
-    faults = list(_faults(experiment))
+    _refuse([*_faults(experiment), *sweep_faults(experiment)], files)
+    if any(run.sweep for run in experiment.runs.values()):
+        try:
+            experiment = expanded(experiment)
+        except ValueError as error:
+            raise UserError(f"1 fault in the config:\n  {error}") from None
+        _refuse(list(_faults(experiment)), files)
+    return smoke(experiment) if experiment.smoke else experiment
+
+
+def _refuse(faults: list[Fault], files: list[Path]) -> None:
     if faults:
         raise UserError(report(faults, files))
-    return smoke(experiment) if experiment.smoke else experiment
 
 
 def _with_nulls(value: Any) -> Any:
@@ -86,15 +98,7 @@ def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[F
 def _faults(experiment: Experiment) -> Iterator[Fault]:
     yield from _dangling(experiment.model_dump())
     yield from _unknown_evals(experiment)
-    for name, spec in experiment.evals.items():
-        if spec.judge and spec.judge.model not in experiment.models:
-            path = ("evals", name, "judge")
-            yield missing_name(path, "models", spec.judge.model, experiment.models)
-        yield from _guideline(("evals", name, "judge", "guideline"), spec)
-        data = experiment.datasets.get(spec.dataset)
-        if spec.task == "multiple_choice" and data and data.task != spec.task:
-            found = f"found {spec.dataset}, whose format {data.format} gives no options"
-            yield Fault(("evals", name, "dataset"), f"{found}, which task {spec.task} needs")
+    yield from eval_faults(experiment)
     for name, run in experiment.runs.items():
         yield from _run_faults(experiment, name, run)
     for section in ("thresholds", "totals"):
@@ -113,11 +117,6 @@ def _unknown_evals(experiment: Experiment) -> Iterator[Fault]:
             yield missing_name(("leave_out",), "evals", name, experiment.evals)
 
 
-def _guideline(path: tuple[str, ...], spec: EvalSpec) -> Iterator[Fault]:
-    if spec.judge and not Path(spec.judge.guideline).is_file():
-        yield Fault(path, f"found {spec.judge.guideline}, which is no file")
-
-
 def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
     preset = experiment.presets.get(run.preset or "")
     model = experiment.models.get(run.model or "")
@@ -132,6 +131,8 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
         yield Fault(
             path, f"epochs needs whole epochs, but presets.{run.preset} has {preset.epochs}"
         )
+    if preset and preset.best != "none":
+        yield from _best_faults(experiment, name, run, preset.best)
     for eval_name in run.follow:
         if eval_name not in experiment.evals:
             yield missing_name(("runs", name, "follow"), "evals", eval_name, experiment.evals)
@@ -143,6 +144,22 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
             yield missing_name(path, "evals", eval_name, experiment.evals)
         elif isinstance(change, dict):
             yield from _change_faults(path, experiment.evals[eval_name], change)
+
+
+def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> Iterator[Fault]:
+    """Of a preset that keeps the weights that are best on dev."""
+    path, key = ("runs", name, "preset"), f"presets.{run.preset}.best"
+    data = experiment.datasets.get(run.train or "")
+    if run.choose:
+        yield Fault(
+            path, f"both choose and {key} say which weights are taken; expected one of them"
+        )
+    if data and best == "accuracy" and data.task != "classification":
+        found = f"{key} is accuracy, but datasets.{run.train} is {data.task}"
+        yield Fault(path, f"{found}; expected a classification dataset, or best: loss")
+    if data and not may_have_dev(data):
+        found = f"{key} is {best}, but datasets.{run.train} has no dev split"
+        yield Fault(path, f"{found}; expected dev: N there, or a source that has one")
 
 
 def _choose_faults(experiment: Experiment, name: str, choose: str) -> Iterator[Fault]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from snaketune.config.base import Strict
+from snaketune.config.base import Number, Strict
 
 Quantisation = Literal["none", "nf4"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -25,5 +25,8 @@ class ModelSpec(Strict):
     `none` elsewhere."""
     double_quantisation: bool = True
     """With `nf4`: quantise the quantisation constants too."""
+    parameters: Number | None = Field(None, gt=0)
+    """Number of parameters (`1.5e9`), for the estimate of memory and time. Unset: counted in a
+    folder, or read from the hub id (`1.5B`), else taken for 8 billion."""
     trust_remote_code: bool = False
     """Run Python code that comes with this model. Off unless you have read that code."""

@@ -64,7 +64,14 @@ class Preset(Strict):
     """`grouped`: rows of like length padded together; `packed`: rows end to end behind a
     block-diagonal mask; `auto`: what pays on the device."""
     eval_per_epoch: int = Field(2, ge=0)
-    """Times an epoch that the loss on the dev split is taken, where it has rows; 0: never."""
+    """Times an epoch that the dev split is scored, where it has rows, by its loss and, where the
+    answers are short, such as labels, by their accuracy; 0: never."""
+    best: Literal["none", "loss", "accuracy"] = "none"
+    """Which weights the training is for: the best of those that were scored on dev, by this
+    metric (of equal ones the earliest), or the last (`none`)."""
+    keep: int = Field(0, ge=0)
+    """Weights scored on dev that are kept in the work folder until the training is done, at most
+    so many: the best, then the last ones."""
     dtype: DtypeName = "auto"
     """Computation; `auto` follows the model's. Adapters are always held in float32."""
     lora: LoraSpec = LoraSpec()
@@ -72,6 +79,17 @@ class Preset(Strict):
 
     @model_validator(mode="after")
     def _full_has_no_adapter(self) -> "Preset":
-        if self.method == "full" and "lora" in self.model_fields_set:
+        if self.method == "full" and self.lora != LoraSpec():
             raise ValueError("method full trains all weights and takes no lora section")
         return self
+
+    @model_validator(mode="after")
+    def _scores_to_choose_by(self) -> "Preset":
+        for key, wanted in (("best", self.best != "none"), ("keep", self.keep > 0)):
+            if wanted and not self.eval_per_epoch:
+                raise ValueError(f"{key} needs scores on dev, but eval_per_epoch is 0")
+        return self
+
+    def identity(self) -> dict:
+        """What makes a training another one: all but how many weights are kept on the way."""
+        return self.model_dump(mode="json", exclude={"keep"})

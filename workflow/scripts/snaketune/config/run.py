@@ -4,7 +4,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from snaketune.config.base import Strict
+from snaketune.config.base import Prefix, Strict, Value, alone_as
+from snaketune.config.resources import ResourceSpec
+
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
+
+
+class PushSpec(Strict):
+    """Where `snakemake push_all` uploads a run; it never happens by itself."""
+
+    repo: str = Field(pattern=r"^([\w.-]+/)?[\w.-]+$")
+    """`OWNER/NAME` on the hub; it is made if need be."""
+    private: bool = True
+    """Whether a repository that is made is private."""
+    merged: bool = False
+    """Upload the merged model instead of the adapter."""
 
 
 class RunSpec(Strict):
@@ -22,7 +36,8 @@ class RunSpec(Strict):
     """The adapter's revision on the hub."""
     predictions: dict[str, str] = Field(default_factory=dict)
     """Instead of all that: by eval, a JSONL file of predictions that were made elsewhere, with the
-    examples' `id` and `output`, or `scores` by option. Nothing is generated. With a model its base
+    examples' `id` and `output`, or `scores` by option, or `probabilities` by label, or for an eval
+    with sampling `samples` and, if at all, `rewards`. Nothing is generated. With a model its base
     is evaluated beside them."""
     base: str | None = None
     """With `predictions`: a run that they are compared with, instead of a base model."""
@@ -31,8 +46,10 @@ class RunSpec(Strict):
     system: str | None = None
     """The system turn of the training rows; unset: the task's own; empty: none."""
     prompt: str | None = None
-    """The prompt of the training rows, with `{question}` and, for multiple choice, `{options}`;
-    unset: the task's own."""
+    """The prompt of the training rows, with `{question}`, `{context}` and `{options}` as in an
+    eval; unset: the task's own."""
+    reply_prefix: Prefix = ""
+    """Text that opens the reply and belongs to the prompt: it carries no loss."""
     chat: bool = True
     """Training rows under the model's chat template; `false`: plain text, the prompt, the answer
     and the end token."""
@@ -45,32 +62,51 @@ class RunSpec(Strict):
     choose: str | None = None
     """`EVAL.METRIC` that chooses the best snapshot, on the dev split; unset: the last one."""
     gpu: int = Field(1, ge=0)
-    """GPUs of the training; more than one trains data-parallel."""
+    """GPUs of the training; more than one trains data-parallel: faster, but every GPU holds the
+    whole model."""
+    resources: ResourceSpec = ResourceSpec()
+    """What this run's jobs ask for, instead of the estimate."""
+    report_to: list[TrackerName] = []  # noqa: RUF012
+    """Where training and dev curves are shown while it runs. The package of that name has to be
+    installed; its tokens are taken from the environment. TensorBoard's files lie in
+    `train/{run}/tensorboard/`. Never makes a training run again."""
+    sweep: dict[str, list[Value]] = Field(default_factory=dict)
+    """Values of hyperparameters to try: `{learning_rate: [1e-4, 2e-4], lora.r: [8, 16]}`, keys of
+    the preset, or `seed` or `preset` of the run. The run stands for one run a combination, named
+    by what differs."""
     evals: dict[str, dict[str, Any] | bool | None] = Field(default_factory=dict)
     """What this run's evals change of the experiment's (`gsm8k: {few_shot: 5}`); `false` leaves
     one out. The base model is evaluated under the same settings."""
+    push: Annotated[PushSpec | None, alone_as("repo")] = None
+    """Where to upload the run with `snakemake push_all`; a name alone stands for `{repo: NAME}`.
+    """
     label: str | None = None
     """Name in tables and figures."""
 
     @model_validator(mode="after")
     def _trained_or_given(self) -> "RunSpec":
+        if self.report_to and not self.train:
+            raise ValueError("report_to shows a training, and there is none")
         if self.predictions:
-            own = ("preset", "train", "adapter", "snapshots", "choose")
+            own = ("preset", "train", "adapter", "snapshots", "choose", "sweep")
             if any(getattr(self, key) for key in own):
                 raise ValueError(f"predictions stand instead of {', '.join(own)}")
+            if self.push:
+                raise ValueError("push needs a training or an adapter")
             if self.base and self.model:
                 raise ValueError("give a model or a base to compare the predictions with")
             return self
         if self.base:
             raise ValueError("base belongs to predictions; a training has its model's base")
-        if self.model is None:
+        if self.model is None and "model" not in self.sweep:
             raise ValueError("needs model (or predictions)")
         if self.adapter is None:
-            missing = [k for k in ("preset", "train") if getattr(self, k) is None]
+            needed = {"preset", "train"} - self.sweep.keys()
+            missing = sorted(k for k in needed if getattr(self, k) is None)
             if missing:
                 raise ValueError(f"needs {' and '.join(missing)} (or an adapter)")
-        elif self.preset or self.train or self.snapshots or self.choose:
-            raise ValueError("an adapter stands instead of preset, train, snapshots and choose")
+        elif self.preset or self.train or self.snapshots or self.choose or self.sweep:
+            raise ValueError("an adapter stands instead of preset, train, snapshots, choose, sweep")
         if self.choose and not self.snapshots:
             raise ValueError("choose needs snapshots to choose from")
         if self.follow and not self.snapshots:

@@ -5,9 +5,10 @@ from snaketune.config.evaluation import EvalSpec, SampleSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
+from snaketune.config.sections import SamplingSpec
 
-ROWS, REPLIES, NEW_TOKENS, STEPS, BATCH = 48, 4, 16, 3, 4
-TASK_MODEL, JUDGE_MODEL = "data/demo/model", "data/demo/judge"
+ROWS, REPLIES, NEW_TOKENS, STEPS, BATCH, SAMPLES = 48, 4, 16, 3, 4, 4
+TASK_MODEL, JUDGE_MODEL, REWARD_MODEL = "data/demo/model", "data/demo/judge", "data/demo/reward"
 
 
 def smoke(experiment: Experiment) -> Experiment:
@@ -15,12 +16,16 @@ def smoke(experiment: Experiment) -> Experiment:
 
     What runs change of an eval is left as it is; `small_eval` is applied after the change.
     """
-    judges = {e.judge.model for e in experiment.evals.values() if e.judge}
+    stand_ins = dict.fromkeys(experiment.models, TASK_MODEL)
+    for spec in experiment.evals.values():
+        if spec.judge:
+            stand_ins[spec.judge.model] = JUDGE_MODEL
+        if spec.sampling and spec.sampling.reward:
+            stand_ins[spec.sampling.reward] = REWARD_MODEL
     return experiment.model_copy(
         update={
             "models": {
-                name: _demo_model(spec, JUDGE_MODEL if name in judges else TASK_MODEL)
-                for name, spec in experiment.models.items()
+                name: _demo_model(spec, stand_ins[name]) for name, spec in experiment.models.items()
             },
             "datasets": {k: _few_rows(v) for k, v in experiment.datasets.items()},
             "presets": {k: _few_steps(v) for k, v in experiment.presets.items()},
@@ -36,13 +41,26 @@ def small_eval(spec: EvalSpec) -> EvalSpec:
             "sample": SampleSpec(count=REPLIES),
             "max_new_tokens": min(spec.max_new_tokens, NEW_TOKENS),
             "backend": "transformers",
+            "sampling": spec.sampling and _few_samples(spec.sampling),
         }
     )
 
 
+def _few_samples(spec: SamplingSpec) -> SamplingSpec:
+    count = min(spec.samples, SAMPLES)
+    at = [n for n in spec.at if n <= count] or [count]
+    return spec.model_copy(update={"samples": count, "at": at})
+
+
 def _demo_model(spec: ModelSpec, folder: str) -> ModelSpec:
     return spec.model_copy(
-        update={"id": folder, "revision": None, "dtype": "auto", "trust_remote_code": False}
+        update={
+            "id": folder,
+            "revision": None,
+            "dtype": "auto",
+            "trust_remote_code": False,
+            "parameters": None,
+        }
     )
 
 

@@ -1,0 +1,123 @@
+"""Sweeps: the runs that a list of hyperparameters stands for."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from snaketune.config.load import load_experiment, write_resolved
+from snaketune.errors import UserError
+from snaketune.plan import make_plan
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def config(sweep: dict[str, list[Any]], **run: Any) -> dict[str, Any]:
+    return {
+        "experiment": "grid",
+        "models": {"tiny": {"id": "data/demo/model"}, "other": {"id": "data/demo/model"}},
+        "datasets": {"problems": {"source": "data/demo/math", "format": "gsm8k"}},
+        "presets": {"lora": {"method": "lora", "lora": {"alpha": 16}}, "full": {"method": "full"}},
+        "evals": {"math": {"task": "math", "dataset": "problems"}},
+        "runs": {
+            "a": {"model": "tiny", "preset": "lora", "train": "problems", "sweep": sweep, **run}
+        },
+        "thresholds": {"a": {"math.accuracy": 0.5}},
+        "totals": {"a": {"math": 320}},
+    }
+
+
+def test_a_grid_is_every_combination_with_only_the_swept_values_changed() -> None:
+    sweep = {"learning_rate": ["1e-4", 2e-4], "lora.r": [8, 16, 32], "seed": [1, 2]}
+    experiment = load_experiment(config(sweep), [])
+    assert len(experiment.runs) == 12
+    found = {
+        (
+            (preset := experiment.presets[run.preset]).learning_rate,
+            preset.lora.r,
+            run.seed,
+        )
+        for run in experiment.runs.values()
+    }
+    assert found == set(product((1e-4, 2e-4), (8, 16, 32), (1, 2)))
+    used = [experiment.presets[run.preset] for run in experiment.runs.values()]
+    assert {preset.lora.alpha for preset in used} == {16} and {p.method for p in used} == {"lora"}
+    assert experiment.presets["lora"].lora.r == 16, "the preset itself stays as it was"
+    assert set(experiment.thresholds) == set(experiment.totals) == set(experiment.runs)
+
+
+def test_names_say_what_differs_and_the_plan_has_all_runs() -> None:
+    experiment = load_experiment(config({"learning_rate": ["1e-4", 0.002], "lora.r": [8]}), [])
+    assert list(experiment.runs) == [
+        "a_learning_rate_0_0001_r_8",
+        "a_learning_rate_0_002_r_8",
+    ]
+    plan = make_plan(experiment)
+    assert [row["swept"] for row in plan.table] == [
+        {"learning_rate": 1e-4, "lora.r": 8},
+        {"learning_rate": 0.002, "lora.r": 8},
+    ]
+    assert [row["preset"]["learning_rate"] for row in plan.table] == [1e-4, 0.002]
+    assert set(plan.states) == {"base-tiny", *experiment.runs}
+
+
+def test_methods_side_by_side_and_models() -> None:
+    sweep = {"preset": ["full", "lora"], "model": ["tiny", "other"]}
+    experiment = load_experiment(config(sweep, preset=None, model=None), [])
+    plan = make_plan(experiment)
+    shapes = {(kind, tuple(runs)) for kind, _, runs in plan.training_shapes}
+    assert shapes == {
+        ("full", ("a_preset_full_model_tiny", "a_preset_full_model_other")),
+        ("adapter", ("a_preset_lora_model_tiny", "a_preset_lora_model_other")),
+    }
+
+
+def test_the_resolved_config_stands_for_the_same_runs(tmp_path: Path) -> None:
+    sweep = {"learning_rate": [1e-4, 2e-4], "preset": ["full", "lora"]}
+    experiment = load_experiment(config(sweep), [])
+    write_resolved(experiment, tmp_path / "config.yaml")
+    again = load_experiment(yaml.safe_load((tmp_path / "config.yaml").read_text()), [])
+    assert again.runs == experiment.runs
+    assert make_plan(again) == make_plan(experiment)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        ({"learning_rat": [1]}, "no hyperparameter; did you mean learning_rate?"),
+        ({"lora.rank": [1]}, "runs.a.sweep.lora.rank: found lora.rank, which is no hyperparameter"),
+        ({"label": ["x", "y"]}, "found label, which is no hyperparameter"),
+        ({"lora.r": []}, "expected one or more different values"),
+        ({"lora.r": [8, 8]}, "expected one or more different values"),
+        ({"lora.r": [8, 0]}, "runs.a.sweep.lora.r: found 0"),
+        ({"learning_rate": ["fast"]}, "found 'fast'"),
+        ({"preset": ["lora", "ful"]}, "found ful, which is no entry under presets; did you mean"),
+        ({"seed": ["x"]}, "found 'x', expected a whole number"),
+        ({"lora.r": 8}, "runs.a.sweep.lora.r: found 8"),
+    ],
+)
+def test_faults_are_named(sweep: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_experiment(config(sweep), [])
+    assert expected in str(error.value)
+
+
+def test_what_only_a_combination_gets_wrong_is_found() -> None:
+    values = config({"method": ["lora", "qlora"]})
+    values["models"]["tiny"]["quantisation"] = "none"
+    with pytest.raises(UserError, match="method qlora trains on nf4 weights"):
+        load_experiment(values, [])
+
+
+def test_two_runs_of_one_name_are_refused() -> None:
+    values = config({"lora.r": [8, 16]})
+    values["runs"]["a_r_8"] = {"model": "tiny", "preset": "lora", "train": "problems"}
+    with pytest.raises(UserError, match="two runs named a_r_8"):
+        load_experiment(values, [])

@@ -1,0 +1,63 @@
+"""What is wrong with evals beside the rest of an experiment."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from snaketune.config.dataset import DatasetSpec
+from snaketune.config.evaluation import EvalSpec
+from snaketune.config.experiment import Experiment
+from snaketune.config.faults import Fault, missing_name
+
+
+def eval_faults(experiment: Experiment) -> Iterator[Fault]:
+    """Models, files and datasets that evals name, and the pairs under `drops`."""
+    for name, spec in experiment.evals.items():
+        path = ("evals", name)
+        if spec.judge and spec.judge.model not in experiment.models:
+            yield missing_name((*path, "judge"), "models", spec.judge.model, experiment.models)
+        if spec.judge and not Path(spec.judge.guideline).is_file():
+            found = f"found {spec.judge.guideline}, which is no file"
+            yield Fault((*path, "judge", "guideline"), found)
+        yield from _reward_faults(experiment, path, spec)
+        if data := experiment.datasets.get(spec.dataset):
+            yield from _data_faults(path, spec, data)
+    yield from _drop_faults(experiment)
+
+
+def _reward_faults(
+    experiment: Experiment, path: tuple[str, ...], spec: EvalSpec
+) -> Iterator[Fault]:
+    model = spec.sampling.reward if spec.sampling else None
+    if model is None:
+        return
+    path = (*path, "sampling", "reward")
+    if model not in experiment.models:
+        yield missing_name(path, "models", model, experiment.models)
+    writers = {run.model for run in experiment.runs.values()}
+    judges = {e.judge.model for e in experiment.evals.values() if e.judge}
+    if model in writers | judges:
+        found = f"found {model}, which is also asked to write"
+        yield Fault(path, f"{found}, expected a model that only scores")
+
+
+def _data_faults(path: tuple[str, ...], spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
+    gives = {"multiple_choice": "options", "classification": "labels"}.get(spec.task)
+    if gives and data.task != spec.task:
+        found = f"found {spec.dataset}, whose format {data.format} gives no {gives}"
+        yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
+    elif spec.classes and spec.classes.labels and set(spec.classes.labels) != set(data.labels):
+        found = f"found {spec.classes.labels}, expected those of datasets.{spec.dataset}"
+        yield Fault((*path, "classes", "labels"), f"{found}: {data.labels}")
+
+
+def _drop_faults(experiment: Experiment) -> Iterator[Fault]:
+    for name, other in experiment.drops.items():
+        unknown = [key for key in (name, other) if key not in experiment.evals]
+        for key in unknown:
+            yield missing_name(("drops", name), "evals", key, experiment.evals)
+        if unknown:
+            continue
+        tasks = [experiment.evals[key].measured_as for key in (name, other)]
+        if tasks[0] != tasks[1]:
+            found = f"found {other} of task {tasks[1]}, expected an eval of task {tasks[0]}"
+            yield Fault(("drops", name), found)
