@@ -11,8 +11,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_plain load_nf4 overlap_vs_peers plan_scale
-LOADING := generate score_options score_rewards judge train_adapter_0 train_adapter_3
-ONE_THREAD := $(LOADING:%=%=1)
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
@@ -20,7 +18,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
-	CUDA_VISIBLE_DEVICES= $(BIN)/snakemake --cores all --resources gpu=4 --set-threads $(ONE_THREAD)
+	CUDA_VISIBLE_DEVICES= $(BIN)/snakemake --cores all --resources gpu=4 --max-threads 1
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest
