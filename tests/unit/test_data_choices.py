@@ -80,10 +80,12 @@ def test_repeated_options_are_rejected_or_kept_and_named_either_way(tmp_path):
     assert rejected.manifest["splits"]["test"]["rejected"] == {"repeated_options": 1}
     kept = both(folder, repeated_options="keep")
     assert kept.manifest["splits"]["test"]["out"] == 2
-    named = [
-        (row["split"], row["source"], row["record"]) for row in kept.manifest["repeated_options"]
-    ]
-    assert named == [("train", "qa_1.json", 2), ("test", "qa_1.json", 2)]
+    for found, was_kept in ((rejected, False), (kept, True)):
+        named = [
+            (row["split"], row["source"], row["record"], row["kept"])
+            for row in found.manifest["repeated_options"]
+        ]
+        assert named == [(split, "qa_1.json", 2, was_kept) for split in ("train", "test")]
 
 
 @pytest.mark.parametrize(
@@ -237,6 +239,8 @@ def test_the_real_articles():
     names = [(r.source, r.record) for r in found.rejected[:4]]
     repeated = [("qa_208.json", 2), ("qa_416.json", 1), ("qa_72.json", 1), ("qa_92.json", 1)]
     assert names == repeated
+    for row, name in zip(found.manifest["repeated_options"][:4], repeated, strict=True):
+        assert (row["source"], row["record"], row["kept"]) == (*name, False)
     kept = both(folder, repeated_options="keep")
     assert kept.manifest["splits"]["test"] == {"in": 1536, "out": 1536, "rejected": {}}
     # In the raw form every question is trained on and asked again: the manifest says so.

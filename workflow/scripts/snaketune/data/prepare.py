@@ -12,7 +12,7 @@ from snaketune.data.example import Example, write_examples, write_readable
 from snaketune.data.faults import RecordError
 from snaketune.data.few_shot import Shot, as_json, draw, from_file, refuse_own_examples
 from snaketune.data.formats.base import Format
-from snaketune.data.formats.choices import has_repeats
+from snaketune.data.formats.choices import REPEATED, has_repeats
 from snaketune.data.formats.registry import format_for
 from snaketune.data.leakage import Item, Overlap, overlap
 from snaketune.data.load import Loaded, load, read_file
@@ -81,7 +81,7 @@ def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
         shots,
         _few_shot_origin(spec),
         overlaps,
-        _repeats(splits),
+        _repeats(splits, rejected),
         catalogue.report(about) if catalogue else None,
     )
     _tell(summary)
@@ -168,14 +168,17 @@ def _overlapping(example: Example, key: str) -> Rejected:
     return Rejected(example.source, example.source, example.record, fault, {"id": example.id})
 
 
-def _repeats(splits: Splits) -> list[dict]:
-    """The examples that were kept although an option stands in them twice."""
-    return [
-        {"split": split, "id": e.id, "source": e.source, "record": e.record}
-        for split in SPLITS
-        for e in splits[split]
-        if e.choices and has_repeats(e.choices)
-    ]
+def _repeats(splits: Splits, rejected: dict[SplitName, list[Rejected]]) -> list[dict]:
+    """The records in which an option stands twice, kept or rejected; a rejected one has no id."""
+    found = []
+    for split in SPLITS:
+        kept = [e for e in splits[split] if e.choices and has_repeats(e.choices)]
+        out = [r for r in rejected[split] if r.fault.reason == REPEATED]
+        named = [(e.id, e.source, e.record, True) for e in kept]
+        named += [(None, r.source, r.record, False) for r in out]
+        keys = ("id", "source", "record", "kept")
+        found += [{"split": split, **dict(zip(keys, row, strict=True))} for row in named]
+    return found
 
 
 def _sources(loaded: Loaded, checked: dict[SplitName, Checked]) -> list[dict]:
@@ -195,7 +198,8 @@ def _tell(summary: dict) -> None:
         rejected = ", ".join(f"{k}: {v}" for k, v in n["rejected"].items()) or "none"
         print(f"{split}: {n['in']} in, {n['out']} out, rejected {rejected}")
     for row in summary["repeated_options"]:
-        print(f"options repeat, kept: {row['source']}, record {row['record']} ({row['id']})")
+        done = f"kept as {row['id']}" if row["kept"] else "rejected"
+        print(f"options repeat, {done}: {row['source']}, record {row['record']} for {row['split']}")
     if found := summary["catalogue"]:
         print(f"catalogue: {found['rows']} rows, {found['joined']} joined to a record")
     if summary["unused"]:

@@ -34,13 +34,21 @@ def _dataset(manifest: Json) -> Json:
             for key, found in manifest["leakage"]["comparisons"].items()
             for pair in found["pairs"][:_PAIRS]
         ],
-        "repeats": [
-            f"{row['source']}, record {row['record']} ({row['id']})"
-            for row in manifest.get("repeated_options", [])
-        ],
+        "repeats": [_repeats(manifest, kept) for kept in (True, False)],
         "dropped": manifest["splits"]["test"]["rejected"].get("overlap", 0),
         "rejected": f"data/{manifest['dataset']}/rejected.jsonl",
     }
+
+
+def _repeats(manifest: Json, kept: bool) -> Json:
+    """The records in which an option stands twice: those that were kept, or those that weren't."""
+    found = [row for row in manifest.get("repeated_options", []) if row["kept"] == kept]
+    return {"kept": kept, "rows": [_repeated(row) for row in found]}
+
+
+def _repeated(row: Json) -> str:
+    place = f"{row['split']}: {row['source']}, record {row['record']}"
+    return visible(f"{place} ({row['id']})" if row["kept"] else place)
 
 
 def _pair(pair: Json) -> Json:
