@@ -97,6 +97,65 @@ def test_recipe_2_runs_end_to_end_in_smoke(project: Project) -> None:
     assert shown["text"].partition("\nAnswer:")[2] == shown["trained"]
 
 
+REPEATED = ["qa_208.json, record 2", "qa_416.json, record 1"]
+REPEATED += ["qa_72.json, record 1", "qa_92.json, record 1"]
+
+
+def every_question(project: Project, repeated: str) -> list[str]:
+    """Recipe 2 with one of its two models, which are treated alike, the demo's weights and next to
+    no training."""
+    config = yaml.safe_load((project.folder / "config/experiments/f1_multiple_choice.yaml").read_text())
+    articles = str(Path(REAL or "") / "f1_qa")
+    source = {"train": articles, "test": articles}
+    config["datasets"]["f1"] |= {"source": source, "repeated_options": repeated}
+    config["models"] = {"mistral": {"id": "data/demo/model"}}
+    config["presets"]["both"] |= {"max_steps": 1}
+    del config["runs"]["llama"]
+    for key in ("snapshots", "follow"):
+        del config["runs"]["mistral"][key]
+    (project.folder / "every.yaml").write_text(yaml.safe_dump(config))
+    return ["--configfile", "every.yaml"]
+
+
+def test_recipe_2_scores_every_question(project: Project) -> None:
+    project.run(*every_question(project, "keep"))
+    folder = project.folder / "results/f1_multiple_choice"
+    counts = manifest(project, Path("results/f1_multiple_choice"), "f1")["splits"]["test"]
+    assert counts == {"in": 1536, "out": 1536, "rejected": {}}
+    asked = [row["id"] for row in csv_rows(folder / "data/f1/test.csv")]
+    assert len(set(asked)) == 1536
+    for state in ("base-mistral-nf4", "mistral"):
+        lines = (folder / f"predictions/{state}/f1.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        assert [record["id"] for record in records] == asked
+        assert all(len(record["sums"]) == 4 and max(record["sums"]) < 0 for record in records)
+    final = json.loads((folder / "tables/final_metrics.json").read_text())
+    for evals in ("base_evals", "evals"):
+        assert final["runs"][0][evals]["f1"]["n"] == 1536
+    page = (folder / "report.html").read_text()
+    kept = page.partition("Kept although an option stands twice")[2].partition("</p>")[0]
+    assert all(f"test: {place} (" in kept for place in REPEATED)
+
+
+def test_recipe_2_rejects_questions_with_repeated_options_by_name(project: Project) -> None:
+    arguments = every_question(project, "reject")
+    project.run("results/f1_multiple_choice/data/f1/manifest.json", *arguments)
+    found = manifest(project, Path("results/f1_multiple_choice"), "f1")
+    assert found["splits"]["test"] == {
+        "in": 1536,
+        "out": 1532,
+        "rejected": {"repeated_options": 4},
+    }
+    named = {
+        f"{row['source']}, record {row['record']}"
+        for row in found["repeated_options"]
+        if row["split"] == "test" and not row["kept"]
+    }
+    assert named == set(REPEATED)
+    log = (project.folder / "results/f1_multiple_choice/logs/prepare/f1.log").read_text()
+    assert all(f"options repeat, rejected: {place} for test" in log for place in REPEATED)
+
+
 def test_recipe_3_runs_end_to_end_in_smoke(project: Project) -> None:
     real = Path(REAL or "") / "dolly"
     source = {"train": str(real / "train.csv"), "test": str(real / "test.csv")}
