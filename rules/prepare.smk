@@ -1,7 +1,8 @@
 # Needs: the sources under `datasets` of the config.
 # Makes: data/{dataset}/ with the examples of each split (Parquet for the workflow, CSV and JSON
-# lines for people), the few-shot examples, the manifest and
-# the records that were rejected; and ready.json, which says that all inputs were checked.
+# lines for people), the few-shot examples, the manifest and the records that were rejected;
+# data/leakage/, what a dataset that is evaluated shares with another that is trained on; and
+# ready.json, which says that all inputs were checked.
 
 
 rule prepare:
@@ -33,6 +34,33 @@ rule prepare:
         code=code_of("prepare.py"),
     script:
         "../workflow/scripts/prepare.py"
+
+
+rule leakage:
+    """Looks for the questions that are asked of a dataset among those of another one that a run
+    trains on. Within a dataset `prepare` does."""
+    input:
+        train=f"{E}/data/{{train}}/train.parquet",
+        asked=lambda wildcards: [
+            f"{E}/data/{wildcards.test}/{split}.parquet"
+            for split in PLAN.crossed[wildcards.train, wildcards.test]
+        ],
+    output:
+        ensure(f"{E}/data/leakage/{{train}}-{{test}}.json", non_empty=True),
+    log:
+        f"{E}/logs/leakage/{{train}}-{{test}}.log",
+    wildcard_constraints:
+        train=any_of(EXPERIMENT.datasets),
+        test=any_of(EXPERIMENT.datasets),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem="4GB",
+        runtime=30,
+    params:
+        code=code_of("leakage.py"),
+    script:
+        "../workflow/scripts/leakage.py"
 
 
 rule ready:

@@ -71,6 +71,14 @@ def test_training_learns_the_question_and_evaluation_asks_it_anew(tmp_path):
     assert (test.label, test.choices) == ("B", ["Norris", "Verstappen", "Sainz", "Piastri"])
 
 
+def test_a_rephrased_question_leaks_the_one_that_was_trained_on(tmp_path):
+    found = both(articles(tmp_path, [PROCESSED, PROCESSED | {"question": "Who lost?"}]))
+    comparison = found.manifest["leakage"]["comparisons"]["test in train"]
+    assert (comparison["exact"], comparison["rephrased"], comparison["near"]) == (0, 2, 0)
+    pairs = [(p["left"], p["right"], p["kind"]) for p in comparison["pairs"]]
+    assert pairs == [(f"d-test-{n:05d}", f"d-train-{n:05d}", "rephrased") for n in (1, 2)]
+
+
 def test_repeated_options_are_rejected_or_kept_and_named_either_way(tmp_path):
     pairs = [asked(1), asked(2, wrong_options=["Norris", "Norris ", "Sainz"])]
     folder = articles(tmp_path, pairs)

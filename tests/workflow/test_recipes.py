@@ -104,7 +104,9 @@ REPEATED += ["qa_72.json, record 1", "qa_92.json, record 1"]
 def every_question(project: Project, repeated: str) -> list[str]:
     """Recipe 2 with one of its two models, which are treated alike, the demo's weights and next to
     no training."""
-    config = yaml.safe_load((project.folder / "config/experiments/f1_multiple_choice.yaml").read_text())
+    config = yaml.safe_load(
+        (project.folder / "config/experiments/f1_multiple_choice.yaml").read_text()
+    )
     articles = str(Path(REAL or "") / "f1_qa")
     source = {"train": articles, "test": articles}
     config["datasets"]["f1"] |= {"source": source, "repeated_options": repeated}

@@ -14,7 +14,7 @@ from snaketune.data.few_shot import Shot, as_json, draw, from_file, refuse_own_e
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.choices import REPEATED, has_repeats
 from snaketune.data.formats.registry import format_for
-from snaketune.data.leakage import Item, Overlap, overlap
+from snaketune.data.leakage import KINDS, Item, Overlap, items_of, overlap
 from snaketune.data.load import Loaded, load, read_file
 from snaketune.data.locate import SPLITS, catalogue_file
 from snaketune.data.manifest import counts, manifest
@@ -140,7 +140,7 @@ def _with_dev(spec: DatasetSpec, splits: Splits, shown: set[str], where: str) ->
 
 def _overlaps(splits: Splits, shots: list[Shot]) -> dict[str, Overlap]:
     """What later splits share with earlier ones, and the test split with the examples shown."""
-    items = {s: [Item(e.id, e.prompt) for e in splits[s]] for s in SPLITS}
+    items = {s: items_of(splits[s]) for s in SPLITS}
     shown = [Item(shot.id, shot.question) for shot in shots]
     return {
         "test in train": overlap(items["test"], items["train"]),
@@ -206,4 +206,5 @@ def _tell(summary: dict) -> None:
         print(f"not used: {', '.join(summary['unused'])}")
     for key, found in summary["leakage"]["comparisons"].items():
         if found["rows"]:
-            print(f"overlap, {key}: {found['exact']} equal, {found['near']} near pairs")
+            pairs = ", ".join(f"{found[kind]} {kind}" for kind in KINDS)
+            print(f"overlap, {key}: {pairs} pairs")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from snaketune.config.dataset import SplitName
-from snaketune.data.example import Example
+from snaketune.data.example import ORIGINAL, Example
 from snaketune.data.faults import RecordError, describe, fields_found
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.choices import LETTERS, checked_options
@@ -26,7 +26,8 @@ Form = Literal["raw", "processed"]
 @dataclass(frozen=True)
 class F1Qa(Format):
     """The pairs of every article. Raw options get letters by `seed`, the same ones whatever else
-    is read. Training learns `question`; other splits ask `rephrased_question` where there is one.
+    is read. Training learns `question`; other splits ask `rephrased_question` where there is one
+    and keep `question` beside it.
     """
 
     seed: int
@@ -42,9 +43,12 @@ class F1Qa(Format):
         processed = _form(fields.value) == "processed"
         options, right = self._lettered(fields) if processed else self._drawn(fields)
         kept = {k: fields.value[k] for k in ("article", "title") if fields.value.get(k)}
+        rephrased = fields.optional_text("rephrased_question")
+        if rephrased and (original := fields.optional_text("question")):
+            kept[ORIGINAL] = original
         return Example(
             id="",
-            question=fields.optional_text("rephrased_question") or fields.text("question"),
+            question=rephrased or fields.text("question"),
             answer=options[right],
             gold=options[right],
             choices=options,
