@@ -64,13 +64,15 @@ rule leakage:
 
 
 rule ready:
-    """Waits for all data and models to be checked, so that no fault shows up after hours of work.
+    """Waits for all data and models to be checked and the machine to be noted, so that no fault
+    shows up after hours of work.
 
     What follows takes it as `ancient`: it orders jobs and makes none of them stale.
     """
     input:
         manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
+        environment=f"{E}/environment.json",
     output:
         f"{E}/ready.json",
     log:
