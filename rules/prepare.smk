@@ -4,6 +4,8 @@
 # data/leakage/, what a dataset that is evaluated shares with another that is trained on; and
 # ready.json, which says that all inputs were checked.
 
+from snaketune.config.eval_faults import asks_for_numbers
+
 
 rule prepare:
     """Checks every record of a source and writes its splits: in = out + rejected."""
@@ -31,6 +33,7 @@ rule prepare:
         runtime=60,
     params:
         dataset=lambda wildcards: EXPERIMENT.datasets[wildcards.dataset].model_dump(mode="json"),
+        numeric=lambda wildcards: asks_for_numbers(EXPERIMENT, wildcards.dataset),
         code=code_of("prepare.py"),
     script:
         "../workflow/scripts/prepare.py"

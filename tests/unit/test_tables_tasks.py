@@ -1,6 +1,7 @@
 """Tables and report of an experiment with options and open answers, followed by epoch."""
 
 import csv
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -146,6 +147,21 @@ def test_every_epoch_has_its_score_its_time_and_its_loss(made: Path) -> None:
     losses = [row["train_loss"] for row in found]
     assert losses[0] == ""
     assert [float(x) for x in losses[1:]] == pytest.approx([7 / 3, 3 / 7])
+
+
+def test_seconds_of_a_job_that_was_gone_on_with_are_missing(made: Path) -> None:
+    file = made / "predictions/run/letters.meta.json"
+    plan = {"protocol_name": "letters"}
+
+    def seconds() -> float | None:
+        found = read_sources([], [], [], [], prediction_meta=[file])
+        return found.seconds("run", plan)
+
+    assert seconds() == 7.5
+    text = file.read_text()
+    file.write_text(json.dumps(json.loads(text) | {"resumed_records": 3}))
+    assert seconds() is None
+    file.write_text(text)
 
 
 def test_a_snapshot_that_is_followed_belongs_to_its_run(made: Path) -> None:

@@ -37,13 +37,14 @@ class Prepared:
     rejected: list[Rejected]
 
 
-def prepare(spec: DatasetSpec, folder: Path) -> None:
-    """Prepares a dataset under `folder`, which is named for it.
+def prepare(spec: DatasetSpec, folder: Path, numeric: bool = False) -> None:
+    """Prepares a dataset under `folder`, which is named for it. `numeric`: the open answers of a
+    table have to be numbers.
 
     Writes {train,dev,test}.{parquet,csv,jsonl}, few_shot.json, rejected.jsonl and manifest.json. Raises
     `UserError` where the data is not what the config says.
     """
-    prepared = prepared_from(spec, folder.name)
+    prepared = prepared_from(spec, folder.name, numeric)
     for split in SPLITS:
         write_examples(folder / f"{split}.parquet", prepared.splits[split])
         write_readable(folder / split, prepared.splits[split])
@@ -52,10 +53,10 @@ def prepare(spec: DatasetSpec, folder: Path) -> None:
     write_json(folder / "manifest.json", prepared.manifest)
 
 
-def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
+def prepared_from(spec: DatasetSpec, name: str, numeric: bool = False) -> Prepared:
     """The dataset `name` in memory."""
     where = f"datasets.{name}"
-    form, catalogue, about = _with_catalogue(spec, format_for(spec), where)
+    form, catalogue, about = _with_catalogue(spec, format_for(spec, numeric), where)
     with load(spec, where) as loaded:
         if spec.draw:
             loaded = drawn(loaded, spec.draw, where)
@@ -71,6 +72,12 @@ def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
     if spec.overlap == "drop":
         splits["test"], dropped = _without_overlap(splits["test"], overlaps)
         rejected["test"] += dropped
+        if dropped and not splits["test"]:
+            raise UserError(
+                f"{where}.overlap: found all {len(dropped)} test records in the other splits or the "
+                f"few-shot examples too, such as {dropped[0].raw['id']}; expected some that are only "
+                "tested, or overlap: report"
+            )
     refuse_own_examples(shots, splits["test"], where)
     summary = manifest(
         name,

@@ -14,7 +14,7 @@ from snaketune.config.dataset import SplitName
 from snaketune.data.example import ORIGINAL, Example
 from snaketune.data.faults import RecordError, describe, fields_found
 from snaketune.data.formats.base import Format
-from snaketune.data.formats.choices import LETTERS, checked_options
+from snaketune.data.formats.choices import LETTERS, checked_options, places
 from snaketune.data.record import Fields, Record, Table
 from snaketune.errors import UserError
 
@@ -66,7 +66,8 @@ class F1Qa(Format):
             expected = f"a letter among {', '.join(letters)}"
             raise fields.fault("no_such_option", "ground_truth_correct_option", expected)
         options = [by_letter[k] for k in letters]
-        texts = checked_options("options", options, keep_repeated=self.keep_repeated)
+        named = [f"options.{k}" for k in letters]
+        texts = checked_options("options", named, options, keep_repeated=self.keep_repeated)
         return texts, letters.index(letter)
 
     def _drawn(self, fields: Fields) -> tuple[list[str], int]:
@@ -75,8 +76,8 @@ class F1Qa(Format):
         if not isinstance(wrong, list) or len(wrong) != _COUNT - 1:
             expected = f"a list of {_COUNT - 1} wrong options"
             raise fields.fault("wrong_options", "wrong_options", expected)
-        keep = self.keep_repeated
-        options = checked_options("wrong_options", [right, *wrong], keep_repeated=keep)
+        keep, named = self.keep_repeated, ["correct_answer", *places("wrong_options", len(wrong))]
+        options = checked_options("wrong_options", named, [right, *wrong], keep_repeated=keep)
         # Seeded by the question itself: a limit or another file changes no other letters.
         draw = random.Random(f"{self.seed} {fields.value.get('question')} {right}")
         order = draw.sample(range(_COUNT), _COUNT)
@@ -84,7 +85,10 @@ class F1Qa(Format):
 
 
 def _form(pair: dict) -> Form:
-    return "processed" if "options" in pair else "raw"
+    """By either of the fields that only the processed form has, so that a pair that lacks one of
+    them is told so."""
+    marks = ("options", "ground_truth_correct_option")
+    return "processed" if any(mark in pair for mark in marks) else "raw"
 
 
 def _pairs(table: Table, split: SplitName) -> Iterator[Record]:
