@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import Project
@@ -158,15 +159,47 @@ def test_recipe_2_rejects_questions_with_repeated_options_by_name(project: Proje
     assert all(f"options repeat, rejected: {place} for test" in log for place in REPEATED)
 
 
+def joined_dolly(project: Project) -> list[dict[str, str]]:
+    """Both real files in one, as the hub has them, for the recipe to draw its splits from."""
+    rows = []
+    for name in ("train", "test"):
+        with (Path(REAL or "") / f"dolly/{name}.csv").open(
+            newline="", encoding="utf-8-sig"
+        ) as text:
+            rows += list(csv.DictReader(text))
+    with (project.folder / "dolly.csv").open("w", newline="", encoding="utf-8") as text:
+        table = csv.DictWriter(text, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return rows
+
+
 def test_recipe_3_runs_end_to_end_in_smoke(project: Project) -> None:
-    real = Path(REAL or "") / "dolly"
-    source = {"train": str(real / "train.csv"), "test": str(real / "test.csv")}
-    sources = {"dolly": {"source": source, "draw": None}}
-    project.run(*other_recipe(project, "dolly_open_qa", sources))
+    ids = [row["id"] for row in joined_dolly(project)]
+    project.run(*other_recipe(project, "dolly_open_qa", {"dolly": {"source": "dolly.csv"}}))
     folder = project.folder / "results/dolly_open_qa-smoke"
     assert len(csv_rows(folder / "tables/before_after.csv")) == 4
-    assert len(csv_rows(folder / "data/dolly/test.csv")) == 15
     assert "Before and after" in (folder / "report.html").read_text()
+    # The recipe's own split, of which smoke takes the first records.
+    order = [ids[i] for i in np.random.default_rng(42).permutation(len(ids))]
+    assert [row["id"] for row in csv_rows(folder / "data/dolly/test.csv")] == order[:15]
+    trained = [row["id"] for row in csv_rows(folder / "data/dolly/train.csv")]
+    assert trained == order[15 : 15 + len(trained)] and len(trained) == 48
+
+
+def test_recipe_3_draws_its_splits_from_all_rows(project: Project) -> None:
+    ids = {row["id"] for row in joined_dolly(project)}
+    overlay = {"datasets": {"dolly": {"source": "dolly.csv"}}}
+    (project.folder / "local.yaml").write_text(yaml.safe_dump(overlay))
+    project.run(
+        "results/dolly_open_qa/data/dolly/manifest.json",
+        "--configfile", "config/experiments/dolly_open_qa.yaml", "local.yaml",
+    )  # fmt: skip
+    counts = manifest(project, Path("results/dolly_open_qa"), "dolly")["splits"]
+    assert [counts[split]["in"] for split in ("train", "dev", "test")] == [1000, 0, 15]
+    folder = project.folder / "results/dolly_open_qa/data/dolly"
+    drawn = [r["id"] for s in ("train", "test") for r in csv_rows(folder / f"{s}.csv")]
+    assert len(drawn) == 1015 and set(drawn) == ids
 
 
 def verifier_sources() -> dict:
