@@ -25,6 +25,7 @@ rule report:
         comparisons=f"{E}/tables/comparisons.csv",
         checkpoints=f"{E}/tables/checkpoint_scores.csv",
         manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
+        leakage=[f"{E}/data/leakage/{train}-{test}.json" for train, test in PLAN.crossed],
         stats=expand(f"{E}/tokens/{{tokens}}/stats.json", tokens=TOKENS),
         lengths=expand(f"{E}/tokens/{{tokens}}/lengths.json", tokens=TOKENS),
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),

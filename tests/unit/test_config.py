@@ -108,6 +108,16 @@ def test_shipped_configs_are_valid(file: Path) -> None:
         ),
         ("runs.simple.follow", ["math"], "follow needs snapshots"),
         ("runs.medium.follow", ["mth"], "runs.medium.follow: found mth"),
+        (
+            "evals.open",
+            {"task": "open_qa", "dataset": "prompts"},
+            "evals.open.dataset: found prompts, whose format ailuminate gives no gold answers",
+        ),
+        (
+            "evals.math.dataset",
+            "prompts",
+            "evals.math.dataset: found prompts, whose format ailuminate gives no numbers",
+        ),
         ("presets.simple.best", "f1", "presets.simple.best: found 'f1'"),
         (
             "presets.simple",
@@ -153,6 +163,19 @@ def test_a_fault_names_its_place_and_what_was_found(path: str, value: Any, expec
     with pytest.raises(UserError) as caught:
         load_experiment(set_at(demo(), path, value), [CONFIGS[0]])
     assert expected in str(caught.value)
+
+
+def test_snapshots_at_epochs_need_epochs_and_what_follows_must_be_evaluated() -> None:
+    config = set_at(demo(), "runs.medium.snapshots", "epochs")
+    config["runs"]["medium"] |= {"follow": ["math"], "choose": None}
+    load_experiment(config, [])
+    with pytest.raises(UserError, match=r"runs.medium.follow: found math, which runs.medium.evals"):
+        load_experiment(set_at(config, "runs.medium.evals.math", False), [])
+    del config["runs"]["medium"]["evals"]["math"]
+    set_at(config, "presets.medium.max_steps", 7)
+    with pytest.raises(UserError, match=r"medium.snapshots: .*presets.medium.max_steps is 7"):
+        load_experiment(config, [])
+    load_experiment(config | {"smoke": True}, [])
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,27 @@ def test_options_from_files_to_files(folder):
     assert [r["tokens"] for r in in_chat] == [[1, 1, 1]] * 11
 
 
+def test_equal_options_have_equal_scores(folder, tmp_path, monkeypatch):
+    """Whatever a pass makes of them: here it gives every branch another sum."""
+    (tmp_path / "model").symlink_to(folder / "model")
+    twice = Example("e", "add?", choices=["pears", "apples", "pears"], source="f", record=1)
+    write_examples(tmp_path / "examples.parquet", [twice])
+
+    def apart(*_):
+        yield module.OptionScores(0, [-1.5, -2.0, -1.25], [1, 1, 1])
+
+    monkeypatch.setattr("snaketune.inference.score_options.score_trees", apart)
+    (record,) = run(tmp_path, "twice")
+    assert record["sums"] == [-1.5, -2.0, -1.5]
+
+
+def test_a_split_without_examples_is_refused(folder, tmp_path):
+    (tmp_path / "model").symlink_to(folder / "model")
+    write_examples(tmp_path / "examples.parquet", [])
+    with pytest.raises(UserError, match=r"examples.parquet: found no examples to ask"):
+        run(tmp_path, "nothing")
+
+
 def test_shards_join_to_the_same_records(folder):
     whole = run(folder, "whole")
     for number in range(3):

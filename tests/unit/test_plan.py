@@ -48,6 +48,22 @@ def test_a_base_is_evaluated_once_under_every_protocol_of_its_runs() -> None:
     assert len(base) == len(set(base)) == 6
 
 
+def test_datasets_are_compared_where_one_is_trained_on_and_another_evaluated() -> None:
+    config = recipe_1()
+    expected = {
+        ("gsm8k", "ailuminate"): ["test"],
+        ("self_instruct", "gsm8k"): ["test"],
+        ("self_instruct", "ailuminate"): ["test"],
+        ("one_row", "gsm8k"): ["test"],
+        ("one_row", "ailuminate"): ["test"],
+    }
+    assert plan_of(config).crossed == expected
+    config["runs"] |= {f"again_{i}": config["runs"]["simple"] for i in range(9)}
+    assert plan_of(config).crossed == expected, "pairs of datasets, not of runs"
+    config["runs"]["strong"]["evals"]["gsm8k"]["split"] = "dev"
+    assert plan_of(config).crossed["self_instruct", "gsm8k"] == ["dev"]
+
+
 def test_snapshots_are_chosen_on_all_of_dev_and_never_on_test() -> None:
     plan = plan_of(recipe_1())
     medium = plan.run_table["medium"]

@@ -40,6 +40,7 @@ def test_everything_is_there(finished: Project) -> None:
         "environment.json",
         "report.html",
         "data/problems/manifest.json",
+        "data/leakage/problems-prompts.json",
         "train/medium/chosen.json",
         "train/simple/final/adapter_model.safetensors",
         "tables/summary.csv",
@@ -175,6 +176,16 @@ def made(project: Project) -> dict[str, str]:
     folder = project.folder / R
     files = [*folder.glob("predictions/*/*.meta.json"), *folder.glob("verdicts/*/*.meta.json")]
     return {str(file.relative_to(folder)): file.read_text() for file in files}
+
+
+def test_the_machine_is_noted_before_anything_is_trained(project: Project) -> None:
+    assert "environment" in project.planned(str(R / "train/simple/train_meta.json"))
+    assert "environment" not in project.planned("download")
+
+
+def test_another_machine_reruns_only_what_shows_it(finished: Project) -> None:
+    jobs = finished.planned("--forcerun", "environment")
+    assert set(jobs) == {"environment", "ready", "report", "all"}
 
 
 def test_shards_give_the_same_replies(finished: Project, tmp_path: Path) -> None:

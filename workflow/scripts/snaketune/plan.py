@@ -76,6 +76,8 @@ class Plan:
     """The eval's name by protocol."""
     given: dict[tuple[str, str], str] = field(default_factory=dict)
     """Files of predictions that were made elsewhere, by state and protocol."""
+    crossed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """By dataset that a run trains on and another one that it is evaluated on: the splits asked."""
     table: list[RunPlan] = field(default_factory=list)
     training_shapes: list[tuple[Weights, int, list[str]]] = field(default_factory=list)
     """Trained runs by what they leave: kind of weights, number of snapshots, runs."""
@@ -130,6 +132,7 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             plan.given[run.base, names[key]] = other.predictions[key]
     if run.train:
         _add_tokens(plan, experiment, name, run, evals)
+        _add_crossed(plan, run.train, evals)
     plan.table.append(
         {
             "run": name,
@@ -341,6 +344,13 @@ def _add_tokens(
     key = f"{run.model}-{run.train}-{digest(vars(tokens))[:6]}"
     plan.tokens[key] = tokens
     plan.run_tokens[name] = key
+
+
+def _add_crossed(plan: Plan, train: str, evals: dict[str, EvalSpec]) -> None:
+    for spec in evals.values():
+        if spec.dataset != train:
+            splits = plan.crossed.setdefault((train, spec.dataset), [])
+            splits += [spec.split] if spec.split not in splits else []
 
 
 def _shown(evals: dict[str, EvalSpec]) -> dict[str, int]:

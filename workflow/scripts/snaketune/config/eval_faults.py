@@ -41,13 +41,43 @@ def _reward_faults(
 
 
 def _data_faults(path: tuple[str, ...], spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
-    gives = {"multiple_choice": "options", "classification": "labels"}.get(spec.task)
-    if gives and data.task != spec.task:
-        found = f"found {spec.dataset}, whose format {data.format} gives no {gives}"
+    if (
+        spec.task in _GIVEN_BY
+        and data.task not in _GIVEN_BY[spec.task]
+        and not _numeric(spec, data)
+    ):
+        found = f"found {spec.dataset}, whose format {data.format} gives no {_NEEDED[spec.task]}"
         yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
     elif spec.classes and spec.classes.labels and set(spec.classes.labels) != set(data.labels):
         found = f"found {spec.classes.labels}, expected those of datasets.{spec.dataset}"
         yield Fault((*path, "classes", "labels"), f"{found}: {data.labels}")
+
+
+_NEEDED = {
+    "multiple_choice": "options",
+    "classification": "labels",
+    "open_qa": "gold answers",
+    "math": "numbers",
+}
+# Whose datasets have what a task needs. Safety only needs prompts.
+_GIVEN_BY = {
+    "multiple_choice": {"multiple_choice"},
+    "classification": {"classification"},
+    "open_qa": {"open_qa", "math", "multiple_choice"},
+    "math": {"math"},
+}
+
+
+def _numeric(spec: EvalSpec, data: DatasetSpec) -> bool:
+    """Whether the answers are a table's own, which are checked for numbers when they are read."""
+    return spec.task == "math" and data.format == "table" and data.task == "open_qa"
+
+
+def asks_for_numbers(experiment: Experiment, dataset: str) -> bool:
+    """Whether an eval needs a number as the answer of every record."""
+    data = experiment.datasets[dataset]
+    evals = (spec for spec in experiment.evals.values() if spec.dataset == dataset)
+    return any(_numeric(spec, data) for spec in evals)
 
 
 def _drop_faults(experiment: Experiment) -> Iterator[Fault]:

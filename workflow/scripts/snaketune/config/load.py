@@ -131,11 +131,19 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
         yield Fault(
             path, f"epochs needs whole epochs, but presets.{run.preset} has {preset.epochs}"
         )
+    # Smoke sets max_steps itself: its snapshots only have to be there.
+    if run.snapshots == "epochs" and preset and preset.max_steps and not experiment.smoke:
+        found = f"epochs ends at whole epochs, but presets.{run.preset}.max_steps is"
+        expected = "expected a number of snapshots, or no max_steps"
+        yield Fault(("runs", name, "snapshots"), f"{found} {preset.max_steps}; {expected}")
     if preset and preset.best != "none":
         yield from _best_faults(experiment, name, run, preset.best)
     for eval_name in run.follow:
         if eval_name not in experiment.evals:
             yield missing_name(("runs", name, "follow"), "evals", eval_name, experiment.evals)
+        elif run.evals.get(eval_name) is False:
+            found = f"found {eval_name}, which runs.{name}.evals leaves out"
+            yield Fault(("runs", name, "follow"), found)
     if run.choose:
         yield from _choose_faults(experiment, name, run.choose)
     for eval_name, change in run.evals.items():

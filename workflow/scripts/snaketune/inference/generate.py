@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import SampleSpec, TaskName
-from snaketune.data.example import Example, read_examples
-from snaketune.data.sampling import take
+from snaketune.config.evaluation import TaskName
+from snaketune.data.example import Example
+from snaketune.data.sampling import read_asked
 from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import Backend, open_session
@@ -73,7 +73,7 @@ def generate(
     examples of `shard` are asked.
     """
     sampling = protocol.sampling()
-    asked = shard.of(_sampled(examples, protocol))
+    asked = shard.of(read_asked(examples, protocol.sample))
     shots = _shots(few_shot, protocol.few_shot)
     identity = {
         "state": state.identity(),
@@ -118,14 +118,6 @@ def generate(
     )
     ledger.publish(predictions, keys)
     finish(folder)
-
-
-def _sampled(path: Path, protocol: Protocol) -> list[Example]:
-    spec = SampleSpec.model_validate(protocol.sample) if protocol.sample else None
-    asked = take(read_examples(path), spec)
-    if not asked:
-        raise UserError(f"{path}: found no examples to ask, expected at least one")
-    return asked
 
 
 def _shots(path: Path | None, count: int) -> list[dict[str, str]]:

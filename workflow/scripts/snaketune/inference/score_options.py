@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.chat import render
-from snaketune.config.evaluation import SampleSpec
-from snaketune.data.example import Example, read_examples
+from snaketune.data.example import Example
 from snaketune.data.formats.choices import LETTERS
-from snaketune.data.sampling import take
+from snaketune.data.sampling import read_asked
 from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
@@ -58,8 +57,7 @@ def score_options(
 ) -> None:
     """Writes a line an example: for each option the summed log-probability, its tokens and its
     characters, from which per-token and per-character scores follow. Goes on after a kill."""
-    spec = SampleSpec.model_validate(protocol.sample) if protocol.sample else None
-    asked = shard.of(take(read_examples(examples), spec))
+    asked = shard.of(read_asked(examples, protocol.sample))
     identity = {
         "state": state.identity(),
         "protocol": asdict(protocol),
@@ -122,9 +120,11 @@ def _require_room(session: Session, examples: Sequence[Example], trees: Sequence
 
 
 def _record(example: Example, asked: Question, found: OptionScores) -> dict[str, Any]:
+    # In one pass equal texts come out a rounding apart, and which one won would be chance.
+    twins = [asked.options.index(option) for option in asked.options]
     return {
         "id": example.id,
-        "sums": found.sums,
-        "tokens": found.tokens,
+        "sums": [found.sums[i] for i in twins],
+        "tokens": [found.tokens[i] for i in twins],
         "characters": [len(option.strip()) for option in asked.options],
     }

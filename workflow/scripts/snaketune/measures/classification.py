@@ -21,6 +21,7 @@ from snaketune.measures.calibration import calibration_error
 from snaketune.measures.labels import parse_label
 from snaketune.measures.metrics import (
     ALL,
+    FINISHES,
     Metric,
     Outcome,
     Score,
@@ -58,10 +59,6 @@ SCHEMA = pa.schema(
 OUTCOMES: dict[str, Outcome] = {
     "accuracy": lambda score: score["correct"],
     "unparsed": lambda score: score["predicted"] is None,
-}
-OF_REPLIES: dict[str, Outcome] = {
-    "truncated": lambda score: score["finish"] == "length",
-    "overlong": lambda score: score["finish"] == "overlong",
 }
 
 
@@ -153,7 +150,7 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     rows += _of_labels(eval_name, labels, scores)
     rows += _of_probabilities(eval_name, [s for s in scores if s["probabilities"] is not None])
     if replies := [s for s in scores if s["output"] is not None]:
-        rows += proportions(eval_name, ALL, replies, OF_REPLIES)
+        rows += proportions(eval_name, ALL, replies, FINISHES)
     for by, group in sorted({(s["by"], s["group"]) for s in scores if s["group"] is not None}):
         members = [s for s in scores if s["group"] == group]
         rows += proportions(eval_name, f"{by}={group}", members, OUTCOMES)

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pyarrow as pa
 
 from snaketune.measures.answers import canonical, flexible, rule_of
-from snaketune.measures.metrics import ALL, Metric, Outcome, Score, proportions
+from snaketune.measures.metrics import ALL, FINISHES, Metric, Outcome, Score, proportions
 from snaketune.measures.task import Answered, Measurer
 
 SCHEMA = pa.schema(
@@ -28,8 +28,7 @@ OUTCOMES: dict[str, Outcome] = {
     "accuracy_flexible": lambda score: score["correct_flexible"],
     "unparsed": lambda score: score["parsed"] is None,
     "unparsed_flexible": lambda score: score["parsed_flexible"] is None,
-    "truncated": lambda score: score["finish"] == "length",
-    "overlong": lambda score: score["finish"] == "overlong",
+    **FINISHES,
 }
 
 

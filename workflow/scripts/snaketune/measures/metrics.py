@@ -11,6 +11,17 @@ Score = dict[str, Any]
 Outcome = Callable[[Score], bool | float | None]
 """Whether a row is a hit, or how much it scored; None: it takes no part."""
 
+
+def _finished(how: str) -> Outcome:
+    return lambda score: None if score["finish"] is None else score["finish"] == how
+
+
+FINISHES: dict[str, Outcome] = {
+    "truncated": _finished("length"),
+    "overlong": _finished("overlong"),
+}
+"""How replies ended. Predictions made elsewhere may not say: missing, not 0."""
+
 ALL = "all"
 """The subset of all rows."""
 

@@ -6,11 +6,13 @@ scores that the choice is made by, over the options of a question.
 """
 
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 import pyarrow as pa
 
 from snaketune.config.evaluation import EvalSpec
+from snaketune.data.example import Example
 from snaketune.data.formats.choices import LETTERS
 from snaketune.errors import UserError
 from snaketune.measures.calibration import calibration_error
@@ -26,13 +28,16 @@ SCHEMA = pa.schema(
         ("prompt", pa.string()),  # before any chat template
         ("options", pa.list_(pa.string())),
         ("gold", pa.string()),  # a letter
-        ("choice", pa.string()),  # by the mean per token
+        ("choice", pa.string()),  # by the mean per token, or by scores made elsewhere
         ("choice_sum", pa.string()),
         ("choice_per_character", pa.string()),
         ("correct", pa.bool_()),
         ("correct_sum", pa.bool_()),
         ("correct_per_character", pa.bool_()),
-        ("sums", pa.list_(pa.float64())),  # log-probability of each option
+        ("scores", pa.list_(pa.float64())),  # what the choice is made by
+        # Log-probability of each option, its tokens and characters; null where only scores were
+        # brought from elsewhere, and so for what follows from them.
+        ("sums", pa.list_(pa.float64())),
         ("tokens", pa.list_(pa.int64())),
         ("characters", pa.list_(pa.int64())),
         ("probabilities", pa.list_(pa.float64())),
@@ -50,11 +55,11 @@ OUTCOMES: dict[str, Outcome] = {
 def score(row: Answered) -> Score:
     """The row of one question."""
     example, found = row.example, row.prediction
-    sums, tokens, characters = (found[key] for key in ("sums", "tokens", "characters"))
-    _require_all(example.choices, sums, example.id)
-    by_mean = [s / n for s, n in zip(sums, tokens, strict=True)]
-    by_character = [s / n for s, n in zip(sums, characters, strict=True)]
-    choices = [_best(by_mean), _best(sums), _best(by_character)]
+    sums, tokens, characters = (found.get(key) for key in ("sums", "tokens", "characters"))
+    _require_all(example, found["scores"] if sums is None else sums)
+    by_mean = found["scores"] if sums is None else _each(sums, tokens)
+    by_character = None if sums is None else _each(sums, characters)
+    choice, choice_sum, choice_per_character = map(_best, (by_mean, sums, by_character))
     shares = softmax(by_mean)
     gold = LETTERS.index(example.label)
     return {
@@ -63,12 +68,13 @@ def score(row: Answered) -> Score:
         "prompt": _prompt(row),
         "options": example.choices,
         "gold": example.label,
-        "choice": LETTERS[choices[0]],
-        "choice_sum": LETTERS[choices[1]],
-        "choice_per_character": LETTERS[choices[2]],
-        "correct": choices[0] == gold,
-        "correct_sum": choices[1] == gold,
-        "correct_per_character": choices[2] == gold,
+        "choice": choice,
+        "choice_sum": choice_sum,
+        "choice_per_character": choice_per_character,
+        "correct": _right(choice, example.label),
+        "correct_sum": _right(choice_sum, example.label),
+        "correct_per_character": _right(choice_per_character, example.label),
+        "scores": by_mean,
         "sums": sums,
         "tokens": tokens,
         "characters": characters,
@@ -77,16 +83,32 @@ def score(row: Answered) -> Score:
     }
 
 
-def _require_all(options: Sequence[str] | None, sums: Sequence[float], name: str) -> None:
-    if len(options or ()) != len(sums):
+def _require_all(example: Example, scores: Sequence[float]) -> None:
+    options = example.choices or ()
+    if len(options) != len(scores):
         raise UserError(
-            f"question {name}: found scores of {len(sums)} options, expected {len(options or ())}"
+            f"question {example.id}: found scores of {len(scores)} options, expected {len(options)}"
+        )
+    if odd := [LETTERS[i] for i, score in enumerate(scores) if not isfinite(score)]:
+        raise UserError(
+            f"question {example.id}: found a log-probability that is no finite number for option "
+            f"{odd[0]}; the model's numbers overflow, or its weights are broken"
         )
 
 
-def _best(scores: Sequence[float]) -> int:
-    """The place of the highest; of equal ones the first."""
-    return max(range(len(scores)), key=lambda i: (scores[i], -i))
+def _each(sums: Sequence[float], counts: Sequence[int]) -> list[float]:
+    return [s / n for s, n in zip(sums, counts, strict=True)]
+
+
+def _best(scores: Sequence[float] | None) -> str | None:
+    """The letter of the highest; of equal ones the first."""
+    if scores is None:
+        return None
+    return LETTERS[max(range(len(scores)), key=lambda i: (scores[i], -i))]
+
+
+def _right(choice: str | None, gold: str) -> bool | None:
+    return None if choice is None else choice == gold
 
 
 def softmax(scores: Sequence[float]) -> list[float]:

@@ -145,7 +145,9 @@ def _output(score: Score) -> str:
         return label_lines(score)
     if "outputs" in score:
         return vote_lines(score)
-    return option_lines(score) if "choice" in score else score["output"]
+    if "choice" in score:
+        return option_lines(score)
+    return "(only the verdict was brought)" if score["output"] is None else score["output"]
 
 
 def _one_line(raw: str) -> str:

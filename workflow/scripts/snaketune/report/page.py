@@ -52,6 +52,7 @@ def render(sources: Sources, figures: dict[str, str]) -> str:
         classes=classes.classes(sources),
         galleries=examples.galleries(sources),
         datasets=data.datasets(sources),
+        across=data.across(sources),
         token_sets=data.token_sets(sources),
         protocols=protocols.protocols(sources),
         models=machine.models(sources),

@@ -39,6 +39,8 @@ class Inputs:
     lengths: Sequence[Path]
     models: Sequence[Path]
     environment: Path
+    leakage: Sequence[Path] = ()
+    """Of datasets that are evaluated with others that are trained on."""
     epoch_results: Path | None = None
     """None where no eval follows a training, and so for the next."""
     summary_results: Path | None = None
@@ -148,6 +150,10 @@ class Sources:
     @cached_property
     def manifests(self) -> list[Json]:
         return [_json(path) for path in self.inputs.manifests]
+
+    @cached_property
+    def leakage(self) -> list[Json]:
+        return [_json(path) for path in self.inputs.leakage]
 
     @cached_property
     def stats(self) -> dict[str, Json]:

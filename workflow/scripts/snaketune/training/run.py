@@ -277,6 +277,7 @@ def _meta(plan: Plan, job: Training, causal: torch.nn.Module, hashes: list[str])
         "peak_memory_bytes": peak_memory(job.device),
         "device": job.device.type,
         "device_name": torch.cuda.get_device_name() if gpu else _cpu_name(),
+        "device_memory_bytes": torch.cuda.get_device_properties().total_memory if gpu else None,
         "processes": job.world.size,
         "threads": torch.get_num_threads(),
         "lanes": job.lanes.count,
