@@ -59,11 +59,10 @@ class Engine:
 
     @torch.inference_mode()
     def step(self, tokens: list[int], cache: SlotCache) -> Tensor:
-        """One more token for each row; returns the logits [n, V] of the next one."""
+        """One more token for each row, at column `end` of the cache, which the caller moves on once
+        it has made use of the logits [n, V] of the next one: a step that failed is repeated."""
         cache.reserve(1)
-        logits = self.forward(torch.tensor(tokens, device=self.device)[:, None], cache)
-        cache.end += 1
-        return logits
+        return self.forward(torch.tensor(tokens, device=self.device)[:, None], cache)
 
     def forward(self, ids: Tensor, cache: SlotCache) -> Tensor:
         """ids [n, T] for columns `end` to `end + T` of the cache, which the caller then moves on;

@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from snaketune.errors import UserError
+from snaketune.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,13 +21,6 @@ TOO_LARGE = (
 _FIRST = 64
 _MOST = 512
 _SHARE = {"cuda": 0.8, "cpu": 0.5}  # the CPU's memory is shared with other jobs
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether this is the accelerator's or the CPU allocator's lack of memory."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -64,7 +58,7 @@ def halving(work: Callable[[list[T]], list[R]], items: list[T]) -> Iterator[R]:
     try:
         results = work(items)
     except Exception as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         failed = True
     if not failed:
