@@ -294,6 +294,40 @@ def test_many_likely_tokens_are_sorted_in_full():
     assert max(picks) > 1000 and len(picks) > 700
 
 
+def in_full(row, draw, temperature=0.7, top_p=0.95):
+    """Nucleus sampling of one row [V] from a sort of all its tokens."""
+    shares = (row.double() / temperature).softmax(-1)
+    order = sorted(range(len(row)), key=lambda i: (-float(row[i]), i))
+    nucleus, mass = [], 0.0
+    for i in order:
+        if mass >= top_p:
+            break
+        nucleus.append(i)
+        mass += float(shares[i])
+    at = draw * mass
+    for i in nucleus:
+        at -= float(shares[i])
+        if at < 0:
+            return i
+    return nucleus[-1]
+
+
+@pytest.mark.parametrize("spread", [1, 2, 4, 8])
+def test_a_sample_does_not_depend_on_the_rows_beside_it(spread):
+    """Ties as 16 bits make them, and a flat row, which needs all of the vocabulary."""
+    rows, size = 120, 3000
+    logits = torch.randn(rows, size, generator=torch.Generator().manual_seed(spread)) * spread
+    logits = logits.bfloat16()
+    logits[::10] = 0
+    draws = Sampling(1, 1, 0).numbers("x", 0, rows).tolist()
+    pick = Sampler(0.7, 0.95)
+    together = pick(logits, draws).tolist()
+    alone = [int(pick(logits[i : i + 1], [draws[i]])) for i in range(rows)]
+    beside = [int(pick(torch.stack([logits[i], logits[0]]), [draws[i], 0.5])[0]) for i in range(rows)]
+    assert together == alone == beside
+    assert together == [in_full(logits[i], draws[i]) for i in range(rows)]
+
+
 def test_close_gaps_moves_the_last_rows_and_no_others():
     assert close_gaps([0, 1, 2]) == [0, 1, 2]
     assert close_gaps([1, 3, 4]) == [4, 1, 3]
