@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tiny_chat import make_model
 from transformers import (
     Gemma2Config,
@@ -55,7 +56,18 @@ MODELS = {
     "gpt2": lambda: GPT2LMHeadModel(
         GPT2Config(vocab_size=VOCABULARY, n_embd=48, n_layer=2, n_head=4, initializer_range=0.3)
     ),
+    "qwen2 with an adapter": lambda: with_adapter(make_model(VOCABULARY)),
 }
+
+
+def with_adapter(model):
+    """As a run trains one, with weights that make a difference."""
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.1)
+    return adapted
 
 
 def made(name):
@@ -323,7 +335,9 @@ def test_a_sample_does_not_depend_on_the_rows_beside_it(spread):
     pick = Sampler(0.7, 0.95)
     together = pick(logits, draws).tolist()
     alone = [int(pick(logits[i : i + 1], [draws[i]])) for i in range(rows)]
-    beside = [int(pick(torch.stack([logits[i], logits[0]]), [draws[i], 0.5])[0]) for i in range(rows)]
+    beside = [
+        int(pick(torch.stack([logits[i], logits[0]]), [draws[i], 0.5])[0]) for i in range(rows)
+    ]
     assert together == alone == beside
     assert together == [in_full(logits[i], draws[i]) for i in range(rows)]
 

@@ -13,6 +13,7 @@ from snaketune.inference.cache import SlotCache, close_gaps
 from snaketune.inference.engine import Engine
 from snaketune.inference.memory import TOO_LARGE, BatchSize, release
 from snaketune.inference.pick import Pick
+from snaketune.inference.plain_model import PlainModel
 from snaketune.out_of_memory import is_out_of_memory
 
 Finish = Literal["stop", "length", "overlong"]
@@ -210,15 +211,12 @@ def _split(prompt: Prompt, count: int) -> list[Prompt]:
 def row_by_row(
     model: torch.nn.Module, prompts: list[Prompt], pick: Pick, ends: list[int]
 ) -> Iterator[Reply]:
-    """The same replies from any causal model, one row at a time with the model's own cache."""
-    device = next(model.parameters()).device
+    """The same replies from any causal model, one row at a time."""
+    plain = PlainModel(model)
     for prompt in sorted(prompts, key=_by_length):
         for sample in prompt.samples:
-            row = _Row(prompt, sample, [])
-            ids, cache = torch.tensor([prompt.tokens], device=device), None
+            row, past = _Row(prompt, sample, []), None
             while not row.tokens or not row.finish(frozenset(ends)):
-                out = model(input_ids=ids, past_key_values=cache, use_cache=True)
-                cache, token = out.past_key_values, pick(out.logits[:, -1], [row.draw()])
-                row.tokens.append(int(token))
-                ids = token[:, None]
+                logits, past = plain.read(row.tokens[-1:] or prompt.tokens, past, keep=1)
+                row.tokens.append(int(pick(logits, [row.draw()])))
             yield Reply(prompt.index, sample, row.tokens, row.finish(frozenset(ends)))

@@ -8,11 +8,14 @@ from torch import Tensor
 
 from snaketune.inference.attention import NAME, KeysValues, Layout
 from snaketune.inference.cache import SlotCache
+from snaketune.out_of_memory import is_out_of_memory
 
 # A shorter prefix costs more as an attention of its own than as copies in each row.
 _SHORTEST_PREFIX = 32
 _CHECKED = 24  # tokens in the check of the engine against the model's own attention
 _LAYERS = {"full_attention", "sliding_attention"}
+# What comes of an attention that a model was not written for; shapes that differ, for one.
+_MISFITS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 
 class UnsupportedError(Exception):
@@ -108,8 +111,10 @@ class Engine:
         except UnsupportedError:
             self.base.set_attn_implementation(own)
             raise
-        except (NotImplementedError, TypeError, AttributeError, KeyError, IndexError) as error:
+        except _MISFITS as error:
             self.base.set_attn_implementation(own)
+            if is_out_of_memory(error):
+                raise
             raise UnsupportedError(f"{type(error).__name__}: {error}") from error
 
     @torch.inference_mode()
