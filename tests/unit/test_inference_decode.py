@@ -248,8 +248,21 @@ def test_the_batch_grows_while_memory_allows_and_stays_below_what_failed(monkeyp
     size.grow(row_bytes=0)
     assert size.now == 64
     fixed = BatchSize(3, CPU)
+    fixed.start(row_bytes=10_000)
     fixed.grow(row_bytes=0)
     assert fixed.now == 3
+
+
+def test_the_first_batch_is_no_larger_than_memory_allows(monkeypatch):
+    """A row counts with all the tokens that it may come to have."""
+    engine, prompts = Engine(made("qwen2")), some_prompts(0)
+    assert engine.column_bytes == 2 * 2 * 2 * 16 * 4, "keys and values, layers, heads, size, bytes"
+    longest = max(map(len, prompts)) + NEW
+    free = 2 * 3 * longest * engine.column_bytes  # the CPU's half of it is for three rows
+    monkeypatch.setattr("snaketune.inference.memory.free_bytes", lambda device: free)
+    replies, decoder = ours(engine, prompts, "auto")
+    assert min(decoder.batch.used) == 3
+    assert [replies[i, 0] for i in range(len(prompts))] == plain(made("qwen2"), prompts)
 
 
 def test_prompts_are_computed_in_passes_of_bounded_size(monkeypatch):

@@ -70,6 +70,10 @@ class Decoder:
         self.engine, self.pick, self.batch = engine, pick, batch
         self.ends = frozenset(ends)
         self.queue = sorted(prompts, key=_by_length)
+        # Of the longest row that can come: rows grow after they were let in.
+        longest = max((len(prompt.tokens) + prompt.max_new for prompt in prompts), default=0)
+        self.row_bytes = engine.column_bytes * longest
+        batch.start(self.row_bytes)
         self.rows: list[_Row] = []
         self.cache = SlotCache(0)
         self.largest = 0
@@ -139,7 +143,7 @@ class Decoder:
         self.cache.end += 1
         self._accept(self.rows, tokens)
         if self.queue and self.largest >= self.batch.now:
-            self.batch.grow(self.cache.bytes_per_column() * self.cache.width)
+            self.batch.grow(self.row_bytes)
 
     def _picked(self, logits: Tensor, rows: list[_Row]) -> list[int]:
         return self.pick(logits, [row.draw() for row in rows]).tolist()

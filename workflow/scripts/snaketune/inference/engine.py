@@ -37,6 +37,8 @@ class Engine:
         self.prefix: list[KeysValues] | None = None
         self.prefix_length = 0
         self.windows: set[int] = set()
+        self.column_bytes = 0
+        """Of the cache, for one token of one row."""
         self._take_over()
 
     @torch.inference_mode()
@@ -128,6 +130,7 @@ class Engine:
             raise UnsupportedError("its attention can't be exchanged")
         self._set_prefix(ids[:8])
         cache, _ = self.prefill([ids[8:-1], ids[8:-4]])
+        self.column_bytes = cache.bytes_per_column()
         found = self.step([ids[-1], ids[-4]], cache).float()
         self.prefix, self.prefix_length = None, 0
         if _slides(config) and not any(self.windows):
