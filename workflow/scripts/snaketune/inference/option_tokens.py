@@ -34,6 +34,16 @@ class Tree:
         """Tokens in the tree."""
         return len(self.stem) + sum(map(len, self.branches))
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt and its longest option."""
+        return len(self.stem) + max(map(len, self.branches))
+
+    @property
+    def counts(self) -> list[int]:
+        """Scored tokens of each option."""
+        return [len(b) - start for b, start in zip(self.branches, self.scored, strict=True)]
+
 
 def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
     """Context and option are tokenised together and split where the context's tokens end.

@@ -1,6 +1,6 @@
 """Log-probabilities of options, with the prompt computed once for all options of a question."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +30,24 @@ class OptionScores:
     """Tokens of each option."""
 
 
-def score_trees(model: Any, engine: Engine | None, trees: Sequence[Tree]) -> Iterator[OptionScores]:
-    """Scores of every tree, as they come, longest first. Without an engine (the model's attention
-    takes no mask of our making) the prompt's cache is shared between its options instead."""
+def score_trees(
+    model: Any,
+    engine: Engine | None,
+    trees: Sequence[Tree],
+    wanted: Collection[int] | None = None,
+) -> Iterator[OptionScores]:
+    """Scores of the `wanted` trees (unset: of all), as they come, longest first. Without an engine
+    (the model's attention takes no mask of our making) the prompt's cache is shared between its
+    options instead.
+
+    Whatever is wanted, trees share their passes with the same others: a job that goes on after a
+    kill scores what is missing exactly as it would have.
+    """
     order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
+    wanted = set(order if wanted is None else wanted)
     if engine is None:
         plain = PlainModel(model)
-        yield from (_by_cache(plain, i, trees[i]) for i in order)
+        yield from (_by_cache(plain, i, trees[i]) for i in order if i in wanted)
         return
     cut = engine.share(common_prefix([t.stem for t in trees]), _SHORTEST_PREFIX) if trees else 0
     kind = engine.device.type
@@ -45,7 +56,8 @@ def score_trees(model: Any, engine: Engine | None, trees: Sequence[Tree]) -> Ite
         return _score_group(engine, [(i, trees[i]) for i in group], cut)
 
     for group in _groups(order, trees, cut, _TOKENS[kind], _LOGITS[kind] // engine.vocabulary):
-        yield from halving(score, group)
+        if wanted.intersection(group):
+            yield from (found for found in halving(score, group) if found.index in wanted)
 
 
 def _groups(
@@ -156,8 +168,7 @@ def _by_cache(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
         targets = torch.tensor(tokens[start:], device=logits.device)
         gains = logits[-len(targets) :].float().log_softmax(-1).gather(1, targets[:, None])
         sums.append(float(gains.double().sum()))
-    counts = [len(t) - s for t, s in zip(tree.branches, tree.scored, strict=True)]
-    return OptionScores(index, sums, counts)
+    return OptionScores(index, sums, tree.counts)
 
 
 def label_probabilities(sums: Sequence[float]) -> tuple[list[float], float]:

@@ -2,7 +2,6 @@
 files to files."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
 from snaketune.inference.ledger import Ledger
 from snaketune.inference.option_tokens import Question, Tree, build_tree
-from snaketune.inference.options import OptionScores, score_trees
-from snaketune.inference.session import Session
+from snaketune.inference.options import score_trees
+from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
+from snaketune.inference.resume import identity_of
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
 from snaketune.jsonl import write_json
@@ -55,35 +55,45 @@ def score_options(
     scores: Path,
     meta: Path,
     shard: Shard = WHOLE,
+    code: str = "",
 ) -> None:
     """Writes a line an example: for each option the summed log-probability, its tokens and its
-    characters, from which per-token and per-character scores follow. Goes on after a kill."""
+    characters, from which per-token and per-character scores follow; no sums where the prompt and
+    its longest option are longer than the model's context. Goes on after a kill."""
     spec = SampleSpec.model_validate(protocol.sample) if protocol.sample else None
     asked = shard.of(take(read_examples(examples), spec))
-    identity = {
-        "state": state.identity(),
-        "protocol": asdict(protocol),
-        "examples": file_hash(examples),
-        "shard": asdict(shard),
-    }
+    identity = identity_of(
+        state.model,
+        code,
+        state=state.identity(),
+        protocol=asdict(protocol),
+        examples=file_hash(examples),
+        shard=asdict(shard),
+    )
     folder = work_folder(work, identity)
     ledger = Ledger(folder / "scores.jsonl")
     resumed = len(ledger.records)
     session = open_transformers(state)
-    missing = [e for e in asked if (e.id, 0) not in ledger.records]
-    questions = [question(e, protocol, session.tokenizer) for e in missing]
+    questions = [question(e, protocol, session.tokenizer) for e in asked]
     trees = [build_tree(session.tokenizer, q, protocol.system is None) for q in questions]
-    _require_room(session, missing, trees)
-    progress = Progress(len(asked), "questions", done=resumed)
+    fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
+    for i in set(range(len(trees))) - set(fits):
+        ledger.settle(_record(questions[i], trees[i], None))
+    missing = [place for place, i in enumerate(fits) if (asked[i].id, 0) not in ledger.records]
+    progress = Progress(len(asked), "questions", done=len(ledger.records))
     start = time.monotonic()
-    for found in score_trees(session.model, session.engine, trees):
-        ledger.append(_record(missing[found.index], questions[found.index], found))
+    scored = score_trees(session.model, session.engine, [trees[i] for i in fits], missing)
+    for found in scored:
+        i = fits[found.index]
+        ledger.append(_record(questions[i], trees[i], found.sums))
         progress.advance()
     session.seconds = time.monotonic() - start
+    records = ledger.records.values()
+    report_overlong(records, session.context, "questions with their longest options")
     about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
     if questions:
         about["example_prompt"] = questions[0].context
-    write_json(meta, session.meta() | about | {"resumed_records": resumed})
+    write_json(meta, session.meta(records) | about | {"resumed_records": resumed})
     ledger.publish(scores, [(e.id, 0) for e in asked])
     finish(folder)
 
@@ -110,21 +120,12 @@ def question(example: Example, protocol: OptionsProtocol, tokenizer: Any) -> Que
     return Question(example.id, text, answers)
 
 
-def _require_room(session: Session, examples: Sequence[Example], trees: Sequence[Tree]) -> None:
-    """A prompt is never cut: one that is too long for the context stops the job."""
-    for example, tree in zip(examples, trees, strict=True):
-        longest = len(tree.stem) + max(map(len, tree.branches))
-        if session.context is not None and longest > session.context:
-            raise UserError(
-                f"{example.source}, record {example.record}: found {longest} tokens in the prompt "
-                f"and its longest option, expected at most {session.context}, the model's context"
-            )
-
-
-def _record(example: Example, asked: Question, found: OptionScores) -> dict[str, Any]:
+def _record(asked: Question, tree: Tree, sums: list[float] | None) -> dict[str, Any]:
+    """A question's line; without `sums` its prompt was too long."""
     return {
-        "id": example.id,
-        "sums": found.sums,
-        "tokens": found.tokens,
+        "id": asked.id,
+        "sums": sums,
+        "tokens": tree.counts,
         "characters": [len(option.strip()) for option in asked.options],
+        "finish": OVERLONG if sums is None else SCORED,
     }

@@ -59,10 +59,8 @@ OUTCOMES: dict[str, Outcome] = {
     "accuracy": lambda score: score["correct"],
     "unparsed": lambda score: score["predicted"] is None,
 }
-OF_REPLIES: dict[str, Outcome] = {
-    "truncated": lambda score: score["finish"] == "length",
-    "overlong": lambda score: score["finish"] == "overlong",
-}
+OF_PROMPTS: dict[str, Outcome] = {"overlong": lambda score: score["finish"] == "overlong"}
+OF_REPLIES: dict[str, Outcome] = {"truncated": lambda score: score["finish"] == "length"}
 
 
 def score(row: Answered) -> Score:
@@ -73,7 +71,9 @@ def score(row: Answered) -> Score:
         raise UserError(
             f"example {example.id}: found label {example.label!r}, expected one of {spec.labels}"
         )
-    if "output" in found:
+    if found.get("finish") == "overlong" and "output" not in found:
+        read = _unscored(found)
+    elif "output" in found:
         read = _from_text(found, spec.labels)
     else:
         read = _from_shares(*_shares(found, spec.labels, example.id), spec.labels, example.label)
@@ -92,9 +92,14 @@ def score(row: Answered) -> Score:
 
 
 def _from_text(found: Score, labels: Sequence[str]) -> Score:
+    return _unscored(found) | {"predicted": parse_label(found["output"], labels)}
+
+
+def _unscored(found: Score) -> Score:
+    """Without probabilities: the reply is read as text, or the prompt was too long for an answer,
+    which is no prediction."""
     kept = {key: found.get(key) for key in ("output", "finish", "new_tokens")}
-    empty = dict.fromkeys(("confidence", "probabilities", "mass", "brier"))
-    return {"predicted": parse_label(found["output"], labels), **empty, **kept}
+    return dict.fromkeys(("predicted", "confidence", "probabilities", "mass", "brier")) | kept
 
 
 def _shares(found: Score, labels: Sequence[str], name: str) -> tuple[list[float], float]:
@@ -154,6 +159,7 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     rows += _of_probabilities(eval_name, [s for s in scores if s["probabilities"] is not None])
     if replies := [s for s in scores if s["output"] is not None]:
         rows += proportions(eval_name, ALL, replies, OF_REPLIES)
+    rows += proportions(eval_name, ALL, scores, OF_PROMPTS)
     for by, group in sorted({(s["by"], s["group"]) for s in scores if s["group"] is not None}):
         members = [s for s in scores if s["group"] == group]
         rows += proportions(eval_name, f"{by}={group}", members, OUTCOMES)
@@ -233,7 +239,7 @@ def counts(scores: list[Score]) -> dict[str, int]:
 def label_lines(score: Score) -> str:
     """The labels with their probabilities, to read; or the reply."""
     if score["probabilities"] is None:
-        return score["output"]
+        return "overlong: no label was scored" if score["output"] is None else score["output"]
     pairs = zip(score["labels"], score["probabilities"], strict=True)
     return "\n".join(f"{label}: {100 * share:.1f} %" for label, share in pairs)
 

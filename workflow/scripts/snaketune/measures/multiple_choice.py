@@ -6,11 +6,13 @@ scores that the choice is made by, over the options of a question.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from snaketune.config.evaluation import EvalSpec
+from snaketune.data.example import Example
 from snaketune.data.formats.choices import LETTERS
 from snaketune.errors import UserError
 from snaketune.measures.calibration import calibration_error
@@ -37,6 +39,7 @@ SCHEMA = pa.schema(
         ("characters", pa.list_(pa.int64())),
         ("probabilities", pa.list_(pa.float64())),
         ("brier", pa.float64()),  # 0 to 2
+        ("finish", pa.string()),  # overlong: no room in the context, so no sums and no choice
     ]
 )
 
@@ -50,6 +53,20 @@ OUTCOMES: dict[str, Outcome] = {
 def score(row: Answered) -> Score:
     """The row of one question."""
     example, found = row.example, row.prediction
+    return {
+        "id": example.id,
+        "question": example.prompt,
+        "prompt": _prompt(row),
+        "options": example.choices,
+        "gold": example.label,
+        "tokens": found["tokens"],
+        "characters": found["characters"],
+        "finish": found.get("finish"),
+        **(_unscored() if found.get("finish") == "overlong" else _scored(example, found)),
+    }
+
+
+def _scored(example: Example, found: dict[str, Any]) -> Score:
     sums, tokens, characters = (found[key] for key in ("sums", "tokens", "characters"))
     _require_all(example.choices, sums, example.id)
     by_mean = [s / n for s, n in zip(sums, tokens, strict=True)]
@@ -58,11 +75,6 @@ def score(row: Answered) -> Score:
     shares = softmax(by_mean)
     gold = LETTERS.index(example.label)
     return {
-        "id": example.id,
-        "question": example.prompt,
-        "prompt": _prompt(row),
-        "options": example.choices,
-        "gold": example.label,
         "choice": LETTERS[choices[0]],
         "choice_sum": LETTERS[choices[1]],
         "choice_per_character": LETTERS[choices[2]],
@@ -70,11 +82,16 @@ def score(row: Answered) -> Score:
         "correct_sum": choices[1] == gold,
         "correct_per_character": choices[2] == gold,
         "sums": sums,
-        "tokens": tokens,
-        "characters": characters,
         "probabilities": shares,
         "brier": sum((p - (i == gold)) ** 2 for i, p in enumerate(shares)),
     }
+
+
+def _unscored() -> Score:
+    """A question that was never answered: it stays in the count, as a wrong one."""
+    missing = ("choice", "choice_sum", "choice_per_character", "sums", "probabilities", "brier")
+    wrong = ("correct", "correct_sum", "correct_per_character")
+    return dict.fromkeys(missing) | dict.fromkeys(wrong, False)
 
 
 def _require_all(options: Sequence[str] | None, sums: Sequence[float], name: str) -> None:
@@ -105,8 +122,10 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     chosen: of all questions, and by the gold letter, which shows a bias for positions."""
     rows = proportions(eval_name, ALL, scores, OUTCOMES)
     rows.append(_corrected(rows[0], scores))
-    rows.append(plain(eval_name, ALL, "ece", _calibration_error(scores), len(scores)))
-    rows.append(mean(eval_name, ALL, "brier", [s["brier"] for s in scores]))
+    known = [s for s in scores if s["choice"] is not None]
+    rows.append(plain(eval_name, ALL, "ece", _calibration_error(known), len(known)))
+    rows.append(mean(eval_name, ALL, "brier", [s["brier"] for s in known]))
+    rows += proportions(eval_name, ALL, scores, {"overlong": lambda s: s["finish"] == "overlong"})
     count = max((len(s["options"]) for s in scores), default=0)
     picked = {f"picked_{k}": _picks(k) for k in LETTERS[:count]}
     rows += proportions(eval_name, ALL, scores, picked)
@@ -142,6 +161,8 @@ def counts(scores: list[Score]) -> dict[str, int]:
 
 def option_lines(score: Score) -> str:
     """The options with their probabilities, to read."""
+    if score["probabilities"] is None:
+        return "overlong: no option was scored"
     rows = zip(LETTERS, score["options"], score["probabilities"], strict=False)
     return "\n".join(f"{letter}: {text} ({100 * share:.1f} %)" for letter, text, share in rows)
 
