@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from snaketune.chat import Messages, render
+from snaketune.control_tokens import encode, shield_turns
 from snaketune.inference.memory import halving
 
 _TOKENS = {"cuda": 16384, "cpu": 2048}  # in one forward pass
@@ -14,8 +15,8 @@ _TOKENS = {"cuda": 16384, "cpu": 2048}  # in one forward pass
 def reward_tokens(tokenizer: Any, conversations: Sequence[Messages]) -> list[list[int]]:
     """Token ids of whole conversations, each with exactly one beginning-of-text token where the
     tokenizer has one, whoever prints it, template or tokenizer."""
-    texts = [render(tokenizer, turns, reply_next=False) for turns in conversations]
-    rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    shielded = (shield_turns(tokenizer, turns) for turns in conversations)
+    rows = encode(tokenizer, [render(tokenizer, turns, reply_next=False) for turns in shielded])
     start = tokenizer.bos_token_id
     opens = start is not None and tokenizer("")["input_ids"][:1] == [start]
     return [_one_start(row, start, opens) for row in rows]

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snaketune.chat import render
 from snaketune.config.evaluation import SampleSpec
+from snaketune.control_tokens import shield, shield_example, unshield
 from snaketune.data.example import Example, read_examples
 from snaketune.data.formats.choices import LETTERS
 from snaketune.data.sampling import take
@@ -18,6 +18,7 @@ from snaketune.inference.ledger import Ledger
 from snaketune.inference.option_tokens import Question, Tree, build_tree
 from snaketune.inference.options import score_trees
 from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
+from snaketune.inference.prompts import prompt_text
 from snaketune.inference.resume import identity_of
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
@@ -74,7 +75,7 @@ def score_options(
     ledger = Ledger(folder / "scores.jsonl")
     resumed = len(ledger.records)
     session = open_transformers(state)
-    questions = [question(e, protocol, session.tokenizer) for e in asked]
+    questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
     trees = [build_tree(session.tokenizer, q, protocol.system is None) for q in questions]
     fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
     for i in set(range(len(trees))) - set(fits):
@@ -92,32 +93,37 @@ def score_options(
     report_overlong(records, session.context, "questions with their longest options")
     about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
     if questions:
-        about["example_prompt"] = questions[0].context
+        about["example_prompt"] = unshield(session.tokenizer, questions[0].context)
     write_json(meta, session.meta(records) | about | {"resumed_records": resumed})
     ledger.publish(scores, [(e.id, 0) for e in asked])
     finish(folder)
 
 
-def question(example: Example, protocol: OptionsProtocol, tokenizer: Any) -> Question:
-    """The example as a prompt and its options."""
-    options = protocol.labels or example.choices
+def question(
+    example: Example, protocol: OptionsProtocol, tokenizer: Any, name: str = "of this eval"
+) -> Question:
+    """The example as a prompt and its options; `name` is the model's, for messages."""
+    options, record = (
+        protocol.labels or example.choices,
+        f"{example.source}, record {example.record}",
+    )
     if not options:
         raise UserError(
-            f"{example.source}, record {example.record}: choices: found none, expected the options "
-            "of a multiple-choice question"
+            f"{record}: choices: found none, expected the options of a multiple-choice question"
         )
-    text = worded(protocol.context, "multiple_choice", example, protocol.line)
+    words = protocol.context, "multiple_choice"
     if protocol.system is not None:
         turns = [{"role": "system", "content": protocol.system}] if protocol.system else []
-        turns.append({"role": "user", "content": text})
-        text = render(tokenizer, turns, reply_next=True) + protocol.reply_prefix
-    elif protocol.reply_prefix:
+        turns.append({"role": "user", "content": worded(*words, example, protocol.line)})
+        text = prompt_text(tokenizer, turns, name) + protocol.reply_prefix
+    else:
+        text = worded(*words, shield_example(tokenizer, example), protocol.line)
         text = opened(text, protocol.reply_prefix)
     answers = [
-        fill(protocol.option, letter=LETTERS[i : i + 1], option=option)
+        fill(protocol.option, letter=LETTERS[i : i + 1], option=shield(tokenizer, option))
         for i, option in enumerate(options)
     ]
-    return Question(example.id, text, answers)
+    return Question(example.id, text, answers, record)
 
 
 def _record(asked: Question, tree: Tree, sums: list[float] | None) -> dict[str, Any]:
