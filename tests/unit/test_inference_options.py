@@ -237,7 +237,19 @@ def test_faults_of_questions_name_the_record(folder, tmp_path):
     (tmp_path / "model").symlink_to(folder / "model")
     with pytest.raises(UserError, match=r"f.csv, record 3: choices: found none"):
         run(tmp_path, "none")
-    long = Example("e", "apples " * 600, choices=["a", "b"], source="f.csv", record=4)
-    write_examples(tmp_path / "examples.parquet", [long])
-    with pytest.raises(UserError, match=r"f.csv, record 4: found \d+ tokens .* at most 512"):
-        run(tmp_path, "long")
+
+
+def test_a_question_longer_than_the_context_is_counted_and_never_cut(folder, tmp_path, capsys):
+    (tmp_path / "model").symlink_to(folder / "model")
+    asked = [
+        Example("short", "apples", choices=["a", "b"], source="f.csv", record=4),
+        Example("long", "apples " * 600, choices=["a", "b"], source="f.csv", record=5),
+    ]
+    write_examples(tmp_path / "examples.parquet", asked)
+    short, long = run(tmp_path, "long")
+    assert short["finish"] == "scored" and len(short["sums"]) == 2
+    assert long["finish"] == "overlong" and long["sums"] is None
+    meta = json.loads((tmp_path / "long.meta.json").read_text())
+    assert meta["finishes"] == {"overlong": 1, "scored": 1}
+    said = capsys.readouterr().out
+    assert "1 questions with their longest options are longer" in said and ": long" in said

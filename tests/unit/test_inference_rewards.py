@@ -11,7 +11,6 @@ from transformers import Qwen2ForSequenceClassification
 
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
 from snaketune.inference import rewards as module
 from snaketune.inference.reward_job import reward
 from snaketune.inference.rewards import reward_tokens, score_rewards
@@ -45,7 +44,7 @@ def test_the_score_is_read_at_the_last_token_whatever_the_batch(monkeypatch):
     expected = [last_token_score(model, row) for row in rows]
     for tokens in (1, 100, 10_000):
         monkeypatch.setitem(module._TOKENS, "cpu", tokens)
-        found = dict(score_rewards(model, rows, END, 512))
+        found = dict(score_rewards(model, rows, END))
         assert [found[i] for i in range(len(rows))] == pytest.approx(expected, abs=1e-5)
 
 
@@ -75,35 +74,62 @@ def test_exactly_one_opening_token(printed, added):
     assert tokenizer.decode(row[row.count(start) :]).startswith("<|im_start|>user\none<|im_end|>")
 
 
-def test_a_reply_longer_than_the_context_is_not_cut():
-    with pytest.raises(UserError, match=r"reply 1: found 9 tokens .* context of 8"):
-        list(score_rewards(make_reward_model(), [[1] * 8, [1] * 9], END, 8))
+def run(folder, replies, code="", name="rewards"):
+    """Rewards of replies, each (example, sample, text)."""
+    if not (folder / "model").exists():
+        make_reward_model().save_pretrained(folder / "model")
+        make_tokenizer().save_pretrained(folder / "model")
+    write_examples(folder / "examples.parquet", [Example("a", "one"), Example("b", "two")])
+    lines = [{"id": i, "sample": s, "output": o} for i, s, o in replies]
+    write_jsonl(folder / "predictions.jsonl", lines)
+    reward(
+        ModelSpec(id=str(folder / "model")),
+        "",
+        "",
+        folder / "predictions.jsonl",
+        folder / "examples.parquet",
+        folder / f"{name}-work",
+        folder / f"{name}.jsonl",
+        folder / f"{name}.meta.json",
+        code,
+    )
+    meta = json.loads((folder / f"{name}.meta.json").read_text())
+    return list(read_jsonl(folder / f"{name}.jsonl")), meta
+
+
+def test_a_reply_longer_than_the_context_is_counted_and_never_cut(tmp_path, capsys):
+    found, meta = run(tmp_path, [("a", 0, "apples"), ("b", 0, "apples " * 600)])
+    assert [r["reward"] is None for r in found] == [False, True]
+    assert [r["finish"] for r in found] == ["scored", "overlong"]
+    assert meta["finishes"] == {"overlong": 1, "scored": 1} and meta["context_length"] == 512
+    said = capsys.readouterr().out
+    assert "1 replies with their prompts are longer than the model's context of 512" in said
+    assert "b (sample 0)" in said
+
+
+def test_running_out_of_memory_halves_the_pass(monkeypatch):
+    model, rows = make_reward_model(), rows_with_ends()
+    expected, work, widest = dict(score_rewards(model, rows, END)), module._score_group, []
+
+    def short_of_memory(model, group, *rest):
+        widest.append(len(group))
+        if len(group) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return work(model, group, *rest)
+
+    monkeypatch.setattr(module, "_score_group", short_of_memory)
+    found = dict(score_rewards(model, rows, END))
+    assert max(widest) > 3 and found.keys() == expected.keys()
+    assert all(found[i] == pytest.approx(expected[i], abs=1e-5) for i in expected)
 
 
 def test_rewards_from_files_to_files(tmp_path):
-    make_reward_model().save_pretrained(tmp_path / "model")
-    make_tokenizer().save_pretrained(tmp_path / "model")
-    write_examples(tmp_path / "examples.parquet", [Example("a", "one"), Example("b", "two")])
-    replies = [
-        {"id": i, "sample": s, "output": o}
-        for i, s, o in [("a", 0, "apples"), ("a", 1, " "), ("b", 0, "pears"), ("b", 1, "apples")]
-    ]
-    write_jsonl(tmp_path / "predictions.jsonl", replies)
-    reward(
-        ModelSpec(id=str(tmp_path / "model")),
-        "",
-        "",
-        tmp_path / "predictions.jsonl",
-        tmp_path / "examples.parquet",
-        tmp_path / "work",
-        tmp_path / "rewards.jsonl",
-        tmp_path / "meta.json",
-    )
-    found = list(read_jsonl(tmp_path / "rewards.jsonl"))
-    assert [(r["id"], r["sample"]) for r in found] == [(r["id"], r["sample"]) for r in replies]
+    replies = [("a", 0, "apples"), ("a", 1, " "), ("b", 0, "pears"), ("b", 1, "apples")]
+    found, meta = run(tmp_path, replies)
+    assert [(r["id"], r["sample"]) for r in found] == [(i, s) for i, s, _ in replies]
     assert [r["reward"] is None for r in found] == [False, True, False, False]
     tokenizer, model = make_tokenizer(), make_reward_model()
     text = "<|im_start|>user\ntwo<|im_end|>\n<|im_start|>assistant\npears<|im_end|>\n"
     row = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert found[2]["reward"] == pytest.approx(last_token_score(model, row), abs=1e-5)
-    assert json.loads((tmp_path / "meta.json").read_text())["dtype"] == "float32"
+    assert meta["dtype"] == "float32" and meta["finishes"] == {"empty": 1, "scored": 3}

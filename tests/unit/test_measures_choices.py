@@ -7,7 +7,7 @@ import pytest
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.errors import UserError
-from snaketune.measures.multiple_choice import MEASURER, softmax
+from snaketune.measures.multiple_choice import MEASURER, option_lines, softmax
 from snaketune.measures.task import Answered
 
 PROTOCOL = EvalSpec(task="multiple_choice", dataset="d", prompt="Q: {question}\n{options}A:")
@@ -115,3 +115,14 @@ def test_scores_of_other_options_are_refused():
     found = {"id": "e", "sums": [-1.0], "tokens": [1], "characters": [1]}
     with pytest.raises(UserError, match="question e: found scores of 1 options, expected 2"):
         MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+
+
+def test_a_question_that_was_too_long_is_wrong_and_counted_apart():
+    example = Example("l", "Which?", choices=["a", "b"], label="A", gold="a")
+    found = {"id": "l", "sums": None, "tokens": [1, 1], "characters": [1, 1], "finish": "overlong"}
+    long = MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+    assert long["choice"] is None and long["correct"] is False and long["probabilities"] is None
+    rows = numbers([long, scored([-1.0, -2.0], [1, 1], [1, 1])])
+    assert rows["all", "accuracy"]["value"] == 0.5 and rows["all", "overlong"]["value"] == 0.5
+    assert rows["all", "ece"]["n"] == rows["all", "brier"]["n"] == 1
+    assert option_lines(long).startswith("overlong")

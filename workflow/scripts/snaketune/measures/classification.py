@@ -70,7 +70,9 @@ def score(row: Answered) -> Score:
         raise UserError(
             f"example {example.id}: found label {example.label!r}, expected one of {spec.labels}"
         )
-    if "output" in found:
+    if found.get("finish") == "overlong" and "output" not in found:
+        read = _unscored(found)
+    elif "output" in found:
         read = _from_text(found, spec.labels)
     else:
         read = _from_shares(*_shares(found, spec.labels, example.id), spec.labels, example.label)
@@ -89,9 +91,14 @@ def score(row: Answered) -> Score:
 
 
 def _from_text(found: Score, labels: Sequence[str]) -> Score:
+    return _unscored(found) | {"predicted": parse_label(found["output"], labels)}
+
+
+def _unscored(found: Score) -> Score:
+    """Without probabilities: the reply is read as text, or the prompt was too long for an answer,
+    which is no prediction."""
     kept = {key: found.get(key) for key in ("output", "finish", "new_tokens")}
-    empty = dict.fromkeys(("confidence", "probabilities", "mass", "brier"))
-    return {"predicted": parse_label(found["output"], labels), **empty, **kept}
+    return dict.fromkeys(("predicted", "confidence", "probabilities", "mass", "brier")) | kept
 
 
 def _shares(found: Score, labels: Sequence[str], name: str) -> tuple[list[float], float]:
@@ -150,7 +157,8 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     rows += _of_labels(eval_name, labels, scores)
     rows += _of_probabilities(eval_name, [s for s in scores if s["probabilities"] is not None])
     if replies := [s for s in scores if s["output"] is not None]:
-        rows += proportions(eval_name, ALL, replies, FINISHES)
+        rows += proportions(eval_name, ALL, replies, {"truncated": FINISHES["truncated"]})
+    rows += proportions(eval_name, ALL, scores, {"overlong": FINISHES["overlong"]})
     for by, group in sorted({(s["by"], s["group"]) for s in scores if s["group"] is not None}):
         members = [s for s in scores if s["group"] == group]
         rows += proportions(eval_name, f"{by}={group}", members, OUTCOMES)
@@ -230,7 +238,7 @@ def counts(scores: list[Score]) -> dict[str, int]:
 def label_lines(score: Score) -> str:
     """The labels with their probabilities, to read; or the reply."""
     if score["probabilities"] is None:
-        return score["output"]
+        return "overlong: no label was scored" if score["output"] is None else score["output"]
     pairs = zip(score["labels"], score["probabilities"], strict=True)
     return "\n".join(f"{label}: {100 * share:.1f} %" for label, share in pairs)
 

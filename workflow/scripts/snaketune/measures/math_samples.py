@@ -38,7 +38,10 @@ SCHEMA = pa.schema(
         ("outputs", pa.list_(pa.string())),
         ("answers", pa.list_(pa.string())),  # by the eval's rule; null: unparsed
         ("right", pa.list_(pa.bool_())),
-        ("rewards", pa.list_(pa.float64())),  # null: there are none; in it: an empty reply's
+        (
+            "rewards",
+            pa.list_(pa.float64()),
+        ),  # null: there are none; in it: an empty or overlong reply's
         ("finish", pa.list_(pa.string())),
         ("new_tokens", pa.list_(pa.int64())),
         ("accuracy", pa.float64()),  # share of right samples
@@ -146,8 +149,15 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     for place, n in enumerate(scores[0]["at"] if scores else []):
         for name, column in _BY_N.items():
             rows.append(_shares(eval_name, f"n={n}", name, _at(column, place), scores))
-    no_rewards = all(score["rewards"] is None for score in scores)
-    return [row for row in rows if not (no_rewards and row["metric"].startswith("best"))]
+    if any(score["rewards"] is not None for score in scores):
+        return rows
+    return [row for row in rows if not row["metric"].startswith(("best", "unrewarded"))]
+
+
+def _without_reward(rewards: list[float | None] | None) -> float | None:
+    """The share of samples that the reward model did not score: empty ones, and those that are too
+    long for it."""
+    return None if rewards is None else rewards.count(None) / len(rewards)
 
 
 _LARGEST: dict[str, Outcome] = {
@@ -156,6 +166,7 @@ _LARGEST: dict[str, Outcome] = {
     "pass_at_n": lambda score: score["pass_at"][-1],
     "accuracy": lambda score: score["accuracy"],
     "unparsed": lambda score: score["unparsed"],
+    "unrewarded": lambda score: _without_reward(score["rewards"]),
 }
 _BY_N = {
     "majority": "majority_right",

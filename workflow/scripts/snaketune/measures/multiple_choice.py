@@ -7,6 +7,7 @@ scores that the choice is made by, over the options of a question.
 
 from collections.abc import Sequence
 from math import isfinite
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,16 @@ from snaketune.data.example import Example
 from snaketune.data.formats.choices import LETTERS
 from snaketune.errors import UserError
 from snaketune.measures.calibration import calibration_error
-from snaketune.measures.metrics import ALL, Metric, Outcome, Score, mean, plain, proportions
+from snaketune.measures.metrics import (
+    ALL,
+    FINISHES,
+    Metric,
+    Outcome,
+    Score,
+    mean,
+    plain,
+    proportions,
+)
 from snaketune.measures.task import Answered, Measurer
 from snaketune.tasks.conversation import worded
 from snaketune.tasks.wording import options_protocol
@@ -42,6 +52,7 @@ SCHEMA = pa.schema(
         ("characters", pa.list_(pa.int64())),
         ("probabilities", pa.list_(pa.float64())),
         ("brier", pa.float64()),  # 0 to 2
+        ("finish", pa.string()),  # overlong: no room in the context, so no sums and no choice
     ]
 )
 
@@ -55,6 +66,28 @@ OUTCOMES: dict[str, Outcome] = {
 def score(row: Answered) -> Score:
     """The row of one question."""
     example, found = row.example, row.prediction
+    return {
+        "id": example.id,
+        "question": example.prompt,
+        "prompt": _prompt(row),
+        "options": example.choices,
+        "gold": example.label,
+        "sums": found.get("sums"),
+        "tokens": found.get("tokens"),
+        "characters": found.get("characters"),
+        "finish": found.get("finish"),
+        **(_unscored() if found.get("finish") == "overlong" else _scored(example, found)),
+    }
+
+
+def _unscored() -> Score:
+    """A question that was never answered: it stays in the count, as a wrong one."""
+    missing = ("choice", "choice_sum", "choice_per_character", "scores", "probabilities", "brier")
+    wrong = ("correct", "correct_sum", "correct_per_character")
+    return dict.fromkeys(missing) | dict.fromkeys(wrong, False)
+
+
+def _scored(example: Example, found: dict[str, Any]) -> Score:
     sums, tokens, characters = (found.get(key) for key in ("sums", "tokens", "characters"))
     _require_all(example, found["scores"] if sums is None else sums)
     by_mean = found["scores"] if sums is None else _each(sums, tokens)
@@ -63,11 +96,6 @@ def score(row: Answered) -> Score:
     shares = softmax(by_mean)
     gold = LETTERS.index(example.label)
     return {
-        "id": example.id,
-        "question": example.prompt,
-        "prompt": _prompt(row),
-        "options": example.choices,
-        "gold": example.label,
         "choice": choice,
         "choice_sum": choice_sum,
         "choice_per_character": choice_per_character,
@@ -75,9 +103,6 @@ def score(row: Answered) -> Score:
         "correct_sum": _right(choice_sum, example.label),
         "correct_per_character": _right(choice_per_character, example.label),
         "scores": by_mean,
-        "sums": sums,
-        "tokens": tokens,
-        "characters": characters,
         "probabilities": shares,
         "brier": sum((p - (i == gold)) ** 2 for i, p in enumerate(shares)),
     }
@@ -127,8 +152,10 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     chosen: of all questions, and by the gold letter, which shows a bias for positions."""
     rows = proportions(eval_name, ALL, scores, OUTCOMES)
     rows.append(_corrected(rows[0], scores))
-    rows.append(plain(eval_name, ALL, "ece", _calibration_error(scores), len(scores)))
-    rows.append(mean(eval_name, ALL, "brier", [s["brier"] for s in scores]))
+    known = [s for s in scores if s["choice"] is not None]
+    rows.append(plain(eval_name, ALL, "ece", _calibration_error(known), len(known)))
+    rows.append(mean(eval_name, ALL, "brier", [s["brier"] for s in known]))
+    rows += proportions(eval_name, ALL, scores, {"overlong": FINISHES["overlong"]})
     count = max((len(s["options"]) for s in scores), default=0)
     picked = {f"picked_{k}": _picks(k) for k in LETTERS[:count]}
     rows += proportions(eval_name, ALL, scores, picked)
@@ -164,6 +191,8 @@ def counts(scores: list[Score]) -> dict[str, int]:
 
 def option_lines(score: Score) -> str:
     """The options with their probabilities, to read."""
+    if score["probabilities"] is None:
+        return "overlong: no option was scored"
     rows = zip(LETTERS, score["options"], score["probabilities"], strict=False)
     return "\n".join(f"{letter}: {text} ({100 * share:.1f} %)" for letter, text, share in rows)
 

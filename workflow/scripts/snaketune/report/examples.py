@@ -162,7 +162,7 @@ def _reading(score: Score) -> str:
     if "predicted" in score:
         return "unparsed" if score["predicted"] is None else f"predicted {score['predicted']}"
     if "choice" in score:
-        return f"chose {score['choice']}"
+        return "overlong" if score["choice"] is None else f"chose {score['choice']}"
     if "f1" in score:
         return f"F1 {percent(score['f1'])}, ROUGE-L {percent(score['rouge_l'])}"
     if "outputs" in score:

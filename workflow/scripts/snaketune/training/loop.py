@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from snaketune.errors import UserError
+from snaketune.out_of_memory import is_out_of_memory
 from snaketune.progress import Progress
 from snaketune.training import candidates
 from snaketune.training.adapter_layers import forget_sums
@@ -16,7 +17,6 @@ from snaketune.training.candidates import best_point, candidates_kept, drop_othe
 from snaketune.training.checkpoint import Timer, save_checkpoint
 from snaketune.training.dev import dev_scores, evaluation_steps
 from snaketune.training.job import Training
-from snaketune.training.memory import is_out_of_memory
 from snaketune.training.optimizers import set_rate
 from snaketune.training.schedules import learning_rate
 from snaketune.training.step import add_gradients, gradient_norm, share_of
