@@ -204,7 +204,7 @@ def _with_labels(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
 
 def protocol_name(eval_name: str, usual: EvalSpec, spec: EvalSpec) -> str:
     """The eval's name and what `spec` changes of the usual settings: `gsm8k-few_shot_5`."""
-    before, after = usual.model_dump(mode="json"), spec.model_dump(mode="json")
+    before, after = usual.protocol(), spec.protocol()
     changed = [_change(key, after[key]) for key in after if after[key] != before[key]]
     return "-".join([eval_name, *changed])
 

@@ -27,7 +27,8 @@ class SamplingSpec(Strict):
     float32 a score is the same to 1e-4 whatever else is scored with it; in 16 bits the hidden
     states are rounded, the head's sum is not."""
     unique_at_least: int = Field(3, ge=1)
-    """The report shows the failed questions with at least so many different answers."""
+    """The report shows the failed questions with at least so many different answers, all of them
+    on a page of their own. It decides no figure: only the report is made again with it."""
 
     @model_validator(mode="after")
     def _enough_samples(self) -> "SamplingSpec":
