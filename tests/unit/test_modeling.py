@@ -116,6 +116,18 @@ def test_nf4_weights_are_quantised_once_and_come_back_the_same(folder, cache, mo
     assert len(list((cache / "nf4").iterdir())) == 2, "other settings are another entry"
 
 
+def test_an_adapter_trained_on_kept_weights_names_the_model_and_not_the_cache(
+    folder, cache, monkeypatch
+):
+    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    for _ in range(2):  # quantised and kept, then found
+        base = load_model(spec(folder), "nf4", CPU)
+        model = get_peft_model(base, LoraConfig(target_modules="all-linear"))
+        assert base.name_or_path == base.config._name_or_path == str(folder)
+        assert model.peft_config["default"].base_model_name_or_path == str(folder)
+    assert len(list((cache / "nf4").iterdir())) == 1
+
+
 def test_a_changed_model_is_quantised_anew(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(nf4_cache, "_WORTH", 0)
     folder = save_chat_model(tmp_path / "model")

@@ -303,17 +303,29 @@ def asked_in_chat(experiment: Experiment, model: str) -> bool:
     )
 
 
+def pushed_whole(experiment: Experiment, plan: Plan, name: str) -> bool:
+    """Whether a run is pushed as a model of its own. One that was trained whole is never an
+    adapter, and needs its tokenizer beside it."""
+    return experiment.runs[name].push.merged or plan.states[name].weights == "full"
+
+
 def about_run(experiment: Experiment, plan: Plan, name: str) -> Json:
     """What a model card says of a run."""
-    run, row = experiment.runs[name], plan.run_table[name]
+    run, row, state = experiment.runs[name], plan.run_table[name], plan.states[name]
     data = experiment.datasets.get(run.train or "")
     return {
-        "base_model": experiment.models[run.model].id,
-        "train_data": run.train or run.adapter,
+        "train_data": run.train,
+        "adapter": run.adapter,
         "data_licence": data.licence if data else None,
         "method": row["method"],
+        "weights": state.weights,
+        "quantisation": state.quantisation,
         "preset": row["preset"],
-        "merged": run.push.merged,
+        "merged": pushed_whole(experiment, plan, name) and state.weights == "adapter",
+        "protocols": {
+            key: plan.protocols[entry["protocol_name"]].protocol()
+            for key, entry in row["evals"].items()
+        },
     }
 
 

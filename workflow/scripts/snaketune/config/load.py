@@ -12,6 +12,7 @@ from snaketune.config.eval_faults import eval_faults
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, missing_name, report
+from snaketune.config.push import push_faults, with_repositories
 from snaketune.config.run import RunSpec
 from snaketune.config.smoke import smoke
 from snaketune.config.sweep import expanded, sweep_faults
@@ -37,6 +38,7 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
         except ValueError as error:
             raise UserError(f"1 fault in the config:\n  {error}") from None
         _refuse(list(_faults(experiment)), files)
+    experiment = with_repositories(experiment)
     return smoke(experiment) if experiment.smoke else experiment
 
 
@@ -99,6 +101,7 @@ def _faults(experiment: Experiment) -> Iterator[Fault]:
     yield from _dangling(experiment.model_dump())
     yield from _unknown_evals(experiment)
     yield from eval_faults(experiment)
+    yield from push_faults(experiment)
     for name, run in experiment.runs.items():
         yield from _run_faults(experiment, name, run)
     for section in ("thresholds", "totals"):

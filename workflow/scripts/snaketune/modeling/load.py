@@ -59,10 +59,18 @@ def load_model(
     return load_or_quantise(
         nf4_folder(spec, dtype),
         lambda: _load(spec, spec.id, dtype, device, config),
-        lambda folder: _load(
-            spec.model_copy(update={"revision": None}), folder, dtype, device, None
-        ),
+        lambda folder: _kept(spec, folder, dtype, device),
     )
+
+
+def _kept(
+    spec: ModelSpec, folder: str, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
+    """Kept NF4 weights. The model goes on under its own name, which adapters trained on it note:
+    the cache is this machine's."""
+    model = _load(spec.model_copy(update={"revision": None}), folder, dtype, device, None)
+    model.name_or_path = model.config._name_or_path = spec.id
+    return model
 
 
 def _load(
