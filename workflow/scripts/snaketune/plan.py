@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
+from snaketune.config.faults import Fault, FieldNames, from_pydantic, report
 from snaketune.config.load import changed_eval
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.config.run import RunSpec
 from snaketune.config.smoke import small_eval
+from snaketune.errors import UserError
 from snaketune.identity import digest
 from snaketune.tables.plan_types import PRIMARY, EvalPlan, RunPlan, SnapshotPlan
 
@@ -87,10 +91,19 @@ class Plan:
 
 
 def make_plan(experiment: Experiment) -> Plan:
-    """The plan of all runs; a base is evaluated under every protocol that one of its runs has."""
+    """The plan of all runs; a base is evaluated under every protocol that one of its runs has.
+
+    Raises `UserError` for a run whose settings do not go together.
+    """
     plan = Plan()
     for name, run in experiment.runs.items():
-        _add_run(plan, experiment, name, run)
+        try:
+            _add_run(plan, experiment, name, run)
+        except ValidationError as error:
+            # The config's own checks come first; what slips through them is still the user's.
+            faults = from_pydantic(error, FieldNames(EvalSpec))
+            placed = [Fault(("runs", name, "evals", *f.path), f.message) for f in faults]
+            raise UserError(report(placed, [])) from None
     plan.training_shapes = _shapes(plan, experiment)
     return plan
 

@@ -35,8 +35,8 @@ def merge(
     """Writes the model that the run's state is to `folder`: safetensors, config, tokenizer.
 
     The adapter is added to the weights that it was trained on: those that NF4 stands for, not the
-    original ones, quantised from the dtype that training had. Sums are taken in float32 and stored in the base's own dtype. A fully trained
-    model is whole already and only gets its tokenizer.
+    original ones, quantised from the dtype that training had. Sums are taken in float32 and stored
+    in the base's own dtype. A fully trained model is whole already and only gets its tokenizer.
     """
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
