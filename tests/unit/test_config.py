@@ -10,6 +10,7 @@ from snaketune.config.document import page, schema
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
+from snaketune.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [ROOT / "config/config.yaml", *sorted((ROOT / "config/experiments").glob("*.yaml"))]
@@ -297,6 +298,11 @@ def test_labels_may_be_written_as_numbers() -> None:
     ("changes", "message"),
     [
         ({"labels": ["0", "2"]}, "evals.kinds.classes.labels: found ['0', '2'], expected those of"),
+        (
+            {"positive": 2},
+            "evals.kinds.classes.positive: found 2, expected those of datasets.kinds: ",
+        ),
+        ({"names": {"yes": "x"}}, "evals.kinds.classes.names: found yes, expected those of"),
         ({"labels": [0, 1], "names": {2: "odd"}}, "found '2', expected one of ['0', '1']"),
         ({"by": "label"}, "by: found label, by which results are split in any case"),
         ({"data": {"labels": [True, False]}}, "datasets.kinds.labels.0: found True"),
@@ -307,3 +313,36 @@ def test_faults_of_classes_are_named(changes: dict[str, Any], message: str) -> N
     with pytest.raises(UserError) as error:
         load_experiment(classes(**changes), [])
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            {"classes": {"positive": 7}},
+            "runs.simple.evals.kinds.classes.positive: found 7, expected",
+        ),
+        (
+            {"dataset": "kind"},
+            "runs.simple.evals.kinds.dataset: found kind, which is no entry under",
+        ),
+        ({"max_new_tokens": 0}, "runs.simple.evals.kinds.max_new_tokens: found 0"),
+    ],
+)
+def test_what_a_run_changes_of_an_eval_is_checked_like_the_eval(change: Any, expected: str) -> None:
+    config = classes()
+    config["runs"]["simple"]["evals"]["kinds"] = change
+    with pytest.raises(UserError) as error:
+        load_experiment(config, [])
+    assert expected in str(error.value)
+
+
+def test_what_slips_through_the_checks_is_no_traceback() -> None:
+    experiment = load_experiment(classes(), [])
+    spec = experiment.evals["kinds"]
+    wrong = spec.model_copy(update={"classes": spec.classes.model_copy(update={"positive": "7"})})
+    experiment = experiment.model_copy(update={"evals": {"kinds": wrong}})
+    with pytest.raises(
+        UserError, match=r"runs\.simple\.evals\.classes: found '7', expected one of"
+    ):
+        make_plan(experiment)

@@ -15,6 +15,7 @@ from snaketune.inference import rewards as module
 from snaketune.inference.reward_job import reward
 from snaketune.inference.rewards import reward_tokens, score_rewards
 from snaketune.jsonl import read_jsonl, write_jsonl
+from snaketune.modeling.load import load_reward_model
 
 END = 0
 
@@ -55,6 +56,26 @@ def test_the_trap_is_real():
     with torch.no_grad():
         plain = float(model(input_ids=torch.tensor([row])).logits)
     assert abs(plain - last_token_score(model, row)) > 1e-3
+
+
+def test_a_16_bit_head_does_not_make_good_replies_tie(tmp_path, monkeypatch):
+    """Scores around 20 lie 0.125 apart in bfloat16; the head's sum in float32 tells them apart."""
+    whole = make_reward_model()
+    with torch.no_grad():
+        whole.score.weight.mul_(3)
+    whole.to(torch.bfloat16).save_pretrained(tmp_path)
+    model = load_reward_model(ModelSpec(id=str(tmp_path), dtype="bfloat16"), torch.device("cpu"))
+    assert model.dtype is torch.bfloat16
+    monkeypatch.setitem(module._TOKENS, "cpu", 1)  # one at a time: hidden states are 16 bits too
+    rows = rows_with_ends()[1::3]
+    rows = [[*row[:-2], token, END] for row in rows for token in range(3, 40)]
+    found = dict(score_rewards(model, rows, END, 512))
+    with torch.no_grad():
+        hidden = [model.model(torch.tensor([row])).last_hidden_state[0, -1] for row in rows]
+        rounded = [float(whole.score(h)) for h in hidden]
+        exact = [float(whole.score.weight.float()[0] @ h.float()) for h in hidden]
+    assert len(set(rounded)) < len(set(found.values())) == len(rows)
+    assert [found[i] for i in range(len(rows))] == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.parametrize("printed", [True, False], ids=["template prints it", "it does not"])

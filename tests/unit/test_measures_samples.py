@@ -136,7 +136,7 @@ def test_questions_of_one_template_are_resampled_together(run, random_case):
         return i // 3
 
     scores, named, _ = measured(run, random_case, template=template)
-    hits, templates = [s["correct"] for s in scores], [s["template"] for s in scores]
+    hits, templates = [s["correct"] for s in scores], [s["cluster"] for s in scores]
     assert templates[:4] == ["0", "0", "0", "1"]
     row = named["all", "majority"]
     assert (row["low"], row["high"]) == clustered(hits, templates)

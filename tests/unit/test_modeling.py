@@ -1,10 +1,13 @@
 """Loading: checks of a model, NF4 kept and expanded, adapters on the base they know (trap 15)."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from tiny_chat import make_model, make_tokenizer, save_chat_model
 from transformers import Qwen2ForSequenceClassification
 
@@ -15,7 +18,7 @@ from snaketune.inference.stops import end_tokens
 from snaketune.modeling import nf4_cache
 from snaketune.modeling.describe import describe_model
 from snaketune.modeling.expand import expand_nf4, nf4_layers
-from snaketune.modeling.load import load_model, pick_dtype
+from snaketune.modeling.load import load_model, load_reward_model, pick_dtype
 from snaketune.modeling.state import load_state
 
 CPU = torch.device("cpu")
@@ -113,6 +116,18 @@ def test_nf4_weights_are_quantised_once_and_come_back_the_same(folder, cache, mo
     assert len(list((cache / "nf4").iterdir())) == 2, "other settings are another entry"
 
 
+def test_an_adapter_trained_on_kept_weights_names_the_model_and_not_the_cache(
+    folder, cache, monkeypatch
+):
+    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    for _ in range(2):  # quantised and kept, then found
+        base = load_model(spec(folder), "nf4", CPU)
+        model = get_peft_model(base, LoraConfig(target_modules="all-linear"))
+        assert base.name_or_path == base.config._name_or_path == str(folder)
+        assert model.peft_config["default"].base_model_name_or_path == str(folder)
+    assert len(list((cache / "nf4").iterdir())) == 1
+
+
 def test_a_changed_model_is_quantised_anew(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(nf4_cache, "_WORTH", 0)
     folder = save_chat_model(tmp_path / "model")
@@ -191,6 +206,42 @@ def test_kinds_of_models_are_not_mixed_up(tmp_path, folder):
         describe_model(spec(tmp_path / "scores"), kind="reward")
     with pytest.raises(UserError, match="found Qwen2ForCausalLM, expected a reward model"):
         describe_model(spec(folder), kind="reward")
+
+
+REWARD = Path(__file__).parents[2] / "data" / "demo" / "reward"
+
+
+def without(source, target, name):
+    """A copy of a model whose files lack one tensor."""
+    shutil.copytree(source, target)
+    tensors = load_file(target / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    return target
+
+
+def test_a_reward_model_without_a_head(tmp_path):
+    assert describe_model(spec(REWARD), kind="reward")["kind"] == "reward"
+    load_reward_model(spec(REWARD), CPU)
+    bare = without(REWARD, tmp_path / "bare", "score.weight")
+    with pytest.raises(UserError, match=r"found no score\.weight in its safetensors files"):
+        describe_model(spec(bare), kind="reward")
+    with pytest.raises(UserError, match=r"found no score\.weight in its safetensors files"):
+        load_reward_model(spec(bare), CPU)
+
+
+@pytest.mark.parametrize("quantisation", ["none", "nf4"])
+def test_weights_that_are_missing_are_not_drawn_at_random(folder, tmp_path, quantisation):
+    name = "model.layers.1.mlp.up_proj.weight"
+    broken = without(folder, tmp_path / "broken", name)
+    with pytest.raises(UserError, match=r"found no model\.layers\.1\.mlp\.up_proj\.weight"):
+        load_model(spec(broken), quantisation, CPU)
+
+
+def test_a_head_that_is_the_embedding_is_not_missing(tmp_path):
+    save_chat_model(tmp_path, tie_word_embeddings=True)
+    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
+    load_model(spec(tmp_path), "none", CPU)
 
 
 def test_a_hub_that_can_not_be_reached_names_the_local_folder(monkeypatch, tmp_path):

@@ -27,4 +27,5 @@ with job(snakemake.log[0]):
         html,
         html.parent / "figures",
         asked_of(settings),
+        snakemake.params.at_least,
     )

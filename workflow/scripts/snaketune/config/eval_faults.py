@@ -48,9 +48,19 @@ def _data_faults(path: tuple[str, ...], spec: EvalSpec, data: DatasetSpec) -> It
     ):
         found = f"found {spec.dataset}, whose format {data.format} gives no {_NEEDED[spec.task]}"
         yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
-    elif spec.classes and spec.classes.labels and set(spec.classes.labels) != set(data.labels):
-        found = f"found {spec.classes.labels}, expected those of datasets.{spec.dataset}"
-        yield Fault((*path, "classes", "labels"), f"{found}: {data.labels}")
+    elif spec.classes:
+        yield from class_faults(path, spec, data)
+
+
+def class_faults(path: tuple[str, ...], spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
+    """Labels, and what is said of them, that aren't the dataset's."""
+    classes, place = spec.classes, (*path, "classes")
+    expected = f"expected those of datasets.{spec.dataset}: {data.labels}"
+    if classes.labels and set(classes.labels) != set(data.labels):
+        yield Fault((*place, "labels"), f"found {classes.labels}, {expected}")
+    for key, labels in (("names", [*classes.names]), ("positive", [classes.positive])):
+        if unknown := [x for x in labels if x is not None and x not in data.labels]:
+            yield Fault((*place, key), f"found {', '.join(unknown)}, {expected}")
 
 
 _NEEDED = {

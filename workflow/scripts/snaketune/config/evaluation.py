@@ -151,6 +151,10 @@ class EvalSpec(Strict):
             raise ValueError("a judge section belongs to task safety, and to that task only")
         return self
 
+    def protocol(self) -> dict[str, Any]:
+        """All that decides the figures, as plain JSON: not what is only shown of them."""
+        return self.model_dump(mode="json", exclude={"sampling": {"unique_at_least"}})
+
     @property
     def generates(self) -> bool:
         """Whether replies are written; else options are scored."""

@@ -13,12 +13,14 @@ TrackerName = Literal["tensorboard", "wandb", "trackio"]
 class PushSpec(Strict):
     """Where `snakemake push_all` uploads a run; it never happens by itself."""
 
-    repo: str = Field(pattern=r"^([\w.-]+/)?[\w.-]+$")
-    """`OWNER/NAME` on the hub; it is made if need be."""
+    repo: str = Field(pattern=r"^([\w.-]+/)?([\w.-]|\{run\})+$")
+    """`OWNER/NAME` on the hub; it is made if need be. `{run}` in it stands for the run's name,
+    which the runs of a sweep need."""
     private: bool = True
     """Whether a repository that is made is private."""
     merged: bool = False
-    """Upload the merged model instead of the adapter."""
+    """Upload the merged model instead of the adapter; a run of method `full` is whole in any
+    case."""
 
 
 class RunSpec(Strict):

@@ -62,8 +62,9 @@ def prepared_from(spec: DatasetSpec, name: str, numeric: bool = False) -> Prepar
             loaded = drawn(loaded, spec.draw, where)
         checked = {s: _checked(loaded, s, spec, form, where) for s in SPLITS if s in loaded.tables}
     if catalogue:
-        whole = not (spec.limit or spec.draw or any(c.rejected for c in checked.values()))
-        catalogue.require_one_to_one(whole, where)
+        in_part = spec.limit or spec.draw
+        records = sum(len(c.examples) + len(c.rejected) for c in checked.values())
+        catalogue.require_one_to_one(None if in_part else records, where)
     splits = tell_apart({s: checked[s].examples if s in checked else [] for s in SPLITS})
     shots = _shots(spec, form, splits["train"], where)
     splits = _with_dev(spec, splits, {normalise(shot.question) for shot in shots}, where)

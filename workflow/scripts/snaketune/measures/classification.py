@@ -17,7 +17,8 @@ import pyarrow as pa
 from snaketune.config.sections import ClassesSpec
 from snaketune.errors import UserError
 from snaketune.measures import confusion
-from snaketune.measures.calibration import calibration_error
+from snaketune.measures.calibration import calibration_error, calibration_interval
+from snaketune.measures.clusters import cluster_of, shared
 from snaketune.measures.labels import parse_label
 from snaketune.measures.metrics import (
     ALL,
@@ -25,10 +26,10 @@ from snaketune.measures.metrics import (
     Metric,
     Outcome,
     Score,
-    mean,
+    average,
     plain,
-    proportion,
     proportions,
+    share,
 )
 from snaketune.measures.multiple_choice import softmax
 from snaketune.measures.roc import roc_auc, roc_interval
@@ -37,6 +38,7 @@ from snaketune.measures.task import Answered, Measurer
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("cluster", pa.string()),  # solutions of one problem share it; null: none is known
         ("question", pa.string()),
         ("context", pa.string()),
         ("gold", pa.string()),
@@ -78,6 +80,7 @@ def score(row: Answered) -> Score:
         read = _from_shares(*_shares(found, spec.labels, example.id), spec.labels, example.label)
     return {
         "id": example.id,
+        "cluster": cluster_of(example),
         "question": example.question,
         "context": example.context,
         "gold": example.label,
@@ -168,7 +171,10 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
 def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[Metric]:
     """Balanced accuracy and macro F1, and precision, recall and F1 of each label."""
     gold, predicted = [s["gold"] for s in scores], [s["predicted"] for s in scores]
+    clusters = shared(scores)
     counts = confusion.confusion(labels, gold, predicted)
+    if clusters:
+        counts = confusion.by_cluster(labels, gold, predicted, clusters)
     n = len(scores)
     rows = [
         _drawn(eval_name, ALL, "balanced_accuracy", counts, confusion.balanced_accuracy, n),
@@ -176,12 +182,12 @@ def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[M
     ]
     for place, label in enumerate(labels):
         subset = f"label={label}"
-        found = [s["correct"] for s in scores if s["predicted"] == label]
-        members = [s["correct"] for s in scores if s["gold"] == label]
+        found = [s for s in scores if s["predicted"] == label]
+        members = [s for s in scores if s["gold"] == label]
         concerned = sum(label in pair for pair in zip(gold, predicted, strict=True))
         rows += [
-            proportion(eval_name, subset, "precision", found),
-            proportion(eval_name, subset, "recall", members),
+            share(eval_name, subset, "precision", found, OUTCOMES["accuracy"]),
+            share(eval_name, subset, "recall", members, OUTCOMES["accuracy"]),
             _drawn(eval_name, subset, "f1", counts, _f1_of(place), concerned),
         ]
     return rows
@@ -199,32 +205,41 @@ def _drawn(
     statistic: Callable[[confusion.Counts], np.ndarray],
     n: int,
 ) -> Metric:
-    """A number with its bootstrap interval; undefined is missing."""
-    value = float(statistic(counts))
+    """A number with its bootstrap interval, over clusters where there are counts of each;
+    undefined is missing."""
+    value = float(statistic(counts if counts.ndim == 2 else counts.sum(0)))
     if np.isnan(value):
         return plain(eval_name, subset, metric, None, 0)
-    low, high = confusion.bootstrap(counts, statistic) or (None, None)
-    return plain(eval_name, subset, metric, value, n) | {"low": low, "high": high}
+    return plain(eval_name, subset, metric, value, n) | _ends(
+        confusion.bootstrap(counts, statistic)
+    )
+
+
+def _ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {"low": low, "high": high}
 
 
 def _of_probabilities(eval_name: str, scores: list[Score]) -> list[Metric]:
     if not scores:
         return []
     sure, right = [s["confidence"] for s in scores], [s["correct"] for s in scores]
+    clusters = shared(scores)
+    error = plain(eval_name, ALL, "ece", calibration_error(sure, right), len(scores))
+    names = clusters or [s["id"] for s in scores]
     rows = [
-        plain(eval_name, ALL, "ece", calibration_error(sure, right), len(scores)),
-        mean(eval_name, ALL, "brier", [s["brier"] for s in scores]),
-        mean(eval_name, ALL, "mass", [s["mass"] for s in scores]),
+        error | _ends(calibration_interval(sure, right, names)),
+        average(eval_name, ALL, "brier", scores, lambda score: score["brier"]),
+        average(eval_name, ALL, "mass", scores, lambda score: score["mass"]),
     ]
     if (positive := scores[0]["positive"]) is not None:
         place = scores[0]["labels"].index(positive)
         shares = [s["probabilities"][place] for s in scores]
         is_positive = [s["gold"] == positive for s in scores]
-        low, high = roc_interval(shares, is_positive) or (None, None)
         area = roc_auc(shares, is_positive)
         n = 0 if area is None else len(scores)
         row = plain(eval_name, ALL, "roc_auc", area, n)
-        rows.append(row | {"low": low, "high": high})
+        rows.append(row | _ends(roc_interval(shares, is_positive, clusters)))
     return rows
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypedDict
 
+from snaketune.measures.clusters import spread
 from snaketune.measures.intervals import bootstrap_mean, wilson
 
 Score = dict[str, Any]
@@ -54,10 +55,22 @@ def proportions(
     eval_name: str, subset: str, scores: list[Score], outcomes: dict[str, Outcome]
 ) -> list[Metric]:
     """One row an outcome."""
-    return [
-        proportion(eval_name, subset, name, (hit(score) for score in scores))
-        for name, hit in outcomes.items()
-    ]
+    return [share(eval_name, subset, name, scores, hit) for name, hit in outcomes.items()]
+
+
+def share(eval_name: str, subset: str, metric: str, scores: list[Score], of: Outcome) -> Metric:
+    """The share of hits among the rows that have the outcome; its interval is over clusters, where
+    rows share some."""
+    known = [score for score in scores if of(score) is not None]
+    values = [of(score) for score in known]
+    return proportion(eval_name, subset, metric, values) | spread(values, known)
+
+
+def average(eval_name: str, subset: str, metric: str, scores: list[Score], of: Outcome) -> Metric:
+    """The mean of what the rows scored, likewise."""
+    known = [score for score in scores if of(score) is not None]
+    values = [of(score) for score in known]
+    return mean(eval_name, subset, metric, values) | spread(values, known)
 
 
 def mean(eval_name: str, subset: str, metric: str, values: Sequence[float]) -> Metric:

@@ -10,8 +10,8 @@ from snaketune.config.model import ModelSpec
 from snaketune.errors import UserError
 from snaketune.inference.stops import end_tokens
 from snaketune.modeling.folder import model_folder
-from snaketune.modeling.headers import count_parameters
-from snaketune.modeling.kind import Kind, require_kind
+from snaketune.modeling.headers import count_parameters, tensor_shapes
+from snaketune.modeling.kind import Kind, require_head, require_kind
 
 
 def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) -> dict[str, Any]:
@@ -24,6 +24,8 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
     parameters = _checked_parameters(folder, spec.id)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     require_kind(config, kind, spec.id)
+    if kind == "reward":
+        require_head(config, tensor_shapes(folder), spec.id, spec.trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     if chat and not tokenizer.chat_template:
         raise UserError(

@@ -67,9 +67,10 @@ class Sources:
         inputs: Inputs,
         labels: Mapping[str, str] | None = None,
         asked: Asked | None = None,
+        at_least: Mapping[str, int] | None = None,
     ) -> None:
         self.plan, self.inputs, self.labels = plan, inputs, labels or {}
-        self.asked = asked or Asked()
+        self.asked, self.at_least = asked or Asked(), at_least or {}
 
     def shown(self, state: str) -> str:
         """The state's name for readers: its run's label, where the config gives one."""
