@@ -29,6 +29,8 @@ class State:
     """Tokens of a micro-batch; 0: not chosen yet."""
     recompute: bool = False
     """Whether gradient checkpointing is on."""
+    skipped: int = 0
+    """Steps of which nothing was taken, because their scaled gradients overflowed float16."""
     scaler: dict = field(default_factory=dict)
     """The loss scaler's state, where the computation is in float16."""
 

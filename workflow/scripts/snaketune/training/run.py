@@ -267,6 +267,7 @@ def _meta(plan: Plan, job: Training, causal: torch.nn.Module, hashes: list[str])
         "seed": plan.seed,
         "wall_seconds": job.state.seconds,
         "steps": job.state.step,
+        "steps_left_out": job.state.skipped,
         "epochs": steps[-1]["epoch"],
         "effective_batch": job.order.batch,
         "rows": len(job.train),
