@@ -1,4 +1,4 @@
-"""16-bit computation, the loss scaler of float16, and gradients that are held no longer than used."""
+"""16-bit computation, float16's loss scaler, and gradients that are held no longer than used."""
 
 import json
 

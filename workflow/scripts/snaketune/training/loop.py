@@ -249,7 +249,7 @@ def _tried(job: Training) -> str:
 def _not_finite(job: Training, step: int, rows: list[TokenRow], loss: float, norm: float) -> str:
     ids = ", ".join(row.id for row in rows)
     return (
-        f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers{_tried(job)}; "
-        f"rows of the step: {ids}. The last good checkpoint (step {job.state.step} or earlier) is kept in "
-        f"{job.folder}. A lower learning_rate or dtype float32 may help"
+        f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers"
+        f"{_tried(job)}; rows of the step: {ids}. The last good checkpoint (step {job.state.step} "
+        f"or earlier) is kept in {job.folder}. A lower learning_rate or dtype float32 may help"
     )

@@ -29,6 +29,7 @@ from snaketune.training.optimizers import build
 from snaketune.training.step import Layout
 from snaketune.training.tracking import Tracking, open_trackers
 from snaketune.training.trainable import build_trainable, compute_dtype
+from snaketune.training.whole import whole
 from snaketune.training.world import World, join_world
 from snaketune.usage import usage
 from snaketune.warned import deferred
@@ -119,9 +120,9 @@ def run_training(
     for k, (weights, config) in enumerate(pairs, 1):
         saving.publish(folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
     _write_log(out.log, job.state.log)
-    write_json(
-        out.meta, _meta(plan, job, causal, hashes) | _chosen(plan, best) | usage(job.world.size)
-    )
+    with whole(out.meta) as new:
+        found = _meta(plan, job, causal, hashes) | _chosen(plan, best)
+        write_json(new, found | usage(job.world.size))
     finish(folder)
 
 
@@ -250,10 +251,8 @@ def _layout(preset: Preset, state: State, causal: torch.nn.Module, device: torch
 
 
 def _write_log(path: Path, log: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.Table.from_pylist(log, schema=LOG_SCHEMA), temporary, compression="zstd")
-    temporary.replace(path)
+    with whole(path) as new:
+        pq.write_table(pa.Table.from_pylist(log, schema=LOG_SCHEMA), new, compression="zstd")
 
 
 def _meta(plan: Plan, job: Training, causal: torch.nn.Module, hashes: list[str]) -> dict:

@@ -28,7 +28,6 @@ def build_trainable(
     dtype = torch.float32 if preset.method == "full" else compute_dtype(spec, preset, device)
     spec = spec.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     causal = load_model(spec, "nf4" if preset.method == "qlora" else "none", device)
-    causal.config.use_cache = False
     if preset.method == "full":
         causal.requires_grad_(True)
         return causal.train(), causal
