@@ -34,7 +34,7 @@ def ours(folder: Path, method: str) -> tuple[np.ndarray, torch.nn.Module]:
     plan = Plan(ModelSpec(id=str(folder / "model")), preset, seed=1)
     rows = read_rows(folder / "train.parquet")
     with tempfile.TemporaryDirectory() as work:
-        job, _ = prepare(plan, rows, [], World(), Path(work), save_every=60)
+        job = prepare(plan, rows, [], World(), Path(work), save_every=60)
         return _time(train, job), job.loss.model
 
 

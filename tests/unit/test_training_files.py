@@ -66,7 +66,7 @@ CHOOSING = PLAIN | {"epochs": 1}
         (run, "_final", "none", "final"),
         (saving, "publish", "none", "final/adapter_model.safetensors"),
         (run, "_write_log", "none", "log.parquet"),
-        (run, "_meta", "none", "meta.json"),
+        (run, "usage", "none", "meta.json"),
     ],
 )
 def test_a_full_disk_is_told_wherever_it_fills_and_the_training_goes_on(

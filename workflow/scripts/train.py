@@ -32,5 +32,6 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         ),
         Path(snakemake.params.work),
         snakemake.threads,
+        snakemake.resources.get("gpu", 0),
         Tracking(aside["report_to"], aside["project"], snakemake.wildcards.run),
     )

@@ -1,6 +1,7 @@
 """A training from files to files."""
 
 import platform
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +34,7 @@ from snaketune.training.whole import whole
 from snaketune.training.world import World, join_world
 from snaketune.usage import usage
 from snaketune.warned import deferred
-from snaketune.workfolder import finish, work_folder
+from snaketune.workfolder import finish, held, work_folder
 
 LOG_SCHEMA = pa.schema(
     [
@@ -97,33 +98,46 @@ def run_training(
         torch.set_num_threads(threads)
     hashes = [file_hash(train_rows), file_hash(dev_rows)]
     identity = _identity(plan, hashes)
-    with join_world() as world:
-        if world.leads:
-            work_folder(work, identity)
-        folder = work / digest(identity)
-        rows, dev = read_rows(train_rows), read_rows(dev_rows)
-        job, causal = prepare(plan, rows, dev, world, folder, save_every)
-        # Nobody may write a checkpoint before everybody has read the last one.
-        world.wait()
-        if world.leads:
-            told = (tracking or Tracking(), _settings(plan), out.log.parent, folder)
-            with deferred(), open_trackers(*told, job.state.log) as trackers:
-                train(job, trackers)
-        else:
+    with ExitStack() as until_published:
+        with join_world() as world:
+            if world.leads:
+                until_published.enter_context(held(work))
+                work_folder(work, identity)
+            # What is left of a killed attempt may write until then.
+            world.wait()
+            folder = work / digest(identity)
+            rows, dev = read_rows(train_rows), read_rows(dev_rows)
+            job = prepare(plan, rows, dev, world, folder, save_every)
+            # Nobody may write a checkpoint before everybody has read the last one.
+            world.wait()
             with deferred():
-                train(job)
-    if not world.leads:
+                _train(plan, job, tracking or Tracking(), out.log.parent)
+        if world.leads:
+            _publish(plan, job, out, hashes)
+            finish(folder)
+
+
+def _train(plan: Plan, job: Training, tracking: Tracking, results: Path) -> None:
+    """Trains; where this process leads, trackers are told."""
+    if not job.world.leads:
+        train(job)
         return
+    settings = _settings(plan)
+    with open_trackers(tracking, settings, results, job.folder, job.state.log) as trackers:
+        train(job, trackers)
+
+
+def _publish(plan: Plan, job: Training, out: Published, hashes: list[str]) -> None:
+    """Puts weights, log and meta where they are wanted."""
     best = best_point(job.state.log, plan.preset.best)
     saving.publish(_final(plan, job, best), out.weights, out.config)
     pairs = zip(out.snapshot_weights, out.snapshot_configs, strict=True)
     for k, (weights, config) in enumerate(pairs, 1):
-        saving.publish(folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
+        saving.publish(job.folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
     _write_log(out.log, job.state.log)
     with whole(out.meta) as new:
-        found = _meta(plan, job, causal, hashes) | _chosen(plan, best)
-        write_json(new, found | usage(job.world.size))
-    finish(folder)
+        found = _meta(plan, job, hashes) | _chosen(plan, best) | usage(job.world.size)
+        write_json(new, found)
 
 
 def _final(plan: Plan, job: Training, best: Point | None) -> Path:
@@ -172,7 +186,8 @@ def prepare(
     world: World,
     folder: Path,
     save_every: float,
-) -> tuple[Training, torch.nn.Module]:
+) -> Training:
+    """The training, where its checkpoint in `folder` left it, or at its beginning."""
     if not rows:
         raise UserError("train: found no training rows, expected at least one")
     if plan.preset.best != "none" and not dev:
@@ -218,7 +233,7 @@ def prepare(
     )
     if state.scaler:
         job.scaler.load_state_dict(state.scaler)
-    return job, causal
+    return job
 
 
 def _check_rows(rows: list[TokenRow], vocabulary: int) -> None:
@@ -255,7 +270,7 @@ def _write_log(path: Path, log: list[dict]) -> None:
         pq.write_table(pa.Table.from_pylist(log, schema=LOG_SCHEMA), new, compression="zstd")
 
 
-def _meta(plan: Plan, job: Training, causal: torch.nn.Module, hashes: list[str]) -> dict:
+def _meta(plan: Plan, job: Training, hashes: list[str]) -> dict:
     steps = [row for row in job.state.log if "loss" in row]
     tokens = sum(row["tokens"] for row in steps)
     trained = sum(p.numel() for p in job.parameters)
