@@ -49,7 +49,7 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def published(folder, snapshots=0, full=False):
+def published(folder, snapshots=0, full=False, keeps=False):
     weights, config = run.saving.MODEL_FILES if full else run.saving.ADAPTER_FILES
     parts = [folder / "snapshots" / f"{k}of{snapshots}" for k in range(1, snapshots + 1)]
     return Published(
@@ -57,6 +57,7 @@ def published(folder, snapshots=0, full=False):
         folder / "final" / config,
         [part / weights for part in parts],
         [part / config for part in parts],
+        [folder / "kept"] if keeps else [],
         folder / "log.parquet",
         folder / "meta.json",
     )
@@ -64,7 +65,7 @@ def published(folder, snapshots=0, full=False):
 
 def train(files, folder, preset=PRESET, rows="train.parquet", snapshots=0, **options):
     plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1, snapshots)
-    out = published(folder, snapshots, preset["method"] == "full")
+    out = published(folder, snapshots, preset["method"] == "full", "keep" in preset)
     dev = options.pop("dev", "dev.parquet")
     run_training(plan, files / rows, files / dev, out, folder / "work", 1, **options)
     return out

@@ -27,6 +27,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
             Path(out.config),
             [Path(p) for p in out.get("snapshot_weights", [])],
             [Path(p) for p in out.get("snapshot_configs", [])],
+            [Path(p) for p in out.get("kept", [])],
             Path(out.log),
             Path(out.meta),
         ),

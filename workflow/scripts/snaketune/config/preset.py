@@ -71,7 +71,7 @@ class Preset(Strict):
     """Which weights the training is for: the best of those that were scored on dev, by this
     metric (of equal ones the earliest), or the last (`none`)."""
     keep: int = Field(0, ge=0)
-    """Weights scored on dev that are kept in the work folder until the training is done, at most
+    """Weights scored on dev that are kept beside the run's, as `train/{run}/kept/step-N/`, at most
     so many: the best, then the last ones."""
     dtype: DtypeName = "auto"
     """Computation; `auto` follows the model's. Adapters are always held in float32."""
@@ -92,5 +92,5 @@ class Preset(Strict):
         return self
 
     def identity(self) -> dict:
-        """What makes a training another one: all but how many weights are kept on the way."""
+        """What makes a training another one: all but how many weights are kept."""
         return self.model_dump(mode="json", exclude={"keep"})

@@ -21,7 +21,7 @@ from snaketune.modeling.load import pick_device
 from snaketune.training import saving
 from snaketune.training.batch import TokenRow, padded, read_rows
 from snaketune.training.batching import Order
-from snaketune.training.candidates import FOLDER, Point, best_point
+from snaketune.training.candidates import FOLDER, Point, best_point, kept_steps
 from snaketune.training.checkpoint import State, load_checkpoint
 from snaketune.training.job import Training
 from snaketune.training.lanes import Lanes, count_lanes
@@ -77,6 +77,8 @@ class Published:
     config: Path
     snapshot_weights: list[Path]
     snapshot_configs: list[Path]
+    kept: list[Path]
+    """A folder for the weights that `keep` keeps, as `step-N/`; none: they go with the training."""
     log: Path
     meta: Path
 
@@ -136,10 +138,22 @@ def _publish(plan: Plan, job: Training, out: Published, hashes: list[str]) -> No
     pairs = zip(out.snapshot_weights, out.snapshot_configs, strict=True)
     for k, (weights, config) in enumerate(pairs, 1):
         saving.publish(job.folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
+    for folder in out.kept:
+        _publish_kept(plan.preset, job, folder, [out.weights.name, out.config.name])
     _write_log(out.log, job.state.log)
     with whole(out.meta) as new:
         found = _meta(plan, job, hashes) | _chosen(plan, best) | usage(job.world.size)
         write_json(new, found)
+
+
+def _publish_kept(preset: Preset, job: Training, folder: Path, names: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = sorted(kept_steps(job.state.log, preset))
+    if not steps:
+        print("keep: no weights are kept, because there are no dev rows to score them on")
+    for step in steps:
+        weights, config = (folder / f"step-{step}" / name for name in names)
+        saving.publish(job.folder / FOLDER / str(step), weights, config)
 
 
 def _final(plan: Plan, job: Training, best: Point | None) -> Path:
