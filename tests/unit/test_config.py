@@ -40,6 +40,32 @@ def test_shipped_configs_are_valid(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "quantisation", "expected"),
+    [
+        ("lora", "nf4", "method lora trains on plain weights, but models.tiny.quantisation is nf4"),
+        ("full", "nf4", "method full trains on plain weights, but models.tiny.quantisation is nf4"),
+        ("qlora", "none", "method qlora trains on nf4 weights, but models.tiny.quantisation is no"),
+        ("lora", "none", ""),
+        ("qlora", "nf4", ""),
+        ("lora", None, ""),
+    ],
+)
+def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected) -> None:
+    config = demo()
+    for preset in config["presets"].values():
+        preset["method"] = "qlora" if quantisation == "nf4" else "lora"
+        preset.pop("lora", None)
+    config["presets"]["simple"]["method"] = method
+    config["models"]["tiny"]["quantisation"] = quantisation
+    if not expected:
+        load_experiment(config, [])
+        return
+    with pytest.raises(UserError) as error:
+        load_experiment(config, [])
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
         ("smok", True, "smok: unknown key; did you mean smoke?"),

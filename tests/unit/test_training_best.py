@@ -293,3 +293,22 @@ def test_the_final_adapter_is_written_whole(files, whole):
     weights = load_file(whole.weights)
     assert any(value.any() for name, value in weights.items() if "lora_B" in name)
     assert json.loads(whole.config.read_text())["r"] == 4
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_kept_weights_are_published_by_step(files, tmp_path, keep):
+    """The best and the last ones; a snapshot at every point that is scored says what they are."""
+    out = train(files, tmp_path, BEST | {"keep": keep}, snapshots=8, **LABELLED)
+    kept = {int(f.name.removeprefix("step-")): f for f in (tmp_path / "kept").iterdir()}
+    best = json.loads(out.meta.read_text())["best_step"]
+    assert set(kept) == {best, 24, 21}.difference({24, 21} if keep == 1 else {})
+    for step, folder in kept.items():
+        weights, config = folder / out.weights.name, folder / out.config.name
+        assert weights.read_bytes() == out.snapshot_weights[step // 3 - 1].read_bytes()
+        assert config.read_bytes() == out.config.read_bytes()
+
+
+def test_without_dev_rows_nothing_is_kept_and_it_is_said(files, tmp_path, capsys):
+    train(files, tmp_path, PRESET | {"keep": 2}, dev="none.parquet")
+    assert not list((tmp_path / "kept").iterdir())
+    assert "keep: no weights are kept" in capsys.readouterr().out

@@ -124,11 +124,8 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
     preset = experiment.presets.get(run.preset or "")
     model = experiment.models.get(run.model or "")
     yield from _given_faults(experiment, name, run)
-    if preset and model and preset.method == "qlora" and model.quantisation == "none":
-        yield Fault(
-            ("runs", name, "preset"),
-            f"method qlora trains on nf4 weights, but models.{run.model}.quantisation is none",
-        )
+    if preset and model:
+        yield from _quantisation_faults(name, run, preset.method, model.quantisation)
     if run.snapshots == "epochs" and preset and not float(preset.epochs).is_integer():
         path = ("runs", name, "snapshots")
         yield Fault(
@@ -155,6 +152,20 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
             yield missing_name(path, "evals", eval_name, experiment.evals)
         elif isinstance(change, dict):
             yield from _change_faults(experiment, path, experiment.evals[eval_name], change)
+
+
+def _quantisation_faults(
+    name: str, run: RunSpec, method: str, quantisation: str | None
+) -> Iterator[Fault]:
+    """An adapter is evaluated on the weights that it was trained on, so both say the same."""
+    trained_on = "nf4" if method == "qlora" else "none"
+    if quantisation not in (None, trained_on):
+        weights = "nf4" if method == "qlora" else "plain"
+        found = f"method {method} trains on {weights} weights, but models.{run.model}.quantisation"
+        yield Fault(
+            ("runs", name, "preset"),
+            f"{found} is {quantisation}; expected it to be unset, or {trained_on}",
+        )
 
 
 def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> Iterator[Fault]:

@@ -75,19 +75,27 @@ def add_gradients(
     layout: Layout,
     device: torch.device,
     scale: float,
-    gradients: list[torch.Tensor],
-    parameters: list[nn.Parameter],
+    into: tuple[list[nn.Parameter], list[torch.Tensor]] | None = None,
 ) -> torch.Tensor:
     """The loss summed over the rows' trained tokens; adds the gradients of `scale` × that sum to
-    `gradients`."""
+    the parameters' own, or those of the parameters in `into` to the tensors beside them."""
     total = torch.zeros((), device=device)
     for _, batch in layout.batches(rows):
         part = loss(batch.to(device))
-        found = torch.autograd.grad(part * scale, parameters, allow_unused=True)
-        pairs = [(g, f) for g, f in zip(gradients, found, strict=True) if f is not None]
-        torch._foreach_add_([g for g, _ in pairs], [f for _, f in pairs])
+        if into is None:
+            (part * scale).backward()
+        else:
+            _add_apart(part * scale, *into)
         total += part.detach()
     return total
+
+
+def _add_apart(
+    loss: torch.Tensor, parameters: list[nn.Parameter], sums: list[torch.Tensor]
+) -> None:
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    pairs = [(g, f) for g, f in zip(sums, found, strict=True) if f is not None]
+    torch._foreach_add_([g for g, _ in pairs], [f for _, f in pairs])
 
 
 def gradient_norm(parameters: list[nn.Parameter], limit: float) -> torch.Tensor:

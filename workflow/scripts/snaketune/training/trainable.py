@@ -31,7 +31,6 @@ def build_trainable(
     dtype = torch.float32 if preset.method == "full" else compute_dtype(spec, preset, device)
     spec = spec.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     causal = load_model(spec, "nf4" if preset.method == "qlora" else "none", device)
-    causal.config.use_cache = False
     if preset.method == "full":
         beside = _beside_language(causal)
         for name, parameter in causal.named_parameters():
