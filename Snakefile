@@ -10,6 +10,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
+from snaketune.asked import with_gpus
 from snaketune.errors import UserError
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.inputs import data_files
@@ -28,10 +29,12 @@ try:
     EXPERIMENT = load_experiment(config, CONFIG_FILES)
     DATA_FILES = data_files(EXPERIMENT, CONFIG_FILES)
     PLAN = make_plan(EXPERIMENT)
+    granted = workflow.global_resources.get("gpu")
+    gpus = granted.value if granted else None
     # A job that parses this again was granted its share already.
     if workflow.is_main_process:
-        granted = workflow.global_resources.get("gpu")
-        check_gpus(EXPERIMENT, granted.value if granted else None, CONFIG_FILES)
+        check_gpus(EXPERIMENT, gpus, CONFIG_FILES)
+    EXPERIMENT = with_gpus(EXPERIMENT, gpus)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -153,8 +153,8 @@ rule score_rewards:
     threads: 8
     resources:
         gpu=1,
-        mem=helper_memory(reward_of),
-        runtime=helper_minutes(reward_of),
+        mem=helper_memory,
+        runtime=helper_minutes,
     params:
         model=lambda wildcards: model_params(reward_of(wildcards)),
         content=lambda wildcards: model_content(reward_of(wildcards)),

@@ -12,6 +12,7 @@ BEHIND = {
     "scores": measured("scores", "parquet"),
     "prediction_meta": measured("predictions", "meta.json"),
     "verdict_meta": judged("meta.json"),
+    "reward_meta": rewarded("meta.json"),
     "train_meta": expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
     "train_log": expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
 }
