@@ -1,6 +1,7 @@
 # snaketune: fine-tune language models with QLoRA and evaluate them before and after.
 # Results lie under {output}/{experiment}/; config/README.md describes every key.
 
+import signal
 import sys
 from pathlib import Path
 
@@ -40,6 +41,12 @@ except UserError as error:
 
 E = EXPERIMENT.folder
 
+# A warning before a job's end (see snaketune.warned) reaches every process of it. The shell around
+# a script and the Snakemake around that must not die of it while the script saves.
+shell.prefix("set -euo pipefail; trap : TERM USR1; ")
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
 
 wildcard_constraints:
     dataset="[A-Za-z][A-Za-z0-9_]*",
@@ -48,7 +55,8 @@ wildcard_constraints:
     snapshot="[0-9]+of[0-9]+",
 
 
-# Light, or in need of the network: they run where Snakemake runs, on a cluster too.
+# Light, or in need of the network: they run where Snakemake runs, on a cluster too. Where neither
+# network, memory nor time can be at fault, they fail the same way again: `retries: 0`.
 localrules:
     all,
     prepare,

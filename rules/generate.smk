@@ -89,6 +89,7 @@ rule join_shards:
     wildcard_constraints:
         protocol=any_of(SHARDED),
         state=any_of(PLAN.states),
+    retries: 0
     conda:
         "../envs/data.yaml"
     params:
@@ -177,6 +178,7 @@ rule bring:
         f"{E}/logs/bring/{{state}}/{{protocol}}.log",
     wildcard_constraints:
         state=any_of(GIVEN),
+    retries: 0
     conda:
         "../envs/data.yaml"
     resources:

@@ -48,6 +48,7 @@ rule report:
         ],
     log:
         f"{E}/logs/report.log",
+    retries: 0
     conda:
         "../envs/data.yaml"
     resources:

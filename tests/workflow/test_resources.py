@@ -2,7 +2,7 @@
 
 import re
 
-from conftest import Project
+from conftest import ROOT, Project
 
 
 def asked(project: Project, *arguments: str) -> dict[str, list[tuple[str, int, int, int]]]:
@@ -41,3 +41,14 @@ def test_a_training_of_days_takes_the_gpus_that_are_granted(project: Project) ->
     one, four = (jobs[n]["run=simple"] for n in (1, 4))
     assert (one[0], four[0]) == (1, 4)
     assert abs(four[1] - 4 * one[1]) < 4 and four[2] < one[2]
+
+
+def test_local_rules_are_tried_again_only_where_the_network_may_be_at_fault() -> None:
+    """The SLURM profile retries, for memory and time that these rules lack none of."""
+    text = "".join(file.read_text() for file in (ROOT / "rules").glob("*.smk"))
+    local = re.search(r"^localrules:\n((?:    \w+,\n)+)", (ROOT / "Snakefile").read_text(), re.M)[1]
+    bodies = dict(re.findall(r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n|\n)+)", text, re.M))
+    names = [name for name in re.findall(r"\w+", local) if name in bodies]
+    again = {name for name in names if "    retries: 0\n" not in bodies[name]}
+    assert len(names) > len(again)
+    assert again == {"prepare", "model", "adapter"}
