@@ -1,6 +1,7 @@
 # snaketune: fine-tune language models with QLoRA and evaluate them before and after.
 # Results lie under {output}/{experiment}/; config/README.md describes every key.
 
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
+from snaketune.asked import with_gpus
 from snaketune.errors import UserError
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.inputs import data_files
@@ -29,14 +31,22 @@ try:
     EXPERIMENT = load_experiment(config, CONFIG_FILES)
     DATA_FILES = data_files(EXPERIMENT, CONFIG_FILES)
     PLAN = make_plan(EXPERIMENT)
+    granted = workflow.global_resources.get("gpu")
+    gpus = granted.value if granted else None
     # A job that parses this again was granted its share already.
     if workflow.is_main_process:
-        granted = workflow.global_resources.get("gpu")
-        check_gpus(EXPERIMENT, granted.value if granted else None, CONFIG_FILES)
+        check_gpus(EXPERIMENT, gpus, CONFIG_FILES)
+    EXPERIMENT = with_gpus(EXPERIMENT, gpus)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 E = EXPERIMENT.folder
+
+# A warning before a job's end (see snaketune.warned) reaches every process of it. The shell around
+# a script and the Snakemake around that must not die of it while the script saves.
+shell.prefix("set -euo pipefail; trap : TERM USR1; ")
+if not workflow.is_main_process:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 wildcard_constraints:
@@ -46,7 +56,8 @@ wildcard_constraints:
     snapshot="[0-9]+of[0-9]+",
 
 
-# Light, or in need of the network: they run where Snakemake runs, on a cluster too.
+# Light, or in need of the network: they run where Snakemake runs, on a cluster too. Where neither
+# network, memory nor time can be at fault, they fail the same way again: `retries: 0`.
 localrules:
     all,
     prepare,

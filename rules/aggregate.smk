@@ -60,6 +60,7 @@ rule aggregate:
         ),
     log:
         f"{E}/logs/aggregate.log",
+    retries: 0
     conda:
         "../envs/data.yaml"
     resources:

@@ -172,10 +172,6 @@ def judge_of(wildcards):
     return PLAN.protocols[wildcards.protocol].judge
 
 
-def judge_model(wildcards) -> str:
-    return judge_of(wildcards).model
-
-
 def verdicts_of(wildcards) -> list[str]:
     file = f"{E}/verdicts/{wildcards.state}/{wildcards.protocol}.jsonl"
     return [file] if judge_of(wildcards) else []
@@ -214,6 +210,14 @@ def judged(ending: str) -> list[str]:
     ]
 
 
+def rewarded(ending: str) -> list[str]:
+    return [
+        f"{E}/rewards/{state}/{protocol}.{ending}"
+        for state, protocol in PLAN.measured
+        if reward_model(PLAN.protocols[protocol]) and state not in GIVEN
+    ]
+
+
 # Tables.
 
 TABLE = {"experiment": Path(E).name, "runs": PLAN.table, "drops": EXPERIMENT.drops}
@@ -247,34 +251,39 @@ def training_minutes(wildcards, attempt: int) -> int:
 
 
 def evaluation_memory(wildcards, attempt: int) -> str:
-    own = overrides(PLAN.states[wildcards.state].run)
+    own = overrides(asked.run_behind(PLAN, wildcards.state))
     return estimate.asked_memory(evaluation_needs(wildcards), *own, attempt=attempt)
 
 
 def evaluation_minutes(wildcards, attempt: int) -> int:
-    own = overrides(PLAN.states[wildcards.state].run)
+    own = overrides(asked.run_behind(PLAN, wildcards.state))
     return estimate.asked_minutes(evaluation_needs(wildcards), *own, attempt=attempt)
 
 
-# For the models that look at replies: `of` names the judge or the reward model.
+# For the models that look at replies.
 
 
-def helper_memory(of):
-    def memory(wildcards, attempt: int) -> str:
-        spec = PLAN.protocols[wildcards.protocol]
-        needs = estimate.judgement(EXPERIMENT.models[of(wildcards)], spec)
-        return estimate.asked_memory(needs, EXPERIMENT.resources, attempt=attempt)
-
-    return memory
+def helper_memory(wildcards, attempt: int) -> str:
+    needs = asked.helper_estimate(EXPERIMENT, PLAN.protocols[wildcards.protocol])
+    own = overrides(asked.run_behind(PLAN, wildcards.state))
+    return estimate.asked_memory(needs, *own, attempt=attempt)
 
 
-def helper_minutes(of):
-    def minutes(wildcards, attempt: int) -> int:
-        spec = PLAN.protocols[wildcards.protocol]
-        needs = estimate.judgement(EXPERIMENT.models[of(wildcards)], spec)
-        return estimate.asked_minutes(needs, EXPERIMENT.resources, attempt=attempt)
+def helper_minutes(wildcards, attempt: int) -> int:
+    needs = asked.helper_estimate(EXPERIMENT, PLAN.protocols[wildcards.protocol])
+    own = overrides(asked.run_behind(PLAN, wildcards.state))
+    return estimate.asked_minutes(needs, *own, attempt=attempt)
 
-    return minutes
+
+# Where no model is loaded: so much, and as much again.
+
+
+def gigabytes(amount: int):
+    return lambda wildcards, attempt: f"{amount * attempt}GB"
+
+
+def minutes(amount: int):
+    return lambda wildcards, attempt: amount * attempt
 
 
 def merge_memory(wildcards, attempt: int) -> str:

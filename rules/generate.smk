@@ -89,6 +89,7 @@ rule join_shards:
     wildcard_constraints:
         protocol=any_of(SHARDED),
         state=any_of(PLAN.states),
+    retries: 0
     conda:
         "../envs/data.yaml"
     params:
@@ -153,8 +154,8 @@ rule score_rewards:
     threads: 8
     resources:
         gpu=1,
-        mem=helper_memory(reward_of),
-        runtime=helper_minutes(reward_of),
+        mem=helper_memory,
+        runtime=helper_minutes,
     params:
         model=lambda wildcards: model_params(reward_of(wildcards)),
         content=lambda wildcards: model_content(reward_of(wildcards)),
@@ -177,6 +178,7 @@ rule bring:
         f"{E}/logs/bring/{{state}}/{{protocol}}.log",
     wildcard_constraints:
         state=any_of(GIVEN),
+    retries: 0
     conda:
         "../envs/data.yaml"
     resources:

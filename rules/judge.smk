@@ -23,8 +23,8 @@ rule judge:
     threads: 8
     resources:
         gpu=1,
-        mem=helper_memory(judge_model),
-        runtime=helper_minutes(judge_model),
+        mem=helper_memory,
+        runtime=helper_minutes,
     params:
         model=lambda wildcards: model_params(judge_of(wildcards).model),
         content=lambda wildcards: model_content(judge_of(wildcards).model),

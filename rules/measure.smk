@@ -15,6 +15,7 @@ rule measure:
         metrics=ensure(f"{E}/metrics/{{state}}/{{protocol}}.json", non_empty=True),
     log:
         f"{E}/logs/measure/{{state}}/{{protocol}}.log",
+    retries: 0
     conda:
         "../envs/data.yaml"
     resources:

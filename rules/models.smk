@@ -37,8 +37,8 @@ rule environment:
         "../envs/train.yaml"
     resources:
         gpu=1,
-        mem="4GB",
-        runtime=10,
+        mem=gigabytes(4),
+        runtime=minutes(10),
     params:
         code=code_of("environment.py"),
     script:

@@ -80,6 +80,7 @@ rule ready:
         f"{E}/ready.json",
     log:
         f"{E}/logs/ready.log",
+    retries: 0
     conda:
         "../envs/data.yaml"
     params:

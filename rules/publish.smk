@@ -37,7 +37,7 @@ rule merge:
     resources:
         gpu=1,
         mem=merge_memory,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=minutes(60),
     params:
         model=lambda wildcards: model_params(run_model(wildcards)),
         content=lambda wildcards: model_content(run_model(wildcards)),

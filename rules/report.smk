@@ -13,6 +13,7 @@ BEHIND = {
     "scores": measured("scores", "parquet"),
     "prediction_meta": measured("predictions", "meta.json"),
     "verdict_meta": judged("meta.json"),
+    "reward_meta": rewarded("meta.json"),
     "train_meta": expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
     "train_log": expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
 }
@@ -59,6 +60,7 @@ rule report:
         texts=[f"{E}/failures/{name}.txt" for name in failure_names(TABLE)],
     log:
         f"{E}/logs/report.log",
+    retries: 0
     conda:
         "../envs/data.yaml"
     resources:

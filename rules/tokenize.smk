@@ -24,8 +24,8 @@ rule tokenize:
     conda:
         "../envs/train.yaml"
     resources:
-        mem="8GB",
-        runtime=120,
+        mem=gigabytes(8),
+        runtime=minutes(120),
     params:
         model=lambda wildcards: model_params(
             PLAN.tokens[wildcards.tokens].model, "id", "revision", "trust_remote_code"

@@ -93,6 +93,7 @@ checkpoint choose:
         ensure(f"{E}/train/{{run}}/chosen.json", non_empty=True),
     log:
         f"{E}/logs/choose/{{run}}.log",
+    retries: 0
     conda:
         "../envs/data.yaml"
     params:

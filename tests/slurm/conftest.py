@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
+# Seconds for a whole run; a tenth of it does where nothing else runs.
+LONGEST = 600
 
 
 def _load(name: str):
@@ -109,26 +111,33 @@ class OnSlurm:
         path = f"{self.bin}:{os.environ['PATH']}"
         return {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
         """Snakemake in the background, its output in `out.txt`. It hears Ctrl-C even where these
         tests were started in the background themselves, whose children are made deaf to it."""
         with (self.folder / "out.txt").open("w") as out:
             process = subprocess.Popen(
                 self.command(*arguments),
-                cwd=self.folder, env=self.environment, stdout=out, stderr=subprocess.STDOUT,
+                cwd=self.folder, env=self.environment | environment,
+                stdout=out, stderr=subprocess.STDOUT,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )  # fmt: skip
         _started.append(process)
         return process
 
-    def snakemake(self, *arguments: str) -> tuple[int, str]:
+    def snakemake(self, *arguments: str, **environment: str) -> tuple[int, str]:
         """Exit code, and output and errors together."""
-        code = self.start(*arguments).wait(400)
+        code = self.start(*arguments, **environment).wait(LONGEST)
         return code, self.output
 
     @property
     def output(self) -> str:
         return (self.folder / "out.txt").read_text()
+
+    def attempt(self, job: Submission) -> str:
+        """What a job that runs or failed printed. SLURM keeps it for each attempt, while a rule's
+        log is that of the last."""
+        logs = (self.folder / ".snakemake/slurm_logs").rglob(f"{job.number}.log")
+        return "".join(log.read_text() for log in logs)
 
     def submitted(self, rule: str = "") -> list[Submission]:
         """What was handed to sbatch so far, in order."""

@@ -1,19 +1,21 @@
 """The SLURM profile against a real SLURM with two fake GPUs."""
 
-import json
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import cluster
-import pandas as pd
 import pytest
 import yaml
 from conftest import OnSlurm, _load, one_run
 
 R = Path("results/demo")
+# Seconds in which whatever a test waits for has come, however busy the machine.
+LONG = 300
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,8 @@ def finished(on_slurm) -> OnSlurm:
     return project
 
 
-def wait_for(ready: Callable[[], object], trouble: str, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
+def wait_for(ready: Callable[[], object], trouble: str) -> None:
+    until = time.monotonic() + LONG
     while not ready():
         assert time.monotonic() < until, trouble
         time.sleep(0.2)
@@ -43,6 +45,20 @@ def wait_for(ready: Callable[[], object], trouble: str, seconds: float = 120) ->
 def queued() -> set[str]:
     done = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
+
+
+def stop(running: subprocess.Popen, project: OnSlurm) -> None:
+    """Ctrl-C, after which none of the project's jobs is left."""
+    running.send_signal(signal.SIGINT)
+    assert running.wait(LONG) != 0
+    ours = {job.number for job in project.submitted()}
+    wait_for(lambda: not ours & queued(), "jobs were left behind")
+
+
+def resumed_at(log: str) -> int:
+    """The step that a training says it goes on from; -1 where it began anew."""
+    found = re.search(r"going on from step (\d+)", log)
+    return int(found[1]) if found else -1
 
 
 def change(project: OnSlurm, edit: Callable[[dict], None]) -> None:
@@ -99,30 +115,77 @@ def test_a_job_over_its_memory_comes_back_with_more(finished: OnSlurm, on_slurm)
     assert len(asked) > 1 and asked == [550 * n for n in range(1, len(asked) + 1)]
 
 
+# Holds more memory than the job has once there is a checkpoint, the first time, and stands still:
+# SLURM has to end it, and what it ends is a training that could have gone on.
+HOG = """
+import os, signal, sys, threading, time
+from pathlib import Path
+
+def hold():
+    while not any(Path("results/demo/.work/train").glob("*/*/checkpoint.pt")):
+        time.sleep(0.05)
+    Path("held").touch()
+    block = b"1" * {size}
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+if sys.orig_argv[-1].endswith("train.py") and not Path("held").exists():
+    threading.Thread(target=hold, daemon=True).start()
+"""
+
+
+def test_a_job_killed_for_memory_goes_on_from_its_checkpoint(
+    finished: OnSlurm, on_slurm, tmp_path: Path
+) -> None:
+    project = on_slurm("hog", like=finished)
+    (tmp_path / "sitecustomize.py").write_text(HOG.format(size=3 * 10**9))
+
+    def early(config: dict) -> None:
+        config["runs"]["simple"]["resources"] = {"memory_gb": 2}
+        # Weights that are a candidate for the best are saved with a checkpoint.
+        config["presets"]["simple"] |= {"best": "loss", "eval_per_epoch": 10, "epochs": 1}
+
+    change(project, early)
+    target = f"{R}/train/simple/train_meta.json"
+    code, output = project.snakemake(target, PYTHONPATH=str(tmp_path))
+    assert code == 0, output[-6000:]
+    first, second = project.submitted("train_adapter_0")
+    assert [first.memory, second.memory] == [2000, 4000]
+    assert (project.folder / "held").exists()
+    assert resumed_at((project.folder / R / "logs/train/simple.log").read_text()) > 0
+
+
+# SLURM moves the end of a job that runs; it looks at ends and warnings twice a minute.
+@pytest.mark.parametrize(
+    ("extra", "until_end"),
+    [("", 2), ("--signal=TERM@120", 125)],
+    ids=["at its limit", "warned before"],
+)
 def test_a_job_over_its_time_goes_on_from_its_checkpoint(
-    local, finished: OnSlurm, on_slurm
+    finished: OnSlurm, on_slurm, extra: str, until_end: int
 ) -> None:
     project = on_slurm("time", like=finished)
-    taken = pd.read_parquet(local.folder / R / "train/simple/train_log.parquet")
-    # More than any first attempt can do: SLURM ends jobs up to half a minute late.
-    steps = int(120 / taken["seconds"].min())
 
-    def slow(config: dict) -> None:
-        config["runs"]["simple"]["resources"] = {"minutes": 1}
-        config["presets"]["simple"] |= {"max_steps": steps, "epochs": 10_000, "eval_per_epoch": 0}
+    def endless(config: dict) -> None:
+        config["runs"]["simple"]["resources"] = {"minutes": 5}
+        config["presets"]["simple"] |= {"max_steps": 10**6, "epochs": 10**6, "eval_per_epoch": 0}
 
-    change(project, slow)
-    # Without the early warning, which would come at once here: the one at the end must do.
-    extra = ["--set-resources", "train_adapter_0:slurm_extra=", "--"]
-    code, output = project.snakemake(*extra, f"{R}/train/simple/train_meta.json")
-    assert code == 0, output[-6000:]
-    asked = [job.minutes for job in project.submitted("train_adapter_0")]
-    assert len(asked) > 1 and asked == list(range(1, len(asked) + 1))
-    log = (project.folder / R / "logs/train/simple.log").read_text()
-    step = int(log.partition("going on from step ")[2].split()[0])
-    assert 0 < step < steps
-    done = json.loads((project.folder / R / "train/simple/train_meta.json").read_text())
-    assert done["steps"] == steps
+    change(project, endless)
+    options = ["--set-resources", f"train_adapter_0:slurm_extra={extra}", "--"]
+    running = project.start(*options, f"{R}/train/simple/train_meta.json")
+    wait_for(lambda: project.submitted("train_adapter_0"), "nothing was submitted")
+    [first] = project.submitted("train_adapter_0")
+    wait_for(lambda: "steps/s" in project.attempt(first), "no step was done")
+    end = datetime.now() + timedelta(seconds=until_end)
+    moved = ["scontrol", "update", f"JobId={first.number}", f"EndTime={end:%Y-%m-%dT%H:%M:%S}"]
+    subprocess.run(moved, check=True)
+
+    wait_for(lambda: len(project.submitted("train_adapter_0")) > 1, "it was not tried again")
+    saved = int(re.search(r"saved step (\d+)", project.attempt(first))[1])
+    second = project.submitted("train_adapter_0")[1]
+    assert [first.minutes, second.minutes] == [5, 10]
+    wait_for(lambda: "steps/s" in project.attempt(second), "the second attempt did no step")
+    assert resumed_at(project.attempt(second)) == saved > 0
+    stop(running, project)
 
 
 def test_a_job_cancelled_from_outside_is_seen_and_tried_again(on_slurm) -> None:
@@ -131,8 +194,8 @@ def test_a_job_cancelled_from_outside_is_seen_and_tried_again(on_slurm) -> None:
     wait_for(lambda: project.submitted("environment"), "nothing was submitted")
     first = project.submitted("environment")[0].number
     subprocess.run(["scancel", first], check=True)
-    assert running.wait(120) == 0, project.output[-4000:]
-    assert [job.minutes for job in project.submitted("environment")] == [10, 10]
+    assert running.wait(LONG) == 0, project.output[-4000:]
+    assert [job.minutes for job in project.submitted("environment")] == [10, 20]
     assert "Trying to restart job" in project.output
 
 
@@ -141,10 +204,7 @@ def test_ctrl_c_leaves_no_job_behind(on_slurm) -> None:
     running = project.start(f"{R}/environment.json")
     wait_for(lambda: project.submitted(), "nothing was submitted")
     assert {job.number for job in project.submitted()} & queued()
-    running.send_signal(signal.SIGINT)
-    assert running.wait(120) != 0
-    ours = {job.number for job in project.submitted()}
-    wait_for(lambda: not ours & queued(), "jobs were left behind", 60)
+    stop(running, project)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """GPUs of one machine: no device for two jobs, and none lost when a job dies."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,33 +14,47 @@ from snaketune.devices import visible_devices
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 CLAIM = (
-    "import os, sys, time\n"
-    "from snaketune.devices import claim_devices\n"
+    "import os, subprocess, sys, time\n"
+    "from pathlib import Path\n"
+    "from snaketune import devices\n"
     "from snaketune.errors import UserError\n"
+    "devices.FOLDER = Path(sys.argv[2])\n"
+    "if 'AS' in os.environ: os.setuid(int(os.environ['AS']))\n"
     "try:\n"
-    "    claim_devices(int(sys.argv[1]))\n"
+    "    devices.claim_devices(int(sys.argv[1]))\n"
     "except UserError as error:\n"
     "    print('refused:', error, flush=True); sys.exit(1)\n"
     "print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
+    "if sys.argv[3:]:\n"
+    "    fds = devices.held_descriptors()\n"
+    "    print(subprocess.Popen(['sleep', '60'], pass_fds=fds).pid, flush=True)\n"
     "time.sleep(60)\n"
 )
 
 
 @pytest.fixture
-def claim(tmp_path: Path):
+def locks():
+    """A folder for locks, to be made, where every user may go."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder / "locks"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def claim(locks: Path):
     """Starts a process that claims so many of four devices and holds them."""
     running: list[subprocess.Popen] = []
 
-    def start(count: int, devices: str = "0,1,2,3", **more: str) -> tuple[subprocess.Popen, str]:
-        environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("SLURM")},
-            "PYTHONPATH": str(SCRIPTS),
-            "TMPDIR": str(tmp_path),
-            "CUDA_VISIBLE_DEVICES": devices,
-            **more,
-        }
+    def start(
+        count: int, devices: str | None = "0,1,2,3", *arguments: str, **more: str
+    ) -> tuple[subprocess.Popen, str]:  # fmt: skip
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "CUDA"))}
+        environment |= {"PYTHONPATH": str(SCRIPTS), **more}
+        if devices is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = devices
         process = subprocess.Popen(
-            [sys.executable, "-c", CLAIM, str(count)],
+            [sys.executable, "-c", CLAIM, str(count), str(locks), *arguments],
             env=environment, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         running.append(process)
@@ -71,12 +87,60 @@ def test_no_gpu_granted_means_none_seen(claim) -> None:
     assert process.stdout.readline().strip() == ""
 
 
-def test_under_slurm_the_allocation_is_trusted(claim) -> None:
+def test_slurm_jobs_have_the_devices_that_slurm_gave_them(claim) -> None:
+    """Whoever else may use a device, as where a site lets jobs share them, is SLURM's to say."""
     assert claim(1, devices="3", SLURM_JOB_ID="1")[1] == "3"
     assert claim(1, devices="3", SLURM_JOB_ID="2")[1] == "3"
 
 
-@pytest.mark.parametrize(("shown", "expected"), [("", []), ("2", ["2"]), ("0,1", ["0", "1"])])
+def test_jobs_in_one_allocation_never_share_a_device(claim) -> None:
+    taken = [claim(2, SLURM_JOB_ID="7")[1] for _ in range(2)]
+    assert taken == ["0,1", "2,3"]
+    refused = claim(1, SLURM_JOB_ID="7")[1]
+    assert refused.startswith("refused") and "0 of 4 in SLURM job 7" in refused
+
+
+SMI = """#!/bin/sh
+[ "$1" = --query-gpu=index,uuid ] || exit 1
+echo '0, GPU-aaaa1111'
+echo '1, GPU-bbbb2222'
+"""
+
+
+def test_a_device_is_the_same_by_whatever_name(claim, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/nvidia-smi").write_text(SMI)
+    (tmp_path / "bin/nvidia-smi").chmod(0o755)
+    path = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    assert claim(1, "1", **path)[1] == "1"
+    for name in ("GPU-bbbb2222", "GPU-bb", "1"):
+        assert claim(1, name, **path)[1].startswith("refused"), name
+    assert claim(1, None, TMPDIR=str(tmp_path), **path)[1] == "0"
+
+
+def test_a_process_that_inherits_the_locks_keeps_the_devices(claim) -> None:
+    process, taken = claim(4, "0,1,2,3", "hand on")
+    worker = int(process.stdout.readline())
+    try:
+        assert taken == "0,1,2,3"
+        process.kill()
+        process.wait()
+        assert claim(1)[1].startswith("refused")
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_users_of_one_machine_see_each_others_locks(claim) -> None:
+    assert claim(1, "0,1", AS="65534")[1] == "0"
+    assert claim(1, "0,1")[1] == "1"
+    assert claim(1, "0,1", AS="65533")[1].startswith("refused")
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [("", []), ("2", ["2"]), ("0, 1", ["0", "1"]), ("0,-1,1", ["0"]), ("-1", [])],
+)
 def test_what_the_environment_allows_is_all_there_is(shown: str, expected: list[str]) -> None:
     assert visible_devices({"CUDA_VISIBLE_DEVICES": shown}) == expected
 
@@ -94,8 +158,10 @@ rule one:
 JOB = """
 import os, signal, time
 from pathlib import Path
+from snaketune import devices
 from snaketune.job import job
 
+devices.FOLDER = Path("locks").resolve()
 with job(snakemake.log[0], gpu=snakemake.resources.gpu):
     start = time.time()
     time.sleep(1)
@@ -113,9 +179,7 @@ def test_four_jobs_at_once_under_snakemake_never_share_a_device(tmp_path: Path) 
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "one.py").write_text(JOB)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
-    environment |= {
-        "PYTHONPATH": str(SCRIPTS), "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": "0,1,2,3",
-    }  # fmt: skip
+    environment |= {"PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": "0,1,2,3"}
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "8", "--resources", "gpu=4",
          "--retries", "1"],

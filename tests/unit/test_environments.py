@@ -1,6 +1,8 @@
 """The environments under envs/ agree with each other: one version of a package everywhere."""
 
+import ast
 import re
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 ENVS = ROOT / "envs"
+SCRIPTS = ROOT / "workflow/scripts"
 _PIN = re.compile(r"([\w.-]+)==([\w.]+)")
 
 
@@ -30,26 +33,71 @@ def pip_lines(file: Path) -> list[str]:
     return next(part["pip"] for part in parts if isinstance(part, dict))
 
 
-def test_no_requirement_contradicts_the_constraints() -> None:
-    held = in_file("constraints.txt")
-    required = in_file("requirements.txt") | in_file("requirements-dev.txt")
-    assert len(required) > 15
+@pytest.mark.parametrize("name", sorted(f.name for f in ENVS.glob("requirements*.txt")))
+def test_no_requirement_contradicts_the_constraints(name: str) -> None:
+    held, required = in_file("constraints.txt"), in_file(name)
+    assert required
     differing = {k: (v, held[k]) for k, v in required.items() if held.get(k, v) != v}
     assert not differing
 
 
 @pytest.mark.parametrize("file", conda_files(), ids=lambda file: file.name)
-def test_conda_files_take_the_pinned_requirements(file: Path) -> None:
+def test_conda_files_take_the_versions_that_were_tested(file: Path) -> None:
     lines = pip_lines(file)
     named = pins(lines)
-    if named:
-        required = in_file("requirements.txt")
-        same = {k: v for k, v in named.items() if k in required}
-        assert same == {k: required[k] for k in same}
-    else:
-        assert lines == ["-c constraints.txt", "-r requirements.txt"]
-    other = [x for x in lines if not x.startswith("-") and "==" not in x]
-    assert not other, "every package is pinned"
+    # Snakemake builds from a copy of the file: pip would look for `-r` and `-c` beside that.
+    assert len(named) == len(lines), "every line is a pinned package"
+    tested = in_file("constraints.txt") | in_file("requirements.txt")
+    expected = {k: tested[k] for k in named if k in tested}
+    assert {k: v for k, v in named.items() if k in tested} == expected
+    assert named.keys() - tested.keys() <= {"vllm"}
+
+
+def rules_with_scripts() -> list[tuple[str, str]]:
+    """(conda file, script) of every rule that has both."""
+    pattern = r'"\.\./envs/([\w.]+)"(?:(?!conda:).)*?"\.\./workflow/scripts/(\w+\.py)"'
+    texts = [file.read_text() for file in sorted((ROOT / "rules").glob("*.smk"))]
+    return [pair for text in texts for pair in re.findall(pattern, text, re.DOTALL)]
+
+
+def packages_of(script: Path) -> set[str]:
+    """The packages that a script and the library modules behind it import, at any depth."""
+    known = packages_distributions()
+    seen: set[Path] = set()
+    open_ends, found = [script], set()
+    while open_ends:
+        file = open_ends.pop()
+        if file in seen or not file.is_file():
+            continue
+        seen.add(file)
+        for name in imports_of(file):
+            if name.startswith("snaketune"):
+                open_ends.append(SCRIPTS / f"{name.replace('.', '/')}.py")
+            else:
+                found.update(known.get(name.partition(".")[0], [])[:1])
+    return {name.lower().replace("_", "-") for name in found}
+
+
+def imports_of(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+@pytest.mark.parametrize("name", ["data.yaml", "train.yaml"])
+def test_a_conda_file_has_what_the_scripts_of_its_rules_import(name: str) -> None:
+    scripts = [script for file, script in rules_with_scripts() if file == name]
+    assert len(scripts) > 8
+    wanted = set().union(*(packages_of(SCRIPTS / script) for script in scripts))
+    assert wanted >= {"pyarrow", "pydantic", "numpy"}
+    named = pins(pip_lines(ENVS / name)).keys()
+    assert wanted - named == set()
+    # One that only reads and counts is spared what loads models.
+    assert (name == "train.yaml") == bool(named & {"torch", "transformers", "peft"})
 
 
 def test_every_rule_names_a_conda_file_that_is_there() -> None:
@@ -59,10 +107,6 @@ def test_every_rule_names_a_conda_file_that_is_there() -> None:
         for path in re.findall(r'"(\.\./envs/[\w.-]+)"', file.read_text())
     }
     assert {path.resolve() for path in named} == set(conda_files())
-    for path in named:
-        for line in pip_lines(path):
-            if line.startswith(("-c", "-r")):
-                assert (ENVS / line.split()[1]).is_file()
 
 
 def test_conda_and_the_makefile_take_the_same_python() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from snaketune import estimate
+from snaketune.asked import training_estimate, with_gpus
 from snaketune.config.evaluation import EvalSpec
+from snaketune.config.experiment import Experiment
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.config.resources import ResourceSpec
@@ -87,6 +89,60 @@ def test_time_follows_from_what_is_done() -> None:
     shared = estimate.evaluation(SEVEN, "nf4", spec.model_copy(update={"shards": 4}))
     assert 30 < shared.minutes < whole.minutes
     assert estimate.evaluation(SEVEN, "none", spec).gpu_memory > whole.gpu_memory
+
+
+def test_a_training_of_days_is_worth_several_gpus() -> None:
+    def worth(hours: float, **preset) -> int:
+        """Of a full training that takes so long by hand: 6 operations a weight and token."""
+        spec = Preset.model_validate(
+            {"method": "full", "max_length": 2000, "epochs": 1, "batch_size": 8} | preset
+        )
+        rows = round(hours * 3600 * 4e13 / (6 * 7e9 * 1000))
+        return estimate.gpus(SEVEN, spec, rows)
+
+    assert [worth(hours) for hours in (0.1, 7.9, 8.1, 23, 1000)] == [1, 1, 2, 3, 8]
+    assert worth(1000, batch_size=2, accumulation=2) == 4, "a row for each at least"
+    assert worth(30, max_steps=1) == 1
+
+
+def test_every_gpu_has_a_process_that_holds_the_model() -> None:
+    preset = Preset.model_validate({"method": "lora", "batch_size": 8, "accumulation": 2})
+    one, four = (estimate.training(SEVEN, preset, 100_000, n) for n in (1, 4))
+    assert four.memory == 4 * one.memory
+    assert four.minutes - 30 == pytest.approx((one.minutes - 30) / 4, abs=1)
+    assert four.gpu_memory < one.gpu_memory, "a quarter of the rows"
+
+
+def test_what_is_at_once_in_a_gpu_is_a_micro_batch_at_most() -> None:
+    def gpu(**preset) -> float:
+        return estimate.training(SEVEN, Preset.model_validate(preset)).gpu_memory
+
+    assert gpu(batch_size=16, max_length=2048) == gpu(batch_size=64, max_length=2048)
+    assert gpu(batch_size=1, max_length=65_536) > gpu(batch_size=64, max_length=2048)
+
+
+def test_gpus_that_a_run_does_not_name_are_estimated_and_granted() -> None:
+    long = {"method": "full", "epochs": 100, "max_length": 2048}
+    experiment = Experiment.model_validate(
+        {
+            "experiment": "e",
+            "models": {"m": {"id": SEVEN.id}},
+            "datasets": {"d": {"source": "x.jsonl", "format": "gsm8k"}},
+            "presets": {"p": long},
+            "evals": {"e": {"task": "math", "dataset": "d"}},
+            "runs": {
+                "own": {"model": "m", "preset": "p", "train": "d", "gpu": 1},
+                "none": {"model": "m", "preset": "p", "train": "d"},
+            },
+        }
+    )
+
+    def gpus(limit: int | None) -> list[int | None]:
+        return [run.gpu for run in with_gpus(experiment, limit).runs.values()]
+
+    assert [gpus(limit) for limit in (None, 4, 0)] == [[1, 8], [1, 4], [1, 0]]
+    eight = with_gpus(experiment, None)
+    assert training_estimate(eight, "none").memory == 8 * training_estimate(eight, "own").memory
 
 
 def test_the_first_override_counts_and_every_attempt_gets_as_much_again() -> None:

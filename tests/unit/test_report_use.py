@@ -25,6 +25,7 @@ ASKED = Asked(
         ("simple", "safety"): Estimate(7 * GB, 1 * GB, 2 * HOUR),
         ("medium", "gsm8k-few_shot_5"): Estimate(5 * GB, 1 * GB, HOUR),
     },
+    {("simple", "safety"): Estimate(4 * GB, 3 * GB, HOUR)},
 )
 
 
@@ -37,6 +38,7 @@ def made(tmp_path_factory):
         "train/medium/train_meta.json": (6.5 * GB, None, 600),
         "predictions/base-tiny-nf4/safety.meta.json": (2 * GB, 0.5 * GB, 30),
         "predictions/simple/safety.meta.json": (1 * GB, 0.7 * GB, 7000),
+        "verdicts/simple/safety.meta.json": (2.5 * GB, 3.5 * GB, 60),
     }
     for name, (main, gpu, seconds) in used.items():
         meta = json.loads((folder / name).read_text())
@@ -48,7 +50,9 @@ def made(tmp_path_factory):
 def test_the_largest_figures_of_each_kind_stand_side_by_side(made) -> None:
     _, plan, inputs = made
     rows = {row["name"]: row for row in use(Sources(plan, inputs, {"simple": "LoRA 8"}, ASKED))}
-    assert rows.keys() == {"training of LoRA 8", "training of medium", "safety"}
+    assert list(rows) == [
+        "training of LoRA 8", "training of medium", "safety", "judging of safety",
+    ]  # fmt: skip
     assert rows["training of LoRA 8"]["cells"] == [
         ("6 GB", "3 GB"), ("2 GB", "1.5 GB"), ("1 h", "10 min"),
     ]  # fmt: skip
@@ -59,6 +63,10 @@ def test_the_largest_figures_of_each_kind_stand_side_by_side(made) -> None:
     assert rows["safety"]["cells"] == [
         ("7 GB", "2 GB"), ("1 GB", "700 MB"), ("2 h", "1 h 56 min"),
     ]  # fmt: skip
+    judged = rows["judging of safety"]
+    assert judged["jobs"] == 1
+    assert judged["cells"] == [("4 GB", "2.5 GB"), ("3 GB", "3.5 GB"), ("1 h", "1 min")]
+    assert not judged["over"], "more of a GPU's memory than expected is no fault"
 
 
 def test_the_page_has_the_table_where_there_is_something_to_show(made) -> None:
@@ -68,6 +76,7 @@ def test_the_page_has_the_table_where_there_is_something_to_show(made) -> None:
         html = (folder / "report.html").read_text()
         assert ("What jobs asked for and what they used" in html) == shown
         assert ("more than asked for" in html) == shown
+        assert ("GPU memory expected" in html) == shown
         assert "main memory bytes" not in html
 
 
@@ -83,6 +92,10 @@ def test_asked_is_what_the_config_says_else_the_estimate(tmp_path: Path) -> None
     assert asked.training["simple"].minutes == 30
     assert asked.evaluation["strong", "safety"].minutes == 77
     assert asked.evaluation["base-tiny-nf4", "safety"].memory == 9 * GB
+    assert asked.looking["strong", "safety"].memory == 20 * GB
+    assert asked.looking["strong", "safety"].minutes == 77
+    assert asked.looking["base-tiny-nf4", "safety"].memory == 9 * GB
+    assert not any(protocol.startswith("math") for _, protocol in asked.looking)
     assert asked_of(tmp_path / "none.yaml") == Asked()
 
 

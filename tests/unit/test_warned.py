@@ -137,6 +137,54 @@ def shows(log: Path, text: str):
     return lambda: log.exists() and text in log.read_text()
 
 
+# SLURM signals every process of a job's step: the script, the shell around it and Snakemake.
+SAVES = """
+import signal, time
+from pathlib import Path
+from snaketune.job import job
+from snaketune.warned import deferred, heard
+with job(snakemake.log[0], 0), deferred():
+    Path("started").touch()
+    while not heard():
+        time.sleep(0.05)
+    time.sleep(2)
+    Path("saved").touch()
+raise SystemExit(1)
+"""
+ONE_RULE = """
+import signal
+{lines}
+rule one:
+    output: "one.txt"
+    log: "one.log"
+    script: "one.py"
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_the_shell_and_the_snakemake_around_a_script_wait_until_it_has_saved(
+    tmp_path: Path, number
+) -> None:
+    head = SCRIPTS.parents[1].joinpath("Snakefile").read_text()
+    lines = re.search(r"^shell\.prefix.*?SIG_IGN\)$", head, re.MULTILINE | re.DOTALL)[0]
+    (tmp_path / "Snakefile").write_text(ONE_RULE.format(lines=lines))
+    (tmp_path / "one.py").write_text(SAVES)
+    command = ["-m", "snakemake", "one.txt", "--cores", "1", "--mode", "remote"]
+    command += ["--target-jobs", "one:", "--force", "--nolock", "--allowed-rules", "one"]
+    running = subprocess.Popen(
+        [sys.executable, *command, "--target-files-omit-workdir-adjustment"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until((tmp_path / "started").exists, running)
+    processes = psutil.Process(running.pid).children(recursive=True)
+    assert any(process.name() == "bash" for process in processes), "the shell stays as a parent"
+    for process in (psutil.Process(running.pid), *processes):
+        process.send_signal(number)
+    assert running.wait(60) == 1, running.stderr.read()
+    assert (tmp_path / "saved").exists()
+
+
 LOST = """
 import os, signal
 from snaketune.inference.ledger import Ledger

@@ -45,7 +45,8 @@ def wait_for(process: subprocess.Popen, ending: str) -> psutil.Process:
     while process.poll() is None:
         for child in psutil.Process(process.pid).children(recursive=True):
             try:
-                if any(part.endswith(ending) for part in child.cmdline()):
+                # The script by itself, not the shell's whole line that ends with it.
+                if any(p.endswith(ending) and " " not in p for p in child.cmdline()):
                     return child
             except psutil.Error:
                 continue

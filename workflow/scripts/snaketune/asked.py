@@ -6,7 +6,11 @@ from pathlib import Path
 import yaml
 
 from snaketune import estimate
+from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
+from snaketune.config.model import ModelSpec
+from snaketune.config.preset import Preset
+from snaketune.config.run import RunSpec
 from snaketune.estimate import Estimate
 from snaketune.plan import Plan, make_plan
 
@@ -17,13 +21,36 @@ class Asked:
 
     training: dict[str, Estimate] = field(default_factory=dict)
     evaluation: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    looking: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    """Of the judge or reward model that looks at the replies."""
+
+
+def with_gpus(experiment: Experiment, limit: int | None) -> Experiment:
+    """The experiment with GPUs for every training that names none: the estimate's, of which
+    `limit` are granted at most (None: any)."""
+    runs = {
+        name: run.model_copy(update={"gpu": _gpus(experiment, run, limit)})
+        if run.train and run.gpu is None
+        else run
+        for name, run in experiment.runs.items()
+    }
+    return experiment.model_copy(update={"runs": runs})
+
+
+def _gpus(experiment: Experiment, run: RunSpec, limit: int | None) -> int:
+    found = estimate.gpus(*_trained(experiment, run))
+    return found if limit is None else min(found, limit)
+
+
+def _trained(experiment: Experiment, run: RunSpec) -> tuple[ModelSpec, Preset, int | None]:
+    rows = experiment.datasets[run.train].limit
+    return experiment.models[run.model], experiment.presets[run.preset], rows
 
 
 def training_estimate(experiment: Experiment, run: str) -> Estimate:
     """Of a run's training, whatever the config asks instead."""
     spec = experiment.runs[run]
-    rows = experiment.datasets[spec.train].limit
-    return estimate.training(experiment.models[spec.model], experiment.presets[spec.preset], rows)
+    return estimate.training(*_trained(experiment, spec), max(1, spec.gpu or 1))
 
 
 def evaluation_estimate(experiment: Experiment, plan: Plan, state: str, protocol: str) -> Estimate:
@@ -33,6 +60,19 @@ def evaluation_estimate(experiment: Experiment, plan: Plan, state: str, protocol
     return estimate.evaluation(model, found.quantisation, plan.protocols[protocol])
 
 
+def helper_estimate(experiment: Experiment, spec: EvalSpec) -> Estimate:
+    """Of the judge or reward model's job on one state's replies, whatever the config asks
+    instead."""
+    name = spec.judge.model if spec.judge else spec.sampling.reward
+    return estimate.judgement(experiment.models[name], spec)
+
+
+def run_behind(plan: Plan, state: str) -> str | None:
+    """The run whose resources a state's jobs ask for; None for a base model. Predictions that were
+    made elsewhere are no state of a model's: theirs is the run of that name."""
+    return plan.states[state].run if state in plan.states else state
+
+
 def asked_of(settings: Path) -> Asked:
     """By the resolved config, which each start writes. The report reads it there, not from params:
     what a job asks for makes nothing run again."""
@@ -40,19 +80,20 @@ def asked_of(settings: Path) -> Asked:
         return Asked()
     experiment = Experiment.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
     plan = make_plan(experiment)
-    trained = [name for name, run in experiment.runs.items() if run.train]
-    return Asked(
-        {name: _own(experiment, training_estimate(experiment, name), name) for name in trained},
-        {
-            (state, protocol): _own(
-                experiment,
-                evaluation_estimate(experiment, plan, state, protocol),
-                plan.states[state].run,
-            )
-            for state, protocol in plan.measured
-            if (state, protocol) not in plan.given
-        },
-    )
+    asked = Asked()
+    for name, run in experiment.runs.items():
+        if run.train:
+            asked.training[name] = _own(experiment, training_estimate(experiment, name), name)
+    for state, protocol in plan.measured:
+        cell, spec = (state, protocol), plan.protocols[protocol]
+        run, given = run_behind(plan, state), (state, protocol) in plan.given
+        if not given:
+            needs = evaluation_estimate(experiment, plan, state, protocol)
+            asked.evaluation[cell] = _own(experiment, needs, run)
+        # The rewards of samples that were made elsewhere came with them.
+        if spec.judge or (spec.sampling and spec.sampling.reward and not given):
+            asked.looking[cell] = _own(experiment, helper_estimate(experiment, spec), run)
+    return asked
 
 
 def _own(experiment: Experiment, needs: Estimate, run: str | None) -> Estimate:

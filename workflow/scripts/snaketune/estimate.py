@@ -2,7 +2,7 @@
 
 The estimate must be there for a dry run, so it reads no weights and asks no hub. It is meant to be
 enough rather than exact; what a job asks for grows with each attempt, the config can set it, and
-the report shows it beside what was measured. In bytes, with P parameters:
+the report shows it beside what was measured. In bytes, with P parameters and a tenth in reserve:
 
 | | |
 | --- | --- |
@@ -10,17 +10,22 @@ the report shows it beside what was measured. In bytes, with P parameters:
 | trained parameters T | P under method full; else 7 matrices a layer of rank r |
 | gradients and optimiser | (4 + 8) T, with an 8-bit optimiser (4 + 2) T; adapters 4 T themselves |
 | activations | tokens × layers × (12 width + 4 inner width) × 2, inner width 4 × width |
-| main memory | 5 GB of libraries + 2 P read from the files + 16 T for a checkpoint + a reserve |
+| tokens at once | those of a GPU's share of the batch, as far as a micro-batch takes them |
+| main memory | for each GPU 5 GB of libraries + 2 P read from files + 16 T for a checkpoint |
 
 Width d and layers follow from P = 12 × layers × d² with layers = d / 100, as models are shaped.
 
-Time: training takes 6 T + 4 (P - T) operations a token at 40 T a second, generating as long as
-reading the weights once a token at 1 TB/s and 0.03 s of calls, 30 rows at once; three times that
+Time: training takes 6 T + 4 (P - T) operations a token at 40 T a second and GPU, generating as long
+as reading the weights once a token at 1 TB/s and 0.03 s of calls, 30 rows at once; three times that
 and half an hour.
+GPUs of a training: one for every 8 hours (without the margin) that it would take on one; at most 8,
+as a node has them, and at most a row of the effective batch for each. Memory asks for no more of
+them: each holds the whole model.
 How many rows there are is known only later: 10,000 in training and 1,000 in an eval are assumed
 where the config sets no limit.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +42,9 @@ _TRAIN_ROWS, _EVAL_ROWS = 10_000, 1_000
 _LIBRARIES, _RESERVE = 5e9, 1.1
 _OPERATIONS, _BANDWIDTH, _CALLS, _ROWS_AT_ONCE = 4e13, 1e12, 0.03, 30
 _MARGIN, _START_MINUTES = 3, 30
+_SECONDS_ON_ONE, _GPUS_OF_A_NODE = 8 * 3600, 8
+MICRO_BATCH_TOKENS = 32_768
+"""The most that a micro-batch of a training takes, unless a single row is longer."""
 # `8x7B`, `1.5B`, `135M`; not the 3B of `A3B`, which are the active ones.
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([BMbm])(?![A-Za-z0-9])")
 
@@ -48,7 +56,7 @@ class Estimate:
     memory: float
     """Main memory in bytes."""
     gpu_memory: float
-    """Memory of each GPU in bytes."""
+    """Memory of each GPU in bytes, as expected; nothing asks for it."""
     minutes: int
 
 
@@ -82,22 +90,30 @@ def parameters_of(model: ModelSpec) -> float:
     return _UNKNOWN_SIZE
 
 
-def training(model: ModelSpec, preset: Preset, rows: int | None = None) -> Estimate:
-    """Of a training; `rows` is the most that it can have, where that is known."""
-    size = parameters_of(model)
-    trained = size if preset.method == "full" else min(size, _adapter(size, preset.lora.r))
+def gpus(model: ModelSpec, preset: Preset, rows: int | None = None) -> int:
+    """How many GPUs a training is worth; `rows` is the most that it can have, where that is
+    known."""
+    worth = math.ceil(_training_seconds(model, preset, rows) / _SECONDS_ON_ONE)
+    return max(1, min(worth, _GPUS_OF_A_NODE, preset.batch_size * preset.accumulation))
+
+
+def training(
+    model: ModelSpec, preset: Preset, rows: int | None = None, processes: int = 1
+) -> Estimate:
+    """Of a training on so many GPUs, with a process each; `rows` is the most that it can have,
+    where that is known."""
+    size, trained = parameters_of(model), _trained(model, preset)
     state = trained * (12 if preset.optimizer == "adamw" else 6)
     if preset.method == "full":
         weights = 4 * size
     else:
         weights = 4 * trained + _held(size, "nf4" if preset.method == "qlora" else "none")
-    batch = preset.batch_size * preset.max_length
-    tokens = _training_tokens(preset, rows)
-    operations = tokens * (6 * trained + 4 * (size - trained))
+    own_rows = math.ceil(preset.batch_size * preset.accumulation / processes)
+    at_once = min(own_rows * preset.max_length, max(MICRO_BATCH_TOKENS, preset.max_length))
     return Estimate(
-        _RESERVE * (_LIBRARIES + 2 * size + 16 * trained),
-        _RESERVE * (weights + state + _activations(size, batch)),
-        _minutes(operations / _OPERATIONS),
+        processes * _RESERVE * (_LIBRARIES + 2 * size + 16 * trained),
+        _RESERVE * (weights + state + _activations(size, at_once)),
+        _minutes(_training_seconds(model, preset, rows) / processes),
     )
 
 
@@ -151,6 +167,19 @@ def _adapter(size: float, rank: int) -> float:
 def _activations(size: float, tokens: int) -> float:
     width = _width(size)
     return tokens * width / 100 * 28 * width * 2
+
+
+def _trained(model: ModelSpec, preset: Preset) -> float:
+    """Parameters that are trained."""
+    size = parameters_of(model)
+    return size if preset.method == "full" else min(size, _adapter(size, preset.lora.r))
+
+
+def _training_seconds(model: ModelSpec, preset: Preset, rows: int | None) -> float:
+    """On one GPU, without margin."""
+    size, trained = parameters_of(model), _trained(model, preset)
+    operations = _training_tokens(preset, rows) * (6 * trained + 4 * (size - trained))
+    return operations / _OPERATIONS
 
 
 def _training_tokens(preset: Preset, rows: int | None) -> float:

@@ -20,7 +20,7 @@ def check_gpus(experiment: Experiment, limit: int | None, configs: list[Path]) -
 
 def _faults(experiment: Experiment, limit: int) -> Iterator[Fault]:
     for name, run in experiment.runs.items():
-        if run.gpu > limit:
+        if run.gpu and run.gpu > limit:
             yield Fault(
                 ("runs", name, "gpu"),
                 f"found {run.gpu}, but at most {limit} are granted at once; expected "

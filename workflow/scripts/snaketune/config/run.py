@@ -68,9 +68,10 @@ class RunSpec(Strict):
     choose nothing."""
     choose: str | None = None
     """`EVAL.METRIC` that chooses the best snapshot, on the dev split; unset: the last one."""
-    gpu: int = Field(1, ge=0)
+    gpu: int | None = Field(None, ge=0)
     """GPUs of the training; more than one trains data-parallel: faster, but every GPU holds the
-    whole model."""
+    whole model. Unset: one for every 8 hours that the training is estimated to take, at most 8 and
+    what `--resources gpu=N` grants."""
     resources: ResourceSpec = ResourceSpec()
     """What this run's jobs ask for, instead of the estimate."""
     report_to: list[TrackerName] = []  # noqa: RUF012

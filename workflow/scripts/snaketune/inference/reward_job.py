@@ -20,6 +20,7 @@ from snaketune.modeling.describe import context_length
 from snaketune.modeling.load import load_reward_model, load_tokenizer, pick_device
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened
+from snaketune.usage import usage
 from snaketune.workfolder import finish, work_folder
 
 
@@ -74,6 +75,7 @@ def reward(
         "seconds": round(time.monotonic() - start, 3),
         "resumed_records": resumed,
         "versions": library_versions(),
+        **usage(),
     }
     write_json(meta, about)
     ledger.publish(rewards, [key(r) for r in replies])

@@ -39,6 +39,7 @@ class Inputs:
     lengths: Sequence[Path]
     models: Sequence[Path]
     environment: Path
+    reward_meta: Sequence[Path] = ()
     leakage: Sequence[Path] = ()
     """Of datasets that are evaluated with others that are trained on."""
     epoch_results: Path | None = None
@@ -139,6 +140,10 @@ class Sources:
     @cached_property
     def verdict_meta(self) -> dict[Cell, Json]:
         return {_cell(path): _json(path) for path in self.inputs.verdict_meta}
+
+    @cached_property
+    def reward_meta(self) -> dict[Cell, Json]:
+        return {_cell(path): _json(path) for path in self.inputs.reward_meta}
 
     @cached_property
     def train_meta(self) -> dict[str, Json]:

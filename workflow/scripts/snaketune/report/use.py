@@ -17,25 +17,30 @@ class Use(TypedDict):
     name: str
     jobs: int
     cells: list[tuple[str, str]]
-    """(asked for, used) of main memory, of a GPU's memory and of time."""
+    """(asked for, used) of main memory and of time, (expected, used) of a GPU's memory."""
     over: bool
     """Whether more was used than asked for at first."""
 
 
 def use(sources: Sources) -> list[Use]:
-    """A row a training, and one an eval for all of its states."""
+    """A row a training, and for all states of an eval one of the model's jobs and one of the judge
+    or reward model."""
     asked = sources.asked
     rows = [
         _row(f"training of {sources.shown(run)}", {run: asked.training[run]}, {run: meta})
         for run, meta in sources.train_meta.items()
         if run in asked.training
     ]
-    for protocol in dict.fromkeys(protocol for _, protocol in asked.evaluation):
-        cells = [cell for cell in asked.evaluation if cell[1] == protocol]
-        needs = {cell: asked.evaluation[cell] for cell in cells}
-        used = {c: sources.prediction_meta[c] for c in cells if c in sources.prediction_meta}
-        rows.append(_row(protocol, needs, used))
+    looked = sources.verdict_meta | sources.reward_meta
+    for protocol in dict.fromkeys(p for _, p in [*asked.evaluation, *asked.looking]):
+        rows.append(_of_states(protocol, protocol, asked.evaluation, sources.prediction_meta))
+        rows.append(_of_states(f"judging of {protocol}", protocol, asked.looking, looked))
     return [row for row in rows if row["jobs"]]
+
+
+def _of_states(name: str, protocol: str, asked: Mapping, metas: Mapping) -> Use:
+    needs = {cell: needed for cell, needed in asked.items() if cell[1] == protocol}
+    return _row(name, needs, {cell: metas[cell] for cell in needs if cell in metas})
 
 
 def _row(name: str, asked: Mapping, used: Mapping[object, Json]) -> Use:
@@ -51,7 +56,8 @@ def _row(name: str, asked: Mapping, used: Mapping[object, Json]) -> Use:
         (write(wanted), "none" if took is None else write(took))
         for write, (wanted, took) in zip(shown, figures, strict=True)
     ]
-    over = any(took is not None and took > wanted for wanted, took in figures)
+    # A GPU comes whole: nothing asks for a part of its memory.
+    over = any(took is not None and took > wanted for wanted, took in (figures[0], figures[2]))
     return Use(name=name, jobs=len(jobs), cells=cells, over=over)
 
 

@@ -5,9 +5,11 @@ import resource
 import torch
 from transformers import PretrainedConfig
 
+from snaketune.estimate import MICRO_BATCH_TOKENS
+
 _CPU_BYTES = 400_000_000
 _GPU_SHARE = 0.4
-_LEAST, _MOST = 512, 32_768
+_LEAST = 512
 _SHORT_PRODUCTS = 30
 
 
@@ -19,7 +21,7 @@ def token_budget(config: PretrainedConfig, dtype: torch.dtype, device: torch.dev
     # Saved for the backward pass in a block: about 12 tensors of the width, 4 of the inner width.
     width, inner = text.hidden_size, getattr(text, "intermediate_size", 0) or 4 * text.hidden_size
     token = text.num_hidden_layers * (12 * width + 4 * inner) * dtype.itemsize
-    return max(_LEAST, min(_MOST, int(_room(device) / token)))
+    return max(_LEAST, min(MICRO_BATCH_TOKENS, int(_room(device) / token)))
 
 
 def _room(device: torch.device) -> float:
