@@ -35,9 +35,7 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.config.document
 
-# Real data, where a folder of it lies beside the project. What compares on nothing else says that it
-# is skipped where there is none.
-bench: export REAL_DATA_DIR ?= $(abspath $(wildcard ../shared/data))
+# Some compare on real data, from the folder in REAL_DATA_DIR: without it they say that they skip.
 bench: $(BENCH)/.installed
 	for name in $(BENCHMARKS); do $(BENCH)/bin/python tests/benchmarks/$$name.py || exit 1; done
 	$(BENCH)/bin/python tests/benchmarks/readme_table.py
