@@ -17,7 +17,7 @@ import lm_eval
 import yaml
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from summary import ROOT
+from summary import ROOT, Entry, record
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.config.dataset import DatasetSpec
@@ -117,6 +117,8 @@ def main() -> None:
     )
     pairs = {"accuracy_sum": "sum", "accuracy_per_character": "characters"}
     print(f"{len(mine)} questions; largest difference of a log-probability: {error:.1e}")
+    name = "multiple choice from files: difference from lm-eval"
+    record([Entry(name, error, 1.0, "log-probability", 1e-4, "lower")])
     for name, key in pairs.items():
         print(f"{name}: {metrics[name]:.6f}, lm-eval {accuracies[key]:.6f}")
         if abs(metrics[name] - accuracies[key]) > 1e-9:
