@@ -3,7 +3,8 @@
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make lint    style of code and workflow
 # make docs    config/README.md and config/schema.json, from the config models
-# make bench   speed and memory beside other tools, in an environment of its own (half an hour)
+# make bench   speed and memory beside other tools, in an environment of its own (half an hour);
+#              fails at the end where a script failed or a bar was missed
 # make clean   remove results and caches; `make distclean` the virtual environment too
 
 PYTHON ?= python3.11
@@ -37,8 +38,11 @@ docs: $(VENV)/.installed
 
 # Some compare on real data, from the folder in REAL_DATA_DIR: without it they say that they skip.
 bench: $(BENCH)/.installed
-	for name in $(BENCHMARKS); do $(BENCH)/bin/python tests/benchmarks/$$name.py || exit 1; done
-	$(BENCH)/bin/python tests/benchmarks/readme_table.py
+	failed=; for name in $(BENCHMARKS); do \
+		$(BENCH)/bin/python tests/benchmarks/$$name.py || failed="$$failed $$name"; done; \
+	$(BENCH)/bin/python tests/benchmarks/readme_table.py || failed="$$failed readme_table"; \
+	$(BENCH)/bin/python tests/benchmarks/summary.py || failed="$$failed bars"; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 clean:
 	rm -rf results .snakemake .pytest_cache .ruff_cache

@@ -18,7 +18,7 @@ import yaml
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from real_data import real_or_skip
-from summary import ROOT
+from summary import ROOT, Entry, record
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.config.dataset import DatasetSpec
@@ -130,6 +130,8 @@ def main() -> None:
     both = zip((row["sums"] for row in mine), other, strict=True)
     error = max(abs(a - b) for x, y in both for a, b in zip(x, y, strict=True))
     print(f"{len(mine)} questions; largest difference of a log-probability: {error:.1e}")
+    name = "multiple choice from files: difference from lm-eval"
+    record([Entry(name, error, 1.0, "log-probability", 1e-4, "lower")])
     for kind in CHOICES:
         name = f"accuracy_{kind}"
         print(f"{name}: {metrics[name]:.6f}, lm-eval {accuracies[kind]:.6f}")

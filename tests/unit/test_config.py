@@ -112,6 +112,13 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
         ("evals.math.sampling", {"at": [4, 2]}, "expected rising numbers"),
         ("evals.math.sampling", {"reward": "judg"}, "no entry under models; did you mean judge?"),
         ("evals.math.sampling", {"reward": "tiny"}, "found tiny, which is also asked to write"),
+        ("models.reward.quantisation", "nf4", "evals.samples.sampling.reward: found reward with q"),
+        (
+            "evals.math",
+            {"task": "math", "dataset": "problems", "backend": "vllm", "batch_size": 4},
+            "batch_size: found 4 with backend vllm, which sizes its batches by itself",
+        ),
+        ("evals.quiz.backend", "vllm", "task multiple_choice generates nothing: no other backend"),
         ("evals.safety.sampling", {}, "sampling is for task math only"),
         ("evals.safety.answer_rule", "final_answer", "answer_rule is for task math only"),
         ("evals.math.reply_prefix", "So: ", "found white space around it"),

@@ -98,6 +98,10 @@ def test_replies_stand_in_order_and_equal_plain_ones(model, files):
         for kind in sorted({r["finish"] for r in records})
     }
     assert meta["prefix_tokens"] > 32
+    assert (meta["dtype"], meta["device"]) == ("float32", "cpu")
+    assert meta["batch_sizes"] == [64] and meta["largest_batch"] == 24, "found by itself"
+    _, fixed = run(model, files, name="fixed", batch_size=5)
+    assert fixed["batch_sizes"] == [5] and fixed["largest_batch"] == 5
     assert meta["example_prompt"].startswith("<|im_start|>system\nadd")
     assert not (files / "work").exists()
 

@@ -13,12 +13,13 @@ from snaketune.data.example import Example, write_examples
 from snaketune.errors import UserError
 from snaketune.inference import options as module
 from snaketune.inference.engine import Engine
-from snaketune.inference.option_tokens import Question, Tree, build_tree
-from snaketune.inference.options import label_probabilities, score_trees
+from snaketune.inference.option_tokens import Question, Tree, build_tree, require_apart
+from snaketune.inference.options import score_trees
 from snaketune.inference.score_options import OptionsProtocol, question, score_options
 from snaketune.inference.shards import Shard, join_shards
 from snaketune.inference.state import State
 from snaketune.jsonl import read_jsonl
+from snaketune.measures.multiple_choice import softmax
 
 
 def some_trees(count=14, prefix=0):
@@ -121,14 +122,19 @@ def test_an_option_without_a_token_of_its_own():
         build_tree(tokenizer, Question("q8", "apple", ["s"]), False)
 
 
+def test_labels_of_which_one_begins_another():
+    tokenizer, labels = make_tokenizer(), ["apple", "apple pie", "pears"]
+    asked = Question("q", "how many", [f" {label}" for label in labels], "f.csv, record 3")
+    tree = build_tree(tokenizer, asked, plain=True)
+    with pytest.raises(UserError, match=r"f.csv, record 3: classes.labels: found 'apple', whose"):
+        require_apart(asked, tree, labels)
+    apart = Question("q", "how many", [" apples", " pears"])
+    require_apart(apart, build_tree(tokenizer, apart, plain=True), ["apples", "pears"])
+
+
 def test_an_empty_context_opens_with_a_special_token():
     tree = build_tree(make_tokenizer(), Question("q", "", ["apples", "pears"]), False)
     assert tree.stem == [0] and tree.scored == [0, 0]
-
-
-def test_label_probabilities_and_the_mass_behind_them():
-    shares, mass = label_probabilities([math.log(0.3), math.log(0.1)])
-    assert shares == pytest.approx([0.75, 0.25]) and mass == pytest.approx(0.4)
 
 
 def test_labels_are_the_softmax_over_their_tokens():
@@ -137,8 +143,8 @@ def test_labels_are_the_softmax_over_their_tokens():
     (found,) = score_trees(model, Engine(model), [tree])
     with torch.no_grad():
         logits = made("qwen2")(input_ids=torch.tensor([tree.stem])).logits[0, -1]
-    shares, mass = label_probabilities(found.sums)
-    assert shares == pytest.approx(logits[[50, 51]].softmax(0).tolist(), abs=1e-5)
+    mass = sum(math.exp(value) for value in found.sums)
+    assert softmax(found.sums) == pytest.approx(logits[[50, 51]].softmax(0).tolist(), abs=1e-5)
     assert mass == pytest.approx(float(logits.softmax(0)[[50, 51]].sum()), rel=1e-4)
     assert VOCABULARY > 51
 
@@ -237,6 +243,17 @@ def test_faults_of_questions_name_the_record(folder, tmp_path):
     (tmp_path / "model").symlink_to(folder / "model")
     with pytest.raises(UserError, match=r"f.csv, record 3: choices: found none"):
         run(tmp_path, "none")
+    items = [Example("e", "x", choices=["a", ""], source="f.csv", record=4)]
+    write_examples(tmp_path / "examples.parquet", items)
+    with pytest.raises(UserError, match=r"f.csv, record 4: found option '' without a token"):
+        run(tmp_path, "empty", option="{option}")
+    with pytest.raises(UserError, match=r"f.csv, record 4: classes.labels: found 'apple', whose"):
+        run(tmp_path, "labels", labels=["apple", "apple pie"])
+    template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(UserError, match=r"model tiny: its chat template refuses .*System role"):
+        tokenizer = make_tokenizer()
+        tokenizer.chat_template = template
+        question(items[0], OptionsProtocol(CONTEXT, system="add"), tokenizer, "tiny")
 
 
 def test_a_question_longer_than_the_context_is_counted_and_never_cut(folder, tmp_path, capsys):

@@ -9,15 +9,18 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tiny_chat import make_model, make_tokenizer, save_chat_model
-from transformers import Qwen2ForSequenceClassification
+from transformers import Qwen2ForSequenceClassification, T5Config
 
 from snaketune.config.model import ModelSpec
 from snaketune.errors import UserError
 from snaketune.identity import folder_fingerprint
+from snaketune.inference.backends import open_session
+from snaketune.inference.state import State
 from snaketune.inference.stops import end_tokens
 from snaketune.modeling import nf4_cache
 from snaketune.modeling.describe import describe_model
 from snaketune.modeling.expand import expand_nf4, nf4_layers
+from snaketune.modeling.kind import require_kind
 from snaketune.modeling.load import load_model, load_reward_model, pick_dtype
 from snaketune.modeling.state import load_state
 
@@ -192,7 +195,7 @@ def test_a_model_without_an_end_token():
     tokenizer = make_tokenizer(eos_token=None)
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
     with pytest.raises(UserError, match="model bare: no end token"):
-        end_tokens(tokenizer, None, "bare")
+        end_tokens(tokenizer, [], "bare")
 
 
 def test_kinds_of_models_are_not_mixed_up(tmp_path, folder):
@@ -244,6 +247,26 @@ def test_a_head_that_is_the_embedding_is_not_missing(tmp_path):
     load_model(spec(tmp_path), "none", CPU)
 
 
+@pytest.mark.parametrize("kind", ["causal", "reward"])
+def test_an_encoder_with_a_decoder_is_refused(kind):
+    config = T5Config(architectures=["T5ForConditionalGeneration"], num_labels=1)
+    with pytest.raises(UserError, match="model t5: found T5ForConditionalGeneration, an encoder"):
+        require_kind(config, kind, "t5")
+
+
+def test_weights_trained_as_a_whole_end_as_their_base(folder, tmp_path):
+    """Their folder holds no generation config; what the base's own says counts."""
+    base = tmp_path / "base"
+    shutil.copytree(folder, base)
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 7]}))
+    trained = tmp_path / "full"
+    make_model(300).save_pretrained(trained)
+    (trained / "generation_config.json").unlink()
+    files = [trained / "model.safetensors", trained / "config.json"]
+    for state in (State(spec(base), "none", "full", files), State(spec(base), "none", "none", [])):
+        assert open_session(state).ends == [0, 2, 7]
+
+
 def test_a_hub_that_can_not_be_reached_names_the_local_folder(monkeypatch, tmp_path):
     from snaketune.modeling import folder as module
 
@@ -269,7 +292,7 @@ def test_the_generation_configs_end_tokens_count(folder):
     class Config:
         eos_token_id = (7, 9)
 
-    assert end_tokens(make_tokenizer(), Config(), "x") == [0, 2, 7, 9]
+    assert end_tokens(make_tokenizer(), [Config()], "x") == [0, 2, 7, 9]
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == 0
 
 

@@ -199,6 +199,25 @@ def test_shards_give_the_same_replies(finished: Project, tmp_path: Path) -> None
     assert meta["shards"] == 3
 
 
+def test_shards_give_the_same_choices(finished: Project, tmp_path: Path) -> None:
+    project = Project(tmp_path / "copy")
+    shutil.copytree(finished.folder, project.folder)
+    file = R / "predictions/base-tiny-nf4/quiz.jsonl"
+    out = project.run(
+        str(file), "--forcerun", "join_shards", "--config", "evals={quiz: {shards: 3}}"
+    )
+    assert "rule score_options_shard" in out
+    sharded, whole = (
+        [json.loads(line) for line in (p.folder / file).read_text().splitlines()]
+        for p in (project, finished)
+    )
+    assert [line["id"] for line in sharded] == [line["id"] for line in whole]
+    for one, other in zip(sharded, whole, strict=True):
+        assert one["sums"] == pytest.approx(other["sums"], abs=1e-4)
+    meta = json.loads((project.folder / file.with_suffix(".meta.json")).read_text())
+    assert meta["shards"] == 3 and meta["finishes"] == {"scored": len(whole)}
+
+
 def test_the_report_page_of_snakemake_itself(finished: Project) -> None:
     finished.run("--report", "report.zip")
     assert (finished.folder / "report.zip").stat().st_size > 10_000

@@ -33,6 +33,9 @@ def _reward_faults(
     path = (*path, "sampling", "reward")
     if model not in experiment.models:
         yield missing_name(path, "models", model, experiment.models)
+    elif experiment.models[model].quantisation == "nf4":
+        found = f"found {model} with quantisation nf4, which reward models are not loaded with"
+        yield Fault(path, f"{found}; expected quantisation none")
     writers = {run.model for run in experiment.runs.values()}
     judges = {e.judge.model for e in experiment.evals.values() if e.judge}
     if model in writers | judges:

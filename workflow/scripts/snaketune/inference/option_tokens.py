@@ -81,6 +81,18 @@ def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
     return Tree(stem, branches, [len(start) - len(stem)] * len(branches))
 
 
+def require_apart(question: Question, tree: Tree, labels: Sequence[str]) -> None:
+    """Raises UserError where the tokens of one label begin those of another: what the longer one
+    holds would be counted for the shorter one too."""
+    for label, branch in zip(labels, tree.branches, strict=True):
+        for other, longer in zip(labels, tree.branches, strict=True):
+            if label != other and longer[: len(branch)] == branch:
+                raise UserError(
+                    f"{question.where}: classes.labels: found {label!r}, whose tokens begin those "
+                    f"of {other!r}, expected labels of which none begins another; rename one"
+                )
+
+
 def _opened(tokenizer: Any, question: Question) -> list[int]:
     """What stands before the first option token where the context is empty."""
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):

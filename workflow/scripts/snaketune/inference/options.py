@@ -169,10 +169,3 @@ def _by_cache(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
         gains = logits[-len(targets) :].float().log_softmax(-1).gather(1, targets[:, None])
         sums.append(float(gains.double().sum()))
     return OptionScores(index, sums, tree.counts)
-
-
-def label_probabilities(sums: Sequence[float]) -> tuple[list[float], float]:
-    """Probabilities of labels scored as options, renormalised among them, and the mass that they
-    hold together before that."""
-    values = torch.tensor(sums, dtype=torch.float64)
-    return values.softmax(0).tolist(), float(values.exp().sum())

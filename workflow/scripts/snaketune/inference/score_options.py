@@ -14,7 +14,7 @@ from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
 from snaketune.inference.ledger import Ledger
-from snaketune.inference.option_tokens import Question, Tree, build_tree
+from snaketune.inference.option_tokens import Question, Tree, build_tree, require_apart
 from snaketune.inference.options import score_trees
 from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
 from snaketune.inference.prompts import prompt_text
@@ -75,6 +75,9 @@ def score_options(
     session = open_transformers(state)
     questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
     trees = [build_tree(session.tokenizer, q, protocol.system is None) for q in questions]
+    if protocol.labels:
+        for asked_, tree in zip(questions, trees, strict=True):
+            require_apart(asked_, tree, protocol.labels)
     fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
     for i in set(range(len(trees))) - set(fits):
         ledger.settle(_record(questions[i], trees[i], None))

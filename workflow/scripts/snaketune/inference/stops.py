@@ -1,5 +1,6 @@
 """Which tokens end a reply."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from snaketune.chat import render
@@ -8,15 +9,16 @@ from snaketune.errors import UserError
 _REPLY = "reply"
 
 
-def end_tokens(tokenizer: Any, generation_config: Any, name: str) -> list[int]:
-    """The union, ascending, of the tokenizer's end token, the generation config's ones, and the
+def end_tokens(tokenizer: Any, generation_configs: Iterable[Any], name: str) -> list[int]:
+    """The union, ascending, of the tokenizer's end token, the generation configs' ones, and the
     token with which the chat template closes a reply.
 
     A base model's end token is often not the one that its template ends a turn with.
     Raises UserError where there is none at all.
     """
     found = _as_set(tokenizer.eos_token_id)
-    found |= _as_set(getattr(generation_config, "eos_token_id", None))
+    for config in generation_configs:
+        found |= _as_set(config.eos_token_id)
     found |= _as_set(turn_end(tokenizer))
     if not found:
         raise UserError(

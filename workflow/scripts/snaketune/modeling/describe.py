@@ -55,6 +55,12 @@ def context_length(config: Any) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
+def generation_configs(folder: Path) -> list[GenerationConfig]:
+    """The folder's own; none where it has none."""
+    has_config = (folder / "generation_config.json").is_file()
+    return [GenerationConfig.from_pretrained(folder)] if has_config else []
+
+
 def _checked_parameters(folder: Path, name: str) -> int:
     """From the headers of the safetensors files; no weight is read."""
     files = sorted(folder.glob("*.safetensors"))
@@ -69,7 +75,5 @@ def _checked_parameters(folder: Path, name: str) -> int:
 
 
 def _named_ends(tokenizer: Any, folder: Path, name: str) -> list[dict[str, Any]]:
-    has_config = (folder / "generation_config.json").is_file()
-    generation = GenerationConfig.from_pretrained(folder) if has_config else None
-    ends = end_tokens(tokenizer, generation, name)
+    ends = end_tokens(tokenizer, generation_configs(folder), name)
     return [{"id": i, "token": tokenizer.convert_ids_to_tokens(i)} for i in ends]

@@ -13,6 +13,11 @@ _SCORES = "ForSequenceClassification"
 def require_kind(config: Any, kind: Kind, name: str) -> None:
     """Raises UserError if the model is of another kind: transformers would load it all the same,
     with a head of random numbers."""
+    if config.is_encoder_decoder:
+        raise UserError(
+            f"model {name}: found {(config.architectures or [config.model_type])[0]}, an encoder "
+            "with a decoder, expected a model of a decoder alone"
+        )
     for architecture in config.architectures or []:
         if kind == "causal" and not architecture.endswith(_WRITES):
             raise UserError(
