@@ -16,11 +16,12 @@ from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
 from snaketune.inference.ledger import Ledger
-from snaketune.inference.option_tokens import Question, Tree, build_tree
+from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
 from snaketune.inference.options import OptionScores, score_trees
 from snaketune.inference.session import Session
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
+from snaketune.inference.stops import turn_ending
 from snaketune.jsonl import write_json
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened, worded
@@ -72,7 +73,7 @@ def score_options(
     session = open_transformers(state)
     missing = [e for e in asked if (e.id, 0) not in ledger.records]
     questions = [question(e, protocol, session.tokenizer) for e in missing]
-    trees = [build_tree(session.tokenizer, q, protocol.system is None) for q in questions]
+    trees = [_tree(session.tokenizer, protocol, q) for q in questions]
     _require_room(session, missing, trees)
     progress = Progress(len(asked), "questions", done=resumed)
     start = time.monotonic()
@@ -108,6 +109,17 @@ def question(example: Example, protocol: OptionsProtocol, tokenizer: Any) -> Que
         for i, option in enumerate(options)
     ]
     return Question(example.id, text, answers)
+
+
+def _tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
+    """Labels answer alone, so that where one begins another the end of the reply is scored too;
+    options of a question are compared as text."""
+    plain = protocol.system is None
+    tree = build_tree(tokenizer, asked, plain)
+    if not protocol.labels:
+        return tree
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return told_apart(tree, end if plain else turn_ending(tokenizer), f"question {asked.id}")
 
 
 def _require_room(session: Session, examples: Sequence[Example], trees: Sequence[Tree]) -> None:
