@@ -13,13 +13,14 @@ from snaketune.data.example import Example, write_examples
 from snaketune.errors import UserError
 from snaketune.inference import options as module
 from snaketune.inference.engine import Engine
-from snaketune.inference.option_tokens import Question, Tree, build_tree, require_apart
+from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
 from snaketune.inference.options import score_trees
 from snaketune.inference.score_options import OptionsProtocol, question, score_options
 from snaketune.inference.shards import Shard, join_shards
 from snaketune.inference.state import State
 from snaketune.jsonl import read_jsonl
 from snaketune.measures.multiple_choice import softmax
+from snaketune.modeling.load import load_model
 
 
 def some_trees(count=14, prefix=0):
@@ -120,16 +121,6 @@ def test_an_option_without_a_token_of_its_own():
         build_tree(tokenizer, Question("q7", "how many", ["apples", ""]), False)
     with pytest.raises(UserError, match=r"found option 's' without a token"):
         build_tree(tokenizer, Question("q8", "apple", ["s"]), False)
-
-
-def test_labels_of_which_one_begins_another():
-    tokenizer, labels = make_tokenizer(), ["apple", "apple pie", "pears"]
-    asked = Question("q", "how many", [f" {label}" for label in labels], "f.csv, record 3")
-    tree = build_tree(tokenizer, asked, plain=True)
-    with pytest.raises(UserError, match=r"f.csv, record 3: classes.labels: found 'apple', whose"):
-        require_apart(asked, tree, labels)
-    apart = Question("q", "how many", [" apples", " pears"])
-    require_apart(apart, build_tree(tokenizer, apart, plain=True), ["apples", "pears"])
 
 
 def test_an_empty_context_opens_with_a_special_token():
@@ -236,6 +227,37 @@ def test_shards_join_to_the_same_records(folder):
     (folder / "part1.jsonl").write_text("")
     with pytest.raises(UserError, match=r"found parts of \[4, 0, 3\] examples"):
         join_shards(parts, metas, folder / "joined.jsonl", folder / "joined.meta.json")
+
+
+@pytest.mark.parametrize(
+    ("system", "ending"), [("", "<|im_end|>"), (None, "<|endoftext|>")], ids=["chat", "plain"]
+)
+def test_a_label_that_begins_another_is_scored_with_the_end_of_its_reply(folder, system, ending):
+    """Else 1 would be at least as likely as 10, whatever the model says."""
+    labels = ["1", *(f"1{digit}" for digit in range(10)), "3"]
+    name = f"labels-{system is None}"
+    asked = {"system": system, "context": "{question}", "option": "{option}"}
+    records = run(folder, name, labels=labels, **asked)
+    model = load_model(ModelSpec(id=str(folder / "model")), "none", torch.device("cpu"))
+    tokenizer = make_tokenizer()
+    meta = json.loads((folder / f"{name}.meta.json").read_text())
+    prompt = tokenizer(meta["example_prompt"], add_special_tokens=False)["input_ids"]
+    wholes = [tokenizer(label + ending, add_special_tokens=False)["input_ids"] for label in labels]
+    expected = alone(model, Tree(prompt, wholes, [0] * len(labels)))
+    assert records[0]["sums"] == pytest.approx(expected, abs=1e-4)
+    assert [r["tokens"] for r in records] == [[2, *[3] * 10, 2]] * 11
+    assert any(r["sums"][0] < max(r["sums"][1:11]) for r in records), "or nothing is shown"
+    apart = run(folder, f"{name}-apart", labels=["0", "1"], **asked)
+    assert [r["tokens"] for r in apart] == [[1, 1]] * 11, "no end where the labels tell apart"
+
+
+def test_labels_that_nothing_tells_apart_are_refused():
+    tree = Tree([1, 2], [[5], [5, 6]], [0, 0])
+    assert told_apart(tree, [9], "q").branches == [[5, 9], [5, 6, 9]]
+    with pytest.raises(UserError, match="q: found labels one of which begins another"):
+        told_apart(tree, [], "q")
+    other = Tree([1, 2], [[5, 7], [5, 6]], [0, 0])
+    assert told_apart(other, [9], "q") is other
 
 
 def test_faults_of_questions_name_the_record(folder, tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from snaketune.control_tokens import encode, unshield
@@ -81,16 +82,19 @@ def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
     return Tree(stem, branches, [len(start) - len(stem)] * len(branches))
 
 
-def require_apart(question: Question, tree: Tree, labels: Sequence[str]) -> None:
-    """Raises UserError where the tokens of one label begin those of another: what the longer one
-    holds would be counted for the shorter one too."""
-    for label, branch in zip(labels, tree.branches, strict=True):
-        for other, longer in zip(labels, tree.branches, strict=True):
-            if label != other and longer[: len(branch)] == branch:
-                raise UserError(
-                    f"{question.where}: classes.labels: found {label!r}, whose tokens begin those "
-                    f"of {other!r}, expected labels of which none begins another; rename one"
-                )
+def told_apart(tree: Tree, ending: Sequence[int], where: str) -> Tree:
+    """The tree of labels, each with the tokens that end a reply where one label begins another:
+    else 1 could never be less likely than 10. Raises UserError where a model has no such tokens."""
+    branches = sorted(tree.branches)
+    # Sorted, a branch stands right before those that it begins.
+    if all(other[: len(one)] != one for one, other in pairwise(branches)):
+        return tree
+    if not ending:
+        raise UserError(
+            f"{where}: found labels one of which begins another, expected a model whose replies "
+            "end with a token, or labels that the first tokens tell apart"
+        )
+    return Tree(tree.stem, [[*branch, *ending] for branch in tree.branches], tree.scored)
 
 
 def _opened(tokenizer: Any, question: Question) -> list[int]:

@@ -14,13 +14,14 @@ from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
 from snaketune.inference.ledger import Ledger
-from snaketune.inference.option_tokens import Question, Tree, build_tree, require_apart
+from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
 from snaketune.inference.options import score_trees
 from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
 from snaketune.inference.prompts import prompt_text
 from snaketune.inference.resume import identity_of
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
+from snaketune.inference.stops import turn_ending
 from snaketune.jsonl import write_json
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened, worded
@@ -74,10 +75,7 @@ def score_options(
     resumed = len(ledger.records)
     session = open_transformers(state)
     questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
-    trees = [build_tree(session.tokenizer, q, protocol.system is None) for q in questions]
-    if protocol.labels:
-        for asked_, tree in zip(questions, trees, strict=True):
-            require_apart(asked_, tree, protocol.labels)
+    trees = [_tree(session.tokenizer, protocol, q) for q in questions]
     fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
     for i in set(range(len(trees))) - set(fits):
         ledger.settle(_record(questions[i], trees[i], None))
@@ -125,6 +123,17 @@ def question(
         for i, option in enumerate(options)
     ]
     return Question(example.id, text, answers, record)
+
+
+def _tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
+    """Labels answer alone, so that where one begins another the end of the reply is scored too;
+    options of a question are compared as text."""
+    plain = protocol.system is None
+    tree = build_tree(tokenizer, asked, plain)
+    if not protocol.labels:
+        return tree
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return told_apart(tree, end if plain else turn_ending(tokenizer), asked.where)
 
 
 def _record(asked: Question, tree: Tree, sums: list[float] | None) -> dict[str, Any]:

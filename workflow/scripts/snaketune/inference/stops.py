@@ -33,11 +33,25 @@ def turn_end(tokenizer: Any) -> int | None:
     """The special token that the chat template writes after a reply, if it writes one."""
     if not tokenizer.chat_template:
         return None
-    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _REPLY}]
-    after = render(tokenizer, messages, reply_next=False).rpartition(_REPLY)[2].strip()
+    after = _after_reply(tokenizer).strip()
     ids = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     return ids[0] if ids and ids[0] in special else None
+
+
+def turn_ending(tokenizer: Any) -> list[int]:
+    """The tokens that the chat template writes after a reply, up to the special one that ends the
+    turn; [] where it writes none."""
+    end = turn_end(tokenizer)
+    if end is None:
+        return []
+    ids = tokenizer(_after_reply(tokenizer), add_special_tokens=False)["input_ids"]
+    return ids[: ids.index(end) + 1]
+
+
+def _after_reply(tokenizer: Any) -> str:
+    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _REPLY}]
+    return render(tokenizer, messages, reply_next=False).rpartition(_REPLY)[2]
 
 
 def _as_set(value: int | list[int] | None) -> set[int]:
