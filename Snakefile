@@ -99,7 +99,8 @@ include: "rules/demo.smk"
 onstart:
     if workflow.executor_plugin.name == "slurm":
         try:
-            check_site(submitted_jobs())
+            named = workflow.resource_settings.overwrite_resources
+            check_site(submitted_jobs(), named, [rule.name for rule in workflow.rules])
         except UserError as error:
             raise WorkflowError(str(error)) from None
     write_resolved(EXPERIMENT, Path(E) / "config.yaml")

@@ -212,6 +212,9 @@ def test_ctrl_c_leaves_no_job_behind(on_slurm) -> None:
     [
         (["slurm_partition=gpuu"], "slurm_partition: found gpuu, which this site does not have"),
         (["slurm_acount=me"], "slurm_acount: no resource that anything reads; did you mean slurm"),
+        (["partition=gpu"], "partition: no resource that anything reads; did you mean slurm"),
+        (["--set-resources", "tokenise:mem=9GB"], "tokenise: found no rule of that name; did you"),
+        (["--set-resources", "tokenize:mem=99GB"], "at most 64000 MB"),
     ],
 )
 def test_a_fault_in_the_profile_is_told_before_anything_runs(

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -116,3 +117,21 @@ def test_conda_and_the_makefile_take_the_same_python() -> None:
     for file in conda_files():
         parts = yaml.safe_load(file.read_text())["dependencies"]
         assert [p for p in parts if "python" in p] == [f"python={version[1]}"], file.name
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "snaketune.def"])
+def test_a_container_takes_a_base_by_digest_and_what_is_pinned(name: str) -> None:
+    text = (ENVS / name).read_text()
+    assert "-c /opt/envs/constraints.txt -r /opt/envs/requirements.txt" in text
+    assert set(re.findall(r"envs/([\w-]+\.txt)", text)) == {"constraints.txt", "requirements.txt"}
+    base = re.search(r"^(?:FROM|From:) (.*)$", text, re.MULTILINE)[1]
+    assert base in ("${base}", "{{ base }}"), "no default: it would go stale, or not be pinned"
+    check = re.search(r"case .* esac", text)[0]
+
+    def checked(base: str) -> subprocess.CompletedProcess:
+        command = ["sh", "-c", check]
+        return subprocess.run(command, env={"base": base}, capture_output=True, text=True)
+
+    assert checked("python@sha256:0123").returncode == 0
+    assert "expected IMAGE@sha256:DIGEST" in checked("python:3.11").stderr
+    assert checked("").returncode == 1

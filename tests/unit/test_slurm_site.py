@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 
 from snaketune.errors import UserError
-from snaketune.slurm_site import Asked, check_site, gpus_of
+from snaketune.slurm_site import Asked, check_site, gpus_of, minutes_of
 
 COMMANDS = {
     "sbatch": "exit 1",
-    "sinfo": "echo 'cpu|(null)'; echo 'gpu|gpu:a100:4(S:0-1)'; echo 'gpu|gpu:v100:2'",
+    "sinfo": (
+        "[ $1 = -hN ] || exit 1; echo 'cpu|(null)|infinite|64000'; "
+        "echo 'gpu|gpu:a100:4(S:0-1)|1-12:00:00|500000'; echo 'gpu|gpu:v100:2|1-12:00:00|250000+'"
+    ),
     "sacctmgr": "printf 'physics\\nbiology\\n'",
 }
 
@@ -40,6 +43,9 @@ def job(rule: str = "train", **resources: object) -> Asked:
         {"slurm_partition": "cpu,gpu", "gpu": 4, "slurm_account": "physics", "runtime": 60},
         {"slurm_partition": "cpu", "mem_mb": 5500, "licences": 2},
         {"mem_mb": 5500},
+        {"slurm_partition": "gpu", "runtime": 2160, "mem_mb": 500_000},
+        {"slurm_partition": "cpu,gpu", "runtime": 9999},
+        {"slurm_account": "physics,biology"},
     ],
 )
 def test_what_the_site_has_is_fine(site, asked: dict) -> None:
@@ -56,7 +62,17 @@ def test_what_the_site_has_is_fine(site, asked: dict) -> None:
         ({"slurm_partition": "cpu", "gpu": 1}, "partition cpu has at most 0 on a node"),
         ({"slurm_partition": "gpu", "gpu": 1, "gpu_model": "a10"}, "gpu_model: found a10"),
         ({"slurm_account": "physic"}, "no account of"),
+        ({"slurm_account": "physics, biologie"}, "found biologie, which is no account of"),
         ({"slurm_acount": "physics"}, "anything reads; did you mean slurm_account?"),
+        ({"partition": "gpu"}, "partition: no resource that anything reads; did you mean slurm_p"),
+        ({"account": "physics"}, "did you mean slurm_account?"),
+        ({"cpus": 4}, "did you mean cpus_per_task?"),
+        ({"time": 60}, "did you mean runtime?"),
+        ({"walltime": 60}, "did you mean runtime?"),
+        ({"memory": "4GB"}, "did you mean mem?"),
+        ({"slurm_partition": "gpu", "runtime": 2161}, "at most 2160 minutes; name another slurm_p"),
+        ({"slurm_partition": "gpu", "mem_mb": 500_001}, "found mem_mb 500001, but partition gpu"),
+        ({"slurm_partition": "gpu", "mem_mb": 500_001}, "(resources: [mem_mb=500000])"),
     ],
 )  # fmt: skip
 def test_what_it_has_not_is_told(site, asked: dict, expected: str) -> None:
@@ -90,6 +106,23 @@ def test_slurm_that_does_not_answer(site) -> None:
     site(sinfo="echo 'unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(UserError, match="unable to contact slurm controller"):
         check_site([job()])
+
+
+def test_resources_of_a_rule_that_is_not_there(site) -> None:
+    site()
+    rules = ["tokenize", "train_adapter_0", "generate"]
+    check_site([job()], ["tokenize", "train_full_3"], rules)
+    with pytest.raises(UserError, match=r"tokenise: found no rule of that name; did you mean tok"):
+        check_site([job()], ["tokenise"], rules)
+
+
+@pytest.mark.parametrize(
+    ("limit", "minutes"),
+    [("infinite", float("inf")), ("n/a", float("inf")), ("30:00", 30), ("4:00:00", 240),
+     ("1-12:30:00", 2190), ("45", 0.75)],
+)  # fmt: skip
+def test_time_limits_as_sinfo_writes_them(limit: str, minutes: float) -> None:
+    assert minutes_of(limit) == minutes
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,12 @@ def test_faults_in_the_config_stop_before_the_plan(
     assert expected in fails(project, "-n", "--config", setting)
 
 
+def test_a_key_of_the_profile_that_is_misspelt_is_named(project: Project) -> None:
+    file = project.folder / "profiles/default/config.yaml"
+    file.write_text(file.read_text() + "retrise: 2\n")
+    assert "unrecognized arguments: --retrise=2" in fails(project, "-n")
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

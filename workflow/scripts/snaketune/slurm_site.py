@@ -5,10 +5,11 @@ together, each with what to change.
 """
 
 import getpass
+import math
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -22,6 +23,16 @@ _READ = (
     "tasks", "tasks_per_gpu", "tasks_per_node", "mpi", "qos", "slurm_partition", "slurm_account",
     "slurm_extra", "slurm_cluster", "cluster", "clusters", "threads", "_cores", "_nodes",
 )  # fmt: skip
+# What else people write, and what it is called here.
+_MEANT = {
+    "partition": "slurm_partition", "queue": "slurm_partition", "account": "slurm_account",
+    "time": "runtime", "walltime": "runtime", "time_min": "runtime", "minutes": "runtime",
+    "memory": "mem", "mem_gb": "mem", "memory_gb": "mem", "cpus": "cpus_per_task",
+    "cores": "cpus_per_task", "ncpus": "cpus_per_task", "gpus": "gpu", "ngpus": "gpu",
+    "extra": "slurm_extra",
+}  # fmt: skip
+# Rules whose names tell what runs leave: a profile serves experiments with and without them.
+_SHAPED = re.compile(r"train_(adapter|full)_\d+")
 _GPUS = re.compile(r"gpu(?::([\w.-]*[A-Za-z][\w.-]*))?(?::(\d+))?(?=[(,]|$)")
 
 
@@ -38,28 +49,50 @@ class Asked:
         return dict(self.resources)
 
 
-def check_site(asked: Iterable[Asked]) -> None:
-    """Raises `UserError` with all that this site can't give, or where there is no SLURM."""
+@dataclass(frozen=True)
+class Node:
+    """A node in one of its partitions."""
+
+    gpus: dict[str, int]
+    """By model; one without a name is ''."""
+    minutes: float
+    """The longest that a job may run."""
+    memory_mb: float
+
+
+def check_site(
+    asked: Iterable[Asked], named: Iterable[str] = (), rules: Collection[str] = ()
+) -> None:
+    """Raises `UserError` with all that this site can't give, or where there is no SLURM; `named`
+    are those that the profile sets resources for, of all `rules`."""
     if not shutil.which("sbatch"):
         raise UserError(
             "the profile submits to SLURM, but there is no sbatch here; start Snakemake on a login "
             "node of the cluster, or without `--profile profiles/slurm` to run on this machine"
         )
     jobs = list(asked)
-    faults = dict.fromkeys([*_unread(jobs), *_partitions_and_gpus(jobs), *_accounts(jobs)])
+    found = [*_unknown(named, rules), *_unread(jobs), *_partitions(jobs), *_accounts(jobs)]
+    faults = dict.fromkeys(found)
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         raise UserError(f"this SLURM site can't run the jobs; change the profile:\n{lines}")
 
 
+def _unknown(named: Iterable[str], rules: Collection[str]) -> Iterator[str]:
+    for name in named:
+        if name not in rules and not _SHAPED.fullmatch(name):
+            yield f"set-resources: {name}: found no rule of that name{suggest(name, rules)}"
+
+
 def _unread(jobs: list[Asked]) -> Iterator[str]:
     """Misspelt names; others may be a user's own, with a limit of their own."""
     for name in dict.fromkeys(name for job in jobs for name in job.named):
-        if name not in _READ and (close := get_close_matches(name, _READ, 1, 0.8)):
+        close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, _READ, 1, 0.8)
+        if name not in _READ and close:
             yield f"{name}: no resource that anything reads; did you mean {close[0]}?"
 
 
-def _partitions_and_gpus(jobs: list[Asked]) -> Iterator[str]:
+def _partitions(jobs: list[Asked]) -> Iterator[str]:
     site = _site()
     if not site:
         return
@@ -69,10 +102,28 @@ def _partitions_and_gpus(jobs: list[Asked]) -> Iterator[str]:
         for name in set(names) - set(site):
             found = f"found {name}, which this site does not have"
             yield f"slurm_partition: {found}{suggest(name, site)}"
-        count = int(job.named.get("gpu") or 0)
-        nodes = [gpus for name in names for gpus in site.get(name, [])]
-        if count and nodes:
-            yield from _gpu_faults(job, count, nodes, wanted)
+        nodes = [node for name in names for node in site.get(name, [])]
+        if nodes:
+            yield from _limit_faults(job, nodes, wanted)
+            if count := int(job.named.get("gpu") or 0):
+                yield from _gpu_faults(job, count, [node.gpus for node in nodes], wanted)
+
+
+def _limit_faults(job: Asked, nodes: list[Node], partition: str | None) -> Iterator[str]:
+    """Of a first attempt that is longer or larger than any of the nodes allows."""
+    where = f"partition {partition} allows" if partition else "this site allows"
+    limits = {
+        "runtime": (max(node.minutes for node in nodes), "minutes", "minutes"),
+        "mem_mb": (max(node.memory_mb for node in nodes), "MB", "memory_gb"),
+    }
+    for name, (most, unit, key) in limits.items():
+        found = job.named.get(name, "")
+        if found.isdigit() and int(found) > most:
+            yield (
+                f"rule {job.rule}: found {name} {found}, but {where} at most {most:.0f} {unit}; "
+                f"name another slurm_partition, or the most that a job may ask for "
+                f"(resources: [{name}={most:.0f}]), or set the config's `resources: {{{key}: N}}`"
+            )
 
 
 def _gpu_faults(
@@ -94,7 +145,9 @@ def _gpu_faults(
 
 
 def _accounts(jobs: list[Asked]) -> Iterator[str]:
-    wanted = dict.fromkeys(a for j in jobs if (a := j.named.get("slurm_account")))
+    # As the plugin reads it: several may be named.
+    named = " ".join(job.named.get("slurm_account", "") for job in jobs)
+    wanted = dict.fromkeys(named.replace(",", " ").split())
     if not wanted:
         return
     listed, trouble = _answer("sacctmgr", "-nP", "list", "assoc", f"user={getpass.getuser()}",
@@ -111,16 +164,27 @@ def _accounts(jobs: list[Asked]) -> Iterator[str]:
             yield f"slurm_account: {found}{suggest(name, known)}"
 
 
-def _site() -> dict[str, list[dict[str, int]]]:
-    """By partition, of each node the number of GPUs by model; a model without a name is ''."""
-    listed, trouble = _answer("sinfo", "-hN", "-o", "%R|%G")
+def _site() -> dict[str, list[Node]]:
+    """The nodes of each partition."""
+    listed, trouble = _answer("sinfo", "-hN", "-o", "%R|%G|%l|%m")
     if trouble:
         raise UserError(f"SLURM does not answer: {trouble}; start again once `sinfo` does")
-    site: dict[str, list[dict[str, int]]] = {}
+    site: dict[str, list[Node]] = {}
     for line in listed.splitlines():
-        partition, _, gres = line.partition("|")
-        site.setdefault(partition.strip(), []).append(gpus_of(gres.strip()))
+        partition, gres, limit, memory = (part.strip() for part in line.split("|"))
+        node = Node(gpus_of(gres), minutes_of(limit), float(memory.rstrip("+")))
+        site.setdefault(partition, []).append(node)
     return site
+
+
+def minutes_of(limit: str) -> float:
+    """`1-12:00:00` → 2160; `30:00` → 30. What is no time, such as `infinite`, is no limit."""
+    days, _, clock = limit.rpartition("-")
+    parts = [days or "0", *["0"] * (2 - clock.count(":")), *clock.split(":")]
+    if not all(part.isdigit() for part in parts):
+        return math.inf
+    day, hour, minute, second = map(int, parts)
+    return day * 1440 + hour * 60 + minute + second / 60
 
 
 def gpus_of(gres: str) -> dict[str, int]:
