@@ -22,6 +22,7 @@ from snaketune.errors import UserError
 from snaketune.training import launch as launching
 from snaketune.training.launch import launch, launch_processes
 from snaketune.training.run import Plan
+from snaketune.training.tracking import Tracking
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,17 @@ def test_a_fault_in_a_process_is_told_and_ends_the_training(files, tmp_path, cap
     with pytest.raises(UserError, match="2 training processes ended with"):
         launch_processes(2, *job(files, tmp_path, preset))
     assert "error: preset: lora.targets: found ['no_such_layer']" in capsys.readouterr().err
+
+
+def test_a_fault_in_the_leading_process_ends_the_one_that_waits_for_it(files, tmp_path, capsys):
+    """Its tracker cannot begin; the other one is in its first step by then."""
+    plan = job(files, tmp_path, PLAIN)
+    tmp_path.joinpath("tensorboard").touch()
+    with pytest.raises(UserError, match="2 training processes ended with"):
+        launch_processes(2, *plan, tracking=Tracking(["tensorboard"]))
+    said = capsys.readouterr().err
+    assert said.count("error: report_to: tensorboard could not begin") == 1
+    assert "Traceback" not in said
 
 
 TRAINS = """

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -17,9 +18,9 @@ from snaketune.training.run import Plan, Published, run_training
 from snaketune.training.tracking import Tracking, require
 from snaketune.warned import Warned, listen
 
-# Seconds that warned processes have to end their step and save, before they are killed. Whoever
-# warned the job has a limit of its own, which is what counts.
-_TO_SAVE = 3600
+# Seconds that warned processes have to end their step and save, before they are killed. (Whoever
+# warned the job has a limit of its own. So long too the others wait where one was killed.)
+_TO_SAVE = 600
 _LIBRARY = Path(__file__).resolve().parents[2]
 
 
@@ -105,10 +106,15 @@ def _work(text: str) -> None:
         run_training(Plan(**plan), *map(Path, job["paths"][:2]), Published(**paths),
                      Path(job["paths"][2]), job["threads"],
                      tracking=Tracking(**job["tracking"]))  # fmt: skip
-    except (UserError, Warned) as error:
-        kind = "error" if isinstance(error, UserError) else "stopped"
-        print(f"{kind}: {error}", file=sys.stderr)
+    except Warned as warning:
+        print(f"stopped: {warning}", file=sys.stderr)
         raise SystemExit(1) from None
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        launcher.end_all()
+    except Exception:
+        traceback.print_exc()
+        launcher.end_all()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ beside those of the next attempt. So the kernel is asked to kill each with the o
 import ctypes
 import os
 import signal
+import sys
 
 _PARENT = "SNAKETUNE_PARENT"
 _PR_SET_PDEATHSIG = 1
@@ -23,6 +24,15 @@ def end_with_parent() -> None:
     # It may have ended before it was asked.
     if os.getppid() != int(os.environ[_PARENT]):
         raise SystemExit(1)
+
+
+def end_all() -> None:
+    """Ends the launcher, and so every process under it, this one included. A process that fails
+    would leave the others waiting for it in a collective operation, where no signal reaches them
+    but this one."""
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os.kill(int(os.environ[_PARENT]), signal.SIGKILL)
 
 
 def main() -> None:
