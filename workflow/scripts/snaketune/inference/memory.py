@@ -1,6 +1,7 @@
 """How many rows at once: as many as memory allows, found without failing."""
 
 import gc
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ TOO_LARGE = (
 )
 _FIRST = 64
 _MOST = 512
+_PAUSE = 1.0  # seconds until free memory is looked up again, which takes milliseconds
 _SHARE = {"cuda": 0.8, "cpu": 0.5}  # the CPU's memory is shared with other jobs
 
 
@@ -70,6 +72,7 @@ class BatchSize:
         self.now = _FIRST if self.automatic else int(setting)
         self.most = _MOST if self.automatic else self.now
         self.used: set[int] = set()
+        self._again = 0.0
 
     def start(self, row_bytes: int) -> None:
         """Before the first row: no more of them, of `row_bytes` each, than fit into free memory. On
@@ -80,8 +83,12 @@ class BatchSize:
     def grow(self, row_bytes: int) -> None:
         """Doubles the size if as many rows again, of `row_bytes` each, fit into free memory."""
         wanted = min(2 * self.now, self.most)
+        if wanted == self.now or time.monotonic() < self._again:
+            return
         if (wanted - self.now) * row_bytes <= self._room():
             self.now = wanted
+        else:
+            self._again = time.monotonic() + _PAUSE
 
     def _room(self) -> int:
         return int(_SHARE.get(self.device.type, 0.5) * free_bytes(self.device))
