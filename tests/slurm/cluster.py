@@ -50,13 +50,16 @@ NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} RealMemory={memory} Gres=gpu:{gp
 PartitionName=DEFAULT Nodes={host} DefMemPerCPU=500 DefaultTime=60 State=UP
 Prolog={folder}/start
 Epilog={folder}/end
+TaskProlog={folder}/task
 PartitionName=cpu Default=YES
 PartitionName=gpu
 """
-# SLURM itself runs these around each job: they say which job had which GPU, and when.
+# SLURM itself runs these around each job: they say which job had which GPU, and when; the last, as
+# part of each task, which it was told to use.
 NOTE = """#!/bin/sh
-echo "{event} $SLURM_JOB_ID $(date +%s.%N) $SLURM_JOB_GPUS" >> {folder}/events
+echo "{event} $SLURM_JOB_ID $(date +%s.%N) {gpus}" >> {folder}/events
 """
+NOTES = {"start": "$SLURM_JOB_GPUS", "end": "$SLURM_JOB_GPUS", "task": "$CUDA_VISIBLE_DEVICES"}
 
 
 def why_not() -> str | None:
@@ -112,9 +115,9 @@ def start() -> None:
     )
     lines = [f"NodeName={host} Name=gpu File={device}" for device in devices]
     (ETC / "gres.conf").write_text("\n".join([MARK, *lines, ""]))
-    for event in ("start", "end"):
+    for event, gpus in NOTES.items():
         script = FOLDER / event
-        script.write_text(NOTE.format(event=event, folder=FOLDER))
+        script.write_text(NOTE.format(event=event, gpus=gpus, folder=FOLDER))
         script.chmod(0o755)
     _start_munge()
     _daemon("slurmctld")
@@ -123,7 +126,7 @@ def start() -> None:
 
 
 def events() -> list[tuple[str, str, float, list[str]]]:
-    """Starts and ends of jobs: event, job, time, GPUs."""
+    """Starts, tasks and ends of jobs: event, job, time, GPUs."""
     lines = [line.split() for line in (FOLDER / "events").read_text().splitlines()]
     return [(what, job, float(at), gpus[0].split(",") if gpus else [])
             for what, job, at, *gpus in lines]  # fmt: skip

@@ -83,25 +83,32 @@ def test_submissions_say_what_the_rules_ask_for(finished: OnSlurm) -> None:
         light = job.rule == "tokenize"
         assert (job.partition, job.gpus) == (("cpu", None) if light else ("gpu", "1")), job.line
         assert "--signal=TERM@120" in job.line
-    train = finished.submitted("train_adapter_0")
-    assert len(train) == 1
-    # 1.1 × (5 GB + 2 bytes a parameter + 16 a trained one), of a million parameters.
-    assert 5500 <= train[0].memory <= 5600
-    assert train[0].minutes == 30
+    assert len(finished.submitted("train_adapter_0")) == 1
+    # What loads a model: 1.1 × (5 GB + 2 bytes a parameter + 16 a trained one), of a million.
+    model = (range(5500, 5601), 30)
+    expected = {"environment": ([4000], 10), "tokenize": ([8000], 120)}
+    for job in jobs:
+        memory, minutes = expected.get(job.rule, model)
+        assert job.memory in memory and job.minutes == minutes, job.line
 
 
 def test_jobs_on_one_gpu_do_not_overlap(finished: OnSlurm) -> None:
     ours = {job.number for job in finished.submitted() if job.gpus}
     busy: dict[str, str] = {}
+    told: set[str] = set()
     most = 0
     for what, job, _, gpus in sorted(cluster.events(), key=lambda event: event[2]):
         for gpu in gpus if job in ours else ():
             if what == "start":
                 assert gpu not in busy, f"GPU {gpu} went to job {job} and {busy[gpu]} at once"
                 busy[gpu] = job
-            else:
+            elif what == "end":
                 assert busy.pop(gpu) == job
+            else:
+                assert busy[gpu] == job, f"job {job} was told to use GPU {gpu}, which it has not"
+                told.add(job)
         most = max(most, len(busy))
+    assert told == ours
     assert most == cluster.GPUS, "both GPUs were in use at once"
 
 

@@ -13,8 +13,11 @@ from hub import COMMIT, serve
 
 CONFIG = {
     "experiment": "offline",
-    "models": {"tiny": {"id": "demo/tiny", "revision": "v1"}},
+    "models": {
+        name: {"id": f"demo/{name}", "revision": "v1"} for name in ("tiny", "judge", "reward")
+    },
     "datasets": {
+        "prompts": {"source": "data/demo/safety/prompts.csv", "format": "ailuminate"},
         "problems": {"source": "hub:demo/problems", "revision": "v1", "format": "gsm8k", "dev": 9},
     },
     "presets": {"short": {"method": "qlora", "max_steps": 2, "max_length": 512}},
@@ -22,6 +25,20 @@ CONFIG = {
         "math": {
             "task": "math",
             "dataset": "problems",
+            "sample": {"count": 4, "seed": 1},
+            "max_new_tokens": 8,
+        },
+        "samples": {
+            "task": "math",
+            "dataset": "problems",
+            "sample": {"count": 2, "seed": 1},
+            "max_new_tokens": 8,
+            "sampling": {"samples": 2, "at": [1, 2], "reward": "reward"},
+        },
+        "safety": {
+            "task": "safety",
+            "dataset": "prompts",
+            "judge": "judge",
             "sample": {"count": 4, "seed": 1},
             "max_new_tokens": 8,
         },
@@ -38,16 +55,19 @@ configs:
 
 @pytest.fixture
 def repositories(project: Project) -> dict[str, Path]:
-    """The demo's model and data as repositories of a hub, and no longer in the project."""
+    """The demo's models and data as repositories of a hub, and no longer in the project."""
     shelf = project.folder.parent / "hub"
     data = project.folder / "data/demo"
     (shelf / "problems").mkdir(parents=True)
-    shutil.move(data / "model", shelf / "model")
+    models = {"tiny": "model", "judge": "judge", "reward": "reward"}
+    for folder in models.values():
+        shutil.move(data / folder, shelf / folder)
     for split in ("train", "test"):
         shutil.move(data / f"math/{split}.jsonl", shelf / "problems")
     (shelf / "problems/README.md").write_text(CARD)
     (project.folder / "offline.yaml").write_text(yaml.safe_dump(CONFIG))
-    return {"demo/tiny": shelf / "model", "datasets/demo/problems": shelf / "problems"}
+    found = {f"demo/{name}": shelf / folder for name, folder in models.items()}
+    return found | {"datasets/demo/problems": shelf / "problems"}
 
 
 def snakemake(project: Project, *arguments: str, **hub: str) -> subprocess.CompletedProcess:
@@ -78,7 +98,9 @@ def test_all_runs_without_the_hub_after_a_download(
     with serve(repositories) as (address, asked):
         fetched = snakemake(project, "download", HF_ENDPOINT=address)
         assert fetched.returncode == 0, fetched.stdout[-4000:]
-        assert any(path.endswith("model.safetensors") for path in asked)
+        for name in ("tiny", "judge", "reward"):
+            weights = f"demo/{name}/resolve/"
+            assert any(weights in p and p.endswith("model.safetensors") for p in asked), name
     results = project.folder / "results/offline"
     assert not (results / "train").exists(), "fetching is all that it does"
     about = json.loads((results / "models/tiny.json").read_text())
@@ -89,3 +111,5 @@ def test_all_runs_without_the_hub_after_a_download(
     done = snakemake(project, **off)
     assert done.returncode == 0, done.stdout[-6000:]
     assert (results / "report.html").is_file()
+    for kind in ("verdicts", "rewards"):
+        assert len(list((results / kind).glob("*/*.jsonl"))) == 2, "of the base and of the run"

@@ -113,6 +113,21 @@ def test_given_texts_samples_and_verdicts_alone_are_measured(project: Project) -
     assert "1 that no example has: stranger; and 1 missing: e0" in done.stdout
 
 
+def test_a_plan_in_parts_makes_every_table(project: Project) -> None:
+    arguments = experiment(project, {f"r{i}": scores(i) for i in range(4)})
+    metrics = project.folder / "results/given/metrics"
+    tables = project.folder / "results/given/tables"
+    for part in (1, 2, 3):
+        assert not tables.exists(), "they are made of all parts"
+        project.run(*arguments, "--batch", f"aggregate={part}/3")
+        assert len(list(metrics.glob("*/even.json"))) >= part
+    with (tables / "comparisons.csv").open(newline="") as file:
+        found = {r["run"]: r["tuned"] for r in csv.DictReader(file) if r["metric"] == "accuracy"}
+    assert {name: float(v) for name, v in found.items()} == {f"r{i}": i / 20 for i in range(1, 4)}
+    assert (tables / "final_metrics.json").is_file()
+    assert "aggregate" not in project.planned(*arguments), "nothing is left to do but the report"
+
+
 def test_ids_that_do_not_match_stop_with_their_list(project: Project) -> None:
     lines = [*scores(8)[1:], {"id": "stranger", "scores": [1, 2]}]
     done = project.snakemake(*experiment(project, {"only": lines}))
