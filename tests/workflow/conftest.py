@@ -97,13 +97,13 @@ def reduced_project(folder: Path) -> Project:
     project = copy_project(folder)
     file = project.folder / "config/config.yaml"
     config = yaml.safe_load(file.read_text())
-    _keep(config, runs={"simple", "medium"}, evals={"math", "safety"})
+    keep(config, runs={"simple", "medium"}, evals={"math", "safety"})
     _merge(config, yaml.safe_load(REDUCED))
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     return project
 
 
-def _keep(config: dict, runs: set[str], evals: set[str]) -> None:
+def keep(config: dict, runs: set[str], evals: set[str]) -> None:
     """Takes out all other runs and evals, and what only these name."""
     for section, kept in (("runs", runs), ("evals", evals), ("thresholds", runs)):
         config[section] = {k: v for k, v in config[section].items() if k in kept}
