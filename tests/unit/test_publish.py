@@ -1,17 +1,15 @@
 """Model cards, and uploads to a local server that speaks the part of the hub's interface that an
 upload uses."""
 
-import base64
 import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+from upload_hub import serve_uploads
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.publish.card import card
@@ -43,56 +41,10 @@ ABOUT = {
 }
 
 
-class _Hub(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        server = self.server
-        server.tokens.add(self.headers.get("Authorization"))
-        if server.refuse:
-            self._json({"error": "forbidden"}, 403)
-        elif self.path == "/api/repos/create":
-            server.made.append(json.loads(body))
-            self._json({"url": f"http://127.0.0.1:{server.server_port}/me/tuned"})
-        elif self.path == "/api/validate-yaml":
-            errors = [{"message": message} for message in server.invalid]
-            self._json({"errors": errors, "warnings": []}, 400 if errors else 200)
-        elif self.path == "/api/models/me/tuned/preupload/main":
-            names = [f["path"] for f in json.loads(body)["files"]]
-            said = {"uploadMode": "regular", "shouldIgnore": False}
-            self._json({"files": [{"path": name, **said} for name in names]})
-        elif self.path == "/api/models/me/tuned/commit/main":
-            for line in body.decode().splitlines():
-                entry = json.loads(line)
-                if entry["key"] == "file":
-                    content = base64.b64decode(entry["value"]["content"])
-                    server.files[entry["value"]["path"]] = content
-            url = f"http://127.0.0.1:{server.server_port}/me/tuned/commit/c0ffee"
-            self._json({"commitUrl": url, "commitOid": "c0ffee", "success": True})
-        else:
-            self._json({"error": self.path}, 404)
-
-    def _json(self, value, status=200):
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def hub():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    server.made, server.files, server.tokens, server.refuse = [], {}, set(), False
-    server.invalid = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
+    with serve_uploads() as server:
+        yield server
 
 
 def upload(hub, folder, token=TOKEN, card="# card", **settings):
@@ -125,9 +77,10 @@ def upload(hub, folder, token=TOKEN, card="# card", **settings):
 def test_files_and_card_go_up_in_one_commit(hub, tmp_path):
     done = upload(hub, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(hub.files) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
-    assert hub.files["README.md"] == b"# card"
-    assert hub.files["adapter_model.safetensors"] == b"\0" * 100
+    files = hub.files["me/tuned"]
+    assert sorted(files) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+    assert files["README.md"] == b"# card"
+    assert files["adapter_model.safetensors"] == b"\0" * 100
     assert hub.made[0]["visibility"] == "private"
     assert hub.tokens == {f"Bearer {TOKEN}"}
     assert json.loads(done.stdout)["commit"] == "c0ffee"

@@ -229,7 +229,6 @@ def test_recipe_4_predicts_every_test_row(project: Project) -> None:
         "presets": {"verifier": {"max_steps": 1, "batch_size": 2, "accumulation": 1}},
         "datasets": verifier_sources(),
     }
-    small["presets"]["verifier"] |= {"eval_per_epoch": 0, "best": "none", "keep": 0}
     (project.folder / "small.yaml").write_text(yaml.safe_dump(small))
     project.run("--configfile", "config/experiments/solution_verifier.yaml", "small.yaml")
     folder = project.folder / "results/solution_verifier"
@@ -243,6 +242,8 @@ def test_recipe_4_predicts_every_test_row(project: Project) -> None:
         records = [json.loads(line) for line in lines]
         assert {record["id"] for record in records} == asked
         assert all(len(record["sums"]) == 2 and max(record["sums"]) < 0 for record in records)
+    meta = json.loads((folder / "train/verifier/train_meta.json").read_text())
+    assert (meta["best"], meta["best_step"]) == ("accuracy", 1)
     final = json.loads((folder / "tables/final_metrics.json").read_text())
     assert final["runs"][0]["evals"]["solutions"]["counts"]["total"] == 412
     by_kind = {
