@@ -25,6 +25,7 @@ from snaketune.training.candidates import Point, best_point, kept_steps
 from snaketune.training.loss import SummedLoss
 from snaketune.training.rows import IGNORED
 from snaketune.training.step import right_answers
+from snaketune.workfolder import remove_set_aside
 
 LABELLED = {"rows": "labelled.parquet", "dev": "labelled_dev.parquet"}
 LEARNS = {"epochs": 4, "learning_rate": 2e-2, "schedule": "constant"}
@@ -129,6 +130,7 @@ def test_the_weights_of_the_best_point_are_the_run_s(files, tmp_path, capsys, be
     printed = capsys.readouterr()
     assert f"best at step {meta['best_step']}, {best} on dev" in printed.out
     assert f"step {meta['best_step']}: dev loss" in printed.err
+    remove_set_aside(tmp_path)
     assert not (tmp_path / "work").exists()
 
 

@@ -32,7 +32,7 @@ from snaketune.training.trainable import build_trainable, compute_dtype
 from snaketune.training.world import World, join_world
 from snaketune.usage import usage
 from snaketune.warned import deferred
-from snaketune.workfolder import finish, work_folder
+from snaketune.workfolder import set_aside, work_folder
 
 LOG_SCHEMA = pa.schema(
     [
@@ -122,7 +122,7 @@ def run_training(
     write_json(
         out.meta, _meta(plan, job, causal, hashes) | _chosen(plan, best) | usage(job.world.size)
     )
-    finish(folder)
+    set_aside(folder)
 
 
 def _final(plan: Plan, job: Training, best: Point | None) -> Path:
