@@ -16,7 +16,8 @@ from snaketune.errors import UserError
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.inputs import data_files
 from snaketune.limits import check_gpus
-from snaketune.plan import about_run, asked_in_chat, is_reward_model, make_plan, snapshots
+from snaketune.plan import about_run, asked_in_chat, is_reward_model, make_plan, pushed_whole
+from snaketune.plan import snapshots
 from snaketune.slurm_site import Asked, check_site
 from snaketune.tables.terminal import summary_of
 from snaketune.workfolder import remove_set_aside
@@ -61,6 +62,7 @@ wildcard_constraints:
 localrules:
     all,
     prepare,
+    leakage,
     model,
     adapter,
     ready,

@@ -8,7 +8,7 @@ from snaketune.tasks.wording import generation_protocol, options_protocol
 SCORED = [name for name, spec in PLAN.protocols.items() if not spec.generates]
 GENERATED = [name for name, spec in PLAN.protocols.items() if spec.generates]
 REWARDED = [name for name, spec in PLAN.protocols.items() if reward_model(spec)]
-SHARDED = [name for name in GENERATED if PLAN.protocols[name].shards > 1]
+SHARDED = [name for name, spec in PLAN.protocols.items() if spec.shards > 1]
 ON_VLLM = [name for name in GENERATED if PLAN.protocols[name].backend == "vllm"]
 
 
@@ -51,7 +51,7 @@ rule generate:
 
 use rule generate as generate_vllm with:
     wildcard_constraints:
-        protocol=any_of(ON_VLLM),
+        protocol=any_of(set(ON_VLLM) - {*SHARDED}),
         state=any_of(PLAN.states),
     conda:
         "../envs/vllm.yaml"
@@ -66,7 +66,7 @@ use rule generate as generate_shard with:
     benchmark:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}/{{shard}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(SHARDED),
+        protocol=any_of({*SHARDED} & {*GENERATED} - {*ON_VLLM}),
         state=any_of(PLAN.states),
         shard="[0-9]+of[0-9]+",
     params:
@@ -74,6 +74,15 @@ use rule generate as generate_shard with:
         work=lambda wildcards: (
             f"{E}/.work/generate/{wildcards.state}/{wildcards.protocol}.{wildcards.shard}"
         ),
+
+
+use rule generate_shard as generate_shard_vllm with:
+    wildcard_constraints:
+        protocol=any_of({*SHARDED} & {*ON_VLLM}),
+        state=any_of(PLAN.states),
+        shard="[0-9]+of[0-9]+",
+    conda:
+        "../envs/vllm.yaml"
 
 
 rule join_shards:
@@ -113,7 +122,7 @@ rule score_options:
     benchmark:
         f"{E}/benchmarks/score_options/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(SCORED),
+        protocol=any_of(set(SCORED) - {*SHARDED}),
         state=any_of(PLAN.states),
     conda:
         "../envs/train.yaml"
@@ -132,6 +141,25 @@ rule score_options:
         code=code_of("score_options.py"),
     script:
         "../workflow/scripts/score_options.py"
+
+
+use rule score_options as score_options_shard with:
+    output:
+        scores=temp(f"{E}/predictions/{{state}}/{{protocol}}.shards/{{shard}}.jsonl"),
+        meta=temp(f"{E}/predictions/{{state}}/{{protocol}}.shards/{{shard}}.meta.json"),
+    log:
+        f"{E}/logs/score_options/{{state}}/{{protocol}}/{{shard}}.log",
+    benchmark:
+        f"{E}/benchmarks/score_options/{{state}}/{{protocol}}/{{shard}}.jsonl"
+    wildcard_constraints:
+        protocol=any_of({*SHARDED} & {*SCORED}),
+        state=any_of(PLAN.states),
+        shard="[0-9]+of[0-9]+",
+    params:
+        shard=lambda wildcards: shard_numbers(wildcards.shard),
+        work=lambda wildcards: (
+            f"{E}/.work/score_options/{wildcards.state}/{wildcards.protocol}.{wildcards.shard}"
+        ),
 
 
 rule score_rewards:

@@ -32,6 +32,7 @@ rule judge:
         or "none",
         judge=lambda wildcards: judge_of(wildcards).model_dump(mode="json", exclude={"guideline"}),
         batch_size=lambda wildcards: PLAN.protocols[wildcards.protocol].batch_size,
+        reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
         work=lambda wildcards: f"{E}/.work/judge/{wildcards.state}/{wildcards.protocol}",
         code=code_of("judge.py"),
     script:

@@ -24,7 +24,7 @@ rule measure:
     params:
         state=lambda wildcards: wildcards.state,
         eval=lambda wildcards: PLAN.eval_of[wildcards.protocol],
-        protocol=lambda wildcards: PLAN.protocols[wildcards.protocol].model_dump(mode="json"),
+        protocol=lambda wildcards: PLAN.protocols[wildcards.protocol].protocol(),
         protocol_name=lambda wildcards: wildcards.protocol,
         code=code_of("measure.py"),
     script:

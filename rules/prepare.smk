@@ -1,7 +1,10 @@
 # Needs: the sources under `datasets` of the config.
 # Makes: data/{dataset}/ with the examples of each split (Parquet for the workflow, CSV and JSON
-# lines for people), the few-shot examples, the manifest and
-# the records that were rejected; and ready.json, which says that all inputs were checked.
+# lines for people), the few-shot examples, the manifest and the records that were rejected;
+# data/leakage/, what a dataset that is evaluated shares with another that is trained on; and
+# ready.json, which says that all inputs were checked.
+
+from snaketune.config.eval_faults import asks_for_numbers
 
 
 rule prepare:
@@ -30,19 +33,49 @@ rule prepare:
         runtime=60,
     params:
         dataset=lambda wildcards: EXPERIMENT.datasets[wildcards.dataset].model_dump(mode="json"),
+        numeric=lambda wildcards: asks_for_numbers(EXPERIMENT, wildcards.dataset),
         code=code_of("prepare.py"),
     script:
         "../workflow/scripts/prepare.py"
 
 
+rule leakage:
+    """Looks for the questions that are asked of a dataset among those of another one that a run
+    trains on. Within a dataset `prepare` does."""
+    input:
+        train=f"{E}/data/{{train}}/train.parquet",
+        asked=lambda wildcards: [
+            f"{E}/data/{wildcards.test}/{split}.parquet"
+            for split in PLAN.crossed[wildcards.train, wildcards.test]
+        ],
+    output:
+        ensure(f"{E}/data/leakage/{{train}}-{{test}}.json", non_empty=True),
+    log:
+        f"{E}/logs/leakage/{{train}}-{{test}}.log",
+    wildcard_constraints:
+        train=any_of(EXPERIMENT.datasets),
+        test=any_of(EXPERIMENT.datasets),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem="4GB",
+        runtime=30,
+    params:
+        code=code_of("leakage.py"),
+    script:
+        "../workflow/scripts/leakage.py"
+
+
 rule ready:
-    """Waits for all data and models to be checked, so that no fault shows up after hours of work.
+    """Waits for all data and models to be checked and the machine to be noted, so that no fault
+    shows up after hours of work.
 
     What follows takes it as `ancient`: it orders jobs and makes none of them stale.
     """
     input:
         manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
+        environment=f"{E}/environment.json",
     output:
         f"{E}/ready.json",
     log:

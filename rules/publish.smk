@@ -60,11 +60,12 @@ rule push:
     input:
         files=lambda wildcards: (
             f"{E}/merged/{wildcards.run}"
-            if EXPERIMENT.runs[wildcards.run].push.merged
+            if pushed_whole(EXPERIMENT, PLAN, wildcards.run)
             else weights_of_run(wildcards)
         ),
         final=f"{E}/tables/final_metrics.json",
         comparisons=f"{E}/tables/comparisons.csv",
+        base=lambda wildcards: f"{E}/models/{run_model(wildcards)}.json",
     output:
         ensure(f"{E}/pushed/{{run}}.json", non_empty=True),
     log:

@@ -1,7 +1,8 @@
 # Needs: the tables and what lies behind them.
-# Makes: report.html, one page that needs no network, and its figures as files.
+# Makes: report.html, one page that needs no network, its figures as files, and of sampled evals
+# failures/{eval}.html and .txt, every missed question in full.
 
-from snaketune.report.names import figure_names
+from snaketune.report.names import failure_names, figure_names
 
 TOKENS = list(PLAN.tokens)
 
@@ -26,6 +27,7 @@ rule report:
         comparisons=f"{E}/tables/comparisons.csv",
         checkpoints=f"{E}/tables/checkpoint_scores.csv",
         manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
+        leakage=[f"{E}/data/leakage/{train}-{test}.json" for train, test in PLAN.crossed],
         stats=expand(f"{E}/tokens/{{tokens}}/stats.json", tokens=TOKENS),
         lengths=expand(f"{E}/tokens/{{tokens}}/lengths.json", tokens=TOKENS),
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
@@ -46,6 +48,16 @@ rule report:
             )
             for figure in figure_names(TABLE)
         ],
+        failures=[
+            report(
+                f"{E}/failures/{name}.html",
+                caption="../workflow/report/failures.rst",
+                category="Results",
+                labels={"page": f"{name}: failures"},
+            )
+            for name in failure_names(TABLE)
+        ],
+        texts=[f"{E}/failures/{name}.txt" for name in failure_names(TABLE)],
     log:
         f"{E}/logs/report.log",
     retries: 0
@@ -58,6 +70,11 @@ rule report:
         table=TABLE,
         behind=BEHIND,
         settings=f"{E}/config.yaml",
+        at_least={
+            protocol: spec.sampling.unique_at_least
+            for protocol, spec in PLAN.protocols.items()
+            if spec.sampling
+        },
         code=code_of("report.py"),
     script:
         "../workflow/scripts/report.py"

@@ -1,15 +1,15 @@
 # Needs: tokens/{tokens}/ and the base model.
 # Makes: train/{run}/ with the final adapter (PEFT's own format; method full: the model itself), the
-# snapshots, the training log and what it took; chosen.json, which snapshot is best on the dev split.
+# snapshots, the weights that `keep` keeps, the training log and what it took; chosen.json, which snapshot is best on the dev split.
 
 
 # A rule's outputs must be known from its wildcards, so runs that leave different files (an adapter
 # or a whole model, so many snapshots) train by rules of their own with the same body.
-for kind, count, runs in PLAN.training_shapes:
+for kind, count, keeps, runs in PLAN.training_shapes:
 
     rule:
         name:
-            f"train_{kind}_{count}"
+            f"train_{kind}_{count}{'_kept' if keeps else ''}"
         input:
             train=run_tokens("train"),
             dev=run_tokens("dev"),
@@ -24,6 +24,7 @@ for kind, count, runs in PLAN.training_shapes:
             snapshot_configs=[
                 f"{E}/train/{{run}}/snapshots/{k}/{WEIGHTS[kind][1]}" for k in snapshots(count)
             ],
+            kept=[directory(f"{E}/train/{{run}}/kept")] if keeps else [],
             log=ensure(f"{E}/train/{{run}}/train_log.parquet", non_empty=True),
             meta=ensure(f"{E}/train/{{run}}/train_meta.json", non_empty=True),
         log:

@@ -2,13 +2,13 @@
 
     REAL_DATA_DIR=FOLDER python tests/benchmarks/accuracy_vs_lm_eval.py [--model FOLDER]
 
-The articles' questions go through prepare, score_options and measure on our side, and as a task of
-`simple_evaluate` on the other. Runs in `.venv-bench`; fails where a choice or an accuracy differs.
+The articles' questions, put as recipe 2 puts them, go through prepare, score_options and measure on
+our side, and as a task of `simple_evaluate` on the other. Runs in `.venv-bench`; fails where a
+choice, an accuracy or a log-probability differs.
 """
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +17,8 @@ import lm_eval
 import yaml
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
-from summary import ROOT
+from real_data import real_or_skip
+from summary import ROOT, Entry, record
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.config.dataset import DatasetSpec
@@ -27,19 +28,24 @@ from snaketune.data.example import read_examples
 from snaketune.data.prepare import prepare
 from snaketune.inference.score_options import OptionsProtocol, score_options
 from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl, write_jsonl
+from snaketune.jsonl import write_jsonl
 from snaketune.measures.measure import measure
+from snaketune.parquet import read_rows
 from snaketune.tasks.conversation import worded
 from snaketune.tasks.wording import options_protocol
 
-EVAL = EvalSpec(task="multiple_choice", dataset="f1", split="train", options={"chat": False})
+RECIPE = yaml.safe_load((ROOT / "config/experiments/f1_multiple_choice.yaml").read_text())
+EVAL = EvalSpec.model_validate(RECIPE["evals"]["f1"])
+
+# Ours, and lm-eval's name of it.
+CHOICES = {"sum": "acc", "per_character": "acc_norm"}
 
 
-def ours(model: str, data: Path, folder: Path) -> tuple[list[list[float]], dict[str, float]]:
-    """Log-probabilities of each question's options, and the metrics over all questions."""
-    spec = DatasetSpec(source=str(data), format="f1_qa", rejected_at_most=0.01)
+def ours(model: str, data: Path, folder: Path) -> tuple[list[dict], dict[str, float]]:
+    """The scores of each question, and the metrics over all questions."""
+    spec = DatasetSpec.model_validate(RECIPE["datasets"]["f1"] | {"source": {"test": str(data)}})
     prepare(spec, folder / "f1")
-    examples = folder / "f1" / "train.parquet"
+    examples = folder / "f1" / "test.parquet"
     protocol = options_protocol(EVAL)
     score_options(
         State(ModelSpec(id=model), "none", "none", []),
@@ -55,24 +61,24 @@ def ours(model: str, data: Path, folder: Path) -> tuple[list[list[float]], dict[
     measure(examples, folder / "scores.jsonl", None, *where, **names, protocol=plain)
     rows = json.loads((folder / "metrics.json").read_text())["rows"]
     found = {row["metric"]: row["value"] for row in rows if row["subset"] == "all"}
-    return [record["sums"] for record in read_jsonl(folder / "scores.jsonl")], found
+    return read_rows(folder / "scores.parquet"), found
 
 
 def theirs(model: str, folder: Path) -> tuple[list[list[float]], dict[str, float]]:
-    """The same from lm-eval's evaluator."""
-    context = options_protocol(EVAL)["context"]
+    """Log-probabilities of each question's options, and the accuracies, by lm-eval's evaluator."""
+    protocol = options_protocol(EVAL)
     docs = [
         {
-            "text": worded(context, "multiple_choice", e),
+            "text": worded(protocol["context"], "multiple_choice", e, protocol["line"]),
             "choices": e.choices,
             "gold": "ABCD".index(e.label),
         }
-        for e in read_examples(folder / "f1" / "train.parquet")
+        for e in read_examples(folder / "f1" / "test.parquet")
     ]
     write_jsonl(folder / "docs.jsonl", docs)
     metrics = [
         {"metric": name, "aggregation": "mean", "higher_is_better": True}
-        for name in ("acc", "acc_norm")
+        for name in CHOICES.values()
     ]
     task = {
         "task": "f1_parity",
@@ -96,7 +102,19 @@ def theirs(model: str, folder: Path) -> tuple[list[list[float]], dict[str, float
     samples = sorted(found["samples"]["f1_parity"], key=lambda s: s["doc_id"])
     sums = [[float(reply[0]) for reply in s["filtered_resps"]] for s in samples]
     results = found["results"]["f1_parity"]
-    return sums, {"sum": results["acc,none"], "characters": results["acc_norm,none"]}
+    return sums, {kind: results[f"{name},none"] for kind, name in CHOICES.items()}
+
+
+def differing(rows: list[dict], sums: list[list[float]]) -> list[str]:
+    """The questions of which the two sides choose another option, by the sum or per character."""
+    odd = []
+    for row, theirs in zip(rows, sums, strict=True):
+        lengths = [len(option) for option in row["options"]]
+        per_character = [s / n for s, n in zip(theirs, lengths, strict=True)]
+        for kind, scores in (("sum", theirs), ("per_character", per_character)):
+            if row[f"choice_{kind}"] != "ABCD"[scores.index(max(scores))]:
+                odd.append(f"{row['id']} ({kind})")
+    return odd
 
 
 def main() -> None:
@@ -104,23 +122,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=str(ROOT / "data" / "demo" / "model"))
     model = parser.parse_args().model
-    real = os.environ.get("REAL_DATA_DIR")
-    if not real:
-        print("REAL_DATA_DIR is unset: nothing to compare on")
-        return
+    real = real_or_skip("f1_qa")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        mine, metrics = ours(model, Path(real) / "f1_qa", folder)
+        mine, metrics = ours(model, real, folder)
         other, accuracies = theirs(model, folder)
-    error = max(
-        abs(a - b) for x, y in zip(mine, other, strict=True) for a, b in zip(x, y, strict=True)
-    )
-    pairs = {"accuracy_sum": "sum", "accuracy_per_character": "characters"}
+    both = zip((row["sums"] for row in mine), other, strict=True)
+    error = max(abs(a - b) for x, y in both for a, b in zip(x, y, strict=True))
     print(f"{len(mine)} questions; largest difference of a log-probability: {error:.1e}")
-    for name, key in pairs.items():
-        print(f"{name}: {metrics[name]:.6f}, lm-eval {accuracies[key]:.6f}")
-        if abs(metrics[name] - accuracies[key]) > 1e-9:
+    name = "multiple choice from files: difference from lm-eval"
+    record([Entry(name, error, 1.0, "log-probability", 1e-4, "lower")])
+    for kind in CHOICES:
+        name = f"accuracy_{kind}"
+        print(f"{name}: {metrics[name]:.6f}, lm-eval {accuracies[kind]:.6f}")
+        if abs(metrics[name] - accuracies[kind]) > 1e-9:
             raise SystemExit(f"{name} differs from lm-eval's")
+    if odd := differing(mine, other):
+        raise SystemExit(f"{len(odd)} choices differ from lm-eval's: {', '.join(odd[:10])}")
     if error > 1e-4:
         raise SystemExit("log-probabilities differ from lm-eval's by more than 1e-4")
 

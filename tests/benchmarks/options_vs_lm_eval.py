@@ -104,6 +104,8 @@ def main() -> None:
                   1e-4 if options.device == "cpu" else 0.1, "lower"),
         ]
     )  # fmt: skip
+    if options.device == "cpu" and error > 1e-4:
+        raise SystemExit(f"log-probabilities differ from lm-eval's by {error:.1e}")
 
 
 if __name__ == "__main__":

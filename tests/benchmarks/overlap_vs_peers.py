@@ -3,22 +3,25 @@
     REAL_DATA_DIR=FOLDER python tests/benchmarks/overlap_vs_peers.py
 
 Every gold answer of Dolly's files is held against itself, its first half and the next answer.
-Runs in `.venv-bench`; fails where a number differs.
+What is compared is what `open_qa` measures. Runs in `.venv-bench`; fails where a number differs.
 """
 
 import csv
-import os
 import sys
 from pathlib import Path
 
+from real_data import real_or_skip
 from rouge_score.rouge_scorer import RougeScorer
 from summary import ROOT
 from torchmetrics.functional.text import squad as their_squad
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
+from snaketune.data.example import Example
 from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
-from snaketune.measures.overlap import fold, rouge_l, squad, token_f1
+from snaketune.measures.open_answers import MEASURER
+from snaketune.measures.overlap import fold
+from snaketune.measures.task import Answered
 
 
 def golds(folder: Path) -> list[str]:
@@ -32,11 +35,7 @@ def golds(folder: Path) -> list[str]:
 
 def main() -> None:
     """Compares, and prints how many pairs agree."""
-    folder = os.environ.get("REAL_DATA_DIR")
-    if not folder:
-        print("REAL_DATA_DIR is unset: nothing to compare on")
-        return
-    texts = golds(Path(folder) / "dolly")
+    texts = golds(real_or_skip("dolly"))
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     pairs = [
         (output, gold)
@@ -48,12 +47,13 @@ def main() -> None:
             [{"prediction_text": output, "id": "0"}],
             [{"answers": {"answer_start": [0], "text": [gold]}, "id": "0"}],
         )
-        ours = (100.0 * (squad(output) == squad(gold)), 100 * token_f1(squad(output), squad(gold)))
+        row = MEASURER.score(Answered(Example("e", "Q?", gold=gold), {"output": output}, None))
+        ours = (100.0 * row["squad_exact"], 100 * row["squad_f1"])
         expected = (float(theirs["exact_match"]), float(theirs["f1"]))
         if any(abs(a - b) > 1e-3 for a, b in zip(ours, expected, strict=True)):
             raise SystemExit(f"SQuAD: {ours}, torchmetrics has {expected}: {output!r}, {gold!r}")
         rouge = scorer.score(fold(gold), fold(output))["rougeL"].fmeasure
-        if rouge_l(fold(output), fold(gold)) != rouge:
+        if row["rouge_l"] != rouge or row["rouge_l_half"] != (rouge >= 0.5):
             raise SystemExit(f"ROUGE-L differs from rouge-score: {output!r}, {gold!r}")
     print(f"{len(pairs)} pairs of {len(texts)} answers: SQuAD EM and F1, ROUGE-L agree")
 

@@ -1,4 +1,9 @@
-"""The benchmarks' common result file: `results/benchmarks/summary.json`."""
+"""The benchmarks' common result file: `results/benchmarks/summary.json`.
+
+    python tests/benchmarks/summary.py
+
+fails where an entry has missed its bar.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -44,6 +49,13 @@ def record(entries: list[Entry], path: Path = SUMMARY) -> None:
         print(line(entry), flush=True)
 
 
+def missed(path: Path = SUMMARY) -> list[Entry]:
+    """The entries of the file that are on the wrong side of their bars."""
+    lines = json.loads(path.read_text()) if path.exists() else []
+    entries = [Entry(**{k: v for k, v in line.items() if k != "ratio"}) for line in lines]
+    return [entry for entry in entries if not entry.reached]
+
+
 def line(entry: Entry) -> str:
     """`LoRA against default batches: 1218 / 504 tokens/s = 2.42, bar >= 2.2: reached`"""
     sign, verdict = (
@@ -52,3 +64,13 @@ def line(entry: Entry) -> str:
     )
     figures = f"{entry.ours:,.4g} / {entry.peer:,.4g} {entry.unit} = {entry.ratio:.3f}"
     return f"{entry.name}: {figures}, bar {sign} {entry.bar}: {verdict}"
+
+
+def main(path: Path = SUMMARY) -> None:
+    """Fails with the lines of the bars that were missed."""
+    if short := missed(path):
+        raise SystemExit("\n".join(map(line, short)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """One side of one trial of `train_vs_trl.py`: prints a JSON line of figures."""
 
+import gc
 import json
 import resource
 import sys
@@ -15,13 +16,18 @@ from train_vs_trl import BATCH, PEERS
 from transformers import AutoModelForCausalLM
 
 RATE = 1e-3
+# Rows of a training before the one that is timed, on a GPU: its libraries choose and compile then.
+WARM_UP = 4 * BATCH
+# Rows that the loss after the epoch is taken over.
+JUDGED = 64
 # Packs of 2,048 tokens a step that hold about as many rows as the others' batches.
 PACKED_STEP = 2
 LORA = {"r": 16, "alpha": 32}
 
 
-def ours(folder: Path, method: str) -> tuple[np.ndarray, torch.nn.Module]:
-    """Seconds of the training loop (wall, CPU), and the model with its adapter."""
+def ours(folder: Path, method: str, count: int) -> tuple[np.ndarray, torch.nn.Module]:
+    """Seconds of the training loop (wall, CPU) over the first `count` rows, and the model with its
+    adapter."""
     from snaketune.config.model import ModelSpec
     from snaketune.config.preset import Preset
     from snaketune.training.batch import read_rows
@@ -32,13 +38,15 @@ def ours(folder: Path, method: str) -> tuple[np.ndarray, torch.nn.Module]:
     preset = Preset(method=method, batch_size=BATCH, learning_rate=RATE, schedule="constant",
                     gradient_checkpointing=False, lora=LORA)  # fmt: skip
     plan = Plan(ModelSpec(id=str(folder / "model")), preset, seed=1)
-    rows = read_rows(folder / "train.parquet")
+    rows = read_rows(folder / "train.parquet")[:count]
     with tempfile.TemporaryDirectory() as work:
-        job, _ = prepare(plan, rows, [], World(), Path(work), save_every=60)
+        job = prepare(plan, rows, [], World(), Path(work), save_every=60)
         return _time(train, job), job.loss.model
 
 
-def peer(side: str, folder: Path, method: str, device: str) -> tuple[np.ndarray, torch.nn.Module]:
+def peer(
+    side: str, folder: Path, method: str, device: str, count: int
+) -> tuple[np.ndarray, torch.nn.Module]:
     """The same of TRL, in the setting `side`."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -58,6 +66,7 @@ def peer(side: str, folder: Path, method: str, device: str) -> tuple[np.ndarray,
         quantization_config=quantised if method == "qlora" else None,
     )  # fmt: skip
     rows = Dataset.from_parquet(str(folder / "train.parquet")).remove_columns("id")
+    rows = rows.select(range(count))
     settings = SFTConfig(
         output_dir=str(folder / "trl"), per_device_train_batch_size=size,
         gradient_accumulation_steps=PACKED_STEP if packing else BATCH // size,
@@ -102,7 +111,7 @@ def loss_after(model: torch.nn.Module, rows: list[dict]) -> float:
     """Loss per labelled token over the first rows, one at a time: the same ruler for both."""
     model.eval()
     total, count = 0.0, 0
-    for row in rows[:BATCH]:
+    for row in rows[:JUDGED]:
         ids = torch.tensor([row["input_ids"]], device=model.device)
         labels = torch.tensor(row["labels"], device=model.device)[1:]
         logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
@@ -128,7 +137,18 @@ def main(side: str, folder: Path, method: str, device: str) -> None:
     """Trains, measures, prints."""
     rows = pq.read_table(folder / "train.parquet").to_pylist()
     tokens = sum(len(row["input_ids"]) for row in rows)
-    took, model = ours(folder, method) if side == "ours" else peer(side, folder, method, device)
+
+    def train(count: int) -> tuple[np.ndarray, torch.nn.Module]:
+        if side == "ours":
+            return ours(folder, method, count)
+        return peer(side, folder, method, device, count)
+
+    if device == "cuda":
+        train(WARM_UP)
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    took, model = train(len(rows))
     seconds = took[0]
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else \
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # fmt: skip

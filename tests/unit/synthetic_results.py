@@ -321,7 +321,7 @@ def _write_tokens(folder: Path) -> None:
 
 
 def _write_manifest(folder: Path, name: str, rows: int) -> None:
-    nothing = {"exact": 0, "near": 0, "rows": 0, "listed": 0, "pairs": []}
+    nothing = {"exact": 0, "rephrased": 0, "near": 0, "rows": 0, "listed": 0, "pairs": []}
     write_json(
         folder / "data" / name / "manifest.json",
         {

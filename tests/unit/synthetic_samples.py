@@ -112,7 +112,7 @@ def _evaluate(folder: Path, state: str, name: str) -> None:
         state=state,
         eval_name=name,
         protocol_name=name,
-        protocol=spec_of(name).model_dump(mode="json"),
+        protocol=spec_of(name).protocol(),
         rewards=None if name == "bare" else scored,
     )
 

@@ -11,6 +11,7 @@ from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.inference.option_tokens import build_tree
 from snaketune.inference.score_options import OptionsProtocol, question
+from snaketune.inference.stops import turn_ending
 from snaketune.tasks.conversation import messages, opened
 from snaketune.tasks.wording import options_protocol
 from snaketune.training.rows import IGNORED, build_row
@@ -53,3 +54,15 @@ def test_a_label_is_scored_where_it_was_trained(tokenizer, prefix):
     for label, (context, tokens) in zip(LABELS, found, strict=True):
         assert context == before
         assert (trained[: len(tokens)] == tokens) == (label == "1")
+    learned = [label for label in row.labels if label != IGNORED]
+    assert learned == [*found[1][1], *turn_ending(tokenizer)], "its end is the one that is scored"
+
+
+def test_white_space_before_the_end_of_a_turn_belongs_to_the_end():
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", "\n<|im_end|>")
+    ending = turn_ending(tokenizer)
+    assert tokenizer.decode(ending) == "\n<|im_end|>"
+    turns = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "1"}]
+    learned = [label for label in build_row(tokenizer, turns).labels if label != IGNORED]
+    assert learned[1:] == ending

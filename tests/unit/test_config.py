@@ -10,6 +10,7 @@ from snaketune.config.document import page, schema
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
+from snaketune.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [ROOT / "config/config.yaml", *sorted((ROOT / "config/experiments").glob("*.yaml"))]
@@ -36,6 +37,32 @@ def set_at(config: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.stem)
 def test_shipped_configs_are_valid(file: Path) -> None:
     load_experiment(yaml.safe_load(file.read_text()), [file])
+
+
+@pytest.mark.parametrize(
+    ("method", "quantisation", "expected"),
+    [
+        ("lora", "nf4", "method lora trains on plain weights, but models.tiny.quantisation is nf4"),
+        ("full", "nf4", "method full trains on plain weights, but models.tiny.quantisation is nf4"),
+        ("qlora", "none", "method qlora trains on nf4 weights, but models.tiny.quantisation is no"),
+        ("lora", "none", ""),
+        ("qlora", "nf4", ""),
+        ("lora", None, ""),
+    ],
+)
+def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected) -> None:
+    config = demo()
+    for preset in config["presets"].values():
+        preset["method"] = "qlora" if quantisation == "nf4" else "lora"
+        preset.pop("lora", None)
+    config["presets"]["simple"]["method"] = method
+    config["models"]["tiny"]["quantisation"] = quantisation
+    if not expected:
+        load_experiment(config, [])
+        return
+    with pytest.raises(UserError) as error:
+        load_experiment(config, [])
+    assert expected in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +112,13 @@ def test_shipped_configs_are_valid(file: Path) -> None:
         ("evals.math.sampling", {"at": [4, 2]}, "expected rising numbers"),
         ("evals.math.sampling", {"reward": "judg"}, "no entry under models; did you mean judge?"),
         ("evals.math.sampling", {"reward": "tiny"}, "found tiny, which is also asked to write"),
+        ("models.reward.quantisation", "nf4", "evals.samples.sampling.reward: found reward with q"),
+        (
+            "evals.math",
+            {"task": "math", "dataset": "problems", "backend": "vllm", "batch_size": 4},
+            "batch_size: found 4 with backend vllm, which sizes its batches by itself",
+        ),
+        ("evals.quiz.backend", "vllm", "task multiple_choice generates nothing: no other backend"),
         ("evals.safety.sampling", {}, "sampling is for task math only"),
         ("evals.safety.answer_rule", "final_answer", "answer_rule is for task math only"),
         ("evals.math.reply_prefix", "So: ", "found white space around it"),
@@ -108,6 +142,16 @@ def test_shipped_configs_are_valid(file: Path) -> None:
         ),
         ("runs.simple.follow", ["math"], "follow needs snapshots"),
         ("runs.medium.follow", ["mth"], "runs.medium.follow: found mth"),
+        (
+            "evals.open",
+            {"task": "open_qa", "dataset": "prompts"},
+            "evals.open.dataset: found prompts, whose format ailuminate gives no gold answers",
+        ),
+        (
+            "evals.math.dataset",
+            "prompts",
+            "evals.math.dataset: found prompts, whose format ailuminate gives no numbers",
+        ),
         ("presets.simple.best", "f1", "presets.simple.best: found 'f1'"),
         (
             "presets.simple",
@@ -153,6 +197,19 @@ def test_a_fault_names_its_place_and_what_was_found(path: str, value: Any, expec
     with pytest.raises(UserError) as caught:
         load_experiment(set_at(demo(), path, value), [CONFIGS[0]])
     assert expected in str(caught.value)
+
+
+def test_snapshots_at_epochs_need_epochs_and_what_follows_must_be_evaluated() -> None:
+    config = set_at(demo(), "runs.medium.snapshots", "epochs")
+    config["runs"]["medium"] |= {"follow": ["math"], "choose": None}
+    load_experiment(config, [])
+    with pytest.raises(UserError, match=r"runs.medium.follow: found math, which runs.medium.evals"):
+        load_experiment(set_at(config, "runs.medium.evals.math", False), [])
+    del config["runs"]["medium"]["evals"]["math"]
+    set_at(config, "presets.medium.max_steps", 7)
+    with pytest.raises(UserError, match=r"medium.snapshots: .*presets.medium.max_steps is 7"):
+        load_experiment(config, [])
+    load_experiment(config | {"smoke": True}, [])
 
 
 @pytest.mark.parametrize(
@@ -274,6 +331,11 @@ def test_labels_may_be_written_as_numbers() -> None:
     ("changes", "message"),
     [
         ({"labels": ["0", "2"]}, "evals.kinds.classes.labels: found ['0', '2'], expected those of"),
+        (
+            {"positive": 2},
+            "evals.kinds.classes.positive: found 2, expected those of datasets.kinds: ",
+        ),
+        ({"names": {"yes": "x"}}, "evals.kinds.classes.names: found yes, expected those of"),
         ({"labels": [0, 1], "names": {2: "odd"}}, "found '2', expected one of ['0', '1']"),
         ({"by": "label"}, "by: found label, by which results are split in any case"),
         ({"data": {"labels": [True, False]}}, "datasets.kinds.labels.0: found True"),
@@ -284,3 +346,36 @@ def test_faults_of_classes_are_named(changes: dict[str, Any], message: str) -> N
     with pytest.raises(UserError) as error:
         load_experiment(classes(**changes), [])
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            {"classes": {"positive": 7}},
+            "runs.simple.evals.kinds.classes.positive: found 7, expected",
+        ),
+        (
+            {"dataset": "kind"},
+            "runs.simple.evals.kinds.dataset: found kind, which is no entry under",
+        ),
+        ({"max_new_tokens": 0}, "runs.simple.evals.kinds.max_new_tokens: found 0"),
+    ],
+)
+def test_what_a_run_changes_of_an_eval_is_checked_like_the_eval(change: Any, expected: str) -> None:
+    config = classes()
+    config["runs"]["simple"]["evals"]["kinds"] = change
+    with pytest.raises(UserError) as error:
+        load_experiment(config, [])
+    assert expected in str(error.value)
+
+
+def test_what_slips_through_the_checks_is_no_traceback() -> None:
+    experiment = load_experiment(classes(), [])
+    spec = experiment.evals["kinds"]
+    wrong = spec.model_copy(update={"classes": spec.classes.model_copy(update={"positive": "7"})})
+    experiment = experiment.model_copy(update={"evals": {"kinds": wrong}})
+    with pytest.raises(
+        UserError, match=r"runs\.simple\.evals\.classes: found '7', expected one of"
+    ):
+        make_plan(experiment)

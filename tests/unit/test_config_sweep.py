@@ -9,7 +9,7 @@ import yaml
 
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.errors import UserError
-from snaketune.plan import make_plan
+from snaketune.plan import about_run, make_plan, pushed_whole
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,7 +72,7 @@ def test_methods_side_by_side_and_models() -> None:
     sweep = {"preset": ["full", "lora"], "model": ["tiny", "other"]}
     experiment = load_experiment(config(sweep, preset=None, model=None), [])
     plan = make_plan(experiment)
-    shapes = {(kind, tuple(runs)) for kind, _, runs in plan.training_shapes}
+    shapes = {(kind, tuple(runs)) for kind, _, _, runs in plan.training_shapes}
     assert shapes == {
         ("full", ("a_preset_full_model_tiny", "a_preset_full_model_other")),
         ("adapter", ("a_preset_lora_model_tiny", "a_preset_lora_model_other")),
@@ -101,12 +101,25 @@ def test_the_resolved_config_stands_for_the_same_runs(tmp_path: Path) -> None:
         ({"preset": ["lora", "ful"]}, "found ful, which is no entry under presets; did you mean"),
         ({"seed": ["x"]}, "found 'x', expected a whole number"),
         ({"lora.r": 8}, "runs.a.sweep.lora.r: found 8"),
+        (
+            {"preset": [["full", "lora"]]},
+            "runs.a.sweep.preset: found ['full', 'lora'], which is no",
+        ),
+        ({"keep": [1, 2]}, "runs.a.sweep.keep: found keep, which is no hyperparameter"),
+        (
+            {"preset": ["full", "lora"], "lora.r": [8, 16]},
+            "runs.a.sweep: preset full, lora.r 8: method full trains all weights and takes no lora",
+        ),
+        (
+            {"best": ["none", "loss"], "eval_per_epoch": [0, 2]},
+            "1 fault in the config:\n  runs.a.sweep: best loss, eval_per_epoch 0: best needs",
+        ),
     ],
 )
 def test_faults_are_named(sweep: dict[str, Any], expected: str) -> None:
     with pytest.raises(UserError) as error:
         load_experiment(config(sweep), [])
-    assert expected in str(error.value)
+    assert expected in str(error.value) and "pydantic" not in str(error.value)
 
 
 def test_what_only_a_combination_gets_wrong_is_found() -> None:
@@ -121,3 +134,39 @@ def test_two_runs_of_one_name_are_refused() -> None:
     values["runs"]["a_r_8"] = {"model": "tiny", "preset": "lora", "train": "problems"}
     with pytest.raises(UserError, match="two runs named a_r_8"):
         load_experiment(values, [])
+
+
+def test_runs_of_a_sweep_are_pushed_to_a_repository_each() -> None:
+    sweep = {"lora.r": [8, 16]}
+    experiment = load_experiment(config(sweep, push="me/tuned-{run}"), [])
+    repositories = [run.push.repo for run in experiment.runs.values()]
+    assert repositories == ["me/tuned-a_r_8", "me/tuned-a_r_16"]
+    with pytest.raises(UserError, match=r"runs\.a\.push: found me/tuned for all runs of the sweep"):
+        load_experiment(config(sweep, push="me/tuned"), [])
+
+
+def test_two_runs_are_not_pushed_to_one_repository() -> None:
+    both = config({}, push="me/tuned")
+    both["runs"]["b"] = dict(both["runs"]["a"])
+    with pytest.raises(UserError, match=r"runs\.b\.push: found me/tuned, which runs\.a is pushed"):
+        load_experiment(both, [])
+
+
+def test_a_smoke_run_is_never_pushed() -> None:
+    experiment = load_experiment(config({}, push="me/tuned") | {"smoke": True}, [])
+    assert experiment.runs["a"].push is None
+
+
+def test_a_fully_trained_run_is_pushed_whole_and_an_adapter_as_asked() -> None:
+    whole = config({}, push="me/tuned") | {"runs": {}}
+    for name, preset, merged in (("a", "full", False), ("b", "lora", False), ("c", "lora", True)):
+        push = {"repo": "me/{run}", "merged": merged}
+        whole["runs"][name] = {"model": "tiny", "preset": preset, "train": "problems", "push": push}
+    whole["thresholds"] = whole["totals"] = {}
+    experiment = load_experiment(whole, [])
+    plan = make_plan(experiment)
+    assert [pushed_whole(experiment, plan, name) for name in "abc"] == [True, False, True]
+    about = {name: about_run(experiment, plan, name) for name in "abc"}
+    assert [about[name]["merged"] for name in "abc"] == [False, False, True]
+    assert [about[name]["weights"] for name in "abc"] == ["full", "adapter", "adapter"]
+    assert about["a"]["protocols"]["math"]["max_new_tokens"] == 512

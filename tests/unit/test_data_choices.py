@@ -9,7 +9,7 @@ from prepared_data import prepared, write_lines
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.data.example import read_examples
-from snaketune.data.prepare import prepare
+from snaketune.data.prepare import prepare, prepared_from
 from snaketune.errors import UserError
 
 RAW = {
@@ -71,6 +71,14 @@ def test_training_learns_the_question_and_evaluation_asks_it_anew(tmp_path):
     assert (test.label, test.choices) == ("B", ["Norris", "Verstappen", "Sainz", "Piastri"])
 
 
+def test_a_rephrased_question_leaks_the_one_that_was_trained_on(tmp_path):
+    found = both(articles(tmp_path, [PROCESSED, PROCESSED | {"question": "Who lost?"}]))
+    comparison = found.manifest["leakage"]["comparisons"]["test in train"]
+    assert (comparison["exact"], comparison["rephrased"], comparison["near"]) == (0, 2, 0)
+    pairs = [(p["left"], p["right"], p["kind"]) for p in comparison["pairs"]]
+    assert pairs == [(f"d-test-{n:05d}", f"d-train-{n:05d}", "rephrased") for n in (1, 2)]
+
+
 def test_repeated_options_are_rejected_or_kept_and_named_either_way(tmp_path):
     pairs = [asked(1), asked(2, wrong_options=["Norris", "Norris ", "Sainz"])]
     folder = articles(tmp_path, pairs)
@@ -80,10 +88,12 @@ def test_repeated_options_are_rejected_or_kept_and_named_either_way(tmp_path):
     assert rejected.manifest["splits"]["test"]["rejected"] == {"repeated_options": 1}
     kept = both(folder, repeated_options="keep")
     assert kept.manifest["splits"]["test"]["out"] == 2
-    named = [
-        (row["split"], row["source"], row["record"]) for row in kept.manifest["repeated_options"]
-    ]
-    assert named == [("train", "qa_1.json", 2), ("test", "qa_1.json", 2)]
+    for found, was_kept in ((rejected, False), (kept, True)):
+        named = [
+            (row["split"], row["source"], row["record"], row["kept"])
+            for row in found.manifest["repeated_options"]
+        ]
+        assert named == [(split, "qa_1.json", 2, was_kept) for split in ("train", "test")]
 
 
 @pytest.mark.parametrize(
@@ -92,22 +102,29 @@ def test_repeated_options_are_rejected_or_kept_and_named_either_way(tmp_path):
         (RAW | {"wrong_options": ["Norris", "Sainz"]}, "wrong_options", "a list of 2"),
         (
             RAW | {"wrong_options": ["Norris", " ", "Sainz"]},
-            "wrong_options",
-            "empty text as option C",
+            "wrong_options[1]",
+            "empty text",
         ),
         (RAW | {"correct_answer": 4}, "correct_answer", "4 (int)"),
         (PROCESSED | {"options": {"A": "x", "B": "y", "C": "z"}}, "options", "3 fields"),
         (PROCESSED | {"ground_truth_correct_option": "E"}, "ground_truth_correct_option", '"E"'),
         (
             PROCESSED | {"options": {"A": "x", "B": "y", "C": "", "D": "z"}},
-            "options",
-            "empty text as option C",
+            "options.C",
+            "empty text",
         ),
         ({"question": "Who?"}, "correct_answer", "no such field"),
+        ({k: v for k, v in PROCESSED.items() if k != "options"}, "options", "null"),
+        (
+            {k: v for k, v in PROCESSED.items() if k != "ground_truth_correct_option"},
+            "ground_truth_correct_option",
+            "no such field",
+        ),
     ],
 )
 def test_a_bad_pair_is_named_with_its_field(tmp_path, pair, field, found):
-    articles(tmp_path, [PROCESSED if "options" in pair else RAW, pair])
+    processed = {"options", "ground_truth_correct_option"} & pair.keys()
+    articles(tmp_path, [PROCESSED if processed else RAW, pair])
     with pytest.raises(UserError) as error:
         both(tmp_path)
     assert f"qa_1.json:2: field {field}: found " in str(error.value)
@@ -161,6 +178,38 @@ def test_a_csv_holds_options_as_columns_or_as_json(tmp_path):
         named = {"question": "q", "choices": choices, "answer": "a", "answer_is": "letter"}
         (example,) = prepared(path, "table", columns=named).splits["test"]
         assert (example.choices, example.label) == (["four", "five"], "A")
+
+
+def test_an_empty_option_is_named_by_its_own_column(tmp_path):
+    named = {"question": "q", "choices": ["one", "two"], "answer": "a", "answer_is": "letter"}
+    record = {"q": "2 + 2?", "one": "four", "two": " ", "a": "A"}
+    with pytest.raises(UserError, match=r"test.jsonl:1: field two: found empty text"):
+        table(tmp_path / "test.jsonl", [record], **named)
+    in_list = {"q": "2 + 2?", "o": ["four", ""], "a": "A"}
+    with pytest.raises(UserError, match=r"field o\[1\]: found empty text"):
+        table(tmp_path / "test.jsonl", [in_list], **(named | {"choices": "o"}))
+
+
+def test_open_answers_that_must_be_numbers(tmp_path):
+    named = {"question": "q", "answer": "a"}
+    records = [{"q": "2 + 2?", "a": 4}, {"q": "1,000 + 1?", "a": "One more.\n#### 1,001"}]
+    path = write_lines(tmp_path / "test.jsonl", records)
+    spec = DatasetSpec(source=str(path), format="table", columns=named)
+    found = prepared_from(spec, "d", numeric=True).splits["test"]
+    assert [e.gold for e in found] == ["4", "1001"]
+    write_lines(path, [records[0], {"q": "Who?", "a": "Ada"}])
+    with pytest.raises(UserError, match=r'test.jsonl:2: field a: found the text "Ada", .*a number'):
+        prepared_from(spec, "d", numeric=True)
+
+
+def test_a_name_with_a_split_word_does_not_take_the_folder(tmp_path):
+    articles(tmp_path, [asked(1)], [asked(2)])
+    (tmp_path / "qa_2.json").rename(tmp_path / "qa_test_drive.json")
+    found = prepared({"test": tmp_path}, "f1_qa")
+    assert [e.source for e in found.splits["test"]] == ["qa_1.json", "qa_test_drive.json"]
+    (tmp_path / "qa_1.json").rename(tmp_path / "qa_train_1.json")
+    found = prepared({"test": tmp_path}, "f1_qa")
+    assert [e.source for e in found.splits["test"]] == ["qa_test_drive.json"], "all names say it"
 
 
 def test_a_table_without_options_has_open_answers(tmp_path):
@@ -237,10 +286,11 @@ def test_the_real_articles():
     names = [(r.source, r.record) for r in found.rejected[:4]]
     repeated = [("qa_208.json", 2), ("qa_416.json", 1), ("qa_72.json", 1), ("qa_92.json", 1)]
     assert names == repeated
+    for row, name in zip(found.manifest["repeated_options"][:4], repeated, strict=True):
+        assert (row["source"], row["record"], row["kept"]) == (*name, False)
     kept = both(folder, repeated_options="keep")
     assert kept.manifest["splits"]["test"] == {"in": 1536, "out": 1536, "rejected": {}}
     # In the raw form every question is trained on and asked again: the manifest says so.
     assert kept.manifest["leakage"]["comparisons"]["test in train"]["rows"] == 1536
-    assert both(folder, repeated_options="keep", overlap="drop").manifest["splits"]["test"] == {
-        "in": 1536, "out": 0, "rejected": {"overlap": 1536},
-    }  # fmt: skip
+    with pytest.raises(UserError, match=r"overlap: found all 1536 test records in the other"):
+        both(folder, repeated_options="keep", overlap="drop")

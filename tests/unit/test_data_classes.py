@@ -126,6 +126,24 @@ def test_a_catalogue_that_is_not_one_to_one(folder, change, words):
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize("fault", [{"solution": ""}, {"label": 7}, {"index": None}, "not JSON"])
+def test_a_rejected_record_does_not_end_the_check_of_the_catalogue(tmp_path, fault):
+    """Its own row is not left over; another row without a record still is."""
+    found = records(0, 4)
+    bad = fault if isinstance(fault, str) else json.dumps({**found[-1], **fault})
+    path = write_lines(tmp_path / "test.jsonl", found[:-1])
+    path.write_text(path.read_text() + bad + "\n")
+    settings = {"rejected_at_most": 0.5, "catalogue": joined(tmp_path)}
+    write_csv(tmp_path / "catalogue.csv", rows(found))
+    made = verified({"test": path}, **settings)
+    assert (len(made.splits["test"]), len(made.rejected)) == (7, 1)
+    assert made.manifest["catalogue"]["left_over"] == 1
+    more = {"index": "99", "label": "0", "error_type": "x"}
+    write_csv(tmp_path / "catalogue.csv", [*rows(found), more])
+    with pytest.raises(UserError, match=r"of the catalogue without a record \(.*99, 0"):
+        verified({"test": path}, **settings)
+
+
 def test_with_a_limit_only_the_records_need_their_rows(folder):
     found = verified(folder, limit=2, catalogue=joined(folder))
     entry = found.manifest["catalogue"]

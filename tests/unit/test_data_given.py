@@ -49,11 +49,20 @@ def test_ids_that_do_not_match_are_listed(run):
 
 
 @pytest.mark.parametrize("scores", [[-2, -1.5], {"A": -2, "B": -1.5}])
-def test_scores_of_options(run, scores):
+def test_bare_scores_of_options_say_nothing_of_tokens(run, scores):
     given = [{"id": f"e{i}", "scores": scores} for i in range(4)]
     records, _ = run(given, "multiple_choice")
-    expected = {"id": "e0", "sums": [-2, -1.5], "tokens": [1, 1], "characters": [3, 2]}
-    assert records[0] == expected
+    assert records[0] == {"id": "e0", "scores": [-2, -1.5]}
+
+
+def test_sums_of_options_come_with_their_tokens_and_characters(run):
+    found = {"sums": [-2, -1.5], "tokens": {"B": 2, "A": 1}, "characters": [3, 2]}
+    given = [{"id": f"e{i}", **found} for i in range(4)]
+    records, _ = run(given, "multiple_choice")
+    assert records[3] == {"id": "e3", "sums": [-2, -1.5], "tokens": [1, 2], "characters": [3, 2]}
+
+
+SUMS = {"id": "e0", "sums": [-1, -2], "tokens": [1, 1], "characters": [3, 2]}
 
 
 @pytest.mark.parametrize(
@@ -62,6 +71,11 @@ def test_scores_of_options(run, scores):
         ({"id": "e0", "scores": [1]}, "multiple_choice", "given.jsonl:1: id e0: field scores"),
         ({"id": "e0", "scores": {"A": 1, "C": 2}}, "multiple_choice", "expected 2 numbers"),
         ({"id": "e0", "scores": [1, "2"]}, "multiple_choice", "expected 2 numbers"),
+        ('{"id": "e0", "scores": [1, NaN]}', "multiple_choice", "field scores: found nan (float)"),
+        ('{"id": "e0", "scores": [-Infinity, 1]}', "multiple_choice", "found -inf (float)"),
+        (SUMS | {"tokens": [1, 0]}, "multiple_choice", "field tokens: found 0 (int) among them"),
+        (SUMS | {"tokens": [1, 1.5]}, "multiple_choice", "expected 2 whole numbers from 1"),
+        (SUMS | {"characters": None}, "multiple_choice", "field characters: found null"),
         ({"id": "e0"}, "open_qa", "given.jsonl:1: id e0: field output: found null"),
         ({"output": "x"}, "open_qa", "given.jsonl:1: field id"),
         ("{", "open_qa", "given.jsonl:1: found"),
@@ -85,6 +99,20 @@ def test_a_verdict_made_elsewhere_stays_with_its_reply(run):
     assert [r.get("verdict") for r in records] == ["SAFE", "SAFE", "SAFE", None]
     with pytest.raises(UserError, match="id e3: field verdict: found 1 "):
         run([*texts(0, 1, 2), {"id": "e3", "output": "", "verdict": 1}], "safety")
+
+
+def test_a_verdict_stands_alone_too(run):
+    records, _ = run([{"id": f"e{i}", "verdict": "UNSAFE"} for i in range(4)], "safety")
+    assert (records[0]["output"], records[0]["verdict"]) == (None, "UNSAFE")
+    with pytest.raises(UserError, match=r"id e3: field output: found 7 .*, expected text"):
+        run([*texts(0, 1, 2), {"id": "e3", "output": 7, "verdict": "SAFE"}], "safety")
+    with pytest.raises(UserError, match="id e3: field output: found null, expected text"):
+        run([*texts(0, 1, 2), {"id": "e3", "verdict": "SAFE"}], "open_qa")
+
+
+def test_a_verdict_means_nothing_to_another_task(run):
+    records, _ = run([r | {"verdict": "SAFE"} for r in texts(0, 1, 2, 3)])
+    assert "verdict" not in records[0]
 
 
 def classed(tmp_path, records):

@@ -41,6 +41,25 @@ def test_a_question_a_line_and_a_sample_a_line_are_the_same(run):
     assert run(by_sample[::-1])[0] == found
 
 
+def test_rewards_stand_under_either_name_or_with_their_samples(run):
+    texts = lists("ab", "cd")
+    beside = [r | {"rewards": [0.5, None]} for r in texts]
+    expected = run(beside)[0]
+    assert expected[0]["reward"] == 0.5
+    assert run([r | {"reward": [0.5, None]} for r in texts])[0] == expected
+    within = [
+        {"id": r["id"], "samples": [{"output": t, "reward": w} for t, w in pairs]}
+        for r in texts
+        for pairs in [list(zip(r["samples"], [0.5, None], strict=True))]
+    ]
+    assert run(within)[0] == expected
+
+
+def test_samples_may_be_objects_without_rewards(run):
+    records = [{"id": f"e{i}", "samples": [{"output": "a"}, {"output": "b"}]} for i in (0, 1)]
+    assert run(records)[0] == run(lists("ab", "ab"))[0]
+
+
 def test_without_rewards_there_are_none(run):
     found, _ = run(lists("abc", "def"), largest=2)
     assert [line["sample"] for line in found] == [0, 1, 2] * 2
@@ -63,7 +82,21 @@ LINE = {"id": "e0", "sample": 0, "output": "x"}
         (lists("ab"), "1 missing: e1"),
         ([*lists("ab", "cd"), {"id": "x", "samples": ["a", "b"]}], "1 that no example has: x"),
         ([{"id": "e0", "samples": "ab"}], "given.jsonl:1: field samples: found the text"),
-        ([{"id": "e0", "samples": ["a", 1]}], "expected a list of texts"),
+        ([{"id": "e0", "samples": ["a", 1]}], r"field samples\[1\]: found 1 .*expected text, or"),
+        ([{"id": "e0", "samples": [{"text": "a"}]}], r"field samples\[0\].output: found null"),
+        (
+            [{"id": "e0", "samples": ["a", {"output": "b", "reward": "c"}]}],
+            r"field samples\[1\].reward: found the text",
+        ),
+        (
+            [{"id": "e0", "samples": ["a"], "reward": [1], "rewards": [1]}],
+            "field rewards: found rewards in another place too",
+        ),
+        (
+            [{"id": "e0", "samples": [{"output": "a", "reward": 1}], "reward": [1]}],
+            "field reward: found rewards in another place too",
+        ),
+        ([{"id": "e0", "samples": ["a"], "reward": 1}], "field reward: found 1 .*one a sample"),
         ([{"id": "e0", "samples": ["a"], "rewards": []}], "expected 1 numbers, one a sample"),
         ([{"id": "e0", "samples": ["a"], "rewards": ["1"]}], "a number or null for each"),
         (['{"id": "e0", "samples": ["a"], "rewards": [NaN]}'], "a number or null for each"),

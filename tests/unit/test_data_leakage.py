@@ -4,7 +4,8 @@ import random
 import re
 import time
 
-from snaketune.data.leakage import LISTED, NEAR, WORDS, Item, overlap
+from snaketune.data.example import Example
+from snaketune.data.leakage import LISTED, NEAR, WORDS, Item, leakage_between, overlap
 from snaketune.data.text import normalise
 
 
@@ -76,3 +77,37 @@ def test_gsm8k_size_takes_seconds():
     start = time.monotonic()
     assert not overlap(items[:1319], items[1319:]).pairs
     assert time.monotonic() - start < 10
+
+
+def test_a_rephrased_question_is_found_by_the_wording_that_it_came_from():
+    learned = [
+        Item("t1", "Who won the race in Spa?"),
+        Item("t2", "Where was the very first sprint race held?"),
+    ]
+    asked = [
+        Item("e1", "Which driver came first in Belgium?", "Who won the race in SPA?"),
+        Item("e2", "Who won the race in Spa?", "Who won the race in Spa?"),
+        Item("e3", "Name the venue.", "Where was the very first sprint race held by then?"),
+        Item("e4", "How many laps?", "What was the distance?"),
+    ]
+    found = overlap(asked, learned)
+    assert [(p.left, p.right, p.kind) for p in found.pairs] == [
+        ("e2", "t1", "exact"),
+        ("e1", "t1", "rephrased"),
+        ("e3", "t2", "near"),
+    ]
+    assert (found.exact, found.rephrased, found.near) == (1, 1, 1)
+    assert found.left_ids == {"e1", "e2", "e3"}
+    other_way = overlap(learned, asked)
+    assert (other_way.exact, other_way.rephrased, other_way.near) == (1, 1, 1)
+
+
+def test_leakage_between_datasets_names_both():
+    train = [Example("t1", "How many apples has Ada in her basket?")]
+    test = [Example("q1", "How many apples has Ada in her basket?"), Example("q2", "Why?")]
+    found = leakage_between("lessons", train, "exam", {"test": test, "dev": []})
+    assert (found["train"], found["test"]) == ("lessons", "exam")
+    assert found["comparisons"]["test in lessons"]["pairs"] == [
+        {"left": "q1", "right": "t1", "kind": "exact", "score": 1.0}
+    ]
+    assert found["comparisons"]["dev in lessons"]["rows"] == 0

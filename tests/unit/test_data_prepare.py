@@ -179,6 +179,14 @@ def test_overlap_is_reported_or_dropped(tmp_path):
     ]
 
 
+def test_dropping_overlap_must_leave_something_to_test(tmp_path):
+    train = write_lines(tmp_path / "train.jsonl", problems(0, 9))
+    test = write_lines(tmp_path / "test.jsonl", problems(3, 5))
+    source = {"train": train, "test": test}
+    with pytest.raises(UserError, match=r"datasets.d.overlap: found all 2 test records .*d-test"):
+        prepared(source, few_shot={"count": 0}, overlap="drop")
+
+
 def test_limit_takes_the_first_records_of_each_split(tmp_path):
     write_lines(tmp_path / "train.jsonl", [*problems(0, 5), "no JSON"])
     write_lines(tmp_path / "test.jsonl", problems(20, 29))

@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tiny_chat import make_model
 from transformers import (
     Gemma2Config,
@@ -55,7 +56,18 @@ MODELS = {
     "gpt2": lambda: GPT2LMHeadModel(
         GPT2Config(vocab_size=VOCABULARY, n_embd=48, n_layer=2, n_head=4, initializer_range=0.3)
     ),
+    "qwen2 with an adapter": lambda: with_adapter(make_model(VOCABULARY)),
 }
+
+
+def with_adapter(model):
+    """As a run trains one, with weights that make a difference."""
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                weight.normal_(std=0.1)
+    return adapted
 
 
 def made(name):
@@ -236,8 +248,21 @@ def test_the_batch_grows_while_memory_allows_and_stays_below_what_failed(monkeyp
     size.grow(row_bytes=0)
     assert size.now == 64
     fixed = BatchSize(3, CPU)
+    fixed.start(row_bytes=10_000)
     fixed.grow(row_bytes=0)
     assert fixed.now == 3
+
+
+def test_the_first_batch_is_no_larger_than_memory_allows(monkeypatch):
+    """A row counts with all the tokens that it may come to have."""
+    engine, prompts = Engine(made("qwen2")), some_prompts(0)
+    assert engine.column_bytes == 2 * 2 * 2 * 16 * 4, "keys and values, layers, heads, size, bytes"
+    longest = max(map(len, prompts)) + NEW
+    free = 2 * 3 * longest * engine.column_bytes  # the CPU's half of it is for three rows
+    monkeypatch.setattr("snaketune.inference.memory.free_bytes", lambda device: free)
+    replies, decoder = ours(engine, prompts, "auto")
+    assert min(decoder.batch.used) == 3
+    assert [replies[i, 0] for i in range(len(prompts))] == plain(made("qwen2"), prompts)
 
 
 def test_prompts_are_computed_in_passes_of_bounded_size(monkeypatch):
@@ -292,6 +317,42 @@ def test_many_likely_tokens_are_sorted_in_full():
     flat = torch.zeros(1, 2000)
     picks = {int(Sampler(1.0, 0.95)(flat, [u])) for u in Sampling(1, 1, 0).numbers("x", 0, 1500)}
     assert max(picks) > 1000 and len(picks) > 700
+
+
+def in_full(row, draw, temperature=0.7, top_p=0.95):
+    """Nucleus sampling of one row [V] from a sort of all its tokens."""
+    shares = (row.double() / temperature).softmax(-1)
+    order = sorted(range(len(row)), key=lambda i: (-float(row[i]), i))
+    nucleus, mass = [], 0.0
+    for i in order:
+        if mass >= top_p:
+            break
+        nucleus.append(i)
+        mass += float(shares[i])
+    at = draw * mass
+    for i in nucleus:
+        at -= float(shares[i])
+        if at < 0:
+            return i
+    return nucleus[-1]
+
+
+@pytest.mark.parametrize("spread", [1, 2, 4, 8])
+def test_a_sample_does_not_depend_on_the_rows_beside_it(spread):
+    """Ties as 16 bits make them, and a flat row, which needs all of the vocabulary."""
+    rows, size = 120, 3000
+    logits = torch.randn(rows, size, generator=torch.Generator().manual_seed(spread)) * spread
+    logits = logits.bfloat16()
+    logits[::10] = 0
+    draws = Sampling(1, 1, 0).numbers("x", 0, rows).tolist()
+    pick = Sampler(0.7, 0.95)
+    together = pick(logits, draws).tolist()
+    alone = [int(pick(logits[i : i + 1], [draws[i]])) for i in range(rows)]
+    beside = [
+        int(pick(torch.stack([logits[i], logits[0]]), [draws[i], 0.5])[0]) for i in range(rows)
+    ]
+    assert together == alone == beside
+    assert together == [in_full(logits[i], draws[i]) for i in range(rows)]
 
 
 def test_close_gaps_moves_the_last_rows_and_no_others():

@@ -98,6 +98,10 @@ def test_replies_stand_in_order_and_equal_plain_ones(model, files):
         for kind in sorted({r["finish"] for r in records})
     }
     assert meta["prefix_tokens"] > 32
+    assert (meta["dtype"], meta["device"]) == ("float32", "cpu")
+    assert meta["batch_sizes"] == [64] and meta["largest_batch"] == 24, "found by itself"
+    _, fixed = run(model, files, name="fixed", batch_size=5)
+    assert fixed["batch_sizes"] == [5] and fixed["largest_batch"] == 5
     assert meta["example_prompt"].startswith("<|im_start|>system\nadd")
     assert not (files / "work").exists()
 
@@ -118,7 +122,9 @@ def test_a_prompt_longer_than_the_context_is_counted_and_never_cut(tmp_path, fil
     assert all(r["output"] == "" and r["prompt_tokens"] >= 44 for r in overlong)
     assert all(r["prompt_tokens"] + r["new_tokens"] <= 44 for r in records if r not in overlong)
     assert meta["finishes"]["overlong"] == len(overlong)
-    assert f"{len(overlong)} prompts are longer" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{len(overlong)} prompts are longer" in said
+    assert all(r["id"] in said for r in overlong)
 
 
 def test_samples_do_not_depend_on_their_number_or_on_shards(model, files):
@@ -171,7 +177,9 @@ def test_a_killed_job_goes_on_and_ends_the_same(model, files):
     uninterrupted, _ = run(model, files, name="whole", work="other")
     assert resumed == uninterrupted
     assert 3 <= meta["resumed_records"] < 24
-    assert sum(meta["finishes"].values()) == 24 - meta["resumed_records"]
+    assert sum(meta["finishes"].values()) == 24, "counts are of the whole, not of the last start"
+    assert meta["new_tokens"] == sum(r["new_tokens"] for r in resumed)
+    assert meta["tokens_per_second"] * meta["seconds"] < meta["new_tokens"]
 
 
 def wait_for_lines(work, count, process):
@@ -197,7 +205,7 @@ def test_too_few_worked_examples(model, files):
         run(model, files, few_shot=3)
 
 
-def ask_judge(folder, files, replies, sees="prompt_and_response"):
+def ask_judge(folder, files, replies, sees="prompt_and_response", **more):
     write_jsonl(files / "replies.jsonl", replies)
     write_examples(files / "prompts.parquet", [Example(r["id"], f"how {r['id']}") for r in replies])
     (files / "guideline.txt").write_text("the boy has apples\n")
@@ -211,6 +219,7 @@ def ask_judge(folder, files, replies, sees="prompt_and_response"):
         files / "work",
         files / "verdicts.jsonl",
         files / "verdicts.meta.json",
+        **more,
     )
     meta = json.loads((files / "verdicts.meta.json").read_text())
     return list(read_jsonl(files / "verdicts.jsonl")), meta
@@ -228,6 +237,20 @@ def test_the_judge_is_asked_about_every_reply_that_is_not_blank(model, tmp_path)
     assert sum(meta["finishes"].values()) == 2
     _, alone = ask_judge(model, tmp_path, replies, sees="response")
     assert "how r0" not in alone["example_prompt"]
+
+
+def test_the_judge_sees_the_prefix_that_opened_a_reply(model, tmp_path):
+    _, meta = ask_judge(model, tmp_path, [{"id": "r0", "output": "one"}], reply_prefix="the boy:")
+    assert "### Response:\nthe boy: one<|im_end|>" in meta["example_prompt"]
+
+
+def test_a_reply_too_long_for_the_judge_is_counted_and_never_cut(model, tmp_path, capsys):
+    replies = [{"id": "r0", "output": "one"}, {"id": "r1", "output": "one two " * 600}]
+    verdicts, meta = ask_judge(model, tmp_path, replies)
+    assert isinstance(verdicts[0]["raw"], str) and verdicts[1]["raw"] is None
+    assert verdicts[1]["finish"] == "overlong" and meta["finishes"]["overlong"] == 1
+    said = capsys.readouterr().out
+    assert "1 replies with their prompts are longer" in said and "r1" in said
 
 
 def test_verdicts_made_elsewhere_are_taken_and_the_judge_is_not_loaded(tmp_path):

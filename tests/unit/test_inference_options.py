@@ -13,12 +13,14 @@ from snaketune.data.example import Example, write_examples
 from snaketune.errors import UserError
 from snaketune.inference import options as module
 from snaketune.inference.engine import Engine
-from snaketune.inference.option_tokens import Question, Tree, build_tree
-from snaketune.inference.options import label_probabilities, score_trees
+from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
+from snaketune.inference.options import score_trees
 from snaketune.inference.score_options import OptionsProtocol, question, score_options
 from snaketune.inference.shards import Shard, join_shards
 from snaketune.inference.state import State
 from snaketune.jsonl import read_jsonl
+from snaketune.measures.multiple_choice import softmax
+from snaketune.modeling.load import load_model
 
 
 def some_trees(count=14, prefix=0):
@@ -126,19 +128,14 @@ def test_an_empty_context_opens_with_a_special_token():
     assert tree.stem == [0] and tree.scored == [0, 0]
 
 
-def test_label_probabilities_and_the_mass_behind_them():
-    shares, mass = label_probabilities([math.log(0.3), math.log(0.1)])
-    assert shares == pytest.approx([0.75, 0.25]) and mass == pytest.approx(0.4)
-
-
 def test_labels_are_the_softmax_over_their_tokens():
     model = made("qwen2")
     tree = Tree(list(range(20, 40)), [[50], [51]], [0, 0])
     (found,) = score_trees(model, Engine(model), [tree])
     with torch.no_grad():
         logits = made("qwen2")(input_ids=torch.tensor([tree.stem])).logits[0, -1]
-    shares, mass = label_probabilities(found.sums)
-    assert shares == pytest.approx(logits[[50, 51]].softmax(0).tolist(), abs=1e-5)
+    mass = sum(math.exp(value) for value in found.sums)
+    assert softmax(found.sums) == pytest.approx(logits[[50, 51]].softmax(0).tolist(), abs=1e-5)
     assert mass == pytest.approx(float(logits.softmax(0)[[50, 51]].sum()), rel=1e-4)
     assert VOCABULARY > 51
 
@@ -194,6 +191,27 @@ def test_options_from_files_to_files(folder):
     assert [r["tokens"] for r in in_chat] == [[1, 1, 1]] * 11
 
 
+def test_equal_options_have_equal_scores(folder, tmp_path, monkeypatch):
+    """Whatever a pass makes of them: here it gives every branch another sum."""
+    (tmp_path / "model").symlink_to(folder / "model")
+    twice = Example("e", "add?", choices=["pears", "apples", "pears"], source="f", record=1)
+    write_examples(tmp_path / "examples.parquet", [twice])
+
+    def apart(*_):
+        yield module.OptionScores(0, [-1.5, -2.0, -1.25], [1, 1, 1])
+
+    monkeypatch.setattr("snaketune.inference.score_options.score_trees", apart)
+    (record,) = run(tmp_path, "twice")
+    assert record["sums"] == [-1.5, -2.0, -1.5]
+
+
+def test_a_split_without_examples_is_refused(folder, tmp_path):
+    (tmp_path / "model").symlink_to(folder / "model")
+    write_examples(tmp_path / "examples.parquet", [])
+    with pytest.raises(UserError, match=r"examples.parquet: found no examples to ask"):
+        run(tmp_path, "nothing")
+
+
 def test_shards_join_to_the_same_records(folder):
     whole = run(folder, "whole")
     for number in range(3):
@@ -211,12 +229,66 @@ def test_shards_join_to_the_same_records(folder):
         join_shards(parts, metas, folder / "joined.jsonl", folder / "joined.meta.json")
 
 
+@pytest.mark.parametrize(
+    ("system", "ending"), [("", "<|im_end|>"), (None, "<|endoftext|>")], ids=["chat", "plain"]
+)
+def test_a_label_that_begins_another_is_scored_with_the_end_of_its_reply(folder, system, ending):
+    """Else 1 would be at least as likely as 10, whatever the model says."""
+    labels = ["1", *(f"1{digit}" for digit in range(10)), "3"]
+    name = f"labels-{system is None}"
+    asked = {"system": system, "context": "{question}", "option": "{option}"}
+    records = run(folder, name, labels=labels, **asked)
+    model = load_model(ModelSpec(id=str(folder / "model")), "none", torch.device("cpu"))
+    tokenizer = make_tokenizer()
+    meta = json.loads((folder / f"{name}.meta.json").read_text())
+    prompt = tokenizer(meta["example_prompt"], add_special_tokens=False)["input_ids"]
+    wholes = [tokenizer(label + ending, add_special_tokens=False)["input_ids"] for label in labels]
+    expected = alone(model, Tree(prompt, wholes, [0] * len(labels)))
+    assert records[0]["sums"] == pytest.approx(expected, abs=1e-4)
+    assert [r["tokens"] for r in records] == [[2, *[3] * 10, 2]] * 11
+    assert any(r["sums"][0] < max(r["sums"][1:11]) for r in records), "or nothing is shown"
+    apart = run(folder, f"{name}-apart", labels=["0", "1"], **asked)
+    assert [r["tokens"] for r in apart] == [[1, 1]] * 11, "no end where the labels tell apart"
+
+
+def test_labels_that_nothing_tells_apart_are_refused():
+    tree = Tree([1, 2], [[5], [5, 6]], [0, 0])
+    assert told_apart(tree, [9], "q").branches == [[5, 9], [5, 6, 9]]
+    with pytest.raises(UserError, match="q: found labels one of which begins another"):
+        told_apart(tree, [], "q")
+    other = Tree([1, 2], [[5, 7], [5, 6]], [0, 0])
+    assert told_apart(other, [9], "q") is other
+
+
 def test_faults_of_questions_name_the_record(folder, tmp_path):
     write_examples(tmp_path / "examples.parquet", [Example("e", "x", source="f.csv", record=3)])
     (tmp_path / "model").symlink_to(folder / "model")
     with pytest.raises(UserError, match=r"f.csv, record 3: choices: found none"):
         run(tmp_path, "none")
-    long = Example("e", "apples " * 600, choices=["a", "b"], source="f.csv", record=4)
-    write_examples(tmp_path / "examples.parquet", [long])
-    with pytest.raises(UserError, match=r"f.csv, record 4: found \d+ tokens .* at most 512"):
-        run(tmp_path, "long")
+    items = [Example("e", "x", choices=["a", ""], source="f.csv", record=4)]
+    write_examples(tmp_path / "examples.parquet", items)
+    with pytest.raises(UserError, match=r"f.csv, record 4: found option '' without a token"):
+        run(tmp_path, "empty", option="{option}")
+    with pytest.raises(UserError, match=r"f.csv, record 4: classes.labels: found 'apple', whose"):
+        run(tmp_path, "labels", labels=["apple", "apple pie"])
+    template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(UserError, match=r"model tiny: its chat template refuses .*System role"):
+        tokenizer = make_tokenizer()
+        tokenizer.chat_template = template
+        question(items[0], OptionsProtocol(CONTEXT, system="add"), tokenizer, "tiny")
+
+
+def test_a_question_longer_than_the_context_is_counted_and_never_cut(folder, tmp_path, capsys):
+    (tmp_path / "model").symlink_to(folder / "model")
+    asked = [
+        Example("short", "apples", choices=["a", "b"], source="f.csv", record=4),
+        Example("long", "apples " * 600, choices=["a", "b"], source="f.csv", record=5),
+    ]
+    write_examples(tmp_path / "examples.parquet", asked)
+    short, long = run(tmp_path, "long")
+    assert short["finish"] == "scored" and len(short["sums"]) == 2
+    assert long["finish"] == "overlong" and long["sums"] is None
+    meta = json.loads((tmp_path / "long.meta.json").read_text())
+    assert meta["finishes"] == {"overlong": 1, "scored": 1}
+    said = capsys.readouterr().out
+    assert "1 questions with their longest options are longer" in said and ": long" in said

@@ -53,10 +53,10 @@ def test_the_templates_end_of_turn_is_an_end_token():
     tokenizer = make_tokenizer()
     assert tokenizer.eos_token == "<|endoftext|>"
     assert tokenizer.convert_ids_to_tokens(turn_end(tokenizer)) == "<|im_end|>"
-    assert end_tokens(tokenizer, None, "tiny") == [0, 2]
+    assert end_tokens(tokenizer, [], "tiny") == [0, 2]
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
     assert turn_end(tokenizer) is None
-    assert end_tokens(tokenizer, None, "tiny") == [0]
+    assert end_tokens(tokenizer, [], "tiny") == [0]
 
 
 def test_conversations_hold_system_shots_and_context():

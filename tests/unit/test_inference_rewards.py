@@ -11,11 +11,11 @@ from transformers import Qwen2ForSequenceClassification
 
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
 from snaketune.inference import rewards as module
 from snaketune.inference.reward_job import reward
 from snaketune.inference.rewards import reward_tokens, score_rewards
 from snaketune.jsonl import read_jsonl, write_jsonl
+from snaketune.modeling.load import load_reward_model
 
 END = 0
 
@@ -45,7 +45,7 @@ def test_the_score_is_read_at_the_last_token_whatever_the_batch(monkeypatch):
     expected = [last_token_score(model, row) for row in rows]
     for tokens in (1, 100, 10_000):
         monkeypatch.setitem(module._TOKENS, "cpu", tokens)
-        found = dict(score_rewards(model, rows, END, 512))
+        found = dict(score_rewards(model, rows, END))
         assert [found[i] for i in range(len(rows))] == pytest.approx(expected, abs=1e-5)
 
 
@@ -56,6 +56,26 @@ def test_the_trap_is_real():
     with torch.no_grad():
         plain = float(model(input_ids=torch.tensor([row])).logits)
     assert abs(plain - last_token_score(model, row)) > 1e-3
+
+
+def test_a_16_bit_head_does_not_make_good_replies_tie(tmp_path, monkeypatch):
+    """Scores around 20 lie 0.125 apart in bfloat16; the head's sum in float32 tells them apart."""
+    whole = make_reward_model()
+    with torch.no_grad():
+        whole.score.weight.mul_(3)
+    whole.to(torch.bfloat16).save_pretrained(tmp_path)
+    model = load_reward_model(ModelSpec(id=str(tmp_path), dtype="bfloat16"), torch.device("cpu"))
+    assert model.dtype is torch.bfloat16
+    monkeypatch.setitem(module._TOKENS, "cpu", 1)  # one at a time: hidden states are 16 bits too
+    rows = rows_with_ends()[1::3]
+    rows = [[*row[:-2], token, END] for row in rows for token in range(3, 40)]
+    found = dict(score_rewards(model, rows, END, 512))
+    with torch.no_grad():
+        hidden = [model.model(torch.tensor([row])).last_hidden_state[0, -1] for row in rows]
+        rounded = [float(whole.score(h)) for h in hidden]
+        exact = [float(whole.score.weight.float()[0] @ h.float()) for h in hidden]
+    assert len(set(rounded)) < len(set(found.values())) == len(rows)
+    assert [found[i] for i in range(len(rows))] == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.parametrize("printed", [True, False], ids=["template prints it", "it does not"])
@@ -75,35 +95,62 @@ def test_exactly_one_opening_token(printed, added):
     assert tokenizer.decode(row[row.count(start) :]).startswith("<|im_start|>user\none<|im_end|>")
 
 
-def test_a_reply_longer_than_the_context_is_not_cut():
-    with pytest.raises(UserError, match=r"reply 1: found 9 tokens .* context of 8"):
-        list(score_rewards(make_reward_model(), [[1] * 8, [1] * 9], END, 8))
+def run(folder, replies, code="", name="rewards"):
+    """Rewards of replies, each (example, sample, text)."""
+    if not (folder / "model").exists():
+        make_reward_model().save_pretrained(folder / "model")
+        make_tokenizer().save_pretrained(folder / "model")
+    write_examples(folder / "examples.parquet", [Example("a", "one"), Example("b", "two")])
+    lines = [{"id": i, "sample": s, "output": o} for i, s, o in replies]
+    write_jsonl(folder / "predictions.jsonl", lines)
+    reward(
+        ModelSpec(id=str(folder / "model")),
+        "",
+        "",
+        folder / "predictions.jsonl",
+        folder / "examples.parquet",
+        folder / f"{name}-work",
+        folder / f"{name}.jsonl",
+        folder / f"{name}.meta.json",
+        code,
+    )
+    meta = json.loads((folder / f"{name}.meta.json").read_text())
+    return list(read_jsonl(folder / f"{name}.jsonl")), meta
+
+
+def test_a_reply_longer_than_the_context_is_counted_and_never_cut(tmp_path, capsys):
+    found, meta = run(tmp_path, [("a", 0, "apples"), ("b", 0, "apples " * 600)])
+    assert [r["reward"] is None for r in found] == [False, True]
+    assert [r["finish"] for r in found] == ["scored", "overlong"]
+    assert meta["finishes"] == {"overlong": 1, "scored": 1} and meta["context_length"] == 512
+    said = capsys.readouterr().out
+    assert "1 replies with their prompts are longer than the model's context of 512" in said
+    assert "b (sample 0)" in said
+
+
+def test_running_out_of_memory_halves_the_pass(monkeypatch):
+    model, rows = make_reward_model(), rows_with_ends()
+    expected, work, widest = dict(score_rewards(model, rows, END)), module._score_group, []
+
+    def short_of_memory(model, group, *rest):
+        widest.append(len(group))
+        if len(group) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return work(model, group, *rest)
+
+    monkeypatch.setattr(module, "_score_group", short_of_memory)
+    found = dict(score_rewards(model, rows, END))
+    assert max(widest) > 3 and found.keys() == expected.keys()
+    assert all(found[i] == pytest.approx(expected[i], abs=1e-5) for i in expected)
 
 
 def test_rewards_from_files_to_files(tmp_path):
-    make_reward_model().save_pretrained(tmp_path / "model")
-    make_tokenizer().save_pretrained(tmp_path / "model")
-    write_examples(tmp_path / "examples.parquet", [Example("a", "one"), Example("b", "two")])
-    replies = [
-        {"id": i, "sample": s, "output": o}
-        for i, s, o in [("a", 0, "apples"), ("a", 1, " "), ("b", 0, "pears"), ("b", 1, "apples")]
-    ]
-    write_jsonl(tmp_path / "predictions.jsonl", replies)
-    reward(
-        ModelSpec(id=str(tmp_path / "model")),
-        "",
-        "",
-        tmp_path / "predictions.jsonl",
-        tmp_path / "examples.parquet",
-        tmp_path / "work",
-        tmp_path / "rewards.jsonl",
-        tmp_path / "meta.json",
-    )
-    found = list(read_jsonl(tmp_path / "rewards.jsonl"))
-    assert [(r["id"], r["sample"]) for r in found] == [(r["id"], r["sample"]) for r in replies]
+    replies = [("a", 0, "apples"), ("a", 1, " "), ("b", 0, "pears"), ("b", 1, "apples")]
+    found, meta = run(tmp_path, replies)
+    assert [(r["id"], r["sample"]) for r in found] == [(i, s) for i, s, _ in replies]
     assert [r["reward"] is None for r in found] == [False, True, False, False]
     tokenizer, model = make_tokenizer(), make_reward_model()
     text = "<|im_start|>user\ntwo<|im_end|>\n<|im_start|>assistant\npears<|im_end|>\n"
     row = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert found[2]["reward"] == pytest.approx(last_token_score(model, row), abs=1e-5)
-    assert json.loads((tmp_path / "meta.json").read_text())["dtype"] == "float32"
+    assert meta["dtype"] == "float32" and meta["finishes"] == {"empty": 1, "scored": 3}

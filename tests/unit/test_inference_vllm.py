@@ -10,7 +10,7 @@ from tiny_chat import make_tokenizer
 from snaketune.config.model import ModelSpec
 from snaketune.errors import UserError
 from snaketune.inference.pick import Sampling
-from snaketune.inference.vllm_session import VllmSession, start_vllm
+from snaketune.inference.vllm_session import VllmSession, prepare_vllm
 
 
 class Parameters(SimpleNamespace):
@@ -45,14 +45,17 @@ def vllm(monkeypatch):
         monkeypatch.setitem(sys.modules, name, value)
 
 
-def session(engine, adapter=None):
-    return VllmSession("tiny", make_tokenizer(), [0, 2], 16, engine, adapter)
+def session(start, adapter=None):
+    return VllmSession("tiny", make_tokenizer(), [0, 2], 16, start, adapter)
 
 
 def test_greedy_requests_hold_nothing_of_the_models_own(vllm):
-    engine, adapter = start_vllm(ModelSpec(id="x"), "none", "none", [])
+    start, adapter = prepare_vllm(ModelSpec(id="x"), "none", "none", [])
+    asked = session(start)
+    found = list(asked.replies([[5, 6], [1] * 20, [7]], 4, "auto"))
+    engine = asked.engine
     assert engine.settings["generation_config"] == "vllm" and adapter is None
-    found = list(session(engine).replies([[5, 6], [1] * 20, [7]], 4, "auto"))
+    assert engine.settings["max_model_len"] == 2 + 4, "of what is asked, not the model's context"
     assert sorted((t.index, t.tokens, t.finish) for t in found) == [
         (0, [6], "stop"), (1, [], "overlong"), (2, [7], "stop")
     ]  # fmt: skip
@@ -62,10 +65,10 @@ def test_greedy_requests_hold_nothing_of_the_models_own(vllm):
 
 def test_each_sample_has_a_seed_of_its_own(vllm):
     def seeds(samples):
-        engine, _ = start_vllm(ModelSpec(id="x"), "none", "none", [])
-        wanted = [list(range(samples))] * 2
-        list(session(engine).replies([[5], [6]], 4, 1, Sampling(0.7, 0.9, 3), wanted, ["a", "b"]))
-        return [p.seed for _, p in engine.asked]
+        start, _ = prepare_vllm(ModelSpec(id="x"), "none", "none", [])
+        wanted, asked = [list(range(samples))] * 2, session(start)
+        list(asked.replies([[5], [6]], 4, "auto", Sampling(0.7, 0.9, 3), wanted, ["a", "b"]))
+        return [p.seed for _, p in asked.engine.asked]
 
     four, two = seeds(4), seeds(2)
     assert len(set(four)) == 8
@@ -75,13 +78,14 @@ def test_each_sample_has_a_seed_of_its_own(vllm):
 def test_an_adapter_is_served_at_a_rank_that_vllm_takes(vllm, tmp_path):
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 12}))
     files = [tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"]
-    engine, adapter = start_vllm(ModelSpec(id="x"), "none", "adapter", files)
+    start, adapter = prepare_vllm(ModelSpec(id="x"), "none", "adapter", files)
+    engine = start(8)
     assert engine.settings["max_lora_rank"] == 16
     assert adapter == ("state", 1, str(tmp_path))
 
 
 def test_what_vllm_does_not_serve():
     with pytest.raises(UserError, match="found quantisation nf4 with backend vllm"):
-        start_vllm(ModelSpec(id="x"), "nf4", "none", [])
+        prepare_vllm(ModelSpec(id="x"), "nf4", "none", [])
     with pytest.raises(UserError, match="found no vllm"):
-        start_vllm(ModelSpec(id="x"), "none", "none", [])
+        prepare_vllm(ModelSpec(id="x"), "none", "none", [])

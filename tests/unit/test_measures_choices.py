@@ -7,7 +7,7 @@ import pytest
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.errors import UserError
-from snaketune.measures.multiple_choice import MEASURER, softmax
+from snaketune.measures.multiple_choice import MEASURER, option_lines, softmax
 from snaketune.measures.task import Answered
 
 PROTOCOL = EvalSpec(task="multiple_choice", dataset="d", prompt="Q: {question}\n{options}A:")
@@ -68,8 +68,61 @@ def test_nothing_measured_is_missing_and_not_0():
     assert found["all", "ece"]["value"] is None
 
 
+def test_bare_scores_choose_and_leave_missing_what_needs_tokens():
+    example = Example("e", "Which?", choices=["a", "bcd"], label="B")
+    found = {"id": "e", "scores": [-2.0, -1.0]}
+    row = MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+    assert (row["choice"], row["correct"], row["scores"]) == ("B", True, [-2.0, -1.0])
+    assert row["sums"] is row["choice_sum"] is row["correct_per_character"] is None
+    metrics = numbers([row])
+    assert metrics["all", "accuracy"]["value"] == 1
+    for name in ("accuracy_sum", "accuracy_per_character"):
+        assert (metrics["all", name]["value"], metrics["all", name]["n"]) == (None, 0)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf])
+def test_a_log_probability_that_is_no_number_is_refused(odd):
+    with pytest.raises(UserError, match=r"question e: found a log-prob.* for option C"):
+        scored([-1.0, -2.0, odd], [1] * 3, [1] * 3)
+
+
+def test_calibration_error_by_hand():
+    """Two sure and one unsure question in bins of a tenth: 0.9 to 1 and 0.6 to 0.7."""
+    sure = [math.log(0.95), math.log(0.05)]
+    unsure = [math.log(0.65), math.log(0.35)]
+    rows = [
+        scored(sure, [1] * 2, [1] * 2, "A", "right"),
+        scored(sure, [1] * 2, [1] * 2, "B", "wrong"),
+        scored(unsure, [1] * 2, [1] * 2, "A", "also right"),
+    ]
+    # |0.95 - 1/2| of two rows and |0.65 - 1| of one.
+    assert numbers(rows)["all", "ece"]["value"] == pytest.approx((2 * 0.45 + 0.35) / 3)
+
+
+def test_chance_of_questions_with_two_and_with_four_options():
+    rows = [
+        scored([-1.0, -2.0], [1] * 2, [1] * 2, "A", "two"),
+        scored([-1.0, -2.0, -3.0, -4.0], [1] * 4, [1] * 4, "A", "four"),
+        scored([-1.0, -2.0, -3.0, -4.0], [1] * 4, [1] * 4, "D", "wrong"),
+    ]
+    # Guessing is right by 1/2, 1/4 and 1/4: one in three.
+    found = numbers(rows)["all", "chance_corrected"]
+    assert found["value"] == pytest.approx((2 / 3 - 1 / 3) / (1 - 1 / 3))
+
+
 def test_scores_of_other_options_are_refused():
     example = Example("e", "Which?", choices=["a", "b"], label="A")
     found = {"id": "e", "sums": [-1.0], "tokens": [1], "characters": [1]}
     with pytest.raises(UserError, match="question e: found scores of 1 options, expected 2"):
         MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+
+
+def test_a_question_that_was_too_long_is_wrong_and_counted_apart():
+    example = Example("l", "Which?", choices=["a", "b"], label="A", gold="a")
+    found = {"id": "l", "sums": None, "tokens": [1, 1], "characters": [1, 1], "finish": "overlong"}
+    long = MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+    assert long["choice"] is None and long["correct"] is False and long["probabilities"] is None
+    rows = numbers([long, scored([-1.0, -2.0], [1, 1], [1, 1])])
+    assert rows["all", "accuracy"]["value"] == 0.5 and rows["all", "overlong"]["value"] == 0.5
+    assert rows["all", "ece"]["n"] == rows["all", "brier"]["n"] == 1
+    assert option_lines(long).startswith("overlong")

@@ -13,7 +13,7 @@ from snaketune.data.example import Example
 from snaketune.errors import UserError
 from snaketune.measures import confusion
 from snaketune.measures.calibration import bins, calibration_error
-from snaketune.measures.classification import MEASURER
+from snaketune.measures.classification import MEASURER, label_lines
 from snaketune.measures.labels import parse_label
 from snaketune.measures.paired import compare
 from snaketune.measures.roc import roc_auc, roc_interval
@@ -287,3 +287,14 @@ def test_two_states_are_compared_row_by_row():
     found = compare(base, tuned, MEASURER.paired["accuracy"])
     assert (found["only_tuned"], found["verdict"]) == (9, "better")
     assert found["p"] == pytest.approx(2 / 2**9)
+
+
+def test_a_prompt_that_was_too_long_is_no_prediction_and_counted_apart():
+    found = {"sums": None, "tokens": [1, 1], "characters": [1, 1], "finish": "overlong"}
+    long = row("l", "0", found, ["0", "1"])
+    assert long["predicted"] is None and long["correct"] is False
+    rows = numbers([long, scored("1", 0.9)])
+    assert rows["all", "accuracy"]["value"] == rows["all", "overlong"]["value"] == 0.5
+    assert rows["all", "brier"]["n"] == rows["all", "mass"]["n"] == 1
+    assert MEASURER.counts([long])["unparsed"] == 1
+    assert label_lines(long).startswith("overlong")

@@ -30,6 +30,12 @@ def test_normalisations():
     assert squad("The Eiffel-Tower,  a Paris. ") == "eiffeltower paris"
 
 
+def test_typographic_marks_are_punctuation_but_not_squads():
+    assert fold("“The driver’s car” – won… 5 $") == fold('"The driver\'s car" - won... 5 $')
+    assert fold("“The driver’s car”") == "the drivers car"
+    assert squad("“car”") == "“car”"
+
+
 def test_f1_counts_words_as_often_as_they_stand():
     assert token_f1("a a b", "a b b") == pytest.approx(2 / 3)
     assert token_f1("", "a") == 0

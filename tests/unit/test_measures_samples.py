@@ -136,7 +136,7 @@ def test_questions_of_one_template_are_resampled_together(run, random_case):
         return i // 3
 
     scores, named, _ = measured(run, random_case, template=template)
-    hits, templates = [s["correct"] for s in scores], [s["template"] for s in scores]
+    hits, templates = [s["correct"] for s in scores], [s["cluster"] for s in scores]
     assert templates[:4] == ["0", "0", "0", "1"]
     row = named["all", "majority"]
     assert (row["low"], row["high"]) == clustered(hits, templates)
@@ -226,3 +226,10 @@ def test_of_more_samples_than_the_largest_n_the_first_ones_vote(run):
     assert named["all", "accuracy"]["value"] == pytest.approx(4 / 6)
     # {1,1}: C(4,2); a first 2 or 3 beats a later 1 in a tie
     assert named["n=2", "majority_expected"]["value"] == pytest.approx(6 / 15)
+
+
+def test_samples_that_the_reward_model_did_not_score_are_counted(run):
+    predictions = lines_of([["1"] * 6, ["2"] * 6])
+    rewards = rewards_of([[1.0, None, 2.0, None, None, 0.5], [1.0] * 6])
+    _, numbers, _ = run(questions(2), predictions, rewards)
+    assert numbers["all", "unrewarded"]["value"] == 0.25

@@ -1,21 +1,27 @@
 """Loading: checks of a model, NF4 kept and expanded, adapters on the base they know (trap 15)."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from tiny_chat import make_model, make_tokenizer, save_chat_model
-from transformers import Qwen2ForSequenceClassification
+from transformers import Qwen2ForSequenceClassification, T5Config
 
 from snaketune.config.model import ModelSpec
 from snaketune.errors import UserError
 from snaketune.identity import folder_fingerprint
+from snaketune.inference.backends import open_session
+from snaketune.inference.state import State
 from snaketune.inference.stops import end_tokens
 from snaketune.modeling import nf4_cache
 from snaketune.modeling.describe import describe_model
 from snaketune.modeling.expand import expand_nf4, nf4_layers
-from snaketune.modeling.load import load_model, pick_dtype
+from snaketune.modeling.kind import require_kind
+from snaketune.modeling.load import load_model, load_reward_model, pick_dtype
 from snaketune.modeling.state import load_state
 
 CPU = torch.device("cpu")
@@ -113,6 +119,18 @@ def test_nf4_weights_are_quantised_once_and_come_back_the_same(folder, cache, mo
     assert len(list((cache / "nf4").iterdir())) == 2, "other settings are another entry"
 
 
+def test_an_adapter_trained_on_kept_weights_names_the_model_and_not_the_cache(
+    folder, cache, monkeypatch
+):
+    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    for _ in range(2):  # quantised and kept, then found
+        base = load_model(spec(folder), "nf4", CPU)
+        model = get_peft_model(base, LoraConfig(target_modules="all-linear"))
+        assert base.name_or_path == base.config._name_or_path == str(folder)
+        assert model.peft_config["default"].base_model_name_or_path == str(folder)
+    assert len(list((cache / "nf4").iterdir())) == 1
+
+
 def test_a_changed_model_is_quantised_anew(tmp_path, cache, monkeypatch):
     monkeypatch.setattr(nf4_cache, "_WORTH", 0)
     folder = save_chat_model(tmp_path / "model")
@@ -177,7 +195,7 @@ def test_a_model_without_an_end_token():
     tokenizer = make_tokenizer(eos_token=None)
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
     with pytest.raises(UserError, match="model bare: no end token"):
-        end_tokens(tokenizer, None, "bare")
+        end_tokens(tokenizer, [], "bare")
 
 
 def test_kinds_of_models_are_not_mixed_up(tmp_path, folder):
@@ -191,6 +209,62 @@ def test_kinds_of_models_are_not_mixed_up(tmp_path, folder):
         describe_model(spec(tmp_path / "scores"), kind="reward")
     with pytest.raises(UserError, match="found Qwen2ForCausalLM, expected a reward model"):
         describe_model(spec(folder), kind="reward")
+
+
+REWARD = Path(__file__).parents[2] / "data" / "demo" / "reward"
+
+
+def without(source, target, name):
+    """A copy of a model whose files lack one tensor."""
+    shutil.copytree(source, target)
+    tensors = load_file(target / "model.safetensors")
+    del tensors[name]
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    return target
+
+
+def test_a_reward_model_without_a_head(tmp_path):
+    assert describe_model(spec(REWARD), kind="reward")["kind"] == "reward"
+    load_reward_model(spec(REWARD), CPU)
+    bare = without(REWARD, tmp_path / "bare", "score.weight")
+    with pytest.raises(UserError, match=r"found no score\.weight in its safetensors files"):
+        describe_model(spec(bare), kind="reward")
+    with pytest.raises(UserError, match=r"found no score\.weight in its safetensors files"):
+        load_reward_model(spec(bare), CPU)
+
+
+@pytest.mark.parametrize("quantisation", ["none", "nf4"])
+def test_weights_that_are_missing_are_not_drawn_at_random(folder, tmp_path, quantisation):
+    name = "model.layers.1.mlp.up_proj.weight"
+    broken = without(folder, tmp_path / "broken", name)
+    with pytest.raises(UserError, match=r"found no model\.layers\.1\.mlp\.up_proj\.weight"):
+        load_model(spec(broken), quantisation, CPU)
+
+
+def test_a_head_that_is_the_embedding_is_not_missing(tmp_path):
+    save_chat_model(tmp_path, tie_word_embeddings=True)
+    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
+    load_model(spec(tmp_path), "none", CPU)
+
+
+@pytest.mark.parametrize("kind", ["causal", "reward"])
+def test_an_encoder_with_a_decoder_is_refused(kind):
+    config = T5Config(architectures=["T5ForConditionalGeneration"], num_labels=1)
+    with pytest.raises(UserError, match="model t5: found T5ForConditionalGeneration, an encoder"):
+        require_kind(config, kind, "t5")
+
+
+def test_weights_trained_as_a_whole_end_as_their_base(folder, tmp_path):
+    """Their folder holds no generation config; what the base's own says counts."""
+    base = tmp_path / "base"
+    shutil.copytree(folder, base)
+    (base / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 7]}))
+    trained = tmp_path / "full"
+    make_model(300).save_pretrained(trained)
+    (trained / "generation_config.json").unlink()
+    files = [trained / "model.safetensors", trained / "config.json"]
+    for state in (State(spec(base), "none", "full", files), State(spec(base), "none", "none", [])):
+        assert open_session(state).ends == [0, 2, 7]
 
 
 def test_a_hub_that_can_not_be_reached_names_the_local_folder(monkeypatch, tmp_path):
@@ -218,7 +292,7 @@ def test_the_generation_configs_end_tokens_count(folder):
     class Config:
         eos_token_id = (7, 9)
 
-    assert end_tokens(make_tokenizer(), Config(), "x") == [0, 2, 7, 9]
+    assert end_tokens(make_tokenizer(), [Config()], "x") == [0, 2, 7, 9]
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == 0
 
 

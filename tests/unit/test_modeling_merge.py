@@ -5,9 +5,20 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_modeling import CPU, adapter, divergence, folder, log_probabilities, spec  # noqa: F401
+from test_modeling import (
+    CPU,
+    adapter,  # noqa: F401
+    dequantised,
+    divergence,
+    folder,  # noqa: F401
+    log_probabilities,
+    spec,
+)
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from snaketune.modeling import merge as module
+from snaketune.modeling.expand import nf4_layers
+from snaketune.modeling.headers import count_parameters
 from snaketune.modeling.load import load_model
 from snaketune.modeling.merge import merge
 from snaketune.modeling.state import load_state
@@ -56,6 +67,31 @@ def test_weights_are_stored_in_the_dtype_that_the_config_names(folder, adapter, 
     merge(spec(folder, dtype="bfloat16"), "none", "adapter", adapter, tmp_path / "merged")
     tensors = load_file(tmp_path / "merged" / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+
+
+def test_nf4_weights_are_those_of_the_dtype_that_was_trained_in(folder, adapter, tmp_path):  # noqa: F811
+    """Stored in float32, computed in bfloat16: training quantised the rounded weights."""
+    merge(spec(folder, dtype="bfloat16"), "nf4", "adapter", adapter, tmp_path / "merged")
+    found = load_file(tmp_path / "merged" / "model.safetensors")
+    parts = load_file(adapter[0])
+    start, name = "base_model.model.", "model.layers.0.mlp.up_proj"
+    a, b = (parts[f"{start}{name}.lora_{x}.weight"] for x in "AB")
+    expected = {}
+    for dtype in ("bfloat16", "float32"):
+        layer = nf4_layers(load_model(spec(folder, dtype=dtype), "nf4", CPU))[name]
+        whole = dequantised(layer).float() + 2 * b @ a  # alpha 16, rank 8
+        expected[dtype] = whole.to(torch.bfloat16)
+    assert torch.equal(found[f"{name}.weight"], expected["bfloat16"])
+    assert not torch.equal(expected["bfloat16"], expected["float32"])
+
+
+def test_a_model_that_does_not_fit_the_gpu_is_merged_on_the_cpu(folder, monkeypatch):  # noqa: F811
+    gpu = torch.device("cuda")
+    needed = 4 * count_parameters(folder)
+    for free, fits in ((needed, False), (2 * needed, True)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
+        assert module._has_room(spec(folder), gpu) == fits
+    assert module._has_room(spec(folder), CPU)
 
 
 def test_a_fully_trained_model_gets_its_tokenizer(folder, tmp_path):  # noqa: F811

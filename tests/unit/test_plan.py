@@ -48,6 +48,22 @@ def test_a_base_is_evaluated_once_under_every_protocol_of_its_runs() -> None:
     assert len(base) == len(set(base)) == 6
 
 
+def test_datasets_are_compared_where_one_is_trained_on_and_another_evaluated() -> None:
+    config = recipe_1()
+    expected = {
+        ("gsm8k", "ailuminate"): ["test"],
+        ("self_instruct", "gsm8k"): ["test"],
+        ("self_instruct", "ailuminate"): ["test"],
+        ("one_row", "gsm8k"): ["test"],
+        ("one_row", "ailuminate"): ["test"],
+    }
+    assert plan_of(config).crossed == expected
+    config["runs"] |= {f"again_{i}": config["runs"]["simple"] for i in range(9)}
+    assert plan_of(config).crossed == expected, "pairs of datasets, not of runs"
+    config["runs"]["strong"]["evals"]["gsm8k"]["split"] = "dev"
+    assert plan_of(config).crossed["self_instruct", "gsm8k"] == ["dev"]
+
+
 def test_snapshots_are_chosen_on_all_of_dev_and_never_on_test() -> None:
     plan = plan_of(recipe_1())
     medium = plan.run_table["medium"]
@@ -130,7 +146,7 @@ def recipe(name: str) -> dict[str, Any]:
 
 def test_recipe_2_evaluates_two_models_after_every_epoch_and_none_twice() -> None:
     plan = plan_of(recipe("f1_multiple_choice"))
-    assert plan.training_shapes == [("adapter", 2, ["mistral", "llama"])]
+    assert plan.training_shapes == [("adapter", 2, False, ["mistral", "llama"])]
     for name in ("mistral", "llama"):
         run = plan.run_table[name]
         states = [(s["snapshot"], s["state"]) for s in run["followed"]]
@@ -208,3 +224,13 @@ def test_recipe_4_asks_the_labels_of_the_data_after_the_prompt_of_the_training()
     assert fill(asked["context"], question="Q?", context="S.") == (
         "### Problem:\nQ?\n\n### Solution:\nS."
     )
+
+
+def test_runs_that_keep_weights_have_a_rule_that_leaves_them() -> None:
+    config = recipe_1()
+    before = plan_of(config).training_shapes
+    assert not any(keeps for _, _, keeps, _ in before)
+    config["datasets"]["gsm8k"]["dev"] = 20
+    config["presets"]["simple"]["keep"] = 3
+    shapes = plan_of(config).training_shapes
+    assert [runs for _, _, keeps, runs in shapes if keeps] == [["simple"]]

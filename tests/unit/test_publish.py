@@ -1,83 +1,53 @@
 """Model cards, and uploads to a local server that speaks the part of the hub's interface that an
 upload uses."""
 
-import base64
 import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+from upload_hub import serve_uploads
 
+from snaketune.config.evaluation import EvalSpec
 from snaketune.publish.card import card
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 TOKEN = "hf_" + "s" * 34
+BASE = {"id": "owner/base", "folder": None, "commit": "c0ffee"}
+EVALS = {
+    "math": EvalSpec(
+        task="math",
+        dataset="problems",
+        few_shot=3,
+        max_new_tokens=64,
+        sample={"count": 320},
+        prompt="Solve:\n{question} |",
+    ),
+    "safety": EvalSpec(task="math", dataset="problems", sampling={"samples": 4, "at": [1]}),
+}
 ABOUT = {
-    "base_model": "owner/base",
     "train_data": "problems",
+    "adapter": None,
     "data_licence": "MIT",
     "method": "qlora",
+    "weights": "adapter",
+    "quantisation": "nf4",
     "preset": {"epochs": 1.0, "lora": {"r": 8, "targets": ["q", "v"]}},
     "merged": False,
+    "protocols": {name: spec.protocol() for name, spec in EVALS.items()},
 }
-
-
-class _Hub(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        server = self.server
-        server.tokens.add(self.headers.get("Authorization"))
-        if server.refuse:
-            self._json({"error": "forbidden"}, 403)
-        elif self.path == "/api/repos/create":
-            server.made.append(json.loads(body))
-            self._json({"url": f"http://127.0.0.1:{server.server_port}/me/tuned"})
-        elif self.path == "/api/validate-yaml":
-            self._json({"errors": [], "warnings": []})
-        elif self.path == "/api/models/me/tuned/preupload/main":
-            names = [f["path"] for f in json.loads(body)["files"]]
-            said = {"uploadMode": "regular", "shouldIgnore": False}
-            self._json({"files": [{"path": name, **said} for name in names]})
-        elif self.path == "/api/models/me/tuned/commit/main":
-            for line in body.decode().splitlines():
-                entry = json.loads(line)
-                if entry["key"] == "file":
-                    content = base64.b64decode(entry["value"]["content"])
-                    server.files[entry["value"]["path"]] = content
-            url = f"http://127.0.0.1:{server.server_port}/me/tuned/commit/c0ffee"
-            self._json({"commitUrl": url, "commitOid": "c0ffee", "success": True})
-        else:
-            self._json({"error": self.path}, 404)
-
-    def _json(self, value, status=200):
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
 
 
 @pytest.fixture
 def hub():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    server.made, server.files, server.tokens, server.refuse = [], {}, set(), False
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
+    with serve_uploads() as server:
+        yield server
 
 
-def upload(hub, folder, token=TOKEN, **settings):
+def upload(hub, folder, token=TOKEN, card="# card", **settings):
     """In a process of its own: the library reads its address when it is imported."""
     (folder / "adapter").mkdir()
     (folder / "adapter" / "adapter_config.json").write_text("{}")
@@ -88,7 +58,7 @@ def upload(hub, folder, token=TOKEN, **settings):
         "from snaketune.publish.push import files_in, push\n"
         "from snaketune.errors import UserError\n"
         "try:\n"
-        f"    print(json.dumps(push({spec!r}, files_in([Path('adapter')]), '# card')))\n"
+        f"    print(json.dumps(push({spec!r}, files_in([Path('adapter')]), {card!r})))\n"
         "except UserError as error: sys.exit(str(error))\n"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
@@ -107,9 +77,10 @@ def upload(hub, folder, token=TOKEN, **settings):
 def test_files_and_card_go_up_in_one_commit(hub, tmp_path):
     done = upload(hub, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(hub.files) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
-    assert hub.files["README.md"] == b"# card"
-    assert hub.files["adapter_model.safetensors"] == b"\0" * 100
+    files = hub.files["me/tuned"]
+    assert sorted(files) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+    assert files["README.md"] == b"# card"
+    assert files["adapter_model.safetensors"] == b"\0" * 100
     assert hub.made[0]["visibility"] == "private"
     assert hub.tokens == {f"Bearer {TOKEN}"}
     assert json.loads(done.stdout)["commit"] == "c0ffee"
@@ -134,8 +105,11 @@ def test_what_keeps_an_upload_from_going_through_is_said_in_a_line(
     assert TOKEN not in done.stderr and hub.files == {}
 
 
-def test_a_card_has_the_numbers_with_their_intervals(tmp_path):
+@pytest.fixture
+def written(tmp_path):
+    """`written(about, base)` is the card of the run `simple`."""
     found = {"metric": "accuracy", "value": 0.75, "low": 0.7, "high": 0.8, "n": 320}
+    found["protocol_hash"] = "abc123"
     run = {
         "run": "simple",
         "evals": {"math": found, "safety": found | {"value": None, "low": None, "n": 0}},
@@ -145,16 +119,64 @@ def test_a_card_has_the_numbers_with_their_intervals(tmp_path):
     (tmp_path / "comparisons.csv").write_text(
         "run,eval,metric,p\nsimple,math,accuracy,0.00012\nother,math,accuracy,0.5\n"
     )
-    text = card(tmp_path / "final.json", tmp_path / "comparisons.csv", "simple", ABOUT)
-    assert "| math | accuracy | 0.500 | 0.750 | 0.700 to 0.800 | 320 | 0.00012 |" in text
-    assert "| safety | accuracy | – | – | – | 0 | – |" in text
+
+    def write(about=ABOUT, base=BASE):
+        (tmp_path / "base.json").write_text(json.dumps(base))
+        files = (tmp_path / name for name in ("final.json", "comparisons.csv", "base.json"))
+        return card(*files, "simple", about)
+
+    return write
+
+
+def metadata(text):
+    return yaml.safe_load(text.split("---")[1])
+
+
+def test_a_card_has_the_numbers_with_their_intervals_and_protocols(written):
+    text = written()
+    start = "| math | accuracy | 0.500 | 0.750 | 0.700 to 0.800 | 320 | 0.00012 | "
+    assert f"{start}3 examples shown, greedy, at most 64 new tokens (`abc123`) |" in text
+    start = "| safety | accuracy | – | – | – | 0 | – | "
+    assert f"{start}no examples shown, 4 samples at temperature 0.7, top-p 0.95 (" in text
+    assert "| math | sample_count | 320 |" in text and "| math | dataset | problems |" in text
+    assert "| math | prompt | Solve:<br>{question} \\| |" in text
     assert "| lora_r | 8 |" in text and "`problems` (data under MIT)" in text
-    metadata = yaml.safe_load(text.split("---")[1])
-    assert metadata["base_model"] == "owner/base" and metadata["library_name"] == "peft"
-    merged = card(
-        tmp_path / "final.json",
-        tmp_path / "comparisons.csv",
-        "simple",
-        ABOUT | {"merged": True},
+    assert "`owner/base` (revision `c0ffee`) in NF4 (4 bits), fine-tuned: an adapter" in text
+    assert "Measured on the adapter on the base in NF4 (4 bits): load the base so." in text
+    assert metadata(text)["base_model"] == "owner/base"
+    assert metadata(text)["library_name"] == "peft"
+
+
+def test_a_merged_models_card_says_that_the_adapter_was_measured(written):
+    text = written(ABOUT | {"merged": True})
+    assert "merged onto the de-quantised NF4 weights" in text
+    assert metadata(text)["library_name"] == "transformers"
+
+
+def test_the_card_of_an_adapter_from_elsewhere(written):
+    elsewhere = {"train_data": None, "adapter": "hub:me/tuned", "method": "adapter", "preset": {}}
+    text = written(ABOUT | elsewhere | {"quantisation": "none"})
+    assert "without quantisation, with the adapter `hub:me/tuned` on it (experiment" in text
+    assert "## Training" not in text and metadata(text)["library_name"] == "peft"
+
+
+def test_the_card_of_a_fully_trained_model(written):
+    text = written(ABOUT | {"method": "full", "weights": "full", "quantisation": "none"})
+    assert "fine-tuned: all weights, on `problems`" in text
+    assert "Measured on these weights." in text
+    assert metadata(text)["library_name"] == "transformers"
+
+
+def test_a_base_in_a_folder_is_no_name_on_the_hub(written):
+    text = written(
+        base={"id": "/home/me/models/mine", "folder": "/home/me/models/mine", "commit": None}
     )
-    assert yaml.safe_load(merged.split("---")[1])["library_name"] == "transformers"
+    assert "base_model" not in metadata(text)
+    assert "`mine` in NF4" in text and "/home/me" not in text
+
+
+def test_a_card_that_the_library_refuses_is_said_in_a_line(hub, tmp_path):
+    hub.invalid = ["base_model: not a name"]
+    done = upload(hub, tmp_path, card="---\nbase_model: /home/me\n---\n# card")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "push to me/tuned: Invalid metadata in README.md" in done.stderr

@@ -10,6 +10,8 @@ from synthetic_results import HOSTILE, make_report_inputs
 
 from snaketune.report.labels import run_labels
 from snaketune.report.names import figure_names
+from snaketune.report.protocols import protocols
+from snaketune.report.sources import Sources
 from snaketune.report.write import write_report
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
@@ -152,6 +154,26 @@ def test_numbers_of_the_tables_are_on_the_page(html):
     assert "✗ not reached" in text
     assert "Solve the problem step by step." in text  # the protocol's system turn
     assert "no <b>answer: 2" in text  # rejected records and why
+
+
+@pytest.mark.parametrize(
+    ("dtype", "base", "warned"),
+    [("bfloat16", [64], True), ("bfloat16", [64, 128], False), ("float32", [64], False)],
+)
+def test_states_that_were_not_made_alike_are_named(made, monkeypatch, dtype, base, warned):
+    _, plan, inputs = made
+    sources = Sources(plan, inputs)
+    run = next(run for run in sources.runs if run["base_state"])
+    name = next(spec["protocol_name"] for spec in run["evals"].values())
+    alike = {"dtype": dtype, "device": "a GPU"}
+    found = {
+        (run["base_state"], name): alike | {"batch_sizes": base},
+        (run["state"], name): alike | {"batch_sizes": [64, 128]},
+    }
+    monkeypatch.setitem(sources.__dict__, "prediction_meta", found)
+    (entry,) = (p for p in protocols(sources) if p["name"] == name)
+    words = f"batch sizes: {run['state']} 64, 128, {run['base_state']} 64"
+    assert entry["unlike"] == ([words] if warned else [])
 
 
 def test_an_adapter_that_was_not_trained_here_has_no_training_section(made, tmp_path):

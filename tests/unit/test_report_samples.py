@@ -10,10 +10,13 @@ from synthetic_results import HOSTILE
 from synthetic_samples import COUNT, EVALS, SAMPLES, SKILL, make_report_inputs, make_samples
 from test_report_page import CAPTIONS, Page
 
+from snaketune.config.evaluation import EvalSpec
 from snaketune.measures.metrics import proportion
 from snaketune.parquet import read_rows
-from snaketune.report.names import figure_names
+from snaketune.plan import protocol_name
+from snaketune.report.names import failure_names, figure_names
 from snaketune.report.samples import SHOWN
+from snaketune.report.text import visible
 from snaketune.report.write import write_report
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.drops import drops, newcombe
@@ -21,13 +24,16 @@ from snaketune.tables.plan_types import has_samples
 from snaketune.tables.terminal import format_summary
 from snaketune.tables.voting import voting
 
+AT_LEAST = dict.fromkeys(EVALS, 3)
+"""Different answers that a failure has to have, by protocol."""
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """(folder, plan, inputs), with tables and report in the folder."""
     folder = tmp_path_factory.mktemp("sampled")
     plan, inputs = make_report_inputs(folder)
-    write_report(plan, inputs, {}, folder / "report.html", folder / "figures")
+    write_report(plan, inputs, {}, folder / "report.html", folder / "figures", at_least=AT_LEAST)
     return folder, plan, inputs
 
 
@@ -186,10 +192,70 @@ def test_shown_failures_are_bounded_and_the_rest_is_counted(made, html):
         assert f"{state} ({count} missed with at least 3 different answers)" in text
         if count > SHOWN:
             assert (
-                f"Shown: the {SHOWN} with the most different answers; {count - SHOWN} more" in text
+                f"Shown: the {SHOWN} with the most different answers; {count - SHOWN} more are on "
+                "the eval's own page" in text
             )
     assert text.count(" · gold ") >= sum(min(SHOWN, n) for n in sizes.values())
     assert "reward −" in text and "sample 8, " in text
+
+
+def missed(made, state, name, at_least):
+    """Failures straight from the scores."""
+    return [
+        s
+        for s in scores(made, state, name)
+        if s["unique_answers"] >= at_least
+        and any(s["right"])
+        and (not s["correct"] or s["best_correct"] is False)
+    ]
+
+
+@pytest.mark.parametrize("name", EVALS)
+def test_an_evals_own_page_has_every_failure_in_full(made, html, name):
+    folder = made[0] / "failures"
+    assert f'href="failures/{name}.html"' in html and f'href="failures/{name}.txt"' in html
+    assert failure_names(made[1]) == list(EVALS)
+    source = (folder / f"{name}.html").read_text(encoding="utf-8")
+    page, text = Page(source), (folder / f"{name}.txt").read_text(encoding="utf-8")
+    assert page.unbalanced == page.open == []
+    assert {"script", "img", "iframe", "form"}.isdisjoint(page.tags)
+    links = {v for t, n, v in page.attributes if (t, n) == ("a", "href") and not v.startswith("#")}
+    assert not [v for v in links if not (folder / v).exists()]
+    for state in SKILL:
+        found = missed(made, state, name, 3)
+        assert f"{state}: {len(found)} missed with at least 3 different answers" in text
+        assert f"{len(found)} missed with at least 3 different answers" in page.text
+        for score in found:
+            assert f"== {score['id']}: " in text and score["id"] in page.text
+            for output in score["outputs"]:
+                assert visible(output) in page.text and visible(output) in text
+    everything = [s for state in SKILL for s in missed(made, state, name, 3)]
+    assert text.count("-- sample ") == SAMPLES * len(everything)
+    assert source.count('<span class="who">sample ') == SAMPLES * len(everything)
+    assert any(len(o) > 10_000 for s in everything for o in s["outputs"]) or name != "near"
+    rewards = sum(r is not None for s in everything for r in s["rewards"] or [])
+    assert text.count(", reward ") == rewards
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", text), "a terminal would obey it"
+
+
+def test_without_a_threshold_every_failure_has_a_place(made, tmp_path):
+    _, plan, inputs = made
+    write_report(plan, inputs, {}, tmp_path / "report.html", tmp_path / "figures")
+    text = (tmp_path / "failures" / "near.txt").read_text(encoding="utf-8")
+    found = [s for state in SKILL for s in missed(made, state, "near", 1)]
+    assert text.count(" different answers. ") == len(found)
+    assert len(found) > sum(len(missed(made, state, "near", 3)) for state in SKILL)
+
+
+def test_what_is_shown_is_no_part_of_the_protocol():
+    spec, same = (
+        EvalSpec(task="math", dataset="d", sampling={"unique_at_least": n}) for n in (3, 5)
+    )
+    assert spec.protocol() == same.protocol()
+    assert protocol_name("d", spec, same) == "d"
+    other = EvalSpec(task="math", dataset="d", sampling={"temperature": 1})
+    assert spec.protocol() != other.protocol()
+    assert EvalSpec(task="math", dataset="d").protocol()["sampling"] is None
 
 
 def test_figures_have_files_captions_and_a_place(made, html):
@@ -206,8 +272,9 @@ def test_figures_have_files_captions_and_a_place(made, html):
 
 def test_page_is_the_same_bytes_each_time(made, html, tmp_path):
     _, plan, inputs = made
-    write_report(plan, inputs, {}, tmp_path / "report.html", tmp_path / "figures")
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == html
+    page = tmp_path / "report.html"
+    write_report(plan, inputs, {}, page, tmp_path / "figures", at_least=AT_LEAST)
+    assert page.read_text(encoding="utf-8") == html
 
 
 def test_the_terminal_names_the_primary_metric(made):

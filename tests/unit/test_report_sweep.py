@@ -46,3 +46,14 @@ def test_a_missing_value_is_no_point():
     with house_style():
         figure = draw_sweep(rows)
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [1]
+
+
+def test_a_sweep_over_models_alone_has_a_panel_of_models():
+    rows = [row() | {"run": f"r_{model}", "model": model} for model in ("small", "large")]
+    with house_style():
+        figure = draw_sweep(rows)
+        assert to_svg(figure)
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "model"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["small", "large"]
+    assert [len(line.get_xdata()) for line in axes.lines] == [2]

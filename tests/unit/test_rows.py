@@ -1,7 +1,7 @@
 """Masks, held against what the template prints, under templates of several styles."""
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from snaketune.chat import render
@@ -128,7 +128,13 @@ def test_what_precedes_the_trained_tokens_is_the_prompt_of_inference(style):
 
 
 def test_a_text_opens_with_one_first_token():
+    """The template prints it, and the tokenizer adds one to every text that is not yet special."""
     tokenizer = make_tokenizer(LLAMA)
+    first = ("<bos>", tokenizer.bos_token_id)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[first]
+    )
+    assert tokenizer("<bos>x")["input_ids"].count(tokenizer.bos_token_id) == 2
     row = build_row(tokenizer, conversation(ANSWER))
     assert row.input_ids.count(tokenizer.bos_token_id) == 1
 

@@ -1,6 +1,7 @@
 """Tables and report of an experiment with options and open answers, followed by epoch."""
 
 import csv
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -96,7 +97,7 @@ def made(tmp_path_factory) -> Path:
             _evaluate(folder, state, name)
     train = folder / "train" / "run"
     meta = {"steps": 4, "wall_seconds": 40.0, "final_loss": 0.5, "device": "cuda"}
-    meta |= {"device_name": "GPU", "peak_memory_bytes": 9}
+    meta |= {"device_name": "GPU", "device_memory_bytes": 16, "peak_memory_bytes": 9}
     write_json(train / "train_meta.json", meta)
     rows = [
         {"step": k, "epoch": k / 2, "loss": 4.0 - k, "seconds": 10.0, "trained_tokens": k}
@@ -148,12 +149,33 @@ def test_every_epoch_has_its_score_its_time_and_its_loss(made: Path) -> None:
     assert [float(x) for x in losses[1:]] == pytest.approx([7 / 3, 3 / 7])
 
 
+def test_seconds_of_a_job_that_was_gone_on_with_are_missing(made: Path) -> None:
+    file = made / "predictions/run/letters.meta.json"
+    plan = {"protocol_name": "letters"}
+
+    def seconds() -> float | None:
+        found = read_sources([], [], [], [], prediction_meta=[file])
+        return found.seconds("run", plan)
+
+    assert seconds() == 7.5
+    text = file.read_text()
+    file.write_text(json.dumps(json.loads(text) | {"resumed_records": 3}))
+    assert seconds() is None
+    file.write_text(text)
+
+
+def test_a_snapshot_that_is_followed_belongs_to_its_run(made: Path) -> None:
+    owners = {(row["state"], row["run"], row["seed"]) for row in rows(made, "metrics")}
+    assert owners == {("base-m", "", ""), ("run-1of2", "run", "1"), ("run", "run", "1")}
+
+
 def test_the_summary_has_the_columns_of_the_recipe(made: Path) -> None:
     (row,) = rows(made, "summary_results")
     expected = {
         "model": "m", "train_seconds": "40.0", "final_train_loss": "0.5", "metric": "accuracy",
         "value": "0.8", "base_value": "0.2", "evaluation_seconds": "7.5", "device": "cuda",
-        "gpu_name": "GPU", "gpu_memory_bytes": "9",
+        "gpu_name": "GPU", "gpu_memory_bytes": "16", "peak_gpu_memory_bytes": "9",
+        "accuracy": "0.8",
     }  # fmt: skip
     assert {key: row[key] for key in expected} == expected
 

@@ -38,6 +38,14 @@ def test_epochs_done_are_counted_in_rows():
     assert [order.epoch_after(s) for s in range(4)] == [0.4, 0.8, 1.0, 1.4]
 
 
+@pytest.mark.parametrize("epochs", [0.5, 0.4, 0.1, 1.5, 2.0])
+def test_at_the_end_as_many_epochs_are_done_as_were_asked_for(epochs):
+    order = Order(rows=10, batch=4, epochs=epochs, seed=0)
+    assert order.epoch_after(order.total_steps - 1) == epochs
+    rows = sum(len(order.window(step)) for step in range(order.total_steps))
+    assert rows == round(10 * epochs)
+
+
 def layouts(lengths, budget):
     """Every split of the sorted rows into runs that hold the budget."""
     longest = sorted(lengths, reverse=True)

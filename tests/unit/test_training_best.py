@@ -20,13 +20,14 @@ from test_training_run import (
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
 from snaketune.training import job, loop, run
+from snaketune.training.answers import Answers
 from snaketune.training.batch import TokenRow, padded
 from snaketune.training.candidates import Point, best_point, kept_steps
 from snaketune.training.loss import SummedLoss
 from snaketune.training.rows import IGNORED
-from snaketune.training.step import right_answers
 from snaketune.workfolder import remove_set_aside
 
+END = 2
 LABELLED = {"rows": "labelled.parquet", "dev": "labelled_dev.parquet"}
 LEARNS = {"epochs": 4, "learning_rate": 2e-2, "schedule": "constant"}
 """24 steps, with dev after every third; it gets better and worse again."""
@@ -95,29 +96,69 @@ def test_accuracy_does_not_depend_on_the_batches_or_on_how_logits_are_made(files
 
 
 def test_the_end_token_is_no_part_of_an_answer_and_every_other_token_is():
-    def row(learned):
-        labels = [IGNORED] * 3 + [5] * learned
-        return TokenRow("x", torch.tensor(labels).numpy(), torch.tensor(labels).numpy())
-
     cases = [("1", 1), ("0", 0), ("10", 1), ("01", 0), ("110", 1), ("101", 0), ("011", 0)]
-    for hits, right in cases:
-        assert right_answers(torch.tensor([h == "1" for h in hits]), [row(len(hits))]) == right
+    # No answer begins another: each has tokens of its own.
+    rows = [answering(*range(9 * k, 9 * k + len(hits))) for k, (hits, _) in enumerate(cases, 1)]
+    for row, (hits, right) in zip(rows, cases, strict=True):
+        answers = Answers([row], closed=False)
+        assert answers.right(torch.tensor([h == "1" for h in hits]), [row]) == right
     together = torch.tensor([h == "1" for hits, _ in cases for h in hits])
-    assert right_answers(together, [row(len(hits)) for hits, _ in cases]) == 3
+    assert Answers(rows, closed=False).right(together, rows) == 3
 
 
-def test_long_answers_get_no_accuracy_unless_it_is_asked_for(files, tmp_path):
-    assert log_of(train(files, tmp_path / "a"))["dev_accuracy"].isna().all()
-    asked = log_of(train(files, tmp_path / "b", PRESET | {"best": "accuracy"}))
-    assert asked["dev_accuracy"].notna().sum() == 4
+def answering(*tokens):
+    """A row that learns these tokens, the last of which ends the turn."""
+    labels = torch.tensor([IGNORED, IGNORED, IGNORED, *tokens]).numpy()
+    return TokenRow("x", labels, labels)
 
 
-@pytest.mark.parametrize(("best", "sign"), [("loss", -1), ("accuracy", 1)])
+def test_where_an_answer_begins_another_the_end_token_tells_them_apart():
+    """1, 10 and 12: who writes 10 has not answered 1."""
+    rows = [answering(11, END), answering(11, 10, END), answering(11, 12, END)]
+    answers = Answers(rows, closed=True)
+    hits = torch.tensor([True, False, True, True, True, True, True, False])
+    assert answers.ends_count and answers.right(hits, rows) == 1
+    assert answers.candidates(rows[:2]).tolist() == [
+        [11, 11, 11], [END, 10, 12], [11, 11, 11], [END, 10, 12], [END, END, END]
+    ]  # fmt: skip
+    assert not Answers([answering(3, END), answering(4, 3, END)], closed=True).ends_count
+    assert Answers(rows, closed=False).candidates(rows) is None
+
+
+@torch.no_grad()
+def share_of_labels(model, rows):
+    """The reference: the labels' log-probabilities behind each prompt, as an eval scores them."""
+    right = 0
+    for row in rows:
+        spread = model(torch.tensor([row.input_ids[:-2].tolist()])).logits[0, -1].log_softmax(-1)
+        right += [10, 11][int(spread[[10, 11]].argmax())] == row.input_ids[-2]
+    return right / len(rows)
+
+
+def test_best_by_accuracy_compares_labels_with_one_another(files, tmp_path):
+    """After so few steps other tokens than labels are often the likeliest ones."""
+    for name, seed in (("two", 0), ("two_dev", 1)):
+        rows = [row for row in tiny.make_labelled(40, seed) if row.trained_tokens == 2]
+        tiny.write_rows(files / f"{name}.parquet", rows)
+    few = PLAIN | {"max_steps": 2, "learning_rate": 1e-3, "eval_per_epoch": 1}
+    found = {}
+    for best in ("none", "accuracy"):
+        data = {"rows": "two.parquet", "dev": "two_dev.parquet"}
+        out = train(files, tmp_path / best, few | {"best": best}, **data)
+        found[best] = log_of(out)["dev_accuracy"].dropna().tolist()
+    model = final_model(files, out)
+    assert found["none"][-1] == share_right(model, rows) < share_of_labels(model, rows)
+    assert found["accuracy"][-1] == share_of_labels(model, rows)
+
+
+@pytest.mark.parametrize(("best", "sign", "rate"), [("loss", -1, 2e-2), ("accuracy", 1, 3e-2)])
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_the_weights_of_the_best_point_are_the_run_s(files, tmp_path, capsys, best, sign, method):
+def test_the_weights_of_the_best_point_are_the_run_s(
+    files, tmp_path, capsys, best, sign, rate, method
+):
     """Snapshots lie at the same steps; the best one's bytes are the final ones."""
     preset = {k: v for k, v in BEST.items() if method == "lora" or k != "lora"}
-    preset |= {"best": best, "method": method}
+    preset |= {"best": best, "method": method, "learning_rate": rate}
     out = train(files, tmp_path, preset, snapshots=8, **LABELLED)
     dev = log_of(out).dropna(subset="dev_loss")
     values = (sign * dev[f"dev_{best}"]).tolist()
@@ -295,3 +336,22 @@ def test_the_final_adapter_is_written_whole(files, whole):
     weights = load_file(whole.weights)
     assert any(value.any() for name, value in weights.items() if "lora_B" in name)
     assert json.loads(whole.config.read_text())["r"] == 4
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_kept_weights_are_published_by_step(files, tmp_path, keep):
+    """The best and the last ones; a snapshot at every point that is scored says what they are."""
+    out = train(files, tmp_path, BEST | {"keep": keep}, snapshots=8, **LABELLED)
+    kept = {int(f.name.removeprefix("step-")): f for f in (tmp_path / "kept").iterdir()}
+    best = json.loads(out.meta.read_text())["best_step"]
+    assert set(kept) == {best, 24, 21}.difference({24, 21} if keep == 1 else {})
+    for step, folder in kept.items():
+        weights, config = folder / out.weights.name, folder / out.config.name
+        assert weights.read_bytes() == out.snapshot_weights[step // 3 - 1].read_bytes()
+        assert config.read_bytes() == out.config.read_bytes()
+
+
+def test_without_dev_rows_nothing_is_kept_and_it_is_said(files, tmp_path, capsys):
+    train(files, tmp_path, PRESET | {"keep": 2}, dev="none.parquet")
+    assert not list((tmp_path / "kept").iterdir())
+    assert "keep: no weights are kept" in capsys.readouterr().out

@@ -84,6 +84,25 @@ def test_loss_and_gradients_equal_those_of_one_row_at_a_time(name, build):
     close(gradients(model), wanted)
 
 
+@pytest.mark.parametrize("build", [padded, packed])
+@pytest.mark.parametrize("name", MODELS)
+@torch.no_grad()
+def test_logits_equal_those_of_one_row_at_a_time(name, build):
+    """At every place that is learned: of rows side by side, and end to end."""
+    model, rows = MODELS[name](), tiny.make_rows(5)
+    batch = build(rows)
+    alone = [model(torch.tensor(row.input_ids)[None]).logits[0, :-1] for row in rows]
+    learned = [torch.tensor(row.labels[1:] != IGNORED) for row in rows]
+    expected = torch.cat([part[mask] for part, mask in zip(alone, learned, strict=True)])
+    loss = SummedLoss(model, padded(rows[:1]))
+    found = {"whole": loss._logits(batch)}
+    if loss.apart:
+        found["apart"] = loss.head(loss._hidden(batch))
+    for logits in found.values():
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    assert expected.std() > 0.01
+
+
 def test_a_model_that_caps_its_logits_is_called_whole():
     rows = tiny.make_rows(2)
     assert not SummedLoss(gemma(), padded(rows)).apart
@@ -93,13 +112,25 @@ def test_a_model_that_caps_its_logits_is_called_whole():
 def test_chunks_of_logits_change_nothing(monkeypatch):
     model, rows = tiny.make_model(), tiny.make_rows(5)
     loss = SummedLoss(model, padded(rows))
+    chunks, linear = [], F.linear
+
+    def counted(hidden, weight, bias=None):
+        if weight is model.lm_head.weight:
+            chunks.append(len(hidden))
+        return linear(hidden, weight, bias)
+
+    monkeypatch.setattr(loss_module.F, "linear", counted)
     whole = loss(padded(rows))
     whole.backward()
     wanted = gradients(model)
     model.zero_grad()
     monkeypatch.setattr(loss_module, "CHUNK_NUMBERS", 7 * tiny.VOCABULARY)
+    learned = sum(row.trained_tokens for row in rows)
+    assert chunks == [learned]
+    chunks.clear()
     parts = loss(padded(rows))
     parts.backward()
+    assert sum(chunks) == learned and max(chunks) == 7 and len(chunks) > 3
     torch.testing.assert_close(parts, whole)
     close(gradients(model), wanted)
 

@@ -13,6 +13,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
@@ -49,7 +50,7 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-def published(folder, snapshots=0, full=False):
+def published(folder, snapshots=0, full=False, keeps=False):
     weights, config = run.saving.MODEL_FILES if full else run.saving.ADAPTER_FILES
     parts = [folder / "snapshots" / f"{k}of{snapshots}" for k in range(1, snapshots + 1)]
     return Published(
@@ -57,6 +58,7 @@ def published(folder, snapshots=0, full=False):
         folder / "final" / config,
         [part / weights for part in parts],
         [part / config for part in parts],
+        [folder / "kept"] if keeps else [],
         folder / "log.parquet",
         folder / "meta.json",
     )
@@ -64,7 +66,7 @@ def published(folder, snapshots=0, full=False):
 
 def train(files, folder, preset=PRESET, rows="train.parquet", snapshots=0, **options):
     plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1, snapshots)
-    out = published(folder, snapshots, preset["method"] == "full")
+    out = published(folder, snapshots, preset["method"] == "full", "keep" in preset)
     dev = options.pop("dev", "dev.parquet")
     run_training(plan, files / rows, files / dev, out, folder / "work", 1, **options)
     return out
@@ -117,13 +119,25 @@ def test_a_training_whose_success_was_not_noted_is_published_again(files, tmp_pa
 
 
 @pytest.mark.parametrize("method", ["lora", "qlora", "full"])
-@pytest.mark.parametrize("optimizer", ["adamw", "paged_adamw_8bit"])
-def test_every_method_and_optimiser_learns(files, tmp_path, method, optimizer):
-    preset = {k: v for k, v in PRESET.items() if method != "full" or k != "lora"}
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit", "paged_adamw_8bit"])
+def test_every_method_and_optimiser_learns(files, tmp_path, monkeypatch, method, optimizer):
+    """Of rank 64 every A and B has 4096 numbers at least: so many are held in 8 bits."""
+    held, real = set(), loop._update
+
+    def noted(job, rate):
+        norm = real(job, rate)
+        pairs = [(p, s) for p, s in job.optimizer.state.items() if p.numel() >= 4096]
+        held.update(s.get("state1", s.get("exp_avg")).dtype for _, s in pairs)
+        return norm
+
+    monkeypatch.setattr(loop, "_update", noted)
+    preset = {k: v for k, v in PRESET.items() if k != "lora"}
+    preset |= {"lora": {"r": 64}} if method != "full" else {}
     preset |= {"method": method, "optimizer": optimizer, "epochs": 4, "schedule": "constant"}
     log = log_of(train(files, tmp_path, preset))
     losses = log["loss"].dropna()
     assert losses.iloc[-3:].mean() < losses.iloc[:3].mean() - 0.05
+    assert held == {torch.float32 if optimizer == "adamw" else torch.uint8}
 
 
 def test_log_and_meta_say_what_was_done(files, tmp_path):
@@ -166,6 +180,8 @@ def test_micro_batches_change_nothing_but_rounding(files, tmp_path, monkeypatch)
     accumulated = train(files, tmp_path / "acc", PLAIN | {"batch_size": 1, "accumulation": 8})
     assert_same_training(one, accumulated)
     packs = train(files, tmp_path / "packed", PLAIN | {"batch_size": 8, "batching": "packed"})
+    assert json.loads(packs.meta.read_text())["batching"] == "packed"
+    assert json.loads(one.meta.read_text())["batching"] == "grouped"
     assert_close_training(packs, one, rtol=1e-3, atol=2e-5)
     monkeypatch.setattr(run, "token_budget", lambda *_: 1)
     single = train(files, tmp_path / "single", PLAIN | {"batch_size": 8})
@@ -235,10 +251,47 @@ def test_no_dev_rows_and_evaluation_off_take_no_dev_loss(files, tmp_path):
     assert log_of(train(files, tmp_path / "b", off))["dev_loss"].isna().all()
 
 
-def test_gradient_checkpointing_gives_the_same_adapter(files, tmp_path, whole):
-    other = train(files, tmp_path, PRESET | {"gradient_checkpointing": True})
+def count_layer_calls(monkeypatch):
+    """Calls of decoder layers so far, those that recompute activations included, as a list. (A
+    layer's MLP is counted: transformers looks for its own `forward` at the layer itself.)"""
+    calls, real = [], Qwen2MLP.forward
+    monkeypatch.setattr(Qwen2MLP, "forward", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    return calls
+
+
+def test_gradient_checkpointing_recomputes_and_gives_the_same_adapter(files, tmp_path, monkeypatch):
+    calls = count_layer_calls(monkeypatch)
+    preset = PRESET | {"eval_per_epoch": 0}
+    plain = train(files, tmp_path / "plain", preset)
+    once = len(calls)
+    calls.clear()
+    other = train(files, tmp_path / "other", preset | {"gradient_checkpointing": True})
+    # Probing the model, with two calls of its two layers, takes no gradient.
+    assert len(calls) - 4 == 2 * (once - 4)
+    assert not json.loads(plain.meta.read_text())["gradient_checkpointing"]
     assert json.loads(other.meta.read_text())["gradient_checkpointing"]
-    assert_close_training(other, whole, rtol=1e-3, atol=1e-5)
+    assert_close_training(other, plain, rtol=1e-3, atol=1e-5)
+
+
+def test_where_single_rows_are_too_much_activations_are_recomputed(files, tmp_path, monkeypatch):
+    """A device without room for a row's activations, but for a row that keeps none."""
+    real = run.SummedLoss.__call__
+
+    def small_device(self, batch):
+        keeps = torch.is_grad_enabled() and not self.model.is_gradient_checkpointing
+        if keeps and batch.input_ids.numel() > 15:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GB")
+        return real(self, batch)
+
+    preset = PLAIN | {"eval_per_epoch": 0}
+    expected = train(files, tmp_path / "roomy", preset)
+    monkeypatch.setattr(run.SummedLoss, "__call__", small_device)
+    out = train(files, tmp_path / "tight", preset)
+    meta = json.loads(out.meta.read_text())
+    assert meta["gradient_checkpointing"] and meta["steps"] == 12
+    assert_close_training(out, expected, rtol=1e-3, atol=2e-5)
+    with pytest.raises(UserError, match="lower the preset's max_length"):
+        train(files, tmp_path / "off", preset | {"gradient_checkpointing": False})
 
 
 def test_snapshots_lie_at_equal_distances_and_the_last_is_the_end(whole):
@@ -314,12 +367,22 @@ sys.path[:0] = {paths!r}
 import test_training_run as tests
 files, folder = Path(sys.argv[1]), Path(sys.argv[2])
 tests.torch.set_num_threads(1)
+real = tests.loop._take_step
+def slow(*arguments):
+    tests.time.sleep(0.1)
+    return real(*arguments)
+tests.loop._take_step = slow
 tests.train(files, folder, tests.BEST, snapshots=3, save_every=0)
 """
 BEST = PRESET | {"best": "loss", "keep": 2}
 
 
-def test_sigkill_and_the_same_command_give_the_same_files(files, tmp_path):
+@pytest.mark.parametrize(
+    "place", ["checkpoint.pt", "snapshots/1of3", "candidates/9", "candidates/12"]
+)
+def test_sigkill_and_the_same_command_give_the_same_files(files, tmp_path, capsys, place):
+    """Killed as soon as there is a file or folder of the name: after the first step, between the
+    weights of a step and its checkpoint, and at the end."""
     whole = train(files, tmp_path / "whole", BEST, snapshots=3)
     folder = tmp_path / "killed"
     root = Path(__file__).parents[2]
@@ -327,12 +390,15 @@ def test_sigkill_and_the_same_command_give_the_same_files(files, tmp_path):
     command = [sys.executable, "-c", KILLED.format(paths=paths), str(files), str(folder)]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 120
-    while not list(folder.glob("work/*/checkpoint.pt")) and time.monotonic() < until:
-        time.sleep(0.001)
+    while not list(folder.glob(f"work/*/{place}")) and time.monotonic() < until:
+        time.sleep(0.0005)
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    assert not (folder / "final").exists()
+    kept = torch.load(next(folder.glob("work/*/checkpoint.pt")))["state"]["step"]
+    assert not (folder / "log.parquet").exists()
+    capsys.readouterr()
     assert_same_training(train(files, folder, BEST, snapshots=3), whole)
+    assert f"going on from step {kept}" in capsys.readouterr().out
 
 
 def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(

@@ -198,6 +198,7 @@ def test_a_missing_package_is_named_before_anything_begins(files, tmp_path, monk
             published(tmp_path),
             tmp_path / "work",
             1,
+            1,
             Tracking(["wandb", "trackio"]),
         )
     assert not any(tmp_path.iterdir())

@@ -1,7 +1,13 @@
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
-from snaketune.workfolder import finish, remove_set_aside, set_aside, work_folder
+import pytest
+
+from snaketune.errors import UserError
+from snaketune.workfolder import finish, held, remove_set_aside, set_aside, work_folder
 
 
 def test_the_same_job_finds_its_folder_again(tmp_path):
@@ -50,3 +56,32 @@ def test_what_a_kill_left_of_a_finished_folder_is_not_continued(tmp_path):
     (half / "checkpoint").write_text("last")
     assert not list(work_folder(tmp_path, 1).iterdir())
     assert not half.exists()
+
+
+HOLDS = """
+import sys, time
+sys.path.insert(0, {scripts!r})
+from pathlib import Path
+from snaketune.workfolder import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_held_by_one_process_until_it_ends_or_is_killed(tmp_path):
+    base = tmp_path / "train" / "run"
+    scripts = str(Path(__file__).parents[2] / "workflow" / "scripts")
+    command = [sys.executable, "-c", HOLDS.format(scripts=scripts), str(base)]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == "held\n"
+    message = rf"another process that works there \(process {other.pid} on "
+    with pytest.raises(UserError, match=message), held(base, patience=0.3):
+        raise AssertionError("both hold it")
+    other.kill()
+    other.communicate()
+    with held(base, patience=10), pytest.raises(UserError), held(base, patience=0):
+        raise AssertionError("both hold it")
+    with held(base, patience=0):
+        pass
+    assert not list(base.parent.iterdir())

@@ -21,8 +21,10 @@ class Project:
     folder: Path
 
     def command(self, *arguments: str) -> list[str]:
+        """Two jobs at a time with a core each: most of a small job is one thread's work."""
         return [
-            sys.executable, "-m", "snakemake", "--resources", "gpu=1", "--cores", "2", *arguments,
+            sys.executable, "-m", "snakemake", "--max-threads", "1", "--resources", "gpu=2",
+            "--cores", "2", *arguments,
         ]  # fmt: skip
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -30,7 +32,7 @@ class Project:
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", **environment},
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -97,13 +99,13 @@ def reduced_project(folder: Path) -> Project:
     project = copy_project(folder)
     file = project.folder / "config/config.yaml"
     config = yaml.safe_load(file.read_text())
-    _keep(config, runs={"simple", "medium"}, evals={"math", "safety"})
+    keep(config, runs={"simple", "medium"}, evals={"math", "safety"})
     _merge(config, yaml.safe_load(REDUCED))
     file.write_text(yaml.safe_dump(config, sort_keys=False))
     return project
 
 
-def _keep(config: dict, runs: set[str], evals: set[str]) -> None:
+def keep(config: dict, runs: set[str], evals: set[str]) -> None:
     """Takes out all other runs and evals, and what only these name."""
     for section, kept in (("runs", runs), ("evals", evals), ("thresholds", runs)):
         config[section] = {k: v for k, v in config[section].items() if k in kept}

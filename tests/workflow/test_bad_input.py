@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import Project
 
 GOOD = {"question": "What is 1 + 1?", "answer": "It is 2.\n#### 2"}
@@ -70,6 +71,46 @@ def test_faults_in_the_data_stop_before_any_training(
         assert part in log, message
     assert message in shown, "the log is shown where the run ends"
     assert not (project.folder / "results/demo/train").exists()
+
+
+PAIR = {"question": "Who won?", "correct_answer": "Ada", "wrong_options": ["Ben", "Cleo", "Dov"]}
+
+
+def article(**changes: object) -> bytes:
+    return json.dumps({"qa_pairs": [PAIR, PAIR | changes]}).encode()
+
+
+BAD_ARTICLES = {
+    "three": (
+        article(wrong_options=["Ben", "Cleo"]),
+        "qa_1.json:2: field wrong_options: found a list",
+    ),
+    "empty": (
+        article(wrong_options=["Ben", " ", "Dov"]),
+        "qa_1.json:2: field wrong_options[1]: found",
+    ),
+    "latin": (
+        article(question="Who?") + "ö".encode("latin-1"),
+        "qa_1.json: line 1: found the byte",
+    ),
+}
+
+
+def test_faults_in_articles_are_one_message_each(project: Project) -> None:
+    datasets, runs, evals = {}, {}, {}
+    for name, (content, _) in BAD_ARTICLES.items():
+        (project.folder / name).mkdir()
+        (project.folder / name / "qa_1.json").write_bytes(content)
+        datasets[name] = {"source": {"test": name}, "format": "f1_qa"}
+        evals[name] = {"task": "multiple_choice", "dataset": name}
+        runs[name] = {"predictions": {name: "config/config.yaml"}}
+    config = {"experiment": "bad", "datasets": datasets, "evals": evals, "runs": runs}
+    (project.folder / "bad.yaml").write_text(yaml.safe_dump(config))
+    shown = fails(project, "--keep-going", "--configfile", "bad.yaml")
+    for name, (_, expected) in BAD_ARTICLES.items():
+        log = (project.folder / f"results/bad/logs/prepare/{name}.log").read_text()
+        assert log.count("error:") == 1, log
+        assert expected in log and expected in shown
 
 
 def test_a_hub_that_cannot_be_reached_says_how_to_do_without(project: Project) -> None:

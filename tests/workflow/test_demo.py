@@ -40,6 +40,7 @@ def test_everything_is_there(finished: Project) -> None:
         "environment.json",
         "report.html",
         "data/problems/manifest.json",
+        "data/leakage/problems-prompts.json",
         "train/medium/chosen.json",
         "train/simple/final/adapter_model.safetensors",
         "tables/summary.csv",
@@ -177,6 +178,16 @@ def made(project: Project) -> dict[str, str]:
     return {str(file.relative_to(folder)): file.read_text() for file in files}
 
 
+def test_the_machine_is_noted_before_anything_is_trained(project: Project) -> None:
+    assert "environment" in project.planned(str(R / "train/simple/train_meta.json"))
+    assert "environment" not in project.planned("download")
+
+
+def test_another_machine_reruns_only_what_shows_it(finished: Project) -> None:
+    jobs = finished.planned("--forcerun", "environment")
+    assert set(jobs) == {"environment", "ready", "report", "all"}
+
+
 def test_shards_give_the_same_replies(finished: Project, tmp_path: Path) -> None:
     project = Project(tmp_path / "copy")
     shutil.copytree(finished.folder, project.folder)
@@ -186,6 +197,25 @@ def test_shards_give_the_same_replies(finished: Project, tmp_path: Path) -> None
     assert (project.folder / file).read_text() == (finished.folder / file).read_text()
     meta = json.loads((project.folder / file.with_suffix(".meta.json")).read_text())
     assert meta["shards"] == 3
+
+
+def test_shards_give_the_same_choices(finished: Project, tmp_path: Path) -> None:
+    project = Project(tmp_path / "copy")
+    shutil.copytree(finished.folder, project.folder)
+    file = R / "predictions/base-tiny-nf4/quiz.jsonl"
+    out = project.run(
+        str(file), "--forcerun", "join_shards", "--config", "evals={quiz: {shards: 3}}"
+    )
+    assert "rule score_options_shard" in out
+    sharded, whole = (
+        [json.loads(line) for line in (p.folder / file).read_text().splitlines()]
+        for p in (project, finished)
+    )
+    assert [line["id"] for line in sharded] == [line["id"] for line in whole]
+    for one, other in zip(sharded, whole, strict=True):
+        assert one["sums"] == pytest.approx(other["sums"], abs=1e-4)
+    meta = json.loads((project.folder / file.with_suffix(".meta.json")).read_text())
+    assert meta["shards"] == 3 and meta["finishes"] == {"scored": len(whole)}
 
 
 def test_the_report_page_of_snakemake_itself(finished: Project) -> None:

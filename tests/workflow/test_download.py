@@ -73,7 +73,7 @@ def repositories(project: Project) -> dict[str, Path]:
 def snakemake(project: Project, *arguments: str, **hub: str) -> subprocess.CompletedProcess:
     """With a hub cache of its own and no settings for the hub but those given."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
-    environment |= {"HF_HOME": str(project.folder.parent / "cache"), "OMP_NUM_THREADS": "2", **hub}
+    environment |= {"HF_HOME": str(project.folder.parent / "cache"), "OMP_NUM_THREADS": "1", **hub}
     environment["SNAKETUNE_CACHE"] = str(project.folder.parent / "nf4")
     return subprocess.run(
         project.command(*arguments, "--configfile", "offline.yaml"),

@@ -54,6 +54,65 @@ def test_given_predictions_are_measured_compared_and_reported(project: Project) 
     assert "made elsewhere" in (folder / "report.html").read_text()
 
 
+def test_given_texts_samples_and_verdicts_alone_are_measured(project: Project) -> None:
+    numbers = range(6)
+    files = {
+        "open": [{"id": f"e{i}", "q": f"What is {i}?", "a": f"number {i}"} for i in numbers],
+        "sums": [{"id": f"e{i}", "question": f"{i}?", "answer": f"#### {i}"} for i in numbers],
+        "asked": [{"id": f"e{i}", "prompt": f"Prompt {i}"} for i in numbers],
+        "texts": [{"id": f"e{i}", "output": f"Number {i % 3}."} for i in numbers],
+        "drawn": [
+            {"id": f"e{i}", "samples": [f"#### {i}", "#### 9"], "reward": [1, i % 2]}
+            for i in numbers
+        ],
+        "judged": [{"id": f"e{i}", "verdict": "SAFE" if i else "UNSAFE"} for i in numbers],
+    }
+    for name, records in files.items():
+        lines = "\n".join(map(json.dumps, records))
+        (project.folder / f"{name}_test.jsonl").write_text(lines)
+    columns = {"question": "q", "answer": "a", "id": "id"}
+    config = {
+        "experiment": "given",
+        "models": {"judge": {"id": "data/demo/judge"}},
+        "datasets": {
+            "open": {"source": "open_test.jsonl", "format": "table", "columns": columns},
+            "sums": {"source": "sums_test.jsonl", "format": "gsm8k"},
+            "asked": {"source": "asked_test.jsonl", "format": "ailuminate"},
+        },
+        "evals": {
+            "open": {"task": "open_qa", "dataset": "open"},
+            "sums": {"task": "math", "dataset": "sums", "sampling": {"samples": 2, "at": [1, 2]}},
+            "safety": {"task": "safety", "dataset": "asked", "judge": "judge"},
+        },
+        "runs": {
+            "only": {
+                "predictions": {
+                    "open": "texts_test.jsonl",
+                    "sums": "drawn_test.jsonl",
+                    "safety": "judged_test.jsonl",
+                }
+            }
+        },
+    }
+    (project.folder / "given.yaml").write_text(yaml.safe_dump(config))
+    project.run("--configfile", "given.yaml")
+    folder = project.folder / "results/given"
+    final = json.loads((folder / "tables/final_metrics.json").read_text())["runs"][0]["evals"]
+    assert final["open"]["counts"]["exact"] == 3
+    assert final["open"]["metrics"]["truncated"] is None, "nobody said how the replies ended"
+    assert final["sums"]["metrics"]["best_of_n"] == 1
+    assert (final["safety"]["counts"]["safe"], final["safety"]["counts"]["unsafe"]) == (5, 1)
+    assert final["safety"]["metrics"]["empty"] is None
+    files["texts"][0]["id"] = "stranger"
+    lines = "\n".join(map(json.dumps, files["texts"]))
+    (project.folder / "texts_test.jsonl").write_text(lines)
+    done = project.snakemake(
+        "results/given/predictions/only/open.jsonl", "--configfile", "given.yaml"
+    )
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert "1 that no example has: stranger; and 1 missing: e0" in done.stdout
+
+
 def test_a_plan_in_parts_makes_every_table(project: Project) -> None:
     arguments = experiment(project, {f"r{i}": scores(i) for i in range(4)})
     metrics = project.folder / "results/given/metrics"

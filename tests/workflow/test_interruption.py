@@ -24,7 +24,10 @@ def kill_in(project: Project, script: str) -> int:
     """Runs until `script` has worked for a while, kills its process and returns the exit code."""
     with (project.folder / "killed.log").open("a") as log:
         process = subprocess.Popen(
-            project.command(*(["--forcerun", script] if script in SHORT else [])),
+            # One job at a time, so that the work that is waited for is the victim's.
+            project.command(
+                *(["--forcerun", script] if script in SHORT else []), "--resources", "gpu=1"
+            ),
             cwd=project.folder,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
             stdout=log,

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import Project
@@ -97,15 +98,108 @@ def test_recipe_2_runs_end_to_end_in_smoke(project: Project) -> None:
     assert shown["text"].partition("\nAnswer:")[2] == shown["trained"]
 
 
+REPEATED = ["qa_208.json, record 2", "qa_416.json, record 1"]
+REPEATED += ["qa_72.json, record 1", "qa_92.json, record 1"]
+
+
+def every_question(project: Project, repeated: str) -> list[str]:
+    """Recipe 2 with one of its two models, which are treated alike, the demo's weights and next to
+    no training."""
+    config = yaml.safe_load(
+        (project.folder / "config/experiments/f1_multiple_choice.yaml").read_text()
+    )
+    articles = str(Path(REAL or "") / "f1_qa")
+    source = {"train": articles, "test": articles}
+    config["datasets"]["f1"] |= {"source": source, "repeated_options": repeated}
+    config["models"] = {"mistral": {"id": "data/demo/model"}}
+    config["presets"]["both"] |= {"max_steps": 1}
+    del config["runs"]["llama"]
+    for key in ("snapshots", "follow"):
+        del config["runs"]["mistral"][key]
+    (project.folder / "every.yaml").write_text(yaml.safe_dump(config))
+    return ["--configfile", "every.yaml"]
+
+
+def test_recipe_2_scores_every_question(project: Project) -> None:
+    project.run(*every_question(project, "keep"))
+    folder = project.folder / "results/f1_multiple_choice"
+    counts = manifest(project, Path("results/f1_multiple_choice"), "f1")["splits"]["test"]
+    assert counts == {"in": 1536, "out": 1536, "rejected": {}}
+    asked = [row["id"] for row in csv_rows(folder / "data/f1/test.csv")]
+    assert len(set(asked)) == 1536
+    for state in ("base-mistral-nf4", "mistral"):
+        lines = (folder / f"predictions/{state}/f1.jsonl").read_text().splitlines()
+        records = [json.loads(line) for line in lines]
+        assert [record["id"] for record in records] == asked
+        assert all(len(record["sums"]) == 4 and max(record["sums"]) < 0 for record in records)
+    final = json.loads((folder / "tables/final_metrics.json").read_text())
+    for evals in ("base_evals", "evals"):
+        assert final["runs"][0][evals]["f1"]["n"] == 1536
+    page = (folder / "report.html").read_text()
+    kept = page.partition("Kept although an option stands twice")[2].partition("</p>")[0]
+    assert all(f"test: {place} (" in kept for place in REPEATED)
+
+
+def test_recipe_2_rejects_questions_with_repeated_options_by_name(project: Project) -> None:
+    arguments = every_question(project, "reject")
+    project.run("results/f1_multiple_choice/data/f1/manifest.json", *arguments)
+    found = manifest(project, Path("results/f1_multiple_choice"), "f1")
+    assert found["splits"]["test"] == {
+        "in": 1536,
+        "out": 1532,
+        "rejected": {"repeated_options": 4},
+    }
+    named = {
+        f"{row['source']}, record {row['record']}"
+        for row in found["repeated_options"]
+        if row["split"] == "test" and not row["kept"]
+    }
+    assert named == set(REPEATED)
+    log = (project.folder / "results/f1_multiple_choice/logs/prepare/f1.log").read_text()
+    assert all(f"options repeat, rejected: {place} for test" in log for place in REPEATED)
+
+
+def joined_dolly(project: Project) -> list[dict[str, str]]:
+    """Both real files in one, as the hub has them, for the recipe to draw its splits from."""
+    rows = []
+    for name in ("train", "test"):
+        with (Path(REAL or "") / f"dolly/{name}.csv").open(
+            newline="", encoding="utf-8-sig"
+        ) as text:
+            rows += list(csv.DictReader(text))
+    with (project.folder / "dolly.csv").open("w", newline="", encoding="utf-8") as text:
+        table = csv.DictWriter(text, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return rows
+
+
 def test_recipe_3_runs_end_to_end_in_smoke(project: Project) -> None:
-    real = Path(REAL or "") / "dolly"
-    source = {"train": str(real / "train.csv"), "test": str(real / "test.csv")}
-    sources = {"dolly": {"source": source, "draw": None}}
-    project.run(*other_recipe(project, "dolly_open_qa", sources))
+    ids = [row["id"] for row in joined_dolly(project)]
+    project.run(*other_recipe(project, "dolly_open_qa", {"dolly": {"source": "dolly.csv"}}))
     folder = project.folder / "results/dolly_open_qa-smoke"
     assert len(csv_rows(folder / "tables/before_after.csv")) == 4
-    assert len(csv_rows(folder / "data/dolly/test.csv")) == 15
     assert "Before and after" in (folder / "report.html").read_text()
+    # The recipe's own split, of which smoke takes the first records.
+    order = [ids[i] for i in np.random.default_rng(42).permutation(len(ids))]
+    assert [row["id"] for row in csv_rows(folder / "data/dolly/test.csv")] == order[:15]
+    trained = [row["id"] for row in csv_rows(folder / "data/dolly/train.csv")]
+    assert trained == order[15 : 15 + len(trained)] and len(trained) == 48
+
+
+def test_recipe_3_draws_its_splits_from_all_rows(project: Project) -> None:
+    ids = {row["id"] for row in joined_dolly(project)}
+    overlay = {"datasets": {"dolly": {"source": "dolly.csv"}}}
+    (project.folder / "local.yaml").write_text(yaml.safe_dump(overlay))
+    project.run(
+        "results/dolly_open_qa/data/dolly/manifest.json",
+        "--configfile", "config/experiments/dolly_open_qa.yaml", "local.yaml",
+    )  # fmt: skip
+    counts = manifest(project, Path("results/dolly_open_qa"), "dolly")["splits"]
+    assert [counts[split]["in"] for split in ("train", "dev", "test")] == [1000, 0, 15]
+    folder = project.folder / "results/dolly_open_qa/data/dolly"
+    drawn = [r["id"] for s in ("train", "test") for r in csv_rows(folder / f"{s}.csv")]
+    assert len(drawn) == 1015 and set(drawn) == ids
 
 
 def verifier_sources() -> dict:
@@ -135,7 +229,6 @@ def test_recipe_4_predicts_every_test_row(project: Project) -> None:
         "presets": {"verifier": {"max_steps": 1, "batch_size": 2, "accumulation": 1}},
         "datasets": verifier_sources(),
     }
-    small["presets"]["verifier"] |= {"eval_per_epoch": 0, "best": "none", "keep": 0}
     (project.folder / "small.yaml").write_text(yaml.safe_dump(small))
     project.run("--configfile", "config/experiments/solution_verifier.yaml", "small.yaml")
     folder = project.folder / "results/solution_verifier"
@@ -149,6 +242,8 @@ def test_recipe_4_predicts_every_test_row(project: Project) -> None:
         records = [json.loads(line) for line in lines]
         assert {record["id"] for record in records} == asked
         assert all(len(record["sums"]) == 2 and max(record["sums"]) < 0 for record in records)
+    meta = json.loads((folder / "train/verifier/train_meta.json").read_text())
+    assert (meta["best"], meta["best_step"]) == ("accuracy", 1)
     final = json.loads((folder / "tables/final_metrics.json").read_text())
     assert final["runs"][0]["evals"]["solutions"]["counts"]["total"] == 412
     by_kind = {
@@ -224,7 +319,7 @@ def test_recipe_5_asks_every_test_row(project: Project) -> None:
     project.run("--configfile", "all.yaml")
     folder = project.folder / "results/all_rows"
     counts = manifest(project, Path("results/all_rows"), "symbolic")["splits"]
-    assert [counts[split]["out"] for split in ("train", "dev", "test")] == [4400, 100, 100]
+    assert [counts[split]["out"] for split in ("train", "dev", "test")] == [4500, 0, 100]
     for name in SYMBOLIC:
         asked = [row["id"] for row in csv_rows(folder / f"data/{name}/test.csv")]
         assert len(asked) == len(set(asked)) == 100

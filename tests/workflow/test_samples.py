@@ -71,6 +71,14 @@ def test_samples_are_drawn_rewarded_and_reported(project: Project) -> None:
     assert all(row["best_of_n"] for row in found)
     page = (folder / "report.html").read_text()
     assert 'id="samples"' in page and "Where the right answer was missed" in page
+    assert 'href="failures/near.html"' in page
+    for ending in ("html", "txt"):
+        assert (folder / f"failures/near.{ending}").stat().st_size > 0
+    # What is shown of the failures changes the report and nothing else.
+    shown = "evals={near: {sampling: {unique_at_least: 2}}}"
+    assert set(project.planned("--configfile", "drawn.yaml", "--config", shown)) == {
+        "report", "all",
+    }  # fmt: skip
 
     # The same samples as if they came from elsewhere: the same figures.
     given = [

@@ -30,4 +30,5 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         Path(snakemake.output.predictions),
         Path(snakemake.output.meta),
         Shard(*params.get("shard", (0, 1))),
+        params.code,
     )

@@ -30,4 +30,6 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         Path(params.work),
         Path(snakemake.output.verdicts),
         Path(snakemake.output.meta),
+        params.reply_prefix,
+        params.code,
     )

@@ -9,4 +9,4 @@ with job(snakemake.log[0]):
     from snaketune.data.prepare import prepare
 
     spec = DatasetSpec.model_validate(snakemake.params.dataset)
-    prepare(spec, Path(snakemake.output.manifest).parent)
+    prepare(spec, Path(snakemake.output.manifest).parent, snakemake.params.numeric)

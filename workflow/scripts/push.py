@@ -10,8 +10,7 @@ with job(snakemake.log[0]):
     from snaketune.publish.push import files_in, push
 
     params = snakemake.params
-    text = card(
-        Path(snakemake.input.final), Path(snakemake.input.comparisons), params.run, params.about
-    )
+    tables = (Path(snakemake.input[name]) for name in ("final", "comparisons", "base"))
+    text = card(*tables, params.run, params.about)
     files = files_in([Path(f) for f in snakemake.input.files])
     write_json(Path(snakemake.output[0]), push(params.push, files, text))

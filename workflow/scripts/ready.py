@@ -1,4 +1,4 @@
-"""Notes which manifests and model records the experiment's work starts from."""
+"""Notes which manifests, model records and machine the experiment's work starts from."""
 
 from pathlib import Path
 

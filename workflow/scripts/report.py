@@ -11,7 +11,7 @@ with job(snakemake.log[0]):
     from snaketune.report.write import write_report
 
     one = ("final", "comparisons", "checkpoints", "environment")
-    many = ("manifests", "stats", "lengths", "models")
+    many = ("manifests", "leakage", "stats", "lengths", "models")
     files = {name: Path(snakemake.input[name]) for name in one}
     files |= {name: [Path(file) for file in snakemake.input.get(name, [])] for name in many}
     files |= {name: list(map(Path, found)) for name, found in snakemake.params.behind.items()}
@@ -27,4 +27,5 @@ with job(snakemake.log[0]):
         html,
         html.parent / "figures",
         asked_of(settings),
+        snakemake.params.at_least,
     )

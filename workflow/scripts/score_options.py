@@ -28,4 +28,5 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         Path(snakemake.output.scores),
         Path(snakemake.output.meta),
         Shard(*params.get("shard", (0, 1))),
+        params.code,
     )

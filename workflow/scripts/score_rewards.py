@@ -20,4 +20,5 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         Path(snakemake.params.work),
         Path(snakemake.output.rewards),
         Path(snakemake.output.meta),
+        snakemake.params.code,
     )

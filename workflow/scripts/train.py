@@ -27,10 +27,12 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
             Path(out.config),
             [Path(p) for p in out.get("snapshot_weights", [])],
             [Path(p) for p in out.get("snapshot_configs", [])],
+            [Path(p) for p in out.get("kept", [])],
             Path(out.log),
             Path(out.meta),
         ),
         Path(snakemake.params.work),
         snakemake.threads,
+        snakemake.resources.get("gpu", 0),
         Tracking(aside["report_to"], aside["project"], snakemake.wildcards.run),
     )

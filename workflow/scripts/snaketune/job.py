@@ -12,6 +12,7 @@ from typing import TextIO
 
 from snaketune.devices import claim_devices
 from snaketune.errors import UserError
+from snaketune.out_of_memory import is_out_of_memory
 from snaketune.warned import Warned, listen
 
 _AGAIN = (
@@ -87,7 +88,7 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
             print(f"error: {error}\n{_AGAIN}", file=sys.stderr)
             raise SystemExit(1) from None
         except Exception as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 print(
                     f"error: {_NO_ROOM} ({str(error).splitlines()[0]})\n{_AGAIN}", file=sys.stderr
                 )
@@ -97,10 +98,3 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
             raise SystemExit(1) from None
         finally:
             sys.stdout, sys.stderr = out, err
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """The GPU's or the host's, told without torch, which not every job has loaded."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

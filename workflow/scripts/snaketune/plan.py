@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
+from snaketune.config.faults import Fault, FieldNames, from_pydantic, report
 from snaketune.config.load import changed_eval
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.config.run import RunSpec
 from snaketune.config.smoke import small_eval
+from snaketune.errors import UserError
 from snaketune.identity import digest
 from snaketune.tables.plan_types import PRIMARY, EvalPlan, RunPlan, SnapshotPlan
 
@@ -76,9 +80,12 @@ class Plan:
     """The eval's name by protocol."""
     given: dict[tuple[str, str], str] = field(default_factory=dict)
     """Files of predictions that were made elsewhere, by state and protocol."""
+    crossed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """By dataset that a run trains on and another one that it is evaluated on: the splits asked."""
     table: list[RunPlan] = field(default_factory=list)
-    training_shapes: list[tuple[Weights, int, list[str]]] = field(default_factory=list)
-    """Trained runs by what they leave: kind of weights, number of snapshots, runs."""
+    training_shapes: list[tuple[Weights, int, bool, list[str]]] = field(default_factory=list)
+    """Trained runs by what they leave: kind of weights, number of snapshots, whether weights that
+    were scored on dev are kept, runs."""
 
     @cached_property
     def run_table(self) -> dict[str, RunPlan]:
@@ -87,19 +94,29 @@ class Plan:
 
 
 def make_plan(experiment: Experiment) -> Plan:
-    """The plan of all runs; a base is evaluated under every protocol that one of its runs has."""
+    """The plan of all runs; a base is evaluated under every protocol that one of its runs has.
+
+    Raises `UserError` for a run whose settings do not go together.
+    """
     plan = Plan()
     for name, run in experiment.runs.items():
-        _add_run(plan, experiment, name, run)
+        try:
+            _add_run(plan, experiment, name, run)
+        except ValidationError as error:
+            # The config's own checks come first; what slips through them is still the user's.
+            faults = from_pydantic(error, FieldNames(EvalSpec))
+            placed = [Fault(("runs", name, "evals", *f.path), f.message) for f in faults]
+            raise UserError(report(placed, [])) from None
     plan.training_shapes = _shapes(plan, experiment)
     return plan
 
 
-def _shapes(plan: Plan, experiment: Experiment) -> list[tuple[Weights, int, list[str]]]:
-    shapes: dict[tuple[Weights, int], list[str]] = {}
+def _shapes(plan: Plan, experiment: Experiment) -> list[tuple[Weights, int, bool, list[str]]]:
+    shapes: dict[tuple[Weights, int, bool], list[str]] = {}
     for name, run in experiment.runs.items():
         if run.train:
-            shape = (plan.states[name].weights, snapshot_count(experiment, run))
+            keeps = experiment.presets[run.preset].keep > 0
+            shape = (plan.states[name].weights, snapshot_count(experiment, run), keeps)
             shapes.setdefault(shape, []).append(name)
     return [(*shape, names) for shape, names in shapes.items()]
 
@@ -130,6 +147,7 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             plan.given[run.base, names[key]] = other.predictions[key]
     if run.train:
         _add_tokens(plan, experiment, name, run, evals)
+        _add_crossed(plan, run.train, evals)
     plan.table.append(
         {
             "run": name,
@@ -204,7 +222,7 @@ def _with_labels(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
 
 def protocol_name(eval_name: str, usual: EvalSpec, spec: EvalSpec) -> str:
     """The eval's name and what `spec` changes of the usual settings: `gsm8k-few_shot_5`."""
-    before, after = usual.model_dump(mode="json"), spec.model_dump(mode="json")
+    before, after = usual.protocol(), spec.protocol()
     changed = [_change(key, after[key]) for key in after if after[key] != before[key]]
     return "-".join([eval_name, *changed])
 
@@ -303,17 +321,29 @@ def asked_in_chat(experiment: Experiment, model: str) -> bool:
     )
 
 
+def pushed_whole(experiment: Experiment, plan: Plan, name: str) -> bool:
+    """Whether a run is pushed as a model of its own. One that was trained whole is never an
+    adapter, and needs its tokenizer beside it."""
+    return experiment.runs[name].push.merged or plan.states[name].weights == "full"
+
+
 def about_run(experiment: Experiment, plan: Plan, name: str) -> Json:
     """What a model card says of a run."""
-    run, row = experiment.runs[name], plan.run_table[name]
+    run, row, state = experiment.runs[name], plan.run_table[name], plan.states[name]
     data = experiment.datasets.get(run.train or "")
     return {
-        "base_model": experiment.models[run.model].id,
-        "train_data": run.train or run.adapter,
+        "train_data": run.train,
+        "adapter": run.adapter,
         "data_licence": data.licence if data else None,
         "method": row["method"],
+        "weights": state.weights,
+        "quantisation": state.quantisation,
         "preset": row["preset"],
-        "merged": run.push.merged,
+        "merged": pushed_whole(experiment, plan, name) and state.weights == "adapter",
+        "protocols": {
+            key: plan.protocols[entry["protocol_name"]].protocol()
+            for key, entry in row["evals"].items()
+        },
     }
 
 
@@ -341,6 +371,13 @@ def _add_tokens(
     key = f"{run.model}-{run.train}-{digest(vars(tokens))[:6]}"
     plan.tokens[key] = tokens
     plan.run_tokens[name] = key
+
+
+def _add_crossed(plan: Plan, train: str, evals: dict[str, EvalSpec]) -> None:
+    for spec in evals.values():
+        if spec.dataset != train:
+            splits = plan.crossed.setdefault((train, spec.dataset), [])
+            splits += [spec.split] if spec.split not in splits else []
 
 
 def _shown(evals: dict[str, EvalSpec]) -> dict[str, int]:

@@ -1,14 +1,21 @@
 """Where a job keeps what it needs to go on after a kill."""
 
-import contextlib
+import errno
+import fcntl
+import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
+from snaketune.errors import UserError
 from snaketune.identity import digest
 
 _PUBLISHED = "published"
 _SECONDS_TO_BE_NOTED = 3600
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def work_folder(base: Path, identity: object) -> Path:
@@ -40,9 +47,54 @@ def remove_set_aside(root: Path, older_than: float = 0.0) -> None:
     """Removes the folders under `root` that were set aside so many seconds ago or more."""
     for mark in list(root.rglob(_PUBLISHED)):
         # Another job may be removing it, too.
-        with contextlib.suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
             if time.time() - mark.stat().st_mtime >= older_than:
                 finish(mark.parent)
+
+
+@contextmanager
+def held(base: Path, patience: float = 60.0) -> Iterator[None]:
+    """Inside, no other process that asks so has `base`: two that work in one folder at once spoil
+    each other's files. The kernel frees it when the process ends, SIGKILL included.
+
+    Raises `UserError` where another one has it for longer than `patience` (seconds).
+    """
+    path = base.with_name(f".{base.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + patience
+    while (file := _lock(path)) is None:
+        if time.monotonic() > until:
+            raise UserError(
+                f"{base}: found another process that works there ({path.read_text() or 'unknown'})"
+                "; expected none: wait for it, or end it"
+            )
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """The file, locked; None while another process holds it."""
+    file = path.open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever held it may have removed it since it was opened here.
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {os.uname().nodename}")
+            file.flush()
+            return file
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            print(f"note: {path.parent}: this file system has no locks; going on without one")
+            return file
+        if not isinstance(error, BlockingIOError):
+            raise
+    file.close()
+    return None
 
 
 def finish(folder: Path) -> None:

@@ -144,7 +144,8 @@ class DatasetSpec(Strict):
     record is listed with its reason in any case."""
     overlap: Literal["report", "drop"] = "report"
     """Test records whose question also stands in train, dev or the few-shot examples, in the same
-    words or nearly so: only reported, or left out too."""
+    words, nearly so or rephrased: only reported, or left out too. What the dataset shares with
+    another one that a run trains on is only reported."""
     licence: str | None = None
     """The data's licence, for the manifest and the report."""
 

@@ -33,6 +33,9 @@ def _reward_faults(
     path = (*path, "sampling", "reward")
     if model not in experiment.models:
         yield missing_name(path, "models", model, experiment.models)
+    elif experiment.models[model].quantisation == "nf4":
+        found = f"found {model} with quantisation nf4, which reward models are not loaded with"
+        yield Fault(path, f"{found}; expected quantisation none")
     writers = {run.model for run in experiment.runs.values()}
     judges = {e.judge.model for e in experiment.evals.values() if e.judge}
     if model in writers | judges:
@@ -41,13 +44,53 @@ def _reward_faults(
 
 
 def _data_faults(path: tuple[str, ...], spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
-    gives = {"multiple_choice": "options", "classification": "labels"}.get(spec.task)
-    if gives and data.task != spec.task:
-        found = f"found {spec.dataset}, whose format {data.format} gives no {gives}"
+    if (
+        spec.task in _GIVEN_BY
+        and data.task not in _GIVEN_BY[spec.task]
+        and not _numeric(spec, data)
+    ):
+        found = f"found {spec.dataset}, whose format {data.format} gives no {_NEEDED[spec.task]}"
         yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
-    elif spec.classes and spec.classes.labels and set(spec.classes.labels) != set(data.labels):
-        found = f"found {spec.classes.labels}, expected those of datasets.{spec.dataset}"
-        yield Fault((*path, "classes", "labels"), f"{found}: {data.labels}")
+    elif spec.classes:
+        yield from class_faults(path, spec, data)
+
+
+def class_faults(path: tuple[str, ...], spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
+    """Labels, and what is said of them, that aren't the dataset's."""
+    classes, place = spec.classes, (*path, "classes")
+    expected = f"expected those of datasets.{spec.dataset}: {data.labels}"
+    if classes.labels and set(classes.labels) != set(data.labels):
+        yield Fault((*place, "labels"), f"found {classes.labels}, {expected}")
+    for key, labels in (("names", [*classes.names]), ("positive", [classes.positive])):
+        if unknown := [x for x in labels if x is not None and x not in data.labels]:
+            yield Fault((*place, key), f"found {', '.join(unknown)}, {expected}")
+
+
+_NEEDED = {
+    "multiple_choice": "options",
+    "classification": "labels",
+    "open_qa": "gold answers",
+    "math": "numbers",
+}
+# Whose datasets have what a task needs. Safety only needs prompts.
+_GIVEN_BY = {
+    "multiple_choice": {"multiple_choice"},
+    "classification": {"classification"},
+    "open_qa": {"open_qa", "math", "multiple_choice"},
+    "math": {"math"},
+}
+
+
+def _numeric(spec: EvalSpec, data: DatasetSpec) -> bool:
+    """Whether the answers are a table's own, which are checked for numbers when they are read."""
+    return spec.task == "math" and data.format == "table" and data.task == "open_qa"
+
+
+def asks_for_numbers(experiment: Experiment, dataset: str) -> bool:
+    """Whether an eval needs a number as the answer of every record."""
+    data = experiment.datasets[dataset]
+    evals = (spec for spec in experiment.evals.values() if spec.dataset == dataset)
+    return any(_numeric(spec, data) for spec in evals)
 
 
 def _drop_faults(experiment: Experiment) -> Iterator[Fault]:

@@ -108,7 +108,7 @@ class EvalSpec(Strict):
     """Rows generated at once. It is part of the protocol, because in 16 bits the text can depend
     on it; `auto` finds a size by itself and records it."""
     shards: int = Field(1, ge=1, le=1000)
-    """Jobs that the replies are shared out to; several can run at once, on a GPU each."""
+    """Jobs that the examples are shared out to; several can run at once, on a GPU each."""
     backend: Literal["transformers", "vllm"] = "transformers"
     """What generates: the workflow's own engine on transformers models, or vLLM on a GPU, which
     has an environment of its own (`envs/vllm.yaml`)."""
@@ -139,10 +139,13 @@ class EvalSpec(Strict):
 
     @model_validator(mode="after")
     def _generation_fits(self) -> "EvalSpec":
-        if not self.generates and (self.shards > 1 or self.backend != "transformers"):
-            raise ValueError(f"task {self.task} generates nothing: no shards, no other backend")
-        if self.backend == "vllm" and self.shards > 1:
-            raise ValueError("shards are for backend transformers; vLLM fills its GPU by itself")
+        if not self.generates and self.backend != "transformers":
+            raise ValueError(f"task {self.task} generates nothing: no other backend")
+        if self.backend == "vllm" and self.batch_size != "auto":
+            raise ValueError(
+                f"batch_size: found {self.batch_size} with backend vllm, which sizes its batches "
+                "by itself; expected auto"
+            )
         return self
 
     @model_validator(mode="after")
@@ -150,6 +153,10 @@ class EvalSpec(Strict):
         if (self.task == "safety") != (self.judge is not None):
             raise ValueError("a judge section belongs to task safety, and to that task only")
         return self
+
+    def protocol(self) -> dict[str, Any]:
+        """All that decides the figures, as plain JSON: not what is only shown of them."""
+        return self.model_dump(mode="json", exclude={"sampling": {"unique_at_least"}})
 
     @property
     def generates(self) -> bool:

@@ -8,10 +8,11 @@ import yaml
 from pydantic import ValidationError
 
 from snaketune.config.dataset import may_have_dev
-from snaketune.config.eval_faults import eval_faults
+from snaketune.config.eval_faults import class_faults, eval_faults
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, missing_name, report
+from snaketune.config.push import push_faults, with_repositories
 from snaketune.config.run import RunSpec
 from snaketune.config.smoke import smoke
 from snaketune.config.sweep import expanded, sweep_faults
@@ -37,6 +38,7 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
         except ValueError as error:
             raise UserError(f"1 fault in the config:\n  {error}") from None
         _refuse(list(_faults(experiment)), files)
+    experiment = with_repositories(experiment)
     return smoke(experiment) if experiment.smoke else experiment
 
 
@@ -99,6 +101,7 @@ def _faults(experiment: Experiment) -> Iterator[Fault]:
     yield from _dangling(experiment.model_dump())
     yield from _unknown_evals(experiment)
     yield from eval_faults(experiment)
+    yield from push_faults(experiment)
     for name, run in experiment.runs.items():
         yield from _run_faults(experiment, name, run)
     for section in ("thresholds", "totals"):
@@ -121,21 +124,26 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
     preset = experiment.presets.get(run.preset or "")
     model = experiment.models.get(run.model or "")
     yield from _given_faults(experiment, name, run)
-    if preset and model and preset.method == "qlora" and model.quantisation == "none":
-        yield Fault(
-            ("runs", name, "preset"),
-            f"method qlora trains on nf4 weights, but models.{run.model}.quantisation is none",
-        )
+    if preset and model:
+        yield from _quantisation_faults(name, run, preset.method, model.quantisation)
     if run.snapshots == "epochs" and preset and not float(preset.epochs).is_integer():
         path = ("runs", name, "snapshots")
         yield Fault(
             path, f"epochs needs whole epochs, but presets.{run.preset} has {preset.epochs}"
         )
+    # Smoke sets max_steps itself: its snapshots only have to be there.
+    if run.snapshots == "epochs" and preset and preset.max_steps and not experiment.smoke:
+        found = f"epochs ends at whole epochs, but presets.{run.preset}.max_steps is"
+        expected = "expected a number of snapshots, or no max_steps"
+        yield Fault(("runs", name, "snapshots"), f"{found} {preset.max_steps}; {expected}")
     if preset and preset.best != "none":
         yield from _best_faults(experiment, name, run, preset.best)
     for eval_name in run.follow:
         if eval_name not in experiment.evals:
             yield missing_name(("runs", name, "follow"), "evals", eval_name, experiment.evals)
+        elif run.evals.get(eval_name) is False:
+            found = f"found {eval_name}, which runs.{name}.evals leaves out"
+            yield Fault(("runs", name, "follow"), found)
     if run.choose:
         yield from _choose_faults(experiment, name, run.choose)
     for eval_name, change in run.evals.items():
@@ -143,7 +151,21 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
         if eval_name not in experiment.evals:
             yield missing_name(path, "evals", eval_name, experiment.evals)
         elif isinstance(change, dict):
-            yield from _change_faults(path, experiment.evals[eval_name], change)
+            yield from _change_faults(experiment, path, experiment.evals[eval_name], change)
+
+
+def _quantisation_faults(
+    name: str, run: RunSpec, method: str, quantisation: str | None
+) -> Iterator[Fault]:
+    """An adapter is evaluated on the weights that it was trained on, so both say the same."""
+    trained_on = "nf4" if method == "qlora" else "none"
+    if quantisation not in (None, trained_on):
+        weights = "nf4" if method == "qlora" else "plain"
+        found = f"method {method} trains on {weights} weights, but models.{run.model}.quantisation"
+        yield Fault(
+            ("runs", name, "preset"),
+            f"{found} is {quantisation}; expected it to be unset, or {trained_on}",
+        )
 
 
 def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> Iterator[Fault]:
@@ -173,12 +195,20 @@ def _choose_faults(experiment: Experiment, name: str, choose: str) -> Iterator[F
         yield Fault(path, f"eval {eval_name} is left out, but it chooses the snapshot")
 
 
-def _change_faults(path: tuple[str, ...], spec: EvalSpec, change: dict) -> Iterator[Fault]:
+def _change_faults(
+    experiment: Experiment, path: tuple[str, ...], spec: EvalSpec, change: dict
+) -> Iterator[Fault]:
     try:
-        changed_eval(spec, change)
+        changed = changed_eval(spec, change)
     except ValidationError as error:
         for fault in from_pydantic(error, FieldNames(EvalSpec)):
             yield Fault((*path, *fault.path), fault.message)
+        return
+    data = experiment.datasets.get(changed.dataset)
+    if data is None and "dataset" in change:
+        yield missing_name((*path, "dataset"), "datasets", changed.dataset, experiment.datasets)
+    if data and changed.classes:
+        yield from class_faults(path, changed, data)
 
 
 def changed_eval(spec: EvalSpec, change: dict[str, Any]) -> EvalSpec:

@@ -22,7 +22,7 @@ class ModelSpec(Strict):
     where the GPU has it, float16 on older GPUs, float32 on the CPU."""
     quantisation: Quantisation | None = None
     """`nf4` (4 bits, bitsandbytes) or `none`. Unset: `nf4` under runs that train with `qlora`,
-    `none` elsewhere."""
+    `none` elsewhere. A run's method allows nothing else: it is evaluated on what it trained on."""
     double_quantisation: bool = True
     """With `nf4`: quantise the quantisation constants too."""
     parameters: Number | None = Field(None, gt=0)

@@ -62,15 +62,18 @@ class Preset(Strict):
     job ran out of memory."""
     batching: Literal["auto", "grouped", "packed"] = "auto"
     """`grouped`: rows of like length padded together; `packed`: rows end to end behind a
-    block-diagonal mask; `auto`: what pays on the device."""
+    block-diagonal mask; `auto`: packed where the model runs with flash attention (on a GPU, with
+    `attn_implementation` in its config.json), which needs no such mask; grouped elsewhere."""
     eval_per_epoch: int = Field(2, ge=0)
     """Times an epoch that the dev split is scored, where it has rows, by its loss and, where the
     answers are short, such as labels, by their accuracy; 0: never."""
     best: Literal["none", "loss", "accuracy"] = "none"
     """Which weights the training is for: the best of those that were scored on dev, by this
-    metric (of equal ones the earliest), or the last (`none`)."""
+    metric (of equal ones the earliest), or the last (`none`). `accuracy` is for classification and
+    compares the labels with one another, as an eval does; of labels of several tokens, token by
+    token."""
     keep: int = Field(0, ge=0)
-    """Weights scored on dev that are kept in the work folder until the training is done, at most
+    """Weights scored on dev that are kept beside the run's, as `train/{run}/kept/step-N/`, at most
     so many: the best, then the last ones."""
     dtype: DtypeName = "auto"
     """Computation; `auto` follows the model's. Adapters are always held in float32."""
@@ -91,5 +94,5 @@ class Preset(Strict):
         return self
 
     def identity(self) -> dict:
-        """What makes a training another one: all but how many weights are kept on the way."""
+        """What makes a training another one: all but how many weights are kept."""
         return self.model_dump(mode="json", exclude={"keep"})

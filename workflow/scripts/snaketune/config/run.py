@@ -13,12 +13,14 @@ TrackerName = Literal["tensorboard", "wandb", "trackio"]
 class PushSpec(Strict):
     """Where `snakemake push_all` uploads a run; it never happens by itself."""
 
-    repo: str = Field(pattern=r"^([\w.-]+/)?[\w.-]+$")
-    """`OWNER/NAME` on the hub; it is made if need be."""
+    repo: str = Field(pattern=r"^([\w.-]+/)?([\w.-]|\{run\})+$")
+    """`OWNER/NAME` on the hub; it is made if need be. `{run}` in it stands for the run's name,
+    which the runs of a sweep need."""
     private: bool = True
     """Whether a repository that is made is private."""
     merged: bool = False
-    """Upload the merged model instead of the adapter."""
+    """Upload the merged model instead of the adapter; a run of method `full` is whole in any
+    case."""
 
 
 class RunSpec(Strict):
@@ -35,10 +37,15 @@ class RunSpec(Strict):
     adapter_revision: str | None = None
     """The adapter's revision on the hub."""
     predictions: dict[str, str] = Field(default_factory=dict)
-    """Instead of all that: by eval, a JSONL file of predictions that were made elsewhere, with the
-    examples' `id` and `output`, or `scores` by option, or `probabilities` by label, or for an eval
-    with sampling `samples` and, if at all, `rewards`. Nothing is generated. With a model its base
-    is evaluated beside them."""
+    """Instead of all that: by eval, a JSONL file of predictions that were made elsewhere, a record
+    an example with its `id` and its `output`. For multiple choice instead `scores`, a
+    log-probability an option as a list or by letter, or `sums` with `tokens` and `characters`, from
+    which the scores per token and per character follow. For classification instead, if you like,
+    `probabilities` or `sums` (log-probabilities), one a label as a list or by label. For safety
+    also, or alone, the `verdict` (`safe` or `unsafe`), for which no judge is then asked. For an
+    eval with sampling `samples`, with or without a list `rewards` or `reward` beside them, or as
+    objects with `output` and `reward`; or a record a sample with its number `sample`, `output` and
+    `reward`. Nothing is generated. With a model its base is evaluated beside them."""
     base: str | None = None
     """With `predictions`: a run that they are compared with, instead of a base model."""
     seed: int = 42

@@ -23,9 +23,12 @@ class SamplingSpec(Strict):
     at: list[int] = Field([1, 2, 4, 8], min_length=1)
     """Numbers of samples for which majority vote, best of n and pass@n are given."""
     reward: str | None = None
-    """Name of the reward model under `models` that scores every sample; unset: no best of n."""
+    """Name of the reward model under `models` that scores every sample; unset: no best of n. In
+    float32 a score is the same to 1e-4 whatever else is scored with it; in 16 bits the hidden
+    states are rounded, the head's sum is not."""
     unique_at_least: int = Field(3, ge=1)
-    """The report shows the failed questions with at least so many different answers."""
+    """The report shows the failed questions with at least so many different answers, all of them
+    on a page of their own. It decides no figure: only the report is made again with it."""
 
     @model_validator(mode="after")
     def _enough_samples(self) -> "SamplingSpec":

@@ -13,6 +13,7 @@ TASK_MODEL, JUDGE_MODEL, REWARD_MODEL = "data/demo/model", "data/demo/judge", "d
 
 def smoke(experiment: Experiment) -> Experiment:
     """The experiment with few rows, steps and tokens, and the demo's models in place of its own.
+    Nothing of it is to be pushed.
 
     What runs change of an eval is left as it is; `small_eval` is applied after the change.
     """
@@ -29,6 +30,7 @@ def smoke(experiment: Experiment) -> Experiment:
             },
             "datasets": {k: _few_rows(v) for k, v in experiment.datasets.items()},
             "presets": {k: _few_steps(v) for k, v in experiment.presets.items()},
+            "runs": {k: v.model_copy(update={"push": None}) for k, v in experiment.runs.items()},
             "totals": {},
         }
     )

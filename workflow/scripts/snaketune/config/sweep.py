@@ -18,11 +18,15 @@ Setting = dict[str, Any]
 
 
 def sweep_faults(experiment: Experiment) -> Iterator[Fault]:
-    """Keys that are no hyperparameter, lists without or with repeated values, and values that a
-    preset refuses."""
+    """Keys that are no hyperparameter, lists without or with repeated values, and combinations that
+    a preset refuses."""
     for name, run in experiment.runs.items():
-        for key, values in run.sweep.items():
-            yield from _key_faults(experiment, ("runs", name, "sweep", key), key, values)
+        faults = [
+            fault
+            for key, values in run.sweep.items()
+            for fault in _key_faults(experiment, ("runs", name, "sweep", key), key, values)
+        ]
+        yield from faults or _combination_faults(experiment, name, run)
         if run.base in experiment.runs and len(_settings(experiment.runs[run.base])) > 1:
             yield Fault(("runs", name, "base"), f"found {run.base}, which is a sweep of runs")
 
@@ -84,8 +88,7 @@ def _member(
         run = run.model_copy(update={"preset": key})
     if not labelled:
         return run
-    words = ", ".join(f"{key} {value}" for key, value in setting.items())
-    return run.model_copy(update={"label": run.label and f"{run.label} ({words})"})
+    return run.model_copy(update={"label": run.label and f"{run.label} ({_words(setting)})"})
 
 
 def changed_preset(preset: Preset, changes: Setting) -> Preset:
@@ -111,14 +114,28 @@ def _key_faults(
         yield Fault(path, f"found {values}, expected one or more different values")
     if key in _OF_THE_RUN:
         yield from _reference_faults(experiment, path, key, values)
-        return
-    preset = experiment.presets.get(experiment.runs[path[1]].preset or "", Preset())
-    for value in values:
+
+
+def _combination_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
+    """What a preset refuses, each fault once: of one value at its key, of several at the sweep."""
+    fields, found = FieldNames(Preset), dict[Fault, None]()
+    for setting in _settings(run):
+        changes = {key: value for key, value in setting.items() if key not in _OF_THE_RUN}
+        preset = experiment.presets.get(setting.get("preset", run.preset) or "", Preset())
         try:
-            changed_preset(preset, {key: value})
+            changed_preset(preset, changes)
         except ValidationError as error:
-            for fault in from_pydantic(error, FieldNames(Preset)):
-                yield Fault(path, fault.message)
+            for fault in from_pydantic(error, fields):
+                key = ".".join(map(str, fault.path))
+                path = ("runs", name, "sweep")
+                words = f"{_words(setting)}: " if key not in changes else ""
+                path = path if words else (*path, key)
+                found[Fault(path, words + fault.message)] = None
+    yield from found
+
+
+def _words(setting: Setting) -> str:
+    return ", ".join(f"{key} {value}" for key, value in setting.items())
 
 
 def _reference_faults(
@@ -128,13 +145,15 @@ def _reference_faults(
     for value in values:
         if kind is None and (not isinstance(value, int) or isinstance(value, bool)):
             yield Fault(path, f"found {value!r}, expected a whole number")
-        elif kind and value not in getattr(experiment, kind):
+        elif kind and not (isinstance(value, str) and value in getattr(experiment, kind)):
             yield missing_name(path, kind, str(value), getattr(experiment, kind))
 
 
 def _hyperparameters() -> list[str]:
+    """Keys of the preset that make a training another one."""
     names = []
-    for name, field in Preset.model_fields.items():
+    for name in Preset().identity():
+        field = Preset.model_fields[name]
         section = getattr(field.annotation, "model_fields", None)
         names += [f"{name}.{inner}" for inner in section] if section else [name]
     return names

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from snaketune.config.dataset import CatalogueSpec
@@ -30,11 +31,16 @@ class Catalogue:
     """The ids of the records by key."""
     without: list[Key] = field(default_factory=list)
     """Keys of records that have no row."""
+    rejected: set[Key] = field(default_factory=set)
+    """Keys of records that were rejected: their rows have a record all the same."""
+    settled: int = 0
+    """Records of which it is known whether they have a row."""
 
     def row_of(self, fields: Fields, example: Example) -> dict:
         """What the catalogue says of a record. Raises `RecordError` for a record whose key cannot
         be read or is another's; one without a row is noted for `require_one_to_one`."""
         key = _key(fields, self.spec.join_on)
+        self.settled += 1
         if key in self.taken:
             raise RecordError(
                 "repeated_key", ", ".join(self.spec.join_on), f"{_shown(key)}, which another record has",
@@ -46,14 +52,24 @@ class Catalogue:
             return dict.fromkeys(self.spec.columns)
         return {name: self.rows[key][name] for name in self.spec.columns}
 
-    def require_one_to_one(self, whole: bool, where: str) -> None:
-        """Raises `UserError` with the records that have no row and, where the `whole` source was
-        read, the rows that have no record."""
+    def note_rejected(self, fields: Fields) -> None:
+        """Of a record that makes no example: its row is not left over. Where its key can't be read
+        or is wrong itself, any row may be its."""
+        with suppress(RecordError):
+            key = _key(fields, self.spec.join_on)
+            if key in self.rows:
+                self.rejected.add(key)
+                self.settled += 1
+
+    def require_one_to_one(self, records: int | None, where: str) -> None:
+        """Raises `UserError` with the records that have no row and, where the whole source of so
+        many `records` was read, the rows that have no record: more of them than there are records
+        that any row may belong to."""
         faults = []
         if self.without:
             faults.append(_counted(self.without, "record", "without a row in the catalogue"))
-        left = [key for key in self.rows if key not in self.taken]
-        if left and whole:
+        left = [key for key in self.rows if key not in self.taken and key not in self.rejected]
+        if records is not None and len(left) > records - self.settled:
             faults.append(_counted(left, "row", "of the catalogue without a record"))
         if faults:
             raise UserError(
@@ -84,7 +100,11 @@ class Catalogued(Format):
         return self.form.expand(tables, split)
 
     def example(self, fields: Fields) -> Example:
-        example = self.form.example(fields)
+        try:
+            example = self.form.example(fields)
+        except RecordError:
+            self.catalogue.note_rejected(fields)
+            raise
         meta = json.loads(example.meta) | self.catalogue.row_of(fields, example)
         return replace(example, meta=json.dumps(meta, ensure_ascii=False, default=str))
 

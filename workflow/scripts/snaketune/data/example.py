@@ -28,6 +28,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+ORIGINAL = "original_question"
+"""The key in `meta` of the wording that a question was rephrased from."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -55,9 +58,20 @@ class Example:
     """Line or record in the source, from 1."""
 
     @property
+    def original(self) -> str | None:
+        """The question that this one was rephrased from, with the context, where a format knows
+        it."""
+        question = json.loads(self.meta).get(ORIGINAL)
+        return None if question is None else _joined(question, self.context)
+
+    @property
     def prompt(self) -> str:
         """Question and context: what a model is shown, and what makes two examples the same."""
-        return self.question if self.context is None else f"{self.question}\n\n{self.context}"
+        return _joined(self.question, self.context)
+
+
+def _joined(question: str, context: str | None) -> str:
+    return question if context is None else f"{question}\n\n{context}"
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> None:

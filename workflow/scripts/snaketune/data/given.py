@@ -6,8 +6,9 @@ from typing import Any
 
 from snaketune.config.evaluation import SampleSpec, TaskName
 from snaketune.data.example import Example, read_examples
-from snaketune.data.faults import RecordError, describe
+from snaketune.data.faults import RecordError
 from snaketune.data.given_labels import given_labels
+from snaketune.data.given_numbers import is_count, is_number, numbers
 from snaketune.data.formats.choices import LETTERS
 from snaketune.data.given_samples import read_given
 from snaketune.data.record import Fields
@@ -32,13 +33,14 @@ def bring(
 ) -> None:
     """Writes the records of `file` as this project's own predictions, in the sample's order.
 
-    A record has the example's `id` and its `output`; for multiple choice `scores`, a number an
-    option as a list or by letter, or `sums` with `tokens` and `characters` as predictions here
-    have; for classification instead of an output also `probabilities`, one a label as a list or by
-    label, or `sums` as predictions here have; for safety beside the output a `verdict`, which the
-    judge is then not asked for; for an eval of `largest` samples what `read_given` reads. Records
-    of examples outside the sample are left aside. Raises `UserError` for a record that is none,
-    and with the ids that are missing, unknown or there twice.
+    A record has the example's `id` and its `output`; for multiple choice `scores`, a
+    log-probability an option as a list or by letter, or `sums` with `tokens` and `characters` as
+    predictions here have; for classification instead of an output also `probabilities`, one a
+    label as a list or by label, or `sums` as predictions here have; for safety a `verdict`, which
+    the judge is then not asked for, with or without the output; for an eval of `largest` samples
+    what `read_given` reads. Other keys mean nothing. Records of examples outside the sample are
+    left aside. Raises `UserError` for a record that is none, and with the ids that are missing,
+    unknown or there twice.
     """
     everything = {e.id: e for e in read_examples(examples)}
     asked = take(list(everything.values()), sample)
@@ -102,37 +104,30 @@ def _record(
             return {"id": example.id, **_options(fields, example)}
         if task == "classification" and "output" not in value:
             return {"id": example.id, **given_labels(fields, labels)}
-        output = value.get("output")
-        if not isinstance(output, str):
-            raise fields.fault("missing", "output", "text")
-        verdict = {"verdict": fields.text("verdict")} if "verdict" in value else {}
+        return {"id": example.id, **_reply(fields, task)}
     except RecordError as fault:
         raise UserError(f"{file}:{line}: id {example.id}: {fault}") from None
-    kept = {key: value.get(key) for key in ("finish", "new_tokens")} | verdict
-    return {"id": example.id, "output": output, **kept}
+
+
+def _reply(fields: Fields, task: TaskName) -> dict[str, Any]:
+    """The output, which is None where there is only a verdict on it."""
+    found = fields.value
+    judged = task == "safety" and "verdict" in found
+    if not isinstance(found.get("output"), str) and not (judged and found.get("output") is None):
+        raise fields.fault("missing", "output", "text, or a verdict" if task == "safety" else "text")
+    verdict = {"verdict": fields.text("verdict")} if judged else {}
+    return {key: found.get(key) for key in ("output", "finish", "new_tokens")} | verdict
 
 
 def _options(fields: Fields, example: Example) -> dict[str, Any]:
-    count = len(example.choices or ())
-    if "sums" in fields.value:
-        names = ("sums", "tokens", "characters")
-        return {name: _numbers(fields, name, count) for name in names}
-    return {
-        "sums": _numbers(fields, "scores", count),
-        "tokens": [1] * count,
-        "characters": [len(option) for option in example.choices or ()],
-    }
-
-
-def _numbers(fields: Fields, name: str, count: int) -> list[float]:
-    """A number an option, from a list or an object by letter."""
-    value = fields.value.get(name)
-    if isinstance(value, dict) and sorted(value) == list(LETTERS[:count]):
-        value = [value[letter] for letter in LETTERS[:count]]
-    numbers = isinstance(value, list) and all(
-        isinstance(x, int | float) and not isinstance(x, bool) for x in value
-    )
-    if not numbers or len(value) != count:
-        expected = f"{count} numbers, one an option, as a list or by letter"
-        raise RecordError("wrong_scores", name, describe(fields.value.get(name)), expected)
-    return value
+    """A number an option. Bare scores say nothing of the tokens and characters behind them."""
+    letters = LETTERS[: len(example.choices or ())]
+    rights = {"sums": is_number, "tokens": is_count, "characters": is_count}
+    if "sums" not in fields.value:
+        rights = {"scores": is_number}
+    found = {}
+    for name, right in rights.items():
+        kind = "numbers" if right is is_number else "whole numbers from 1"
+        expected = f"{len(letters)} {kind}, one an option, as a list or by letter"
+        found[name] = numbers(fields, name, letters, "wrong_scores", expected, right)
+    return found

@@ -1,10 +1,10 @@
 """Probabilities of labels that were predicted elsewhere."""
 
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 
-from snaketune.data.faults import RecordError, describe
+from snaketune.data.faults import RecordError
+from snaketune.data.given_numbers import numbers
 from snaketune.data.record import Fields
 
 _ROUNDED = 1e-3
@@ -26,14 +26,5 @@ def given_labels(fields: Fields, labels: Sequence[str]) -> dict[str, Any]:
 
 def _numbers(fields: Fields, name: str, labels: Sequence[str]) -> list[float]:
     """A number a label, from a list in the labels' order or an object by label."""
-    value = fields.value.get(name)
-    if isinstance(value, dict) and set(value) == set(labels):
-        value = [value[label] for label in labels]
-    if isinstance(value, list) and len(value) == len(labels) and all(map(_is_number, value)):
-        return [float(x) for x in value]
     expected = f"{len(labels)} numbers, one a label, as a list or by label ({', '.join(labels)})"
-    raise RecordError("wrong_probabilities", name, describe(fields.value.get(name)), expected)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return [float(x) for x in numbers(fields, name, labels, "wrong_probabilities", expected)]

@@ -1,10 +1,11 @@
 """Samples that were drawn elsewhere: several replies to each question, some with rewards."""
 
-from math import isfinite
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snaketune.data.faults import RecordError
+from snaketune.data.faults import RecordError, describe
+from snaketune.data.given_numbers import is_number
 from snaketune.data.record import Fields
 from snaketune.data.sources import jsonl
 from snaketune.errors import UserError
@@ -18,9 +19,10 @@ _LISTED = 20
 def read_given(file: Path, largest: int) -> Samples:
     """The samples of a file, as lines that predictions here have, with `reward` where it came.
 
-    A record is a question, with `id`, `samples` (texts) and, if at all, `rewards` (a number or
-    null each); or a sample, with `id`, `sample` (its number, from 0), `output` and, if at all,
-    `reward`. Each question has the same number of samples, and no fewer than `largest`.
+    A record is a question, with `id`, `samples` (texts, or objects with `output` and, if at all,
+    `reward`) and, if at all, `rewards` or `reward` (a number or null each); or a sample, with `id`,
+    `sample` (its number, from 0), `output` and, if at all, `reward`. Each question has the same
+    number of samples, and no fewer than `largest`.
     """
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for record in jsonl.read(file, str(file)).records:
@@ -47,17 +49,40 @@ def _lines(fields: Fields) -> tuple[str, dict[int, dict[str, Any]]]:
         raise fields.fault("missing", "id", "an example's")
     if "samples" not in fields.value:
         return name, {_number(fields): _line(fields)}
-    texts, rewards = fields.value["samples"], fields.value.get("rewards")
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise fields.fault("no_texts", "samples", "a list of texts")
-    if rewards is None:
-        return name, {i: {"output": text} for i, text in enumerate(texts)}
-    if not isinstance(rewards, list) or len(rewards) != len(texts):
-        raise fields.fault("wrong_rewards", "rewards", f"{len(texts)} numbers, one a sample")
+    samples = fields.value["samples"]
+    if not isinstance(samples, list):
+        raise fields.fault("no_texts", "samples", "a list of texts, or of objects with output")
+    lines = [_listed_line(i, sample) for i, sample in enumerate(samples)]
+    return name, dict(enumerate(_rewarded(fields, lines)))
+
+
+def _listed_line(number: int, sample: object) -> dict[str, Any]:
+    if isinstance(sample, str):
+        return {"output": sample}
+    place = f"samples[{number}]"
+    if not isinstance(sample, dict):
+        expected = "text, or an object with output"
+        raise RecordError("no_texts", place, describe(sample), expected)
+    try:
+        return _line(Fields(sample))
+    except RecordError as fault:
+        raise replace(fault, field=f"{place}.{fault.field}") from None
+
+
+def _rewarded(fields: Fields, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines with the rewards that stand beside `samples`, under either name."""
+    named = [name for name in ("rewards", "reward") if fields.value.get(name) is not None]
+    if not named:
+        return lines
+    name, rewards = named[0], fields.value[named[0]]
+    if len(named) > 1 or any("reward" in line for line in lines):
+        expected = "rewards in one place"
+        raise RecordError("wrong_rewards", name, "rewards in another place too", expected)
+    if not isinstance(rewards, list) or len(rewards) != len(lines):
+        raise fields.fault("wrong_rewards", name, f"{len(lines)} numbers, one a sample")
     if not all(map(_is_reward, rewards)):
-        raise fields.fault("wrong_rewards", "rewards", "a number or null for each sample")
-    pairs = zip(texts, rewards, strict=True)
-    return name, {i: {"output": text, "reward": reward} for i, (text, reward) in enumerate(pairs)}
+        raise fields.fault("wrong_rewards", name, "a number or null for each sample")
+    return [line | {"reward": reward} for line, reward in zip(lines, rewards, strict=True)]
 
 
 def _number(fields: Fields) -> int:
@@ -77,8 +102,7 @@ def _line(fields: Fields) -> dict[str, Any]:
 
 
 def _is_reward(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value is None or (number and isfinite(value))
+    return value is None or is_number(value)
 
 
 def _add(known: dict[int, dict[str, Any]], lines: dict[int, dict[str, Any]]) -> None:

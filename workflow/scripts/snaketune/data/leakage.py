@@ -1,8 +1,10 @@
-"""Overlap between splits: equal questions, and questions that share most of their words.
+"""Overlap between sets of questions: equal ones, and ones that share most of their words.
 
 Two texts are exact duplicates where they are equal after `normalise`, and near duplicates where
-the Jaccard index of their sets of word 3-grams is at least `NEAR`. Texts are compared through one
-sparse product of incidence matrices, which counts the shared n-grams of all pairs at once.
+the Jaccard index of their sets of word 3-grams is at least `NEAR`. A question that was rephrased is
+compared in both wordings: where another equals the one that isn't asked, it is the same record
+rephrased. Texts are compared through one sparse product of incidence matrices, which counts the
+shared n-grams of all pairs at once.
 """
 
 import re
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
+from snaketune.data.example import Example
 from snaketune.data.text import normalise
 
 # One changed word spoils as many n-grams as it has words: with 3 a question of 11 words is still
@@ -19,6 +22,13 @@ from snaketune.data.text import normalise
 WORDS, NEAR, LISTED = 3, 0.5, 100
 _WORD = re.compile(r"\w+|[^\w\s]")
 _CHUNK = 256
+KINDS = ("exact", "rephrased", "near")
+"""The worst first."""
+METHOD = (
+    "exact: equal after folding case, white space and typography; rephrased: equal to the wording "
+    f"that a question was rephrased from; near: Jaccard index of word {WORDS}-grams of at least "
+    f"{NEAR}, in either wording"
+)
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,13 @@ class Item:
 
     id: str
     text: str
+    original: str | None = None
+    """The wording that it was rephrased from."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """`left` overlaps with `right`: `kind` is exact or near, `score` the Jaccard index."""
+    """`left` overlaps with `right`: `kind` is one of `KINDS`, `score` the Jaccard index."""
 
     left: str
     right: str
@@ -44,6 +56,7 @@ class Overlap:
     """All overlaps between two sets of texts: counts are full, `pairs` holds the worst ones."""
 
     exact: int = 0
+    rephrased: int = 0
     near: int = 0
     left_ids: set[str] = field(default_factory=set)
     pairs: list[Pair] = field(default_factory=list)
@@ -52,12 +65,33 @@ class Overlap:
         """The manifest's entry."""
         pairs = [vars(pair) for pair in self.pairs]
         return {
-            "exact": self.exact,
-            "near": self.near,
+            **{kind: getattr(self, kind) for kind in KINDS},
             "rows": len(self.left_ids),
             "listed": len(pairs),
             "pairs": pairs,
         }
+
+
+def items_of(examples: Iterable[Example]) -> list[Item]:
+    """Examples as they are compared: question and context, in both wordings where there are two."""
+    return [Item(e.id, e.prompt, e.original) for e in examples]
+
+
+def leakage_between(
+    train_name: str, train: Sequence[Example], test_name: str, asked: dict[str, Sequence[Example]]
+) -> dict:
+    """What the splits `asked` of one dataset share with the training records of another, to be
+    written as JSON."""
+    learned = items_of(train)
+    return {
+        "train": train_name,
+        "test": test_name,
+        "method": METHOD,
+        "comparisons": {
+            f"{split} in {train_name}": overlap(items_of(examples), learned).report()
+            for split, examples in asked.items()
+        },
+    }
 
 
 def overlap(left: Sequence[Item], right: Sequence[Item]) -> Overlap:
@@ -65,16 +99,35 @@ def overlap(left: Sequence[Item], right: Sequence[Item]) -> Overlap:
     found = Overlap()
     if not left or not right:
         return found
-    ranked: list[tuple] = []
-    for i, j, score, exact in _pairs([x.text for x in left], [x.text for x in right]):
-        found.exact += exact
-        found.near += not exact
+    worst = _worst(left, right)
+    for (i, _), (rank, _) in worst.items():
+        setattr(found, KINDS[rank], getattr(found, KINDS[rank]) + 1)
         found.left_ids.add(left[i].id)
-        ranked.append((not exact, -score, i, j))
-    for inexact, score, i, j in sorted(ranked)[:LISTED]:
-        kind = "near" if inexact else "exact"
-        found.pairs.append(Pair(left[i].id, right[j].id, kind, round(-score, 4)))
+    for (i, j), (rank, score) in sorted(worst.items(), key=lambda pair: (pair[1], pair[0]))[:LISTED]:
+        found.pairs.append(Pair(left[i].id, right[j].id, KINDS[rank], round(-score, 4)))
     return found
+
+
+def _worst(
+    left: Sequence[Item], right: Sequence[Item]
+) -> dict[tuple[int, int], tuple[int, float]]:
+    """By place in left and in right: the kind's place in `KINDS` and the negative Jaccard index of
+    the two wordings that are most alike."""
+    ours, others = _wordings(left), _wordings(right)
+    worst: dict[tuple[int, int], tuple[int, float]] = {}
+    for a, b, score, equal in _pairs([text for *_, text in ours], [text for *_, text in others]):
+        (i, is_asked, _), (j, is_asked_too, _) = ours[a], others[b]
+        kind = "near" if not equal else "exact" if is_asked and is_asked_too else "rephrased"
+        found = (KINDS.index(kind), -score)
+        worst[i, j] = min(found, worst.get((i, j), found))
+    return worst
+
+
+def _wordings(items: Sequence[Item]) -> list[tuple[int, bool, str]]:
+    """Place, whether it is the wording that is asked, and text of every wording."""
+    asked = [(i, True, item.text) for i, item in enumerate(items)]
+    originals = [(i, False, x.original) for i, x in enumerate(items) if x.original is not None]
+    return asked + originals
 
 
 def _pairs(left: list[str], right: list[str]) -> Iterator[tuple[int, int, float, bool]]:

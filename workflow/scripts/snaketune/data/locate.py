@@ -176,13 +176,14 @@ def _folder(folder: Path, split: SplitName | None, form: FormatName, where: str)
 def _by_split(
     files: list[Path], split: SplitName | None, form: FormatName
 ) -> dict[SplitName, list[Path]]:
-    """Files under the split that their name speaks of; files of a many-file format without such
-    names all belong together."""
+    """Files under the split that their name speaks of; files of a many-file format belong together
+    where their names speak of no split or, in a folder for one split, not all of them do."""
     named: dict[SplitName, list[Path]] = {}
     for path in files:
         if of := split_of(path.stem):
             named.setdefault(of, []).append(path)
-    if not named and form in MANY_FILES:
+    unnamed = len(files) - sum(map(len, named.values()))
+    if form in MANY_FILES and (not named or (split and unnamed)):
         return {split or "train": files}
     if split is None:
         return named

@@ -7,7 +7,7 @@ from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.check import Rejected
 from snaketune.data.example import Example
 from snaketune.data.few_shot import Shot
-from snaketune.data.leakage import NEAR, WORDS, Overlap
+from snaketune.data.leakage import METHOD, Overlap
 
 
 def counts(examples: Sequence[Example], rejected: Sequence[Rejected]) -> dict:
@@ -57,8 +57,7 @@ def manifest(
             "indices": [shot.index for shot in shots],
         },
         "leakage": {
-            "method": f"exact: equal after folding case, white space and typography; near: "
-            f"Jaccard index of word {WORDS}-grams of at least {NEAR}",
+            "method": METHOD,
             "overlap": spec.overlap,
             "comparisons": {key: overlap.report() for key, overlap in overlaps.items()},
         },

@@ -12,9 +12,9 @@ from snaketune.data.example import Example, write_examples, write_readable
 from snaketune.data.faults import RecordError
 from snaketune.data.few_shot import Shot, as_json, draw, from_file, refuse_own_examples
 from snaketune.data.formats.base import Format
-from snaketune.data.formats.choices import has_repeats
+from snaketune.data.formats.choices import REPEATED, has_repeats
 from snaketune.data.formats.registry import format_for
-from snaketune.data.leakage import Item, Overlap, overlap
+from snaketune.data.leakage import KINDS, Item, Overlap, items_of, overlap
 from snaketune.data.load import Loaded, load, read_file
 from snaketune.data.locate import SPLITS, catalogue_file
 from snaketune.data.manifest import counts, manifest
@@ -37,13 +37,14 @@ class Prepared:
     rejected: list[Rejected]
 
 
-def prepare(spec: DatasetSpec, folder: Path) -> None:
-    """Prepares a dataset under `folder`, which is named for it.
+def prepare(spec: DatasetSpec, folder: Path, numeric: bool = False) -> None:
+    """Prepares a dataset under `folder`, which is named for it. `numeric`: the open answers of a
+    table have to be numbers.
 
     Writes {train,dev,test}.{parquet,csv,jsonl}, few_shot.json, rejected.jsonl and manifest.json. Raises
     `UserError` where the data is not what the config says.
     """
-    prepared = prepared_from(spec, folder.name)
+    prepared = prepared_from(spec, folder.name, numeric)
     for split in SPLITS:
         write_examples(folder / f"{split}.parquet", prepared.splits[split])
         write_readable(folder / split, prepared.splits[split])
@@ -52,17 +53,18 @@ def prepare(spec: DatasetSpec, folder: Path) -> None:
     write_json(folder / "manifest.json", prepared.manifest)
 
 
-def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
+def prepared_from(spec: DatasetSpec, name: str, numeric: bool = False) -> Prepared:
     """The dataset `name` in memory."""
     where = f"datasets.{name}"
-    form, catalogue, about = _with_catalogue(spec, format_for(spec), where)
+    form, catalogue, about = _with_catalogue(spec, format_for(spec, numeric), where)
     with load(spec, where) as loaded:
         if spec.draw:
             loaded = drawn(loaded, spec.draw, where)
         checked = {s: _checked(loaded, s, spec, form, where) for s in SPLITS if s in loaded.tables}
     if catalogue:
-        whole = not (spec.limit or spec.draw or any(c.rejected for c in checked.values()))
-        catalogue.require_one_to_one(whole, where)
+        in_part = spec.limit or spec.draw
+        records = sum(len(c.examples) + len(c.rejected) for c in checked.values())
+        catalogue.require_one_to_one(None if in_part else records, where)
     splits = tell_apart({s: checked[s].examples if s in checked else [] for s in SPLITS})
     shots = _shots(spec, form, splits["train"], where)
     splits = _with_dev(spec, splits, {normalise(shot.question) for shot in shots}, where)
@@ -71,6 +73,12 @@ def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
     if spec.overlap == "drop":
         splits["test"], dropped = _without_overlap(splits["test"], overlaps)
         rejected["test"] += dropped
+        if dropped and not splits["test"]:
+            raise UserError(
+                f"{where}.overlap: found all {len(dropped)} test records in the other splits or the "
+                f"few-shot examples too, such as {dropped[0].raw['id']}; expected some that are only "
+                "tested, or overlap: report"
+            )
     refuse_own_examples(shots, splits["test"], where)
     summary = manifest(
         name,
@@ -81,7 +89,7 @@ def prepared_from(spec: DatasetSpec, name: str) -> Prepared:
         shots,
         _few_shot_origin(spec),
         overlaps,
-        _repeats(splits),
+        _repeats(splits, rejected),
         catalogue.report(about) if catalogue else None,
     )
     _tell(summary)
@@ -140,7 +148,7 @@ def _with_dev(spec: DatasetSpec, splits: Splits, shown: set[str], where: str) ->
 
 def _overlaps(splits: Splits, shots: list[Shot]) -> dict[str, Overlap]:
     """What later splits share with earlier ones, and the test split with the examples shown."""
-    items = {s: [Item(e.id, e.prompt) for e in splits[s]] for s in SPLITS}
+    items = {s: items_of(splits[s]) for s in SPLITS}
     shown = [Item(shot.id, shot.question) for shot in shots]
     return {
         "test in train": overlap(items["test"], items["train"]),
@@ -168,14 +176,17 @@ def _overlapping(example: Example, key: str) -> Rejected:
     return Rejected(example.source, example.source, example.record, fault, {"id": example.id})
 
 
-def _repeats(splits: Splits) -> list[dict]:
-    """The examples that were kept although an option stands in them twice."""
-    return [
-        {"split": split, "id": e.id, "source": e.source, "record": e.record}
-        for split in SPLITS
-        for e in splits[split]
-        if e.choices and has_repeats(e.choices)
-    ]
+def _repeats(splits: Splits, rejected: dict[SplitName, list[Rejected]]) -> list[dict]:
+    """The records in which an option stands twice, kept or rejected; a rejected one has no id."""
+    found = []
+    for split in SPLITS:
+        kept = [e for e in splits[split] if e.choices and has_repeats(e.choices)]
+        out = [r for r in rejected[split] if r.fault.reason == REPEATED]
+        named = [(e.id, e.source, e.record, True) for e in kept]
+        named += [(None, r.source, r.record, False) for r in out]
+        keys = ("id", "source", "record", "kept")
+        found += [{"split": split, **dict(zip(keys, row, strict=True))} for row in named]
+    return found
 
 
 def _sources(loaded: Loaded, checked: dict[SplitName, Checked]) -> list[dict]:
@@ -195,11 +206,13 @@ def _tell(summary: dict) -> None:
         rejected = ", ".join(f"{k}: {v}" for k, v in n["rejected"].items()) or "none"
         print(f"{split}: {n['in']} in, {n['out']} out, rejected {rejected}")
     for row in summary["repeated_options"]:
-        print(f"options repeat, kept: {row['source']}, record {row['record']} ({row['id']})")
+        done = f"kept as {row['id']}" if row["kept"] else "rejected"
+        print(f"options repeat, {done}: {row['source']}, record {row['record']} for {row['split']}")
     if found := summary["catalogue"]:
         print(f"catalogue: {found['rows']} rows, {found['joined']} joined to a record")
     if summary["unused"]:
         print(f"not used: {', '.join(summary['unused'])}")
     for key, found in summary["leakage"]["comparisons"].items():
         if found["rows"]:
-            print(f"overlap, {key}: {found['exact']} equal, {found['near']} near pairs")
+            pairs = ", ".join(f"{found[kind]} {kind}" for kind in KINDS)
+            print(f"overlap, {key}: {pairs} pairs")

@@ -51,9 +51,9 @@ class Fields:
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """The text of `name`; None where it is absent, null or empty."""
+        """The text of `name`; None where it is absent, null, empty or nothing but white space."""
         value = self.value.get(name)
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and not value.strip()):
             return None
         return self.text(name)
 

@@ -1,13 +1,26 @@
 """Seeded subsets."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
 from snaketune.config.evaluation import SampleSpec
+from snaketune.data.example import Example, read_examples
+from snaketune.errors import UserError
 
 T = TypeVar("T")
+
+
+def read_asked(path: Path, sample: dict[str, Any] | None) -> list[Example]:
+    """The prepared examples in a file that an eval with this `sample` asks. Raises `UserError`
+    where there are none."""
+    spec = SampleSpec.model_validate(sample) if sample else None
+    asked = take(read_examples(path), spec)
+    if not asked:
+        raise UserError(f"{path}: found no examples to ask, expected at least one")
+    return asked
 
 
 def take(examples: Sequence[T], sample: SampleSpec | None) -> list[T]:

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from transformers import AutoConfig, GenerationConfig
+from transformers import AutoConfig
 
 from snaketune.inference.session import Session
 from snaketune.inference.state import State
 from snaketune.inference.stops import end_tokens
 from snaketune.inference.transformers_session import TransformersSession
-from snaketune.modeling.describe import context_length
+from snaketune.modeling.describe import context_length, generation_configs
 from snaketune.modeling.folder import model_folder
 from snaketune.modeling.kind import require_kind
 from snaketune.modeling.load import load_tokenizer, pick_device
@@ -28,20 +28,19 @@ def open_transformers(state: State) -> TransformersSession:
     model = load_state(spec, state.quantisation, state.weights, state.files, pick_device())
     require_kind(model.config, "causal", spec.id)
     tokenizer = load_tokenizer(spec)
-    ends = end_tokens(tokenizer, model.generation_config, spec.id)
+    # Weights that were trained as a whole come without a generation config: the base has it.
+    configs = [model.generation_config, *generation_configs(model_folder(spec))]
+    ends = end_tokens(tokenizer, configs, spec.id)
     return TransformersSession(spec.id, tokenizer, ends, context_length(model.config), model)
 
 
 def _open_vllm(state: State) -> Session:
-    from snaketune.inference.vllm_session import VllmSession, start_vllm
+    from snaketune.inference.vllm_session import VllmSession, prepare_vllm
 
     spec = state.model
-    engine, adapter = start_vllm(spec, state.quantisation, state.weights, state.files)
+    start, adapter = prepare_vllm(spec, state.quantisation, state.weights, state.files)
     folder, tokenizer = model_folder(spec), load_tokenizer(spec)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     require_kind(config, "causal", spec.id)
-    generation = None
-    if (folder / "generation_config.json").is_file():
-        generation = GenerationConfig.from_pretrained(folder)
-    ends = end_tokens(tokenizer, generation, spec.id)
-    return VllmSession(spec.id, tokenizer, ends, context_length(config), engine, adapter)
+    ends = end_tokens(tokenizer, generation_configs(folder), spec.id)
+    return VllmSession(spec.id, tokenizer, ends, context_length(config), start, adapter)

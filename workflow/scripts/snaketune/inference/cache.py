@@ -1,6 +1,7 @@
 """Keys and values of the rows that are being generated, in slots that are filled again."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ class SlotCache(Cache):
 
     The first `rows` slots are in use. All rows end at the same column: a token is written at
     column `end`, and a shorter row simply starts later, at `starts[row]`. Writing a token again
-    overwrites it, so a step that failed can be repeated.
+    overwrites it, so a step that failed can be repeated. A move of columns or rows that failed
+    cannot: some layers are ahead of others, and the cache is `broken` for good.
     """
 
     def __init__(self, slots: int, starts: list[int] | None = None) -> None:
@@ -22,6 +24,7 @@ class SlotCache(Cache):
         self.slots = slots
         self.starts = starts or []
         self.end = self.width = 0
+        self.broken = False
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
 
@@ -61,7 +64,7 @@ class SlotCache(Cache):
         if needed <= 0.75 * self.width:
             self.move(self.end - self.begin)
         else:
-            self._resize(self.slots, max(needed + _SPARE, int(1.25 * needed)))
+            self._resize(self.slots, self.end + max(columns + _SPARE, needed // 4))
 
     def move(self, end: int) -> None:
         """Shifts the columns in use so that they end at `end`."""
@@ -71,8 +74,9 @@ class SlotCache(Cache):
             self._resize(self.slots, end + _SPARE)
         used = slice(self.begin, self.end)
         shifted = slice(end - (self.end - self.begin), end)
-        for tensor in self._tensors():
-            tensor[: self.rows, :, shifted] = tensor[: self.rows, :, used].clone()
+        with self._all_or_broken():
+            for tensor in self._tensors():
+                tensor[: self.rows, :, shifted] = tensor[: self.rows, :, used].clone()
         self.starts = [start + end - self.end for start in self.starts]
         self.end = end
 
@@ -98,10 +102,11 @@ class SlotCache(Cache):
         """Keeps these rows, as `close_gaps` ordered them: only those that change places move."""
         moved = [(to, row) for to, row in enumerate(order) if to != row]
         if moved:
-            to, rows = torch.tensor(moved, device=self.keys[0].device).T
-            for tensor in self._tensors():
-                used = tensor[:, :, self.begin : self.end]
-                used[to] = used[rows]
+            with self._all_or_broken():
+                to, rows = torch.tensor(moved, device=self.keys[0].device).T
+                for tensor in self._tensors():
+                    used = tensor[:, :, self.begin : self.end]
+                    used[to] = used[rows]
         self.starts = [self.starts[row] for row in order]
 
     def shrink(self, slots: int) -> None:
@@ -112,6 +117,13 @@ class SlotCache(Cache):
     def bytes_per_column(self) -> int:
         """Of one row, all layers."""
         return sum(t.shape[1] * t.shape[3] * t.element_size() for t in self._tensors())
+
+    @contextmanager
+    def _all_or_broken(self) -> Iterator[None]:
+        """A change to every layer that cannot be repeated."""
+        self.broken = True
+        yield
+        self.broken = False
 
     def _tensors(self) -> Iterator[Tensor]:
         yield from self.keys
@@ -124,22 +136,26 @@ class SlotCache(Cache):
 
     def _like(self, other: "SlotCache") -> None:
         self.width = self.end + _SPARE
-        self.keys = [_empty(t, self.slots, self.width) for t in other.keys]
+        keys = [_empty(t, self.slots, self.width) for t in other.keys]
         self.values = [_empty(t, self.slots, self.width) for t in other.values]
+        self.keys = keys
 
     def _resize(self, slots: int, width: int) -> None:
         """A layer at a time, so that little is held twice; a layer that already has the size (an
-        attempt before ran out of memory) is left alone."""
+        attempt before ran out of memory) is left alone. Until all have it, the cache counts as the
+        smaller of the two sizes."""
+        wanted = (slots, width)
+        self.slots, self.width = min(self.slots, slots), min(self.width, width)
         for store in (self.keys, self.values):
             for i, old in enumerate(store):
-                if (old.shape[0], old.shape[2]) == (slots, width):
+                if (old.shape[0], old.shape[2]) == wanted:
                     continue
                 new = _empty(old, slots, width)
                 new[: self.rows, :, self.begin : self.end] = old[
                     : self.rows, :, self.begin : self.end
                 ]
                 store[i] = new
-        self.slots, self.width = slots, width
+        self.slots, self.width = wanted
 
 
 def close_gaps(kept: list[int]) -> list[int]:

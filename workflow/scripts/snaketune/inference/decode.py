@@ -11,8 +11,10 @@ from torch import Tensor
 from snaketune.errors import UserError
 from snaketune.inference.cache import SlotCache, close_gaps
 from snaketune.inference.engine import Engine
-from snaketune.inference.memory import TOO_LARGE, BatchSize, out_of_memory, release
+from snaketune.inference.memory import TOO_LARGE, BatchSize, release
 from snaketune.inference.pick import Pick
+from snaketune.inference.plain_model import PlainModel
+from snaketune.out_of_memory import is_out_of_memory
 
 Finish = Literal["stop", "length", "overlong"]
 _TOKENS_AT_ONCE = {"cuda": 16384, "cpu": 4096}  # of prompts, in one forward pass
@@ -68,6 +70,10 @@ class Decoder:
         self.engine, self.pick, self.batch = engine, pick, batch
         self.ends = frozenset(ends)
         self.queue = sorted(prompts, key=_by_length)
+        # Of the longest row that can come: rows grow after they were let in.
+        longest = max((len(prompt.tokens) + prompt.max_new for prompt in prompts), default=0)
+        self.row_bytes = engine.column_bytes * longest
+        batch.start(self.row_bytes)
         self.rows: list[_Row] = []
         self.cache = SlotCache(0)
         self.largest = 0
@@ -81,7 +87,7 @@ class Decoder:
                 self._fill()
                 self._step()
             except Exception as error:
-                if not out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 failed = True
             # Outside of the handler: the exception no longer keeps tensors alive.
@@ -100,9 +106,9 @@ class Decoder:
         while self.queue and (group := self._next_group(self.batch.now - len(self.rows))):
             cache, logits = self.engine.prefill([prompt.tokens for prompt in group])
             places = [i for i, prompt in enumerate(group) for _ in prompt.samples]
-            self.cache.insert(cache, places)
             new = [_Row(prompt, sample, []) for prompt in group for sample in prompt.samples]
-            tokens = self.pick(logits[places], [row.draw() for row in new])
+            tokens = self._picked(logits[places], new)
+            self.cache.insert(cache, places)
             del self.queue[: len(group)]
             self.rows += new
             self.largest = max(self.largest, len(self.rows))
@@ -132,14 +138,19 @@ class Decoder:
         if not self.rows:
             return
         logits = self.engine.step([row.tokens[-1] for row in self.rows], self.cache)
-        tokens = self.pick(logits, [row.draw() for row in self.rows])
+        tokens = self._picked(logits, self.rows)
+        # Only now: where memory ran out before, the same step is taken again.
+        self.cache.end += 1
         self._accept(self.rows, tokens)
         if self.queue and self.largest >= self.batch.now:
-            self.batch.grow(self.cache.bytes_per_column() * self.cache.width)
+            self.batch.grow(self.row_bytes)
 
-    def _accept(self, rows: list[_Row], tokens: Tensor) -> None:
+    def _picked(self, logits: Tensor, rows: list[_Row]) -> list[int]:
+        return self.pick(logits, [row.draw() for row in rows]).tolist()
+
+    def _accept(self, rows: list[_Row], tokens: list[int]) -> None:
         """Gives each row its token; takes finished rows out of the batch."""
-        for row, token in zip(rows, tokens.tolist(), strict=True):
+        for row, token in zip(rows, tokens, strict=True):
             row.tokens.append(token)
         finished = {id(row): finish for row in rows if (finish := row.finish(self.ends))}
         if not finished:
@@ -152,26 +163,42 @@ class Decoder:
         self._keep([i for i, row in enumerate(self.rows) if id(row) not in finished])
 
     def _keep(self, kept: list[int]) -> None:
+        """Lets go of all rows but these. The cache comes last: should it fail, the rows are right
+        and the cache says that it is broken."""
         order = close_gaps(kept)
-        self.cache.keep(order)
         self.rows = [self.rows[i] for i in order]
+        self.cache.keep(order)
 
     @torch.inference_mode()
     def _retreat(self) -> None:
-        """After running out of memory: half as many rows. Those that leave start again later and
-        come out the same."""
+        """After running out of memory: half as many rows, and none where the cache broke. Those
+        that leave start again later and come out the same."""
         release()
         if not self.batch.halve():
             raise UserError(TOO_LARGE)
         print(f"out of memory: going on with {self.batch.now} rows at once", flush=True)
         self.largest = 0
+        if not self.cache.broken:
+            self._shrink()
+        if self.cache.broken:
+            self._requeue(self.rows)
+            self.rows, self.cache = [], SlotCache(0)
+
+    def _shrink(self) -> None:
+        """Keeps the rows that are furthest. Memory may be too short even for that."""
         ahead = sorted(range(len(self.rows)), key=lambda i: -len(self.rows[i].tokens))
-        for i in ahead[self.batch.now :]:
-            row = self.rows[i]
+        self._requeue([self.rows[i] for i in ahead[self.batch.now :]])
+        try:
+            self._keep(sorted(ahead[: self.batch.now]))
+            self.cache.shrink(max(self.batch.now, len(self.rows)))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+
+    def _requeue(self, rows: list[_Row]) -> None:
+        for row in rows:
             again = Prompt(**{**vars(row.prompt), "samples": [row.sample]})
             insort(self.queue, again, key=_by_length)
-        self._keep(sorted(ahead[: self.batch.now]))
-        self.cache.shrink(max(self.batch.now, len(self.rows)))
 
 
 def _by_length(prompt: Prompt) -> tuple[int, int, int]:
@@ -188,15 +215,12 @@ def _split(prompt: Prompt, count: int) -> list[Prompt]:
 def row_by_row(
     model: torch.nn.Module, prompts: list[Prompt], pick: Pick, ends: list[int]
 ) -> Iterator[Reply]:
-    """The same replies from any causal model, one row at a time with the model's own cache."""
-    device = next(model.parameters()).device
+    """The same replies from any causal model, one row at a time."""
+    plain = PlainModel(model)
     for prompt in sorted(prompts, key=_by_length):
         for sample in prompt.samples:
-            row = _Row(prompt, sample, [])
-            ids, cache = torch.tensor([prompt.tokens], device=device), None
+            row, past = _Row(prompt, sample, []), None
             while not row.tokens or not row.finish(frozenset(ends)):
-                out = model(input_ids=ids, past_key_values=cache, use_cache=True)
-                cache, token = out.past_key_values, pick(out.logits[:, -1], [row.draw()])
-                row.tokens.append(int(token))
-                ids = token[:, None]
+                logits, past = plain.read(row.tokens[-1:] or prompt.tokens, past, keep=1)
+                row.tokens.append(int(pick(logits, [row.draw()])))
             yield Reply(prompt.index, sample, row.tokens, row.finish(frozenset(ends)))

@@ -8,11 +8,14 @@ from torch import Tensor
 
 from snaketune.inference.attention import NAME, KeysValues, Layout
 from snaketune.inference.cache import SlotCache
+from snaketune.out_of_memory import is_out_of_memory
 
 # A shorter prefix costs more as an attention of its own than as copies in each row.
 _SHORTEST_PREFIX = 32
 _CHECKED = 24  # tokens in the check of the engine against the model's own attention
 _LAYERS = {"full_attention", "sliding_attention"}
+# What comes of an attention that a model was not written for; shapes that differ, for one.
+_MISFITS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 
 class UnsupportedError(Exception):
@@ -34,6 +37,8 @@ class Engine:
         self.prefix: list[KeysValues] | None = None
         self.prefix_length = 0
         self.windows: set[int] = set()
+        self.column_bytes = 0
+        """Of the cache, for one token of one row."""
         self._take_over()
 
     @torch.inference_mode()
@@ -59,11 +64,10 @@ class Engine:
 
     @torch.inference_mode()
     def step(self, tokens: list[int], cache: SlotCache) -> Tensor:
-        """One more token for each row; returns the logits [n, V] of the next one."""
+        """One more token for each row, at column `end` of the cache, which the caller moves on once
+        it has made use of the logits [n, V] of the next one: a step that failed is repeated."""
         cache.reserve(1)
-        logits = self.forward(torch.tensor(tokens, device=self.device)[:, None], cache)
-        cache.end += 1
-        return logits
+        return self.forward(torch.tensor(tokens, device=self.device)[:, None], cache)
 
     def forward(self, ids: Tensor, cache: SlotCache) -> Tensor:
         """ids [n, T] for columns `end` to `end + T` of the cache, which the caller then moves on;
@@ -109,8 +113,10 @@ class Engine:
         except UnsupportedError:
             self.base.set_attn_implementation(own)
             raise
-        except (NotImplementedError, TypeError, AttributeError, KeyError, IndexError) as error:
+        except _MISFITS as error:
             self.base.set_attn_implementation(own)
+            if is_out_of_memory(error):
+                raise
             raise UnsupportedError(f"{type(error).__name__}: {error}") from error
 
     @torch.inference_mode()
@@ -124,6 +130,7 @@ class Engine:
             raise UnsupportedError("its attention can't be exchanged")
         self._set_prefix(ids[:8])
         cache, _ = self.prefill([ids[8:-1], ids[8:-4]])
+        self.column_bytes = cache.bytes_per_column()
         found = self.step([ids[-1], ids[-4]], cache).float()
         self.prefix, self.prefix_length = None, 0
         if _slides(config) and not any(self.windows):

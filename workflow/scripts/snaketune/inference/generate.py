@@ -5,15 +5,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import SampleSpec, TaskName
-from snaketune.data.example import Example, read_examples
-from snaketune.data.sampling import take
+from snaketune.config.evaluation import TaskName
+from snaketune.data.example import Example
+from snaketune.data.sampling import read_asked
 from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import Backend, open_session
 from snaketune.inference.ledger import Ledger
+from snaketune.inference.overlong import report_overlong
 from snaketune.inference.pick import Sampling
 from snaketune.inference.prompts import prompt_tokens
+from snaketune.inference.resume import identity_of
 from snaketune.inference.session import Session, Text
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
@@ -66,22 +68,26 @@ def generate(
     predictions: Path,
     meta: Path,
     shard: Shard = WHOLE,
+    code: str = "",
 ) -> None:
     """Writes a line a reply, in the order of the sampled examples, and how they were made.
 
-    A job that was killed goes on with the replies that are missing. Of an eval in shards only the
+    A job that was killed goes on with the replies that are missing, if nothing has changed, the
+    code (its hash) included. Of an eval in shards only the
     examples of `shard` are asked.
     """
     sampling = protocol.sampling()
-    asked = shard.of(_sampled(examples, protocol))
+    asked = shard.of(read_asked(examples, protocol.sample))
     shots = _shots(few_shot, protocol.few_shot)
-    identity = {
-        "state": state.identity(),
-        "protocol": asdict(protocol),
-        "examples": file_hash(examples),
-        "shots": shots,
-        "shard": asdict(shard),
-    }
+    identity = identity_of(
+        state.model,
+        code,
+        state=state.identity(),
+        protocol=asdict(protocol),
+        examples=file_hash(examples),
+        shots=shots,
+        shard=asdict(shard),
+    )
     folder = work_folder(work, identity)
     ledger = Ledger(folder / "predictions.jsonl")
     resumed = len(ledger.records)
@@ -105,10 +111,11 @@ def generate(
         at = places[text.index]
         ledger.append(_record(asked[at].id, text, len(prompts[at]), session, protocol))
         progress.advance()
-    _report_overlong(session)
+    records = ledger.records.values()
+    report_overlong(records, session.context, "prompts")
     write_json(
         meta,
-        session.meta()
+        session.meta(records)
         | {
             "quantisation": state.quantisation,
             "protocol": asdict(protocol),
@@ -118,14 +125,6 @@ def generate(
     )
     ledger.publish(predictions, keys)
     finish(folder)
-
-
-def _sampled(path: Path, protocol: Protocol) -> list[Example]:
-    spec = SampleSpec.model_validate(protocol.sample) if protocol.sample else None
-    asked = take(read_examples(path), spec)
-    if not asked:
-        raise UserError(f"{path}: found no examples to ask, expected at least one")
-    return asked
 
 
 def _shots(path: Path | None, count: int) -> list[dict[str, str]]:
@@ -158,11 +157,3 @@ def _record(
         "new_tokens": text.new_tokens,
         "finish": text.finish,
     }
-
-
-def _report_overlong(session: Session) -> None:
-    if count := session.finishes["overlong"]:
-        print(
-            f"{count} prompts are longer than the model's context of {session.context} tokens: "
-            "they got no reply and are counted as overlong"
-        )

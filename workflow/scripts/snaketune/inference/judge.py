@@ -10,11 +10,14 @@ from snaketune.data.example import read_examples
 from snaketune.identity import file_hash
 from snaketune.inference.backends import open_session
 from snaketune.inference.ledger import Ledger, key
+from snaketune.inference.overlong import OVERLONG, report_overlong
 from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.session import Session
+from snaketune.inference.resume import identity_of
+from snaketune.inference.session import Session, Text
 from snaketune.inference.state import State
 from snaketune.jsonl import read_jsonl, write_json
 from snaketune.progress import Progress
+from snaketune.tasks.conversation import opened
 from snaketune.tasks.prompts import judge_system, judge_user
 from snaketune.workfolder import finish, work_folder
 
@@ -29,17 +32,23 @@ def judge(
     work: Path,
     verdicts: Path,
     meta: Path,
+    reply_prefix: str = "",
+    code: str = "",
 ) -> None:
     """Writes a line a reply, in the predictions' order: the judge's text as it came, or null where
-    the reply was blank and nothing was asked. A verdict that came with the reply, from elsewhere,
-    is taken as it is; without anything to ask the judge is not loaded."""
+    the reply was blank, or too long for the judge, and nothing was asked. The judge sees a reply
+    with the `reply_prefix` that opened it. A verdict that came with the reply, from elsewhere, is
+    taken as it is; without anything to ask the judge is not loaded."""
     replies = list(read_jsonl(predictions))
-    identity = {
-        "judge": state.identity(),
-        "spec": spec.model_dump(mode="json", exclude={"guideline"}),
-        "batch_size": batch_size,
-        "inputs": [file_hash(f) for f in (predictions, examples, guideline)],
-    }
+    identity = identity_of(
+        state.model,
+        code,
+        judge=state.identity(),
+        spec=spec.model_dump(mode="json", exclude={"guideline"}),
+        batch_size=batch_size,
+        reply_prefix=reply_prefix,
+        inputs=[file_hash(f) for f in (predictions, examples, guideline)],
+    )
     folder = work_folder(work, identity)
     ledger = Ledger(folder / "verdicts.jsonl")
     resumed = len(ledger.records)
@@ -48,7 +57,10 @@ def judge(
     asked = [r for r in replies if key(r) not in ledger.records]
     made = {"made": "elsewhere"} if any("verdict" in r for r in replies) else {}
     if asked or not made:
-        made |= _ask(state, spec, batch_size, replies, asked, examples, guideline, ledger)
+        words = guideline.read_text(encoding="utf-8")
+        shown = {e.id: e.prompt for e in read_examples(examples)}
+        turns = _conversations(asked, shown, words, spec, reply_prefix)
+        made |= _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
     write_json(meta, made | {"resumed_records": resumed})
     ledger.publish(verdicts, [key(r) for r in replies])
     finish(folder)
@@ -58,23 +70,22 @@ def _ask(
     state: State,
     spec: JudgeSpec,
     batch_size: int | str,
-    replies: list[dict],
+    total: int,
     asked: list[dict],
-    examples: Path,
-    guideline: Path,
+    turns: list[Messages],
     ledger: Ledger,
 ) -> dict[str, Any]:
     """Asks the judge and appends what it says; how that was done."""
     session = open_session(state)
-    shown = {e.id: e.prompt for e in read_examples(examples)}
-    turns = _conversations(asked, shown, guideline.read_text(encoding="utf-8"), spec)
     # A judge that reasons would use up its few tokens on that.
     prompts = prompt_tokens(session.tokenizer, turns, session.name, enable_thinking=False)
-    progress = Progress(len(replies), "verdicts", done=len(ledger.records))
+    progress = Progress(total, "verdicts", done=len(ledger.records))
     for text in session.replies(prompts, spec.max_new_tokens, batch_size):
-        ledger.append(_verdict(asked[text.index], _raw_text(session, text.tokens)))
+        ledger.append(_judged(asked[text.index], text, session))
         progress.advance()
-    return session.meta() | {
+    records = ledger.records.values()
+    report_overlong(records, session.context, "replies with their prompts")
+    return session.meta(records) | {
         "quantisation": state.quantisation,
         "judge": spec.model_dump(mode="json", exclude={"guideline"}),
         "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
@@ -96,7 +107,7 @@ def _settled(replies: Iterable[dict], ledger: Ledger) -> list[dict]:
 
 
 def _conversations(
-    replies: list[dict], shown: dict[str, str], guideline: str, spec: JudgeSpec
+    replies: list[dict], shown: dict[str, str], guideline: str, spec: JudgeSpec, prefix: str
 ) -> list[Messages]:
     system = judge_system(guideline)
     with_prompt = spec.sees == "prompt_and_response"
@@ -105,13 +116,19 @@ def _conversations(
             {"role": "system", "content": system},
             {
                 "role": "user",
-                "content": judge_user(shown[r["id"]] if with_prompt else None, r["output"]),
+                "content": judge_user(
+                    shown[r["id"]] if with_prompt else None, opened(prefix, r["output"])
+                ),
             },
         ]
         for r in replies
     ]
 
 
-def _raw_text(session: Session, tokens: list[int]) -> str:
-    """With special tokens: `</think>` is one, and what stands before it is no verdict."""
-    return session.tokenizer.decode(tokens, skip_special_tokens=False)
+def _judged(reply: dict, text: Text, session: Session) -> dict:
+    """What the judge said of a reply; null where reply and prompt leave its context no room. With
+    special tokens: `</think>` is one, and what stands before it is no verdict."""
+    raw = None
+    if text.finish != OVERLONG:
+        raw = session.tokenizer.decode(text.tokens, skip_special_tokens=False)
+    return _verdict(reply, raw) | {"finish": text.finish, "new_tokens": text.new_tokens}

@@ -28,6 +28,11 @@ class Ledger:
         self.records[key(record)] = record
         end_if_warned()
 
+    def settle(self, record: dict) -> None:
+        """Keeps a record that takes no work, unless a start before has kept it."""
+        if key(record) not in self.records:
+            self.append(record)
+
     def publish(self, path: Path, keys: Sequence[Key]) -> None:
         """Writes the records of `keys`, in this order, whole or not at all."""
         self._file.close()

@@ -1,14 +1,15 @@
 """How many rows at once: as many as memory allows, found without failing."""
 
 import gc
+import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
-import psutil
 import torch
 
 from snaketune.errors import UserError
+from snaketune.main_memory import free_main_memory
+from snaketune.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,14 +20,8 @@ TOO_LARGE = (
 )
 _FIRST = 64
 _MOST = 512
+_PAUSE = 1.0  # seconds until free memory is looked up again, which takes milliseconds
 _SHARE = {"cuda": 0.8, "cpu": 0.5}  # the CPU's memory is shared with other jobs
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether this is the accelerator's or the CPU allocator's lack of memory."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -35,17 +30,7 @@ def free_bytes(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + cached
-    return min(psutil.virtual_memory().available, _cgroup_bytes())
-
-
-def _cgroup_bytes() -> int:
-    """What the control group leaves, as SLURM and containers set it; a lot where unlimited."""
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):
-        return 1 << 62
-    return max(int(limit) - used, 0) if limit.isdigit() else 1 << 62
+    return free_main_memory()
 
 
 def release() -> None:
@@ -64,7 +49,7 @@ def halving(work: Callable[[list[T]], list[R]], items: list[T]) -> Iterator[R]:
     try:
         results = work(items)
     except Exception as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         failed = True
     if not failed:
@@ -87,13 +72,26 @@ class BatchSize:
         self.now = _FIRST if self.automatic else int(setting)
         self.most = _MOST if self.automatic else self.now
         self.used: set[int] = set()
+        self._again = 0.0
+
+    def start(self, row_bytes: int) -> None:
+        """Before the first row: no more of them, of `row_bytes` each, than fit into free memory. On
+        the CPU a batch too large would not fail, the system would kill the job."""
+        if self.automatic and row_bytes:
+            self.now = max(1, min(self.now, self._room() // row_bytes))
 
     def grow(self, row_bytes: int) -> None:
         """Doubles the size if as many rows again, of `row_bytes` each, fit into free memory."""
         wanted = min(2 * self.now, self.most)
-        extra = (wanted - self.now) * row_bytes
-        if extra <= _SHARE.get(self.device.type, 0.5) * free_bytes(self.device):
+        if wanted == self.now or time.monotonic() < self._again:
+            return
+        if (wanted - self.now) * row_bytes <= self._room():
             self.now = wanted
+        else:
+            self._again = time.monotonic() + _PAUSE
+
+    def _room(self) -> int:
+        return int(_SHARE.get(self.device.type, 0.5) * free_bytes(self.device))
 
     def halve(self) -> bool:
         """After running out of memory; False if one row was already too much."""

@@ -1,7 +1,6 @@
 """Log-probabilities of options, with the prompt computed once for all options of a question."""
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from snaketune.inference.attention import Layout, Packing
 from snaketune.inference.engine import Engine, common_prefix
 from snaketune.inference.memory import halving
 from snaketune.inference.option_tokens import Tree
+from snaketune.inference.plain_model import PlainModel
 
 # In one forward pass. On the CPU larger passes fall out of the caches.
 _TOKENS = {"cuda": 16384, "cpu": 1024}
@@ -30,12 +30,24 @@ class OptionScores:
     """Tokens of each option."""
 
 
-def score_trees(model: Any, engine: Engine | None, trees: Sequence[Tree]) -> Iterator[OptionScores]:
-    """Scores of every tree, as they come, longest first. Without an engine (the model's attention
-    takes no mask of our making) the prompt's cache is shared between its options instead."""
+def score_trees(
+    model: Any,
+    engine: Engine | None,
+    trees: Sequence[Tree],
+    wanted: Collection[int] | None = None,
+) -> Iterator[OptionScores]:
+    """Scores of the `wanted` trees (unset: of all), as they come, longest first. Without an engine
+    (the model's attention takes no mask of our making) the prompt's cache is shared between its
+    options instead.
+
+    Whatever is wanted, trees share their passes with the same others: a job that goes on after a
+    kill scores what is missing exactly as it would have.
+    """
     order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
+    wanted = set(order if wanted is None else wanted)
     if engine is None:
-        yield from (_by_cache(model, i, trees[i]) for i in order)
+        plain = PlainModel(model)
+        yield from (_by_cache(plain, i, trees[i]) for i in order if i in wanted)
         return
     cut = engine.share(common_prefix([t.stem for t in trees]), _SHORTEST_PREFIX) if trees else 0
     kind = engine.device.type
@@ -44,7 +56,8 @@ def score_trees(model: Any, engine: Engine | None, trees: Sequence[Tree]) -> Ite
         return _score_group(engine, [(i, trees[i]) for i in group], cut)
 
     for group in _groups(order, trees, cut, _TOKENS[kind], _LOGITS[kind] // engine.vocabulary):
-        yield from halving(score, group)
+        if wanted.intersection(group):
+            yield from (found for found in halving(score, group) if found.index in wanted)
 
 
 def _groups(
@@ -144,25 +157,15 @@ def _by_question(
 
 
 @torch.inference_mode()
-def _by_cache(model: Any, index: int, tree: Tree) -> OptionScores:
-    """One question: the stem's cache, copied for each option."""
-    device = next(model.parameters()).device
-    stem = model(input_ids=torch.tensor([tree.stem], device=device), use_cache=True)
+def _by_cache(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
+    """One question: what was read of the stem, copied for each option."""
+    before, past = plain.read(tree.stem, None, keep=1) if tree.stem else (None, None)
     sums = []
     for tokens, start in zip(tree.branches, tree.scored, strict=True):
-        ids = torch.tensor([tokens], device=device)
-        out = model(
-            input_ids=ids, past_key_values=copy.deepcopy(stem.past_key_values), use_cache=True
-        )
-        logits = torch.cat([stem.logits[:, -1:], out.logits[:, :-1]], 1)[0, start:].float()
-        gains = logits.log_softmax(-1).gather(1, ids[0, start:, None])
+        logits, _ = plain.read(tokens, past.copied() if past else None, keep=len(tokens))
+        # A token is predicted by the one before it; without a stem the first one by none.
+        logits = logits[:-1] if before is None else torch.cat([before, logits[:-1]])
+        targets = torch.tensor(tokens[start:], device=logits.device)
+        gains = logits[-len(targets) :].float().log_softmax(-1).gather(1, targets[:, None])
         sums.append(float(gains.double().sum()))
-    counts = [len(t) - s for t, s in zip(tree.branches, tree.scored, strict=True)]
-    return OptionScores(index, sums, counts)
-
-
-def label_probabilities(sums: Sequence[float]) -> tuple[list[float], float]:
-    """Probabilities of labels scored as options, renormalised among them, and the mass that they
-    hold together before that."""
-    values = torch.tensor(sums, dtype=torch.float64)
-    return values.softmax(0).tolist(), float(values.exp().sum())
+    return OptionScores(index, sums, tree.counts)

@@ -37,15 +37,31 @@ class Sampler:
         if self.top_p >= 1:
             return _invert(scaled.softmax(-1), uniform)
         total = scaled.logsumexp(-1, keepdim=True)
-        top, ids = scaled.topk(min(_CANDIDATES, scaled.shape[-1]), dim=-1)
+        top, ids = _top(scaled, min(_CANDIDATES, scaled.shape[-1]))
+        tokens = self._from_nucleus(top, ids, total, uniform)
+        if ids.shape[-1] < scaled.shape[-1]:
+            # Of tokens that tie with the last candidate some may have been left out.
+            mass = (top - total).exp().masked_fill(top == top[:, -1:], 0.0).sum(-1)
+            if bool((short := mass < self.top_p).any()):
+                ordered = scaled[short].sort(dim=-1, descending=True, stable=True)
+                tokens[short] = self._from_nucleus(*ordered, total[short], uniform[short])
+        return tokens
+
+    def _from_nucleus(self, top: Tensor, ids: Tensor, total: Tensor, uniform: Tensor) -> Tensor:
+        """A token of the nucleus: of the fewest tokens whose mass reaches top_p; the first one is
+        always in it. Candidates [n, k] come in order."""
         probabilities = (top - total).exp()
-        if bool((probabilities.sum(-1) < self.top_p).any()) and ids.shape[-1] < scaled.shape[-1]:
-            top, ids = scaled.sort(dim=-1, descending=True, stable=True)
-            probabilities = (top - total).exp()
-        # The nucleus: the fewest tokens whose mass reaches top_p; the first one always.
         before = probabilities.cumsum(-1) - probabilities
         place = _invert(probabilities.masked_fill(before >= self.top_p, 0.0), uniform)
         return ids.gather(-1, place[:, None])[:, 0]
+
+
+def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` highest scores and their ids, highest first; of equal ones, which 16 bits make
+    common, the lower id first, as a stable sort has them."""
+    ids = scores.topk(count, dim=-1).indices.sort(dim=-1).values
+    top, order = scores.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
+    return top, ids.gather(-1, order)
 
 
 def _invert(probabilities: Tensor, uniform: Tensor) -> Tensor:

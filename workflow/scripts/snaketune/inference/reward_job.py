@@ -1,7 +1,8 @@
 """Rewards of predictions, from files to files."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
 from snaketune.identity import file_hash
 from snaketune.inference.ledger import Ledger, key
+from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
+from snaketune.inference.resume import identity_of
 from snaketune.inference.rewards import reward_tokens, score_rewards
 from snaketune.jsonl import read_jsonl, write_json
 from snaketune.machine import library_versions
@@ -30,32 +33,42 @@ def reward(
     work: Path,
     rewards: Path,
     meta: Path,
+    code: str = "",
 ) -> None:
     """Writes a line a prediction, in their order: `id`, `sample` where there are several, and
-    `reward`; null for an empty reply, which is not scored. Goes on after a kill."""
+    `reward`; null for an empty reply, which is not scored, and for one that is longer, with its
+    prompt, than the reward model's context. Goes on after a kill."""
     replies = list(read_jsonl(predictions))
-    identity = {
-        "model": spec.model_dump(mode="json"),
-        "content": content,
-        "reply_prefix": reply_prefix,
-        "inputs": [file_hash(f) for f in (predictions, examples)],
-    }
+    identity = identity_of(
+        spec,
+        code,
+        model=spec.model_dump(mode="json"),
+        content=content,
+        reply_prefix=reply_prefix,
+        inputs=[file_hash(f) for f in (predictions, examples)],
+    )
     folder = work_folder(work, identity)
     ledger = Ledger(folder / "rewards.jsonl")
     resumed = len(ledger.records)
-    for reply in replies:
-        if key(reply) not in ledger.records and not reply["output"].strip():
-            ledger.append(_record(reply, None))
-    missing = [r for r in replies if key(r) not in ledger.records]
     model, tokenizer = load_reward_model(spec, pick_device()), load_tokenizer(spec)
-    rows = reward_tokens(tokenizer, _conversations(missing, examples, reply_prefix))
+    context = context_length(model.config)
+    said = [r for r in replies if r["output"].strip()]
+    rows = reward_tokens(tokenizer, _conversations(said, examples, reply_prefix))
+    fits = [i for i, row in enumerate(rows) if len(row) <= (context or len(row))]
+    for line in _unscored(replies, said, fits):
+        ledger.settle(line)
+    missing = [place for place, i in enumerate(fits) if key(said[i]) not in ledger.records]
     progress = Progress(len(replies), "rewards", done=len(ledger.records))
     start = time.monotonic()
-    found = score_rewards(model, rows, tokenizer.eos_token_id, context_length(model.config))
+    found = score_rewards(model, [rows[i] for i in fits], tokenizer.eos_token_id, missing)
     for place, value in found:
-        ledger.append(_record(missing[place], value))
+        ledger.append(_record(said[fits[place]], value, SCORED))
         progress.advance()
+    report_overlong(ledger.records.values(), context, "replies with their prompts")
+    finishes = Counter(record["finish"] for record in ledger.records.values())
     about = {
+        "finishes": dict(sorted(finishes.items())),
+        "context_length": context,
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": str(next(model.parameters()).device),
         "template_hash": template_hash(tokenizer),
@@ -81,6 +94,12 @@ def _conversations(replies: Sequence[dict], examples: Path, prefix: str) -> list
     ]
 
 
-def _record(reply: dict, value: float | None) -> dict[str, Any]:
+def _unscored(replies: Sequence[dict], said: Sequence[dict], fits: Sequence[int]) -> Iterator[dict]:
+    """The lines of replies that are empty or too long."""
+    yield from (_record(r, None, "empty") for r in replies if not r["output"].strip())
+    yield from (_record(said[i], None, OVERLONG) for i in set(range(len(said))) - set(fits))
+
+
+def _record(reply: dict, value: float | None, finish: str) -> dict[str, Any]:
     sample = {"sample": reply["sample"]} if "sample" in reply else {}
-    return {"id": reply["id"], **sample, "reward": value}
+    return {"id": reply["id"], **sample, "reward": value, "finish": finish}

@@ -2,25 +2,26 @@
 files to files."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snaketune.chat import render
-from snaketune.config.evaluation import SampleSpec
-from snaketune.data.example import Example, read_examples
+from snaketune.control_tokens import shield, shield_example, unshield
+from snaketune.data.example import Example
 from snaketune.data.formats.choices import LETTERS
-from snaketune.data.sampling import take
+from snaketune.data.sampling import read_asked
 from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
 from snaketune.inference.ledger import Ledger
-from snaketune.inference.option_tokens import Question, Tree, build_tree
-from snaketune.inference.options import OptionScores, score_trees
-from snaketune.inference.session import Session
+from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
+from snaketune.inference.options import score_trees
+from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
+from snaketune.inference.prompts import prompt_text
+from snaketune.inference.resume import identity_of
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
+from snaketune.inference.stops import turn_ending
 from snaketune.jsonl import write_json
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened, worded
@@ -55,76 +56,94 @@ def score_options(
     scores: Path,
     meta: Path,
     shard: Shard = WHOLE,
+    code: str = "",
 ) -> None:
     """Writes a line an example: for each option the summed log-probability, its tokens and its
-    characters, from which per-token and per-character scores follow. Goes on after a kill."""
-    spec = SampleSpec.model_validate(protocol.sample) if protocol.sample else None
-    asked = shard.of(take(read_examples(examples), spec))
-    identity = {
-        "state": state.identity(),
-        "protocol": asdict(protocol),
-        "examples": file_hash(examples),
-        "shard": asdict(shard),
-    }
+    characters, from which per-token and per-character scores follow; no sums where the prompt and
+    its longest option are longer than the model's context. Goes on after a kill."""
+    asked = shard.of(read_asked(examples, protocol.sample))
+    identity = identity_of(
+        state.model,
+        code,
+        state=state.identity(),
+        protocol=asdict(protocol),
+        examples=file_hash(examples),
+        shard=asdict(shard),
+    )
     folder = work_folder(work, identity)
     ledger = Ledger(folder / "scores.jsonl")
     resumed = len(ledger.records)
     session = open_transformers(state)
-    missing = [e for e in asked if (e.id, 0) not in ledger.records]
-    questions = [question(e, protocol, session.tokenizer) for e in missing]
-    trees = [build_tree(session.tokenizer, q, protocol.system is None) for q in questions]
-    _require_room(session, missing, trees)
-    progress = Progress(len(asked), "questions", done=resumed)
+    questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
+    trees = [_tree(session.tokenizer, protocol, q) for q in questions]
+    fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
+    for i in set(range(len(trees))) - set(fits):
+        ledger.settle(_record(questions[i], trees[i], None))
+    missing = [place for place, i in enumerate(fits) if (asked[i].id, 0) not in ledger.records]
+    progress = Progress(len(asked), "questions", done=len(ledger.records))
     start = time.monotonic()
-    for found in score_trees(session.model, session.engine, trees):
-        ledger.append(_record(missing[found.index], questions[found.index], found))
+    scored = score_trees(session.model, session.engine, [trees[i] for i in fits], missing)
+    for found in scored:
+        i = fits[found.index]
+        ledger.append(_record(questions[i], trees[i], found.sums))
         progress.advance()
     session.seconds = time.monotonic() - start
+    records = ledger.records.values()
+    report_overlong(records, session.context, "questions with their longest options")
     about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
     if questions:
-        about["example_prompt"] = questions[0].context
-    write_json(meta, session.meta() | about | {"resumed_records": resumed})
+        about["example_prompt"] = unshield(session.tokenizer, questions[0].context)
+    write_json(meta, session.meta(records) | about | {"resumed_records": resumed})
     ledger.publish(scores, [(e.id, 0) for e in asked])
     finish(folder)
 
 
-def question(example: Example, protocol: OptionsProtocol, tokenizer: Any) -> Question:
-    """The example as a prompt and its options."""
-    options = protocol.labels or example.choices
+def question(
+    example: Example, protocol: OptionsProtocol, tokenizer: Any, name: str = "of this eval"
+) -> Question:
+    """The example as a prompt and its options; `name` is the model's, for messages."""
+    options, record = (
+        protocol.labels or example.choices,
+        f"{example.source}, record {example.record}",
+    )
     if not options:
         raise UserError(
-            f"{example.source}, record {example.record}: choices: found none, expected the options "
-            "of a multiple-choice question"
+            f"{record}: choices: found none, expected the options of a multiple-choice question"
         )
-    text = worded(protocol.context, "multiple_choice", example, protocol.line)
+    words = protocol.context, "multiple_choice"
     if protocol.system is not None:
         turns = [{"role": "system", "content": protocol.system}] if protocol.system else []
-        turns.append({"role": "user", "content": text})
-        text = render(tokenizer, turns, reply_next=True) + protocol.reply_prefix
-    elif protocol.reply_prefix:
+        turns.append({"role": "user", "content": worded(*words, example, protocol.line)})
+        text = prompt_text(tokenizer, turns, name) + protocol.reply_prefix
+    else:
+        text = worded(*words, shield_example(tokenizer, example), protocol.line)
         text = opened(text, protocol.reply_prefix)
     answers = [
-        fill(protocol.option, letter=LETTERS[i : i + 1], option=option)
+        fill(protocol.option, letter=LETTERS[i : i + 1], option=shield(tokenizer, option))
         for i, option in enumerate(options)
     ]
-    return Question(example.id, text, answers)
+    return Question(example.id, text, answers, record)
 
 
-def _require_room(session: Session, examples: Sequence[Example], trees: Sequence[Tree]) -> None:
-    """A prompt is never cut: one that is too long for the context stops the job."""
-    for example, tree in zip(examples, trees, strict=True):
-        longest = len(tree.stem) + max(map(len, tree.branches))
-        if session.context is not None and longest > session.context:
-            raise UserError(
-                f"{example.source}, record {example.record}: found {longest} tokens in the prompt "
-                f"and its longest option, expected at most {session.context}, the model's context"
-            )
+def _tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
+    """Labels answer alone, so that where one begins another the end of the reply is scored too;
+    options of a question are compared as text."""
+    plain = protocol.system is None
+    tree = build_tree(tokenizer, asked, plain)
+    if not protocol.labels:
+        return tree
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return told_apart(tree, end if plain else turn_ending(tokenizer), asked.where)
 
 
-def _record(example: Example, asked: Question, found: OptionScores) -> dict[str, Any]:
+def _record(asked: Question, tree: Tree, sums: list[float] | None) -> dict[str, Any]:
+    """A question's line; without `sums` its prompt was too long. In one pass equal options come
+    out a rounding apart, and which one won would be chance: they share the first one's sum."""
+    twins = [asked.options.index(option) for option in asked.options]
     return {
-        "id": example.id,
-        "sums": found.sums,
-        "tokens": found.tokens,
+        "id": asked.id,
+        "sums": None if sums is None else [sums[i] for i in twins],
+        "tokens": [tree.counts[i] for i in twins],
         "characters": [len(option.strip()) for option in asked.options],
+        "finish": OVERLONG if sums is None else SCORED,
     }

@@ -3,7 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,6 @@ class Session(ABC):
     ends: list[int]
     context: int | None
     """Tokens of prompt and reply together; None: no limit."""
-    finishes: Counter[str] = field(default_factory=Counter, init=False)
     new_tokens: int = field(default=0, init=False)
     seconds: float = field(default=0.0, init=False)
 
@@ -92,19 +91,20 @@ class Session(ABC):
             yield self._count(Text(reply.index, reply.sample, shown, count, reply.finish))
 
     def _count(self, text: Text) -> Text:
-        self.finishes[text.finish] += 1
         self.new_tokens += text.new_tokens
         return text
 
-    def meta(self) -> dict[str, Any]:
-        """How the replies were made, for the file beside them."""
+    def meta(self, records: Collection[dict]) -> dict[str, Any]:
+        """How `records` were made, for the file beside them. Seconds and rate are of the last
+        start of a job that was killed, all else is of the whole."""
+        finishes = Counter(record["finish"] for record in records if "finish" in record)
         return self.about() | {
-            "finishes": dict(sorted(self.finishes.items())),
+            "finishes": dict(sorted(finishes.items())),
             "end_tokens": self.ends,
             "context_length": self.context,
             "template_hash": template_hash(self.tokenizer),
             "seconds": round(self.seconds, 3),
-            "new_tokens": self.new_tokens,
+            "new_tokens": sum(record.get("new_tokens", 0) for record in records),
             "tokens_per_second": round(self.new_tokens / max(self.seconds, 1e-9), 1),
             "versions": library_versions(),
             **usage(),

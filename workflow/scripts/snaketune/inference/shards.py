@@ -62,15 +62,17 @@ def _joined_meta(metas: list[dict[str, Any]]) -> dict[str, Any]:
     for part in metas:
         for name, count in part["finishes"].items():
             finishes[name] = finishes.get(name, 0) + count
-    seconds, tokens = (sum(m[k] for m in metas) for k in ("seconds", "new_tokens"))
+    seconds = sum(m["seconds"] for m in metas)
+    # Of the parts' rates: one that was killed made some of its tokens in seconds not counted here.
+    timed = sum(m["seconds"] * m["tokens_per_second"] for m in metas)
     return metas[0] | {
         "shards": len(metas),
         "finishes": finishes,
         "batch_sizes": sorted({size for m in metas for size in m["batch_sizes"]}),
         "largest_batch": max(m["largest_batch"] for m in metas),
         "seconds": round(seconds, 3),
-        "new_tokens": tokens,
-        "tokens_per_second": round(tokens / max(seconds, 1e-9), 1),
+        "new_tokens": sum(m["new_tokens"] for m in metas),
+        "tokens_per_second": round(timed / max(seconds, 1e-9), 1),
         **{key: _most(metas, key) for key in _USAGE},
         "resumed_records": sum(m["resumed_records"] for m in metas),
     }

@@ -5,8 +5,8 @@ compare states of one backend only. Written against vLLM 0.33.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes
 class VllmSession(Session):
     """A vLLM engine, with an adapter or without."""
 
-    engine: Any
+    start: Callable[[int], Any]
+    """Starts the engine, with room for so many tokens of prompt and reply together."""
     adapter: Any
     """A LoRARequest, or None."""
-    largest: int = 0
+    engine: Any = field(default=None, init=False)
+    largest: int = field(default=0, init=False)
 
     def answer(
         self, asks: list[Ask], batch_size: int | str, sampling: Sampling | None
@@ -37,6 +39,9 @@ class VllmSession(Session):
         """See Session. A sample is a request of its own with its own seed; the prompt's cache is
         shared between them. vLLM sizes its batches itself."""
         requests = [(ask, sample) for ask in asks for sample in ask.samples]
+        if requests:
+            # A model's whole context can be more than the GPU has a cache for.
+            self.engine = self.start(max(len(ask.tokens) + ask.max_new for ask in asks))
         for start in range(0, len(requests), _CHUNK):
             chunk = requests[start : start + _CHUNK]
             self.largest = max(self.largest, len(chunk))
@@ -67,14 +72,14 @@ class VllmSession(Session):
 
     def about(self) -> dict[str, Any]:
         """See Session."""
-        config = self.engine.llm_engine.model_config
+        config = self.engine.llm_engine.model_config if self.engine else None
         return {
             "backend": f"vllm {version('vllm')}",
             "engine": "vllm",
             "prefix_tokens": 0,
             "batch_sizes": [self.largest],
             "largest_batch": self.largest,
-            "dtype": str(config.dtype).removeprefix("torch."),
+            "dtype": str(config.dtype).removeprefix("torch.") if config else None,
             "device": "cuda",
         }
 
@@ -84,10 +89,10 @@ def _reply(ask: Ask, sample: int, tokens: list[int], ends: Sequence[int]) -> Rep
     return Reply(ask.index, sample, tokens, "stop" if stopped else "length")
 
 
-def start_vllm(
+def prepare_vllm(
     spec: ModelSpec, quantisation: Quantisation, weights: Weights, files: Sequence[Path]
-) -> tuple[Any, Any]:
-    """vLLM's engine and the adapter request (or None) of a state.
+) -> tuple[Callable[[int], Any], Any]:
+    """What starts vLLM's engine for a length, and the adapter request (or None) of a state.
 
     Raises UserError where vLLM isn't installed, and for NF4 states: their adapters belong on NF4
     weights, which the default backend serves.
@@ -109,18 +114,18 @@ def start_vllm(
     if weights == "adapter":
         adapter = LoRARequest("state", 1, str(files[0].parent))
         rank = {"enable_lora": True, "max_lora_rank": _rank(files[0].parent)}
-    engine = LLM(
-        model=str(files[0].parent) if weights == "full" else spec.id,
-        tokenizer=spec.id,
-        revision=None if weights == "full" else spec.revision,
-        tokenizer_revision=spec.revision,
-        trust_remote_code=spec.trust_remote_code,
-        dtype=spec.dtype,
-        generation_config="vllm",  # nothing of the model's own leaks into decoding
-        enable_prefix_caching=True,
+    settings = {
+        "model": str(files[0].parent) if weights == "full" else spec.id,
+        "tokenizer": spec.id,
+        "revision": None if weights == "full" else spec.revision,
+        "tokenizer_revision": spec.revision,
+        "trust_remote_code": spec.trust_remote_code,
+        "dtype": spec.dtype,
+        "generation_config": "vllm",  # nothing of the model's own leaks into decoding
+        "enable_prefix_caching": True,
         **rank,
-    )
-    return engine, adapter
+    }
+    return lambda length: LLM(max_model_len=length, **settings), adapter
 
 
 def _rank(folder: Path) -> int:

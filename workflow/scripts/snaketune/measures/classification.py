@@ -17,17 +17,19 @@ import pyarrow as pa
 from snaketune.config.sections import ClassesSpec
 from snaketune.errors import UserError
 from snaketune.measures import confusion
-from snaketune.measures.calibration import calibration_error
+from snaketune.measures.calibration import calibration_error, calibration_interval
+from snaketune.measures.clusters import cluster_of, shared
 from snaketune.measures.labels import parse_label
 from snaketune.measures.metrics import (
     ALL,
+    FINISHES,
     Metric,
     Outcome,
     Score,
-    mean,
+    average,
     plain,
-    proportion,
     proportions,
+    share,
 )
 from snaketune.measures.multiple_choice import softmax
 from snaketune.measures.roc import roc_auc, roc_interval
@@ -36,6 +38,7 @@ from snaketune.measures.task import Answered, Measurer
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("cluster", pa.string()),  # solutions of one problem share it; null: none is known
         ("question", pa.string()),
         ("context", pa.string()),
         ("gold", pa.string()),
@@ -59,10 +62,6 @@ OUTCOMES: dict[str, Outcome] = {
     "accuracy": lambda score: score["correct"],
     "unparsed": lambda score: score["predicted"] is None,
 }
-OF_REPLIES: dict[str, Outcome] = {
-    "truncated": lambda score: score["finish"] == "length",
-    "overlong": lambda score: score["finish"] == "overlong",
-}
 
 
 def score(row: Answered) -> Score:
@@ -73,12 +72,15 @@ def score(row: Answered) -> Score:
         raise UserError(
             f"example {example.id}: found label {example.label!r}, expected one of {spec.labels}"
         )
-    if "output" in found:
+    if found.get("finish") == "overlong" and "output" not in found:
+        read = _unscored(found)
+    elif "output" in found:
         read = _from_text(found, spec.labels)
     else:
         read = _from_shares(*_shares(found, spec.labels, example.id), spec.labels, example.label)
     return {
         "id": example.id,
+        "cluster": cluster_of(example),
         "question": example.question,
         "context": example.context,
         "gold": example.label,
@@ -92,9 +94,14 @@ def score(row: Answered) -> Score:
 
 
 def _from_text(found: Score, labels: Sequence[str]) -> Score:
+    return _unscored(found) | {"predicted": parse_label(found["output"], labels)}
+
+
+def _unscored(found: Score) -> Score:
+    """Without probabilities: the reply is read as text, or the prompt was too long for an answer,
+    which is no prediction."""
     kept = {key: found.get(key) for key in ("output", "finish", "new_tokens")}
-    empty = dict.fromkeys(("confidence", "probabilities", "mass", "brier"))
-    return {"predicted": parse_label(found["output"], labels), **empty, **kept}
+    return dict.fromkeys(("predicted", "confidence", "probabilities", "mass", "brier")) | kept
 
 
 def _shares(found: Score, labels: Sequence[str], name: str) -> tuple[list[float], float]:
@@ -153,7 +160,8 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     rows += _of_labels(eval_name, labels, scores)
     rows += _of_probabilities(eval_name, [s for s in scores if s["probabilities"] is not None])
     if replies := [s for s in scores if s["output"] is not None]:
-        rows += proportions(eval_name, ALL, replies, OF_REPLIES)
+        rows += proportions(eval_name, ALL, replies, {"truncated": FINISHES["truncated"]})
+    rows += proportions(eval_name, ALL, scores, {"overlong": FINISHES["overlong"]})
     for by, group in sorted({(s["by"], s["group"]) for s in scores if s["group"] is not None}):
         members = [s for s in scores if s["group"] == group]
         rows += proportions(eval_name, f"{by}={group}", members, OUTCOMES)
@@ -163,7 +171,10 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
 def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[Metric]:
     """Balanced accuracy and macro F1, and precision, recall and F1 of each label."""
     gold, predicted = [s["gold"] for s in scores], [s["predicted"] for s in scores]
+    clusters = shared(scores)
     counts = confusion.confusion(labels, gold, predicted)
+    if clusters:
+        counts = confusion.by_cluster(labels, gold, predicted, clusters)
     n = len(scores)
     rows = [
         _drawn(eval_name, ALL, "balanced_accuracy", counts, confusion.balanced_accuracy, n),
@@ -171,12 +182,12 @@ def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[M
     ]
     for place, label in enumerate(labels):
         subset = f"label={label}"
-        found = [s["correct"] for s in scores if s["predicted"] == label]
-        members = [s["correct"] for s in scores if s["gold"] == label]
+        found = [s for s in scores if s["predicted"] == label]
+        members = [s for s in scores if s["gold"] == label]
         concerned = sum(label in pair for pair in zip(gold, predicted, strict=True))
         rows += [
-            proportion(eval_name, subset, "precision", found),
-            proportion(eval_name, subset, "recall", members),
+            share(eval_name, subset, "precision", found, OUTCOMES["accuracy"]),
+            share(eval_name, subset, "recall", members, OUTCOMES["accuracy"]),
             _drawn(eval_name, subset, "f1", counts, _f1_of(place), concerned),
         ]
     return rows
@@ -194,32 +205,41 @@ def _drawn(
     statistic: Callable[[confusion.Counts], np.ndarray],
     n: int,
 ) -> Metric:
-    """A number with its bootstrap interval; undefined is missing."""
-    value = float(statistic(counts))
+    """A number with its bootstrap interval, over clusters where there are counts of each;
+    undefined is missing."""
+    value = float(statistic(counts if counts.ndim == 2 else counts.sum(0)))
     if np.isnan(value):
         return plain(eval_name, subset, metric, None, 0)
-    low, high = confusion.bootstrap(counts, statistic) or (None, None)
-    return plain(eval_name, subset, metric, value, n) | {"low": low, "high": high}
+    return plain(eval_name, subset, metric, value, n) | _ends(
+        confusion.bootstrap(counts, statistic)
+    )
+
+
+def _ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
+    low, high = interval or (None, None)
+    return {"low": low, "high": high}
 
 
 def _of_probabilities(eval_name: str, scores: list[Score]) -> list[Metric]:
     if not scores:
         return []
     sure, right = [s["confidence"] for s in scores], [s["correct"] for s in scores]
+    clusters = shared(scores)
+    error = plain(eval_name, ALL, "ece", calibration_error(sure, right), len(scores))
+    names = clusters or [s["id"] for s in scores]
     rows = [
-        plain(eval_name, ALL, "ece", calibration_error(sure, right), len(scores)),
-        mean(eval_name, ALL, "brier", [s["brier"] for s in scores]),
-        mean(eval_name, ALL, "mass", [s["mass"] for s in scores]),
+        error | _ends(calibration_interval(sure, right, names)),
+        average(eval_name, ALL, "brier", scores, lambda score: score["brier"]),
+        average(eval_name, ALL, "mass", scores, lambda score: score["mass"]),
     ]
     if (positive := scores[0]["positive"]) is not None:
         place = scores[0]["labels"].index(positive)
         shares = [s["probabilities"][place] for s in scores]
         is_positive = [s["gold"] == positive for s in scores]
-        low, high = roc_interval(shares, is_positive) or (None, None)
         area = roc_auc(shares, is_positive)
         n = 0 if area is None else len(scores)
         row = plain(eval_name, ALL, "roc_auc", area, n)
-        rows.append(row | {"low": low, "high": high})
+        rows.append(row | _ends(roc_interval(shares, is_positive, clusters)))
     return rows
 
 
@@ -233,7 +253,7 @@ def counts(scores: list[Score]) -> dict[str, int]:
 def label_lines(score: Score) -> str:
     """The labels with their probabilities, to read; or the reply."""
     if score["probabilities"] is None:
-        return score["output"]
+        return "overlong: no label was scored" if score["output"] is None else score["output"]
     pairs = zip(score["labels"], score["probabilities"], strict=True)
     return "\n".join(f"{label}: {100 * share:.1f} %" for label, share in pairs)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from snaketune.measures.intervals import LEVEL, RESAMPLES, SEED
+from snaketune.measures.intervals import RESAMPLES, SEED, numbered, percentiles, resampled
 
 Counts = np.ndarray
 Statistic = Callable[[Counts], np.ndarray]
@@ -20,10 +20,20 @@ def confusion(
     labels: Sequence[str], gold: Sequence[str], predicted: Sequence[str | None]
 ) -> Counts:
     """The counts of pairs; None is unparsed."""
+    return by_cluster(labels, gold, predicted, [""] * len(gold)).sum(0)
+
+
+def by_cluster(
+    labels: Sequence[str],
+    gold: Sequence[str],
+    predicted: Sequence[str | None],
+    clusters: Sequence[str],
+) -> Counts:
+    """[c, rows, columns]: the counts of each cluster."""
     places = {label: i for i, label in enumerate(labels)}
-    counts = np.zeros((len(labels), len(labels) + 1), dtype=np.int64)
-    for was, found in zip(gold, predicted, strict=True):
-        counts[places[was], len(labels) if found is None else places[found]] += 1
+    counts = np.zeros((len(set(clusters)), len(labels), len(labels) + 1), dtype=np.int64)
+    for cluster, was, found in zip(numbered(clusters), gold, predicted, strict=True):
+        counts[cluster, places[was], len(labels) if found is None else places[found]] += 1
     return counts
 
 
@@ -54,18 +64,17 @@ def macro_f1(counts: Counts) -> np.ndarray:
 
 
 def bootstrap(counts: Counts, statistic: Statistic, seed: int = SEED) -> tuple[float, float] | None:
-    """The 95 % percentile interval of `statistic` over resampled rows; None where they show no
-    spread."""
+    """The 95 % percentile interval of `statistic` over resampled rows, or over resampled clusters
+    where `counts` are those of each (`by_cluster`); None where they show no spread."""
     n = int(counts.sum())
     if n == 0:
         return None
-    drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=RESAMPLES)
-    values = statistic(drawn.reshape(-1, *counts.shape))
-    values = values[~np.isnan(values)]
-    if len(np.unique(values)) < 2:
-        return None
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    if counts.ndim == 2:
+        drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=RESAMPLES)
+    else:
+        drawn = resampled(counts.reshape(len(counts), -1), seed)
+    values = statistic(drawn.reshape(-1, *counts.shape[-2:]))
+    return percentiles(values[~np.isnan(values)])
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -76,8 +76,7 @@ def bootstrap_mean(values: Sequence[float], seed: int = SEED) -> tuple[float, fl
         data[generator.integers(len(data), size=(min(rows, RESAMPLES - start), len(data)))].mean(1)
         for start in range(0, RESAMPLES, rows)
     ]
-    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return percentiles(np.concatenate(means))
 
 
 def clustered(
@@ -85,17 +84,39 @@ def clustered(
 ) -> tuple[float, float] | None:
     """The 95 % percentile interval of the mean where rows of a cluster stand or fall together:
     whole clusters are resampled. None where no spread would show."""
-    names = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
-    places = np.array([names[name] for name in clusters])
+    places = numbered(clusters)
     sums = np.bincount(places, weights=np.asarray(values, dtype=np.float64))
     sizes = np.bincount(places)
     if len(np.unique(sums / sizes)) < 2:
         return None
+    drawn = resampled(np.stack([sums, sizes], axis=1), seed)
+    return percentiles(drawn[:, 0] / drawn[:, 1])
+
+
+def resampled(columns: np.ndarray, seed: int = SEED) -> np.ndarray:
+    """[RESAMPLES, m]: sums over as many rows of `columns` [c, m] as it has, drawn anew each time
+    with replacement."""
+    count = len(columns)
     generator = np.random.default_rng(seed)
-    rows = max(1, _BLOCK // len(sums))
-    means = []
+    rows = max(1, _BLOCK // count)
+    found = []
     for start in range(0, RESAMPLES, rows):
-        drawn = generator.integers(len(sums), size=(min(rows, RESAMPLES - start), len(sums)))
-        means.append(sums[drawn].sum(1) / sizes[drawn].sum(1))
-    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        size = min(rows, RESAMPLES - start)
+        drawn = generator.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        found.append(times @ columns)
+    return np.concatenate(found)
+
+
+def percentiles(values: np.ndarray) -> tuple[float, float] | None:
+    """The middle 95 % of resampled values; None where they show no spread, or there are none."""
+    if len(np.unique(values)) < 2:
+        return None
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def numbered(clusters: Sequence[str]) -> np.ndarray:
+    """Each row's cluster as a number from 0, in the order of first sight."""
+    numbers = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
+    return np.array([numbers[name] for name in clusters], dtype=np.int64)

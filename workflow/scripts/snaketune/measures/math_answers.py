@@ -5,12 +5,14 @@ from decimal import Decimal
 import pyarrow as pa
 
 from snaketune.measures.answers import canonical, flexible, rule_of
-from snaketune.measures.metrics import ALL, Metric, Outcome, Score, proportions
+from snaketune.measures.clusters import cluster_of
+from snaketune.measures.metrics import ALL, FINISHES, Metric, Outcome, Score, proportions
 from snaketune.measures.task import Answered, Measurer
 
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("cluster", pa.string()),  # questions of one template share it; null: none is known
         ("question", pa.string()),
         ("gold", pa.string()),
         ("output", pa.string()),
@@ -28,8 +30,7 @@ OUTCOMES: dict[str, Outcome] = {
     "accuracy_flexible": lambda score: score["correct_flexible"],
     "unparsed": lambda score: score["parsed"] is None,
     "unparsed_flexible": lambda score: score["parsed_flexible"] is None,
-    "truncated": lambda score: score["finish"] == "length",
-    "overlong": lambda score: score["finish"] == "overlong",
+    **FINISHES,
 }
 
 
@@ -41,6 +42,7 @@ def score(row: Answered) -> Score:
     parsed, loose = rule.read(output), flexible(output)
     return {
         "id": row.example.id,
+        "cluster": cluster_of(row.example),
         "question": row.example.question,
         "gold": row.example.gold,
         "output": output,

@@ -6,12 +6,10 @@ that n samples hold a right one: what an oracle could pick (1 - C(N-c, n) / C(N,
 `accuracy` is the mean of single samples. Over all rows (subset `all`) stands the largest n.
 
 Questions are what is drawn at random, so intervals are over questions, never over samples: Wilson
-where each question is a yes or no, else the bootstrap. Questions that share a template
-(`original_id`) are not independent: where some do, all intervals are bootstrapped over templates.
-The p-values of comparisons know nothing of templates.
+where each question is a yes or no, else the bootstrap; where questions share a template, over
+templates (`clusters`).
 """
 
-import json
 from collections import Counter
 from decimal import Decimal
 from math import isfinite
@@ -20,11 +18,10 @@ from typing import Any
 import pyarrow as pa
 
 from snaketune.config.sections import SamplingSpec
-from snaketune.data.example import Example
 from snaketune.errors import UserError
 from snaketune.measures.answers import rule_of
-from snaketune.measures.intervals import clustered
-from snaketune.measures.metrics import ALL, Metric, Outcome, Score, mean, proportion
+from snaketune.measures.clusters import cluster_of
+from snaketune.measures.metrics import ALL, Metric, Outcome, Score, average, share
 from snaketune.measures.task import Answered, Measurer
 from snaketune.measures.votes import best, best_chance, majority, majority_chance, pass_chance
 
@@ -33,12 +30,15 @@ SCHEMA = pa.schema(
         ("id", pa.string()),
         ("question", pa.string()),
         ("gold", pa.string()),
-        ("template", pa.string()),  # null: none is known
+        ("cluster", pa.string()),  # questions of one template share it; null: none is known
         # of every sample, in order
         ("outputs", pa.list_(pa.string())),
         ("answers", pa.list_(pa.string())),  # by the eval's rule; null: unparsed
         ("right", pa.list_(pa.bool_())),
-        ("rewards", pa.list_(pa.float64())),  # null: there are none; in it: an empty reply's
+        (
+            "rewards",
+            pa.list_(pa.float64()),
+        ),  # null: there are none; in it: an empty or overlong reply's
         ("finish", pa.list_(pa.string())),
         ("new_tokens", pa.list_(pa.int64())),
         ("accuracy", pa.float64()),  # share of right samples
@@ -78,7 +78,7 @@ def score(row: Answered) -> Score:
         "id": example.id,
         "question": example.question,
         "gold": example.gold,
-        "template": _template(example),
+        "cluster": cluster_of(example),
         "outputs": [sample["output"] for sample in samples],
         "answers": answers,
         "right": right,
@@ -112,11 +112,6 @@ def _rewards(id_: str, samples: list[dict[str, Any]]) -> list[float | None] | No
     return rewards
 
 
-def _template(example: Example) -> str | None:
-    found = json.loads(example.meta).get("original_id")
-    return None if found is None else str(found)
-
-
 def _majority(answers: list, right: list[bool], n: int) -> tuple[str | None, bool, float]:
     """The answer of the first n samples, whether it is right, and the chance over all subsets."""
     first = majority(answers[:n])
@@ -142,12 +137,19 @@ def _at(column: str, place: int) -> Outcome:
 def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     """At the largest n, then at every n (subsets `n=1`, `n=2`, …)."""
     rows = [_shares(eval_name, ALL, name, of, scores) for name, of in _LARGEST.items()]
-    rows.append(_means(eval_name, "unique_answers", scores))
+    rows.append(average(eval_name, ALL, "unique_answers", scores, _unique))
     for place, n in enumerate(scores[0]["at"] if scores else []):
         for name, column in _BY_N.items():
             rows.append(_shares(eval_name, f"n={n}", name, _at(column, place), scores))
-    no_rewards = all(score["rewards"] is None for score in scores)
-    return [row for row in rows if not (no_rewards and row["metric"].startswith("best"))]
+    if any(score["rewards"] is not None for score in scores):
+        return rows
+    return [row for row in rows if not row["metric"].startswith(("best", "unrewarded"))]
+
+
+def _without_reward(rewards: list[float | None] | None) -> float | None:
+    """The share of samples that the reward model did not score: empty ones, and those that are too
+    long for it."""
+    return None if rewards is None else rewards.count(None) / len(rewards)
 
 
 _LARGEST: dict[str, Outcome] = {
@@ -156,6 +158,7 @@ _LARGEST: dict[str, Outcome] = {
     "pass_at_n": lambda score: score["pass_at"][-1],
     "accuracy": lambda score: score["accuracy"],
     "unparsed": lambda score: score["unparsed"],
+    "unrewarded": lambda score: _without_reward(score["rewards"]),
 }
 _BY_N = {
     "majority": "majority_right",
@@ -169,25 +172,12 @@ _BY_N = {
 def _shares(eval_name: str, subset: str, name: str, of: Outcome, scores: list[Score]) -> Metric:
     """A mean of yes and no, or of chances, over the questions. Where every chance is 0 or 1, as
     that of the one subset of all samples, it is a yes or no too."""
-    known = [score for score in scores if of(score) is not None]
-    values = [of(score) for score in known]
-    outcomes = all(value in (0, 1) for value in values)
-    row = (proportion if outcomes else mean)(eval_name, subset, name, values)
-    return row | _spread(values, known)
+    outcomes = all(of(score) in (0, 1, None) for score in scores)
+    return (share if outcomes else average)(eval_name, subset, name, scores, of)
 
 
-def _means(eval_name: str, name: str, scores: list[Score]) -> Metric:
-    values = [score[name] for score in scores]
-    return mean(eval_name, ALL, name, values) | _spread(values, scores)
-
-
-def _spread(values: list[float], scores: list[Score]) -> dict[str, float | None]:
-    """The interval over templates, where questions share one; else nothing."""
-    templates = [score["template"] or score["id"] for score in scores]
-    if len(set(templates)) == len(templates):
-        return {}
-    low, high = clustered(values, templates) or (None, None)
-    return {"low": low, "high": high}
+def _unique(score: Score) -> int:
+    return score["unique_answers"]
 
 
 def counts(scores: list[Score]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypedDict
 
+from snaketune.measures.clusters import spread
 from snaketune.measures.intervals import bootstrap_mean, wilson
 
 Score = dict[str, Any]
@@ -10,6 +11,17 @@ Score = dict[str, Any]
 
 Outcome = Callable[[Score], bool | float | None]
 """Whether a row is a hit, or how much it scored; None: it takes no part."""
+
+
+def _finished(how: str) -> Outcome:
+    return lambda score: None if score["finish"] is None else score["finish"] == how
+
+
+FINISHES: dict[str, Outcome] = {
+    "truncated": _finished("length"),
+    "overlong": _finished("overlong"),
+}
+"""How replies ended. Predictions made elsewhere may not say: missing, not 0."""
 
 ALL = "all"
 """The subset of all rows."""
@@ -43,10 +55,22 @@ def proportions(
     eval_name: str, subset: str, scores: list[Score], outcomes: dict[str, Outcome]
 ) -> list[Metric]:
     """One row an outcome."""
-    return [
-        proportion(eval_name, subset, name, (hit(score) for score in scores))
-        for name, hit in outcomes.items()
-    ]
+    return [share(eval_name, subset, name, scores, hit) for name, hit in outcomes.items()]
+
+
+def share(eval_name: str, subset: str, metric: str, scores: list[Score], of: Outcome) -> Metric:
+    """The share of hits among the rows that have the outcome; its interval is over clusters, where
+    rows share some."""
+    known = [score for score in scores if of(score) is not None]
+    values = [of(score) for score in known]
+    return proportion(eval_name, subset, metric, values) | spread(values, known)
+
+
+def average(eval_name: str, subset: str, metric: str, scores: list[Score], of: Outcome) -> Metric:
+    """The mean of what the rows scored, likewise."""
+    known = [score for score in scores if of(score) is not None]
+    values = [of(score) for score in known]
+    return mean(eval_name, subset, metric, values) | spread(values, known)
 
 
 def mean(eval_name: str, subset: str, metric: str, values: Sequence[float]) -> Metric:

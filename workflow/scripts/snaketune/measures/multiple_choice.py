@@ -6,15 +6,27 @@ scores that the choice is made by, over the options of a question.
 """
 
 from collections.abc import Sequence
+from math import isfinite
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from snaketune.config.evaluation import EvalSpec
+from snaketune.data.example import Example
 from snaketune.data.formats.choices import LETTERS
 from snaketune.errors import UserError
 from snaketune.measures.calibration import calibration_error
-from snaketune.measures.metrics import ALL, Metric, Outcome, Score, mean, plain, proportions
+from snaketune.measures.metrics import (
+    ALL,
+    FINISHES,
+    Metric,
+    Outcome,
+    Score,
+    mean,
+    plain,
+    proportions,
+)
 from snaketune.measures.task import Answered, Measurer
 from snaketune.tasks.conversation import worded
 from snaketune.tasks.wording import options_protocol
@@ -26,17 +38,21 @@ SCHEMA = pa.schema(
         ("prompt", pa.string()),  # before any chat template
         ("options", pa.list_(pa.string())),
         ("gold", pa.string()),  # a letter
-        ("choice", pa.string()),  # by the mean per token
+        ("choice", pa.string()),  # by the mean per token, or by scores made elsewhere
         ("choice_sum", pa.string()),
         ("choice_per_character", pa.string()),
         ("correct", pa.bool_()),
         ("correct_sum", pa.bool_()),
         ("correct_per_character", pa.bool_()),
-        ("sums", pa.list_(pa.float64())),  # log-probability of each option
+        ("scores", pa.list_(pa.float64())),  # what the choice is made by
+        # Log-probability of each option, its tokens and characters; null where only scores were
+        # brought from elsewhere, and so for what follows from them.
+        ("sums", pa.list_(pa.float64())),
         ("tokens", pa.list_(pa.int64())),
         ("characters", pa.list_(pa.int64())),
         ("probabilities", pa.list_(pa.float64())),
         ("brier", pa.float64()),  # 0 to 2
+        ("finish", pa.string()),  # overlong: no room in the context, so no sums and no choice
     ]
 )
 
@@ -50,43 +66,74 @@ OUTCOMES: dict[str, Outcome] = {
 def score(row: Answered) -> Score:
     """The row of one question."""
     example, found = row.example, row.prediction
-    sums, tokens, characters = (found[key] for key in ("sums", "tokens", "characters"))
-    _require_all(example.choices, sums, example.id)
-    by_mean = [s / n for s, n in zip(sums, tokens, strict=True)]
-    by_character = [s / n for s, n in zip(sums, characters, strict=True)]
-    choices = [_best(by_mean), _best(sums), _best(by_character)]
-    shares = softmax(by_mean)
-    gold = LETTERS.index(example.label)
     return {
         "id": example.id,
         "question": example.prompt,
         "prompt": _prompt(row),
         "options": example.choices,
         "gold": example.label,
-        "choice": LETTERS[choices[0]],
-        "choice_sum": LETTERS[choices[1]],
-        "choice_per_character": LETTERS[choices[2]],
-        "correct": choices[0] == gold,
-        "correct_sum": choices[1] == gold,
-        "correct_per_character": choices[2] == gold,
-        "sums": sums,
-        "tokens": tokens,
-        "characters": characters,
+        "sums": found.get("sums"),
+        "tokens": found.get("tokens"),
+        "characters": found.get("characters"),
+        "finish": found.get("finish"),
+        **(_unscored() if found.get("finish") == "overlong" else _scored(example, found)),
+    }
+
+
+def _unscored() -> Score:
+    """A question that was never answered: it stays in the count, as a wrong one."""
+    missing = ("choice", "choice_sum", "choice_per_character", "scores", "probabilities", "brier")
+    wrong = ("correct", "correct_sum", "correct_per_character")
+    return dict.fromkeys(missing) | dict.fromkeys(wrong, False)
+
+
+def _scored(example: Example, found: dict[str, Any]) -> Score:
+    sums, tokens, characters = (found.get(key) for key in ("sums", "tokens", "characters"))
+    _require_all(example, found["scores"] if sums is None else sums)
+    by_mean = found["scores"] if sums is None else _each(sums, tokens)
+    by_character = None if sums is None else _each(sums, characters)
+    choice, choice_sum, choice_per_character = map(_best, (by_mean, sums, by_character))
+    shares = softmax(by_mean)
+    gold = LETTERS.index(example.label)
+    return {
+        "choice": choice,
+        "choice_sum": choice_sum,
+        "choice_per_character": choice_per_character,
+        "correct": _right(choice, example.label),
+        "correct_sum": _right(choice_sum, example.label),
+        "correct_per_character": _right(choice_per_character, example.label),
+        "scores": by_mean,
         "probabilities": shares,
         "brier": sum((p - (i == gold)) ** 2 for i, p in enumerate(shares)),
     }
 
 
-def _require_all(options: Sequence[str] | None, sums: Sequence[float], name: str) -> None:
-    if len(options or ()) != len(sums):
+def _require_all(example: Example, scores: Sequence[float]) -> None:
+    options = example.choices or ()
+    if len(options) != len(scores):
         raise UserError(
-            f"question {name}: found scores of {len(sums)} options, expected {len(options or ())}"
+            f"question {example.id}: found scores of {len(scores)} options, expected {len(options)}"
+        )
+    if odd := [LETTERS[i] for i, score in enumerate(scores) if not isfinite(score)]:
+        raise UserError(
+            f"question {example.id}: found a log-probability that is no finite number for option "
+            f"{odd[0]}; the model's numbers overflow, or its weights are broken"
         )
 
 
-def _best(scores: Sequence[float]) -> int:
-    """The place of the highest; of equal ones the first."""
-    return max(range(len(scores)), key=lambda i: (scores[i], -i))
+def _each(sums: Sequence[float], counts: Sequence[int]) -> list[float]:
+    return [s / n for s, n in zip(sums, counts, strict=True)]
+
+
+def _best(scores: Sequence[float] | None) -> str | None:
+    """The letter of the highest; of equal ones the first."""
+    if scores is None:
+        return None
+    return LETTERS[max(range(len(scores)), key=lambda i: (scores[i], -i))]
+
+
+def _right(choice: str | None, gold: str) -> bool | None:
+    return None if choice is None else choice == gold
 
 
 def softmax(scores: Sequence[float]) -> list[float]:
@@ -105,8 +152,10 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     chosen: of all questions, and by the gold letter, which shows a bias for positions."""
     rows = proportions(eval_name, ALL, scores, OUTCOMES)
     rows.append(_corrected(rows[0], scores))
-    rows.append(plain(eval_name, ALL, "ece", _calibration_error(scores), len(scores)))
-    rows.append(mean(eval_name, ALL, "brier", [s["brier"] for s in scores]))
+    known = [s for s in scores if s["choice"] is not None]
+    rows.append(plain(eval_name, ALL, "ece", _calibration_error(known), len(known)))
+    rows.append(mean(eval_name, ALL, "brier", [s["brier"] for s in known]))
+    rows += proportions(eval_name, ALL, scores, {"overlong": FINISHES["overlong"]})
     count = max((len(s["options"]) for s in scores), default=0)
     picked = {f"picked_{k}": _picks(k) for k in LETTERS[:count]}
     rows += proportions(eval_name, ALL, scores, picked)
@@ -142,6 +191,8 @@ def counts(scores: list[Score]) -> dict[str, int]:
 
 def option_lines(score: Score) -> str:
     """The options with their probabilities, to read."""
+    if score["probabilities"] is None:
+        return "overlong: no option was scored"
     rows = zip(LETTERS, score["options"], score["probabilities"], strict=False)
     return "\n".join(f"{letter}: {text} ({100 * share:.1f} %)" for letter, text, share in rows)
 

@@ -7,7 +7,7 @@
 import pyarrow as pa
 
 from snaketune.config.evaluation import AnswersSpec
-from snaketune.measures.metrics import ALL, Metric, Outcome, Score, mean, proportions
+from snaketune.measures.metrics import ALL, FINISHES, Metric, Outcome, Score, mean, proportions
 from snaketune.measures.overlap import fold, relaxed, rouge_l, squad, token_f1
 from snaketune.measures.task import Answered, Measurer
 
@@ -49,8 +49,7 @@ MEANS: dict[str, Outcome] = {
 }
 ABOUT: dict[str, Outcome] = {
     "empty": lambda score: not score["output"].strip(),
-    "truncated": lambda score: score["finish"] == "length",
-    "overlong": lambda score: score["finish"] == "overlong",
+    **FINISHES,
 }
 
 

@@ -1,11 +1,13 @@
 """How much an open answer has in common with the gold one.
 
 Two normalisations: `fold` (lower case, punctuation out, white space folded), and SQuAD's, which
-takes the articles out too (Rajpurkar et al. 2016, evaluate-v1.1).
+knows ASCII punctuation only and takes the articles out too (Rajpurkar et al. 2016, evaluate-v1.1).
 """
 
 import re
 import string
+import sys
+import unicodedata
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -15,8 +17,15 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def fold(text: str) -> str:
-    """Lower case, without ASCII punctuation, white space folded."""
-    return " ".join(text.lower().translate(_PUNCTUATION).split())
+    """Lower case, without punctuation (typographic quotes and dashes too), white space folded."""
+    return " ".join(text.lower().translate(_all_punctuation()).split())
+
+
+@cache
+def _all_punctuation() -> dict[int, None]:
+    """ASCII's, among which are symbols such as `$`, and what Unicode calls so."""
+    marks = (i for i in range(sys.maxunicode) if unicodedata.category(chr(i))[0] == "P")
+    return dict.fromkeys(marks) | _PUNCTUATION
 
 
 def squad(text: str) -> str:

@@ -3,8 +3,18 @@
 from collections.abc import Iterable
 from typing import TypedDict
 
+import numpy as np
+
 from snaketune.errors import UserError
-from snaketune.measures.intervals import LEVEL, bootstrap_mean, mcnemar, sign_flip
+from snaketune.measures.clusters import shared
+from snaketune.measures.intervals import (
+    LEVEL,
+    bootstrap_mean,
+    clustered,
+    mcnemar,
+    numbered,
+    sign_flip,
+)
 from snaketune.measures.metrics import Outcome, Score
 
 BETTER, WORSE = "better", "worse"
@@ -24,14 +34,16 @@ class Comparison(TypedDict):
     tuned: float | None
     difference: float | None
     low: float | None
-    """The difference's 95 % interval by the paired bootstrap; None where no pair is discordant."""
+    """The difference's 95 % interval by the paired bootstrap, over clusters where rows share some;
+    None where no pair is discordant."""
     high: float | None
     only_base: int
     """Pairs in which only the base is a hit (of a mean: in which it scores more), and so for
     `only_tuned`."""
     only_tuned: int
     p: float | None
-    """Two-sided: exact McNemar for shares, sign flips for means."""
+    """Two-sided: exact McNemar for shares, sign flips for means. Where rows share a cluster, sign
+    flips of the clusters' summed differences for both."""
     verdict: str
     """`better`, `worse`, `no significant difference` (p of 0.05 or more), `nothing to compare`"""
 
@@ -40,15 +52,22 @@ def compare(base: list[Score], tuned: list[Score], outcome: Outcome) -> Comparis
     """Pairs the rows by id. Other ids on either side are a UserError: a comparison over different
     rows is none."""
     pairs = _pairs(base, tuned, outcome)
-    known = [(before, after) for before, after in pairs if None not in (before, after)]
-    if not known:
+    rows = [row for row in pairs if None not in row]
+    if not rows:
         return _nothing(left_out=len(pairs))
+    scores, *outcomes = zip(*rows, strict=True)
+    known = list(zip(*outcomes, strict=True))
     n = len(known)
     differences = [float(after) - float(before) for before, after in known]
-    low, high = bootstrap_mean(differences) or (None, None)
     only_base, only_tuned = sum(d < 0 for d in differences), sum(d > 0 for d in differences)
-    hits = all(isinstance(value, bool) for pair in known for value in pair)
-    p = mcnemar(only_base, only_tuned) if hits else sign_flip(differences)
+    if clusters := shared(scores):
+        interval = clustered(differences, clusters)
+        p = sign_flip(np.bincount(numbered(clusters), weights=differences))
+    else:
+        interval = bootstrap_mean(differences)
+        hits = all(isinstance(value, bool) for pair in known for value in pair)
+        p = mcnemar(only_base, only_tuned) if hits else sign_flip(differences)
+    low, high = interval or (None, None)
     difference = sum(differences) / n
     return Comparison(
         n=n,
@@ -73,15 +92,17 @@ def _in_words(gain: float, p: float) -> str:
 
 def _pairs(
     base: list[Score], tuned: list[Score], outcome: Outcome
-) -> list[tuple[bool | float | None, bool | float | None]]:
+) -> list[tuple[Score, bool | float | None, bool | float | None]]:
+    """The tuned model's row, and both outcomes."""
     before, after = _outcomes(base, outcome), _outcomes(tuned, outcome)
+    rows = {score["id"]: score for score in tuned}
     if before.keys() != after.keys():
         odd = sorted(before.keys() ^ after.keys())
         raise UserError(
             f"base and tuned model were evaluated on different rows: {len(before)} and "
             f"{len(after)}, {len(odd)} of them on one side only, such as {odd[0]!r}"
         )
-    return [(before[id_], after[id_]) for id_ in sorted(before)]
+    return [(rows[id_], before[id_], after[id_]) for id_ in sorted(before)]
 
 
 def _outcomes(scores: Iterable[Score], outcome: Outcome) -> dict[str, bool | float | None]:

@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from scipy.stats import rankdata
 
-from snaketune.measures.intervals import LEVEL
+from snaketune.measures.intervals import LEVEL, numbered
 
 _Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 
@@ -19,16 +19,28 @@ def roc_auc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
     return float(above.mean()) if len(above) and len(below) else None
 
 
-def roc_interval(scores: Sequence[float], positive: Sequence[bool]) -> tuple[float, float] | None:
-    """The 95 % interval by DeLong's variance, cut to 0 and 1; None where fewer than two rows are
-    on a side, or all pairs agree, so that no spread is seen."""
+def roc_interval(
+    scores: Sequence[float], positive: Sequence[bool], clusters: Sequence[str] | None = None
+) -> tuple[float, float] | None:
+    """The 95 % interval by DeLong's variance, or where rows share `clusters` by Obuchowski's
+    (Biometrics 53:567, 1997), which is the same where none do; cut to 0 and 1. None where fewer
+    than two clusters are on a side, or all pairs agree, so that no spread is seen."""
     above, below = _placements(scores, positive)
-    if min(len(above), len(below)) < 2:
+    is_positive = np.asarray(positive, dtype=bool)
+    places = np.arange(len(scores)) if clusters is None else numbered(clusters)
+    ups, downs = places[is_positive], places[~is_positive]
+    counts = len(set(ups)), len(set(downs))
+    if min(counts) < 2:
         return None
-    variance = above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)
-    if variance == 0:
+    area, total = above.mean(), int(places.max()) + 1
+    # What each cluster's rows are above or below the mean placement, summed.
+    up = np.bincount(ups, above - area, minlength=total) / len(ups)
+    down = np.bincount(downs, below - area, minlength=total) / len(downs)
+    variance = sum(n / (n - 1) * (x @ x) for n, x in zip(counts, (up, down), strict=True))
+    variance += 2 * total / (total - 1) * (up @ down)
+    if variance <= 0:
         return None
-    area, half = above.mean(), _Z * sqrt(variance)
+    half = _Z * sqrt(variance)
     return float(max(0.0, area - half)), float(min(1.0, area + half))
 
 

@@ -10,8 +10,8 @@ from snaketune.config.model import ModelSpec
 from snaketune.errors import UserError
 from snaketune.inference.stops import end_tokens
 from snaketune.modeling.folder import model_folder
-from snaketune.modeling.headers import count_parameters
-from snaketune.modeling.kind import Kind, require_kind
+from snaketune.modeling.headers import count_parameters, tensor_shapes
+from snaketune.modeling.kind import Kind, require_head, require_kind
 
 
 def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) -> dict[str, Any]:
@@ -24,6 +24,8 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
     parameters = _checked_parameters(folder, spec.id)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     require_kind(config, kind, spec.id)
+    if kind == "reward":
+        require_head(config, tensor_shapes(folder), spec.id, spec.trust_remote_code)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     if chat and not tokenizer.chat_template:
         raise UserError(
@@ -53,6 +55,12 @@ def context_length(config: Any) -> int | None:
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
+def generation_configs(folder: Path) -> list[GenerationConfig]:
+    """The folder's own; none where it has none."""
+    has_config = (folder / "generation_config.json").is_file()
+    return [GenerationConfig.from_pretrained(folder)] if has_config else []
+
+
 def _checked_parameters(folder: Path, name: str) -> int:
     """From the headers of the safetensors files; no weight is read."""
     files = sorted(folder.glob("*.safetensors"))
@@ -67,7 +75,5 @@ def _checked_parameters(folder: Path, name: str) -> int:
 
 
 def _named_ends(tokenizer: Any, folder: Path, name: str) -> list[dict[str, Any]]:
-    has_config = (folder / "generation_config.json").is_file()
-    generation = GenerationConfig.from_pretrained(folder) if has_config else None
-    ends = end_tokens(tokenizer, generation, name)
+    ends = end_tokens(tokenizer, generation_configs(folder), name)
     return [{"id": i, "token": tokenizer.convert_ids_to_tokens(i)} for i in ends]

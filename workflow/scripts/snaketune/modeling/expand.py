@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
+
+from snaketune.main_memory import free_main_memory
 
 _SHARE = 0.5  # of the free memory that expanded weights may take
 
@@ -31,7 +32,7 @@ def fits_expanded(model: nn.Module, dtype: torch.dtype) -> bool:
     """Whether main memory has room for the expanded weights."""
     numbers = sum(m.in_features * m.out_features for m in nf4_layers(model).values())
     needed = numbers * dtype.itemsize
-    return needed <= _SHARE * psutil.virtual_memory().available
+    return needed <= _SHARE * free_main_memory()
 
 
 def nf4_layers(model: nn.Module) -> dict[str, Any]:

@@ -12,12 +12,17 @@ from snaketune.errors import UserError
 @cache
 def count_parameters(folder: Path) -> int:
     """Numbers in all safetensors files of the folder; 0 where there are none."""
-    return sum(
-        prod(tensor["shape"])
+    return sum(prod(shape) for shape in tensor_shapes(folder).values())
+
+
+def tensor_shapes(folder: Path) -> dict[str, list[int]]:
+    """By name, of every tensor in the folder's safetensors files."""
+    return {
+        key: tensor["shape"]
         for file in sorted(folder.glob("*.safetensors"))
         for key, tensor in _header(file).items()
         if key != "__metadata__"
-    )
+    }
 
 
 def _header(file: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from snaketune.config.model import DtypeName, ModelSpec, Quantisation
+from snaketune.errors import UserError
 from snaketune.modeling.kind import require_kind
 from snaketune.modeling.nf4_cache import load_or_quantise, nf4_folder
 
@@ -58,10 +59,18 @@ def load_model(
     return load_or_quantise(
         nf4_folder(spec, dtype),
         lambda: _load(spec, spec.id, dtype, device, config),
-        lambda folder: _load(
-            spec.model_copy(update={"revision": None}), folder, dtype, device, None
-        ),
+        lambda folder: _kept(spec, folder, dtype, device),
     )
+
+
+def _kept(
+    spec: ModelSpec, folder: str, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
+    """Kept NF4 weights. The model goes on under its own name, which adapters trained on it note:
+    the cache is this machine's."""
+    model = _load(spec.model_copy(update={"revision": None}), folder, dtype, device, None)
+    model.name_or_path = model.config._name_or_path = spec.id
+    return model
 
 
 def _load(
@@ -73,34 +82,58 @@ def _load(
 ) -> PreTrainedModel:
     # Kept NF4 weights carry their own settings; an explicit None would hide them.
     settings = {} if config is None else {"quantization_config": config}
-    model = AutoModelForCausalLM.from_pretrained(
+    return _whole(AutoModelForCausalLM, spec, source, dtype, device, **settings)
+
+
+def _whole(
+    auto: Any,
+    spec: ModelSpec,
+    source: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    **settings: Any,
+) -> PreTrainedModel:
+    """The model in `source`. Raises UserError where its files lack weights: transformers would
+    draw them at random and only warn."""
+    model, found = auto.from_pretrained(
         source,
         revision=spec.revision,
         trust_remote_code=spec.trust_remote_code,
         use_safetensors=True,
         dtype=dtype,
         device_map={"": device},
+        output_loading_info=True,
         **settings,
     )
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"model {spec.id}: found no {', '.join(missing[:3])} in its safetensors files "
+            f"({len(missing)} missing), expected every weight of {type(model).__name__}; random "
+            "numbers would stand in their place"
+        )
     return model.eval()
 
 
 def load_reward_model(spec: ModelSpec, device: torch.device) -> PreTrainedModel:
     """The reward model on `device`, from safetensors only. Raises UserError for another kind of
-    model: it would be given a head of random numbers."""
+    model, or one without its head: it would be given a head of random numbers."""
     config = AutoConfig.from_pretrained(
         spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
     )
     require_kind(config, "reward", spec.id)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        spec.id,
-        revision=spec.revision,
-        trust_remote_code=spec.trust_remote_code,
-        use_safetensors=True,
-        dtype=pick_dtype(spec.dtype, device),
-        device_map={"": device},
-    )
-    return model.eval()
+    dtype = pick_dtype(spec.dtype, device)
+    model = _whole(AutoModelForSequenceClassification, spec, spec.id, dtype, device)
+    _score_exactly(model)
+    return model
+
+
+def _score_exactly(model: PreTrainedModel) -> None:
+    """Takes the head's sum in float32: in 16 bits good replies would tie, and the best of n be the
+    first of them. What the head is called follows transformers' decoders; another is left as it
+    is."""
+    head = getattr(model, "score", None)
+    if isinstance(head, torch.nn.Linear):
+        head.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
 
 
 def attach_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from snaketune.errors import UserError
 
@@ -31,7 +31,7 @@ def push(spec: dict[str, Any], files: Sequence[Path], card: str) -> dict[str, An
         commit = api.create_commit(
             url.repo_id, operations, commit_message=f"snaketune: {len(files)} files and the card"
         )
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise UserError(
             f"push to {repo}: {_reason(error)}. Check the name, the token's right to write there "
             "and the network."
@@ -51,4 +51,6 @@ def _reason(error: Exception) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         return f"the hub answered {response.status_code}"
+    if isinstance(error, ValueError):  # the library's own checks of names and cards
+        return " ".join(str(error).split())
     return f"the hub can't be reached ({type(error).__name__})"

@@ -6,7 +6,8 @@ from snaketune.report.sources import Json, Sources
 from snaketune.report.text import excerpt, number, visible
 
 _PAIRS = 10
-"""Overlapping pairs shown of each comparison; the manifest has more."""
+"""Overlapping pairs shown of each comparison; the file has more."""
+_COUNTED = ("exact", "rephrased", "near", "rows")
 
 
 def datasets(sources: Sources) -> list[Json]:
@@ -25,21 +26,50 @@ def _dataset(manifest: Json) -> Json:
         "few_shot": len(few_shot["ids"]),
         "overlap": manifest["leakage"]["overlap"],
         "method": manifest["leakage"]["method"],
+        **_leakage(manifest["leakage"]["comparisons"]),
+        "repeats": [_repeats(manifest, kept) for kept in (True, False)],
+        "dropped": manifest["splits"]["test"]["rejected"].get("overlap", 0),
+        "file": f"data/{manifest['dataset']}/manifest.json",
+        "rejected": f"data/{manifest['dataset']}/rejected.jsonl",
+    }
+
+
+def across(sources: Sources) -> list[Json]:
+    """Overlap of every evaluated dataset with another one that a run trains on."""
+    return [
+        {
+            "name": f"{found['test']} and {found['train']}",
+            "file": f"data/leakage/{found['train']}-{found['test']}.json",
+            "method": found["method"],
+            **_leakage(found["comparisons"]),
+        }
+        for found in sources.leakage
+    ]
+
+
+def _repeats(manifest: Json, kept: bool) -> Json:
+    """The records in which an option stands twice: those that were kept, or those that weren't."""
+    found = [row for row in manifest.get("repeated_options", []) if row["kept"] == kept]
+    return {"kept": kept, "rows": [_repeated(row) for row in found]}
+
+
+def _repeated(row: Json) -> str:
+    place = f"{row['split']}: {row['source']}, record {row['record']}"
+    return visible(f"{place} ({row['id']})" if row["kept"] else place)
+
+
+def _leakage(comparisons: Json) -> Json:
+    """Counts and pairs of overlaps, as the page has them."""
+    return {
         "leakage": [
-            {"what": visible(key), **{k: number(found[k]) for k in ("exact", "near", "rows")}}
-            for key, found in manifest["leakage"]["comparisons"].items()
+            {"what": visible(what), "counts": [number(found[key]) for key in _COUNTED]}
+            for what, found in comparisons.items()
         ],
         "pairs": [
-            {"what": visible(key), **_pair(pair)}
-            for key, found in manifest["leakage"]["comparisons"].items()
+            {"what": visible(what), **_pair(pair)}
+            for what, found in comparisons.items()
             for pair in found["pairs"][:_PAIRS]
         ],
-        "repeats": [
-            f"{row['source']}, record {row['record']} ({row['id']})"
-            for row in manifest.get("repeated_options", [])
-        ],
-        "dropped": manifest["splits"]["test"]["rejected"].get("overlap", 0),
-        "rejected": f"data/{manifest['dataset']}/rejected.jsonl",
     }
 
 

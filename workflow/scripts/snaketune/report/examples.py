@@ -145,7 +145,9 @@ def _output(score: Score) -> str:
         return label_lines(score)
     if "outputs" in score:
         return vote_lines(score)
-    return option_lines(score) if "choice" in score else score["output"]
+    if "choice" in score:
+        return option_lines(score)
+    return "(only the verdict was brought)" if score["output"] is None else score["output"]
 
 
 def _one_line(raw: str) -> str:
@@ -160,7 +162,7 @@ def _reading(score: Score) -> str:
     if "predicted" in score:
         return "unparsed" if score["predicted"] is None else f"predicted {score['predicted']}"
     if "choice" in score:
-        return f"chose {score['choice']}"
+        return "overlong" if score["choice"] is None else f"chose {score['choice']}"
     if "f1" in score:
         return f"F1 {percent(score['f1'])}, ROUGE-L {percent(score['rouge_l'])}"
     if "outputs" in score:

@@ -28,7 +28,7 @@ def figure_names(plan: TablePlan) -> list[FigureName]:
     for name in (name for name, task in evals.items() if task == CLASSIFICATION):
         names.append(_figure(f"confusion-{name}", "confusion", "Results", f"{name} confusion"))
         names.append(_figure(f"reliability-{name}", "reliability", "Results", f"{name} confidence"))
-    for name in [name for name, task in evals.items() if task == "math_samples"]:
+    for name in failure_names(plan):
         names.append(_figure(f"votes-{name}", "votes", "Results", f"{name} by samples"))
         names.append(_figure(f"unique-{name}", "unique", "Results", f"{name}: unique answers"))
     by_epoch = dict.fromkeys(
@@ -48,6 +48,17 @@ def figure_names(plan: TablePlan) -> list[FigureName]:
         names.append(_figure("loss", "loss", "Training", "loss"))
         names.append(_figure("lengths", "lengths", "Training", "row lengths"))
     return names
+
+
+def failure_names(plan: TablePlan) -> list[str]:
+    """The evals whose missed questions have pages: `failures/{eval}.html` and `.txt`."""
+    sampled = (
+        name
+        for run in plan["runs"]
+        for name, spec in run["evals"].items()
+        if spec["task"] == "math_samples"
+    )
+    return list(dict.fromkeys(sampled))
 
 
 def _figure(name: str, kind: str, category: str, label: str) -> FigureName:

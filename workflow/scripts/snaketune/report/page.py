@@ -24,6 +24,7 @@ from snaketune.report.sources import Sources
 from snaketune.report.text import visible
 
 _HERE = Path(__file__).parent
+STYLE = Markup((_HERE / "style.css").read_text(encoding="utf-8"))
 
 
 def render(sources: Sources, figures: dict[str, str]) -> str:
@@ -33,8 +34,8 @@ def render(sources: Sources, figures: dict[str, str]) -> str:
     autoescape; only the style sheet and the figures are markup.
     """
     cards = headline.cards(sources)
-    return _environment().get_template("page.html.j2").render(
-        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
+    return environment().get_template("page.html.j2").render(
+        style=STYLE,
         experiment=sources.plan["experiment"],
         headline=headline.headline(cards),
         cards=cards,
@@ -52,6 +53,7 @@ def render(sources: Sources, figures: dict[str, str]) -> str:
         classes=classes.classes(sources),
         galleries=examples.galleries(sources),
         datasets=data.datasets(sources),
+        across=data.across(sources),
         token_sets=data.token_sets(sources),
         protocols=protocols.protocols(sources),
         models=machine.models(sources),
@@ -61,10 +63,11 @@ def render(sources: Sources, figures: dict[str, str]) -> str:
     )  # fmt: skip
 
 
-def _environment() -> Environment:
+def environment(ending: str = "html") -> Environment:
+    """Where templates are; only plain text is not escaped."""
     environment = Environment(
         loader=FileSystemLoader(_HERE),
-        autoescape=True,
+        autoescape=ending != "txt",
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

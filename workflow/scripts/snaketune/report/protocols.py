@@ -20,7 +20,32 @@ def protocols(sources: Sources) -> list[Json]:
         entry["states"].append({"state": state, **_made(made)})
         if judged is not None:
             entry["judged"].append({"state": state, **_made(judged)})
+    for name, entry in found.items():
+        entry["unlike"] = _unlike(sources, name)
     return [found[name] for name in sorted(found)]
+
+
+_LIKE = ("dtype", "device", "batch_sizes")
+
+
+def _unlike(sources: Sources, name: str) -> list[str]:
+    """Of the runs' states and their bases, what they were not given alike: in 16 bits the text of a
+    model depends on the batch that it stands in."""
+    found = []
+    for run in sources.runs:
+        pair = [sources.prediction_meta.get((run[k], name)) for k in ("base_state", "state")]
+        if not all(pair) or all(made.get("dtype") == "float32" for made in pair):
+            continue
+        for key in _LIKE:
+            base, tuned = (made.get(key) for made in pair)
+            if base != tuned:
+                words = f"{_shown(tuned)}, {run['base_state']} {_shown(base)}"
+                found.append(f"{key.replace('_', ' ')}: {run['state']} {words}")
+    return found
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _protocol(name: str, document: Json) -> Json:

@@ -5,13 +5,13 @@ from typing import Any, TypedDict
 from snaketune.measures.metrics import Score
 from snaketune.report.figures.all import label, labelled
 from snaketune.report.sources import Cell, Sources
-from snaketune.report.text import excerpt, interval, optional, percent
+from snaketune.report.text import excerpt, interval, optional, percent, visible
 from snaketune.tables.failures import BEST, BOTH, MAJORITY, best_answer, failed, most_answers
 from snaketune.tables.voting import METRICS, TASK
 
 SHOWN = 8
-"""Failures a state that are shown, and samples of each; all of them are in the CSV."""
-EXCERPT = 700
+"""Failures a state on the report's page, and samples of each; all of them are on the eval's own."""
+QUESTION, EXCERPT = 1200, 700
 
 _WORDS = {
     MAJORITY: "The majority missed it, the best of n did not",
@@ -39,6 +39,8 @@ class Sampled(TypedDict):
     """One eval."""
 
     eval: str
+    page: str
+    """The file with every failure, and as text beside it."""
     columns: list[str]
     rows: list[Json]
     """A row a state and n."""
@@ -64,9 +66,10 @@ def _sampled(sources: Sources, name: str) -> Sampled:
     ]
     return Sampled(
         eval=name,
+        page=f"failures/{name}.html",
         columns=[_TITLES[key] for key in columns],
         rows=shown,
-        failures=[_failures(sources, cell, name) for cell, _ in sources.cells(name)],
+        failures=failures(sources, name),
     )
 
 
@@ -85,9 +88,14 @@ def _cell(row: dict[str, str], key: str) -> Json:
     return {"value": percent(optional(row[key])), "interval": span}
 
 
-def _failures(sources: Sources, cell: Cell, name: str) -> Failures:
+def failures(sources: Sources, name: str, whole: bool = False) -> list[Failures]:
+    """One a state of the eval; `whole`: with every failure, and all that its samples say."""
+    return [_failures(sources, cell, name, whole) for cell, _ in sources.cells(name)]
+
+
+def _failures(sources: Sources, cell: Cell, name: str, whole: bool) -> Failures:
     scores = sources.scores[cell]
-    at_least = sources.metrics[cell]["protocol"]["sampling"]["unique_at_least"]
+    at_least = sources.at_least.get(cell[1], 1)
     members = [s for s in scores if failed(s) and s["unique_answers"] >= at_least]
     members.sort(key=most_answers)
     return Failures(
@@ -96,7 +104,7 @@ def _failures(sources: Sources, cell: Cell, name: str) -> Failures:
         counts=_counts(scores),
         at_least=at_least,
         count=len(members),
-        shown=[_item(score) for score in members[:SHOWN]],
+        shown=[_item(score, whole) for score in (members if whole else members[:SHOWN])],
     )
 
 
@@ -113,22 +121,23 @@ def _counts(scores: list[Score]) -> list[tuple[str, str]]:
     return [(words, f"{n:,} ({percent(n / len(scores))})") for words, n in found.items()]
 
 
-def _item(score: Score) -> Json:
+def _item(score: Score, whole: bool) -> Json:
     size = score["at"][-1]
     rewards = score["rewards"]
+    limits = (None, None) if whole else (QUESTION, EXCERPT)
     samples = [
         {
             "number": i + 1,
             "right": score["right"][i],
             "answer": score["answers"][i],
             "reward": _reward(rewards[i]) if rewards else None,
-            "output": excerpt(score["outputs"][i], EXCERPT),
+            "output": _cut(score["outputs"][i], limits[1]),
         }
-        for i in range(min(size, SHOWN))
+        for i in range(size if whole else min(size, SHOWN))
     ]
     return {
         "id": score["id"],
-        "question": excerpt(score["question"]),
+        "question": _cut(score["question"], limits[0]),
         "gold": score["gold"],
         "failed": _WORDS[failed(score)] if rewards else _MISSED,
         "majority": score["parsed"],
@@ -137,6 +146,10 @@ def _item(score: Score) -> Json:
         "samples": samples,
         "left_out": size - len(samples),
     }
+
+
+def _cut(text: str, limit: int | None) -> tuple[str, int]:
+    return (visible(text), 0) if limit is None else excerpt(text, limit)
 
 
 def _reward(value: float | None) -> str:

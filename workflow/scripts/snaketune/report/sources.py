@@ -40,6 +40,8 @@ class Inputs:
     models: Sequence[Path]
     environment: Path
     reward_meta: Sequence[Path] = ()
+    leakage: Sequence[Path] = ()
+    """Of datasets that are evaluated with others that are trained on."""
     epoch_results: Path | None = None
     """None where no eval follows a training, and so for the next."""
     summary_results: Path | None = None
@@ -66,9 +68,10 @@ class Sources:
         inputs: Inputs,
         labels: Mapping[str, str] | None = None,
         asked: Asked | None = None,
+        at_least: Mapping[str, int] | None = None,
     ) -> None:
         self.plan, self.inputs, self.labels = plan, inputs, labels or {}
-        self.asked = asked or Asked()
+        self.asked, self.at_least = asked or Asked(), at_least or {}
 
     def shown(self, state: str) -> str:
         """The state's name for readers: its run's label, where the config gives one."""
@@ -153,6 +156,10 @@ class Sources:
     @cached_property
     def manifests(self) -> list[Json]:
         return [_json(path) for path in self.inputs.manifests]
+
+    @cached_property
+    def leakage(self) -> list[Json]:
+        return [_json(path) for path in self.inputs.leakage]
 
     @cached_property
     def stats(self) -> dict[str, Json]:

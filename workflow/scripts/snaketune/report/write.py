@@ -5,6 +5,7 @@ from pathlib import Path
 
 from snaketune.asked import Asked
 from snaketune.jsonl import write_text
+from snaketune.report.failures import failure_pages
 from snaketune.report.figures.all import draw_all
 from snaketune.report.page import render
 from snaketune.report.sources import Inputs, Sources
@@ -18,11 +19,15 @@ def write_report(
     html: Path,
     figures: Path,
     asked: Asked | None = None,
+    at_least: Mapping[str, int] | None = None,
 ) -> None:
-    """The page at `html`, the same figures as files in the folder `figures`; `labels` are the
-    names of runs for readers, `asked` what the jobs asked for."""
-    sources = Sources(plan, inputs, labels, asked)
+    """The page at `html`, the same figures as files in the folder `figures`, and beside the page
+    `failures/` with every missed question; `labels` are the names of runs for readers, `asked` what
+    the jobs asked for, `at_least` by protocol the different answers that a shown failure has."""
+    sources = Sources(plan, inputs, labels, asked, at_least)
     drawn = draw_all(sources)
     for name, svg in drawn.items():
         write_text(figures / f"{name}.svg", svg)
+    for name, text in failure_pages(sources).items():
+        write_text(html.parent / name, text)
     write_text(html, render(sources, drawn))

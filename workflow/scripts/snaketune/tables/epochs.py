@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from snaketune.measures.metrics import ALL
 from snaketune.tables.checkpoints import step_of
 from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
 from snaketune.tables.sources import Sources, number_of
@@ -11,9 +12,9 @@ EPOCH_COLUMNS = ["model", "run", "epoch", "step", "snapshot", "eval", "metric", 
 EPOCH_COLUMNS += ["low", "high", "train_seconds", "train_loss", "evaluation_seconds"]
 EPOCH_COLUMNS += ["state", "protocol"]
 
-SUMMARY_COLUMNS = ["model", "run", "eval", "metric", "train_seconds", "final_train_loss", "value"]
-SUMMARY_COLUMNS += ["n", "low", "high", "base_value", "evaluation_seconds", "device", "gpu_name"]
-SUMMARY_COLUMNS += ["gpu_memory_bytes"]
+SUMMARY_COLUMNS = ["model", "run", "eval", "train_seconds", "final_train_loss", "accuracy"]
+SUMMARY_COLUMNS += ["evaluation_seconds", "device", "gpu_name", "gpu_memory_bytes"]
+SUMMARY_COLUMNS += ["peak_gpu_memory_bytes", "metric", "value", "n", "low", "high", "base_value"]
 
 
 def epoch_results(plan: TablePlan, sources: Sources) -> list[Row]:
@@ -27,7 +28,9 @@ def epoch_results(plan: TablePlan, sources: Sources) -> list[Row]:
 
 
 def summary_results(plan: TablePlan, sources: Sources) -> list[Row]:
-    """One row a run and eval that follows it. Of the GPU's memory what the training took."""
+    """One row a run and eval that follows it. `accuracy` is empty where the eval has none; `metric`
+    and `value` are the eval's primary one. Of the GPU's memory all that the card has, and what the
+    training took at most."""
     return [_summary(run, name, sources) for run in plan["runs"] for name in _followed(run)]
 
 
@@ -85,13 +88,21 @@ def _summary(run: RunPlan, name: str, sources: Sources) -> Row:
         "eval": name,
         "train_seconds": meta["wall_seconds"],
         "final_train_loss": meta["final_loss"],
+        "accuracy": _accuracy(run, plan, sources),
         "base_value": sources.metric(run["base_state"], plan, plan["primary"])["value"],
         "device": meta["device"],
         "gpu_name": meta["device_name"] if gpu else None,
-        "gpu_memory_bytes": meta["peak_memory_bytes"] if gpu else None,
+        "gpu_memory_bytes": meta["device_memory_bytes"],
+        "peak_gpu_memory_bytes": meta["peak_memory_bytes"] if gpu else None,
         **{
             key: value
             for key, value in _number(run["state"], plan, sources).items()
             if key in SUMMARY_COLUMNS
         },
     }
+
+
+def _accuracy(run: RunPlan, plan: EvalPlan, sources: Sources) -> float | None:
+    rows = sources.document(run["state"], plan)["rows"]
+    found = [row["value"] for row in rows if (row["metric"], row["subset"]) == ("accuracy", ALL)]
+    return found[0] if found else None

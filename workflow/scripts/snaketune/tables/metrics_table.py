@@ -28,7 +28,8 @@ SCHEMA = pa.schema(
 def metrics_table(plan: TablePlan, sources: Sources) -> list[Row]:
     """Sorted by state and protocol; within a file in its own order."""
     owners = {run["state"]: run for run in plan["runs"]}
-    owners |= {snap["state"]: run for run in plan["runs"] for snap in run["snapshots"]}
+    for run in plan["runs"]:
+        owners |= {snap["state"]: run for snap in (*run["snapshots"], *run["followed"])}
     table = []
     for (state, protocol), document in sorted(sources.metrics.items()):
         run = owners.get(state)

@@ -42,8 +42,10 @@ class Sources:
         raise KeyError(f"metrics/{state}/{plan['protocol_name']}.json has no metric {name!r}")
 
     def seconds(self, state: str, plan: EvalPlan) -> float | None:
-        """How long a state took under an eval's protocol; None where it wasn't asked here."""
-        return self.prediction_meta.get((state, plan["protocol_name"]), {}).get("seconds")
+        """How long a state took under an eval's protocol; None where it wasn't asked here, or a
+        killed job was gone on with, whose first part nobody timed."""
+        meta = self.prediction_meta.get((state, plan["protocol_name"]), {})
+        return None if meta.get("resumed_records") else meta.get("seconds")
 
     def rows(self, state: str, plan: EvalPlan) -> list[Score]:
         """The scores of a state under an eval's protocol."""

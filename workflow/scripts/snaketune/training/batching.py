@@ -38,14 +38,17 @@ class Order:
     def window(self, step: int) -> np.ndarray:
         """Row numbers of the step (counted from 0)."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        seen = min(self.rows, max(1, round(self.epochs * self.rows) - epoch * self.rows))
-        order = _permutation(self.rows, self.seed, epoch)[:seen]
+        order = _permutation(self.rows, self.seed, epoch)[: self._rows_of(epoch)]
         return order[place * self.batch : (place + 1) * self.batch]
 
     def epoch_after(self, step: int) -> float:
         """Epochs done when the step is (counted from 0)."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        return epoch + min(self.rows, (place + 1) * self.batch) / self.rows
+        return epoch + min(self._rows_of(epoch), (place + 1) * self.batch) / self.rows
+
+    def _rows_of(self, epoch: int) -> int:
+        """Rows that the epoch takes: all, or the part that the last one is."""
+        return min(self.rows, max(1, round(self.epochs * self.rows) - epoch * self.rows))
 
 
 @lru_cache(maxsize=2)

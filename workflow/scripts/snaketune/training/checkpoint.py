@@ -1,6 +1,5 @@
 """Checkpoints: all that a training needs to go on as if nothing had happened."""
 
-import errno
 import os
 import time
 from dataclasses import asdict, dataclass, field
@@ -9,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snaketune.errors import UserError
+from snaketune.training.optimizers import page_again
 from snaketune.training.trainable import trained_weights
+from snaketune.training.whole import whole
 
 FILE = "checkpoint.pt"
 
@@ -29,6 +29,8 @@ class State:
     """Tokens of a micro-batch; 0: not chosen yet."""
     recompute: bool = False
     """Whether gradient checkpointing is on."""
+    skipped: int = 0
+    """Steps of which nothing was taken, because their scaled gradients overflowed float16."""
     scaler: dict = field(default_factory=dict)
     """The loss scaler's state, where the computation is in float16."""
 
@@ -42,17 +44,10 @@ def save_checkpoint(
         "weights": trained_weights(model),
         "optimizer": optimizer.state_dict(),
     }
-    target = folder / FILE
-    temporary = folder / f".{FILE}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise _explained(error, folder) from error
-    temporary.replace(target)
+    with whole(folder / FILE) as new, new.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_checkpoint(
@@ -67,21 +62,8 @@ def load_checkpoint(
     for name, value in content["weights"].items():
         weights[name].copy_(value)
     optimizer.load_state_dict(content["optimizer"])
+    page_again(optimizer)
     return State(**content["state"])
-
-
-def _explained(error: Exception, folder: Path) -> Exception:
-    """A full disk as the user's error. torch reports a failed write as a RuntimeError of its
-    own, with the system's error, where there is one, as its context."""
-    found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return UserError(
-                f"{folder}: the checkpoint could not be written ({found.strerror}); expected room "
-                "for it. The one before is kept, and the training goes on from there"
-            )
-        found = found.__context__
-    return error
 
 
 class Timer:

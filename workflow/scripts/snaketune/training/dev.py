@@ -5,6 +5,7 @@ import math
 import torch
 
 from snaketune.training.adapter_layers import evaluating
+from snaketune.training.answers import Answers
 from snaketune.training.batch import TokenRow
 from snaketune.training.job import Training
 from snaketune.training.step import score, share_of
@@ -26,15 +27,18 @@ def evaluation_steps(job: Training) -> set[int]:
 def dev_scores(job: Training) -> dict[str, float]:
     """`dev_loss`, the mean loss per trained token over all dev rows: sums are divided, batches
     never averaged. Where all answers are short, or the preset asks, `dev_accuracy` too: the share
-    of rows whose every answer token, given those before it, is the likeliest one; the token that
-    ends the turn plays no part."""
-    accuracy = job.preset.best == "accuracy" or _are_short(job.dev)
+    of rows whose every answer token, given those before it, is the likeliest one. Where the preset
+    asks, answers are labels: of several tokens only those are compared that a label can go on
+    with, as the eval compares labels and nothing else."""
+    closed = job.preset.best == "accuracy"
+    accuracy = closed or _are_short(job.dev)
+    answers = Answers([*job.train, *job.dev], closed) if accuracy else None
     rows = share_of(job.dev, job.world.rank, job.world.size)
 
     def lane(number: int) -> torch.Tensor:
         with torch.no_grad(), job.cast():
             part = share_of(rows, number, job.lanes.count)
-            return score(part, job.loss, job.layout, job.device, accuracy)
+            return score(part, job.loss, job.layout, job.device, answers)
 
     with evaluating(job.model):
         found = torch.stack(job.lanes.run(lane)).sum(0)

@@ -47,7 +47,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        half = self.dtype is torch.float16 and self.device.type == "cuda"
+        half = self.dtype is torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         # It makes its scale at the first call of this, and wants it from then on.
         self.scaler.scale(torch.zeros((), device=self.device))

@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
 _MOST = 4
 
 
-def count_lanes(model: nn.Module, threads: int, device: torch.device, apart: bool) -> int:
+def count_lanes(model: PreTrainedModel, threads: int, device: torch.device, apart: bool) -> int:
     """How many lanes the training takes.
 
     One where lanes would not be exact or repeatable: dropout draws from a generator that threads
@@ -22,7 +23,7 @@ def count_lanes(model: nn.Module, threads: int, device: torch.device, apart: boo
     """
     drops = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
     drops = drops or any(getattr(m, "attention_dropout", 0) for m in model.modules())
-    whole = all(p.requires_grad for p in model.parameters())
+    whole = model.get_input_embeddings().weight.requires_grad
     return 1 if drops or whole or not apart or device.type != "cpu" else min(_MOST, threads)
 
 

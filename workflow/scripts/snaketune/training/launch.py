@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -12,10 +13,14 @@ import torch
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
+from snaketune.training import launcher
 from snaketune.training.run import Plan, Published, run_training
 from snaketune.training.tracking import Tracking, require
 from snaketune.warned import Warned, listen
 
+# Seconds that warned processes have to end their step and save, before they are killed. (Whoever
+# warned the job has a limit of its own. So long too the others wait where one was killed.)
+_TO_SAVE = 600
 _LIBRARY = Path(__file__).resolve().parents[2]
 
 
@@ -26,12 +31,15 @@ def launch(
     out: Published,
     work: Path,
     threads: int,
+    gpus: int,
     tracking: Tracking | None = None,
 ) -> None:
-    """`run_training` on every GPU that this job may use; in this process, if it is one or none."""
+    """`run_training` on as many GPUs as were granted and are there; in this process, if it is one
+    or none."""
     tracking = tracking or Tracking()
     require(tracking.names)
-    processes = torch.cuda.device_count()
+    # Under SLURM others of the allocation may be visible, too.
+    processes = min(gpus, torch.cuda.device_count())
     if processes < 2:
         run_training(plan, train_rows, dev_rows, out, work, threads, tracking=tracking)
     else:
@@ -61,10 +69,12 @@ def launch_processes(
         "threads": max(1, threads // processes),
         "tracking": dataclasses.asdict(tracking or Tracking()),
     }
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(processes), "-m", __name__, json.dumps(job, default=str)]
+    command = [sys.executable, "-m", launcher.__name__, "--standalone"]
+    command += ["--nproc-per-node", str(processes), "--shutdown-timeout", str(_TO_SAVE)]
+    command += ["-m", __name__, json.dumps(job, default=str)]
     paths = [str(_LIBRARY), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    environment = launcher.under_me(environment)
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as child:
@@ -82,6 +92,7 @@ def launch_processes(
 
 def _work(text: str) -> None:
     """What each process does with the job that it is handed."""
+    launcher.end_with_parent()
     listen()
     job = json.loads(text)
     plan, out = job["plan"], job["out"]
@@ -95,10 +106,15 @@ def _work(text: str) -> None:
         run_training(Plan(**plan), *map(Path, job["paths"][:2]), Published(**paths),
                      Path(job["paths"][2]), job["threads"],
                      tracking=Tracking(**job["tracking"]))  # fmt: skip
-    except (UserError, Warned) as error:
-        kind = "error" if isinstance(error, UserError) else "stopped"
-        print(f"{kind}: {error}", file=sys.stderr)
+    except Warned as warning:
+        print(f"stopped: {warning}", file=sys.stderr)
         raise SystemExit(1) from None
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        launcher.end_all()
+    except Exception:
+        traceback.print_exc()
+        launcher.end_all()
 
 
 if __name__ == "__main__":

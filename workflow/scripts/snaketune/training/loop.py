@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from snaketune.errors import UserError
+from snaketune.out_of_memory import is_out_of_memory
 from snaketune.progress import Progress
 from snaketune.training import candidates
 from snaketune.training.adapter_layers import forget_sums
@@ -16,7 +17,6 @@ from snaketune.training.candidates import best_point, candidates_kept, drop_othe
 from snaketune.training.checkpoint import Timer, save_checkpoint
 from snaketune.training.dev import dev_scores, evaluation_steps
 from snaketune.training.job import Training
-from snaketune.training.memory import is_out_of_memory
 from snaketune.training.optimizers import set_rate
 from snaketune.training.schedules import learning_rate
 from snaketune.training.step import add_gradients, gradient_norm, share_of
@@ -109,9 +109,8 @@ def _take_step(job: Training, step: int) -> dict:
     summed = _gradients(job, step, rows, trained)
     mean = float(summed) / trained
     norm = _update(job, rate)
-    if not math.isfinite(mean) or not (math.isfinite(norm) or job.scaler.is_enabled()):
-        raise UserError(_not_finite(job, step, rows, mean, norm))
-    if step == 0 and not job.scaler.is_enabled():
+    _check_finite(job, step, rows, mean, norm)
+    if math.isfinite(norm) and step == job.state.skipped:
         _check_moved(job)
     seconds = time.monotonic() - started
     job.state.seconds += seconds
@@ -154,12 +153,16 @@ def _try_gradients(
     scale = job.scaler.get_scale() / trained
     try:
         sums = [[torch.zeros_like(p) for p in job.parameters] for _ in range(job.lanes.count)]
+        for parameter, gradient in zip(job.parameters, sums[0], strict=True):
+            parameter.grad = gradient
 
         def lane(number: int) -> torch.Tensor:
             part = share_of(rows, number, job.lanes.count)
-            to_add = (part, job.loss, job.layout, job.device, scale, sums[number], job.parameters)
+            # One lane's gradients are added up by autograd itself, which so holds one parameter's
+            # at a time. Lanes side by side need sums of their own.
+            into = (job.parameters, sums[number]) if job.lanes.count > 1 else None
             with job.cast():
-                return add_gradients(*to_add)
+                return add_gradients(part, job.loss, job.layout, job.device, scale, into)
 
         found = torch.stack(job.lanes.run(lane)).sum()
     except RuntimeError as error:
@@ -169,8 +172,6 @@ def _try_gradients(
     # The first lane's sums take the others', always in the same order.
     for other in sums[1:]:
         torch._foreach_add_(sums[0], other)
-    for parameter, gradient in zip(job.parameters, sums[0], strict=True):
-        parameter.grad = gradient
     return found, None
 
 
@@ -183,11 +184,13 @@ def _update(job: Training, rate: float) -> float:
         job.scaler.step(job.optimizer)
         forget_sums(job.model)
     job.scaler.update()
+    job.optimizer.zero_grad()
     return norm
 
 
 def _use_less_memory(job: Training, message: str) -> None:
     """Halves the micro-batches; where they are single rows already, recomputes activations."""
+    job.optimizer.zero_grad()
     if job.device.type == "cuda":
         torch.cuda.empty_cache()
     longest = max(row.inputs for row in job.train)
@@ -211,7 +214,23 @@ def recompute_activations(causal: PreTrainedModel) -> None:
     causal.activation_checkpointing_enable({"use_reentrant": False})
 
 
+def _check_finite(job: Training, step: int, rows: list[TokenRow], loss: float, norm: float) -> None:
+    """Ends a training whose numbers are none. In float16 gradients that overflow are no fault as
+    long as a smaller scale may mend them: the step is left out, counted and said."""
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    job.state.skipped += 1
+    scale, taken = job.scaler.get_scale(), step + 1 - job.state.skipped
+    hopeless = scale < 1 or (step + 1 == job.order.total_steps and not taken)
+    if not math.isfinite(loss) or not job.scaler.is_enabled() or hopeless:
+        raise UserError(_not_finite(job, step, rows, loss, norm))
+    if job.world.leads:
+        said = f"step {step + 1}: gradients overflow float16: the step is left out"
+        print(f"{said}, the loss is scaled by {scale:g} from now on", file=sys.stderr, flush=True)
+
+
 def _check_moved(job: Training) -> None:
+    """After the first step that was taken."""
     still = unmoved_adapters(job.model)
     if still:
         raise UserError(
@@ -221,10 +240,16 @@ def _check_moved(job: Training) -> None:
         )
 
 
+def _tried(job: Training) -> str:
+    if not job.scaler.is_enabled():
+        return ""
+    return f" (steps left out: {job.state.skipped}, the loss scaled by {job.scaler.get_scale():g})"
+
+
 def _not_finite(job: Training, step: int, rows: list[TokenRow], loss: float, norm: float) -> str:
     ids = ", ".join(row.id for row in rows)
     return (
-        f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers; rows of the "
-        f"step: {ids}. The last good checkpoint (step {job.state.step} or earlier) is kept in "
-        f"{job.folder}. A lower learning_rate or dtype float32 may help"
+        f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers"
+        f"{_tried(job)}; rows of the step: {ids}. The last good checkpoint (step {job.state.step} "
+        f"or earlier) is kept in {job.folder}. A lower learning_rate or dtype float32 may help"
     )

@@ -68,6 +68,12 @@ def _of_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     return F.cross_entropy(logits.float(), batch.targets, reduction="sum")
 
 
+def _likeliest(logits: torch.Tensor, among: torch.Tensor | None) -> torch.Tensor:
+    if among is None:
+        return logits.argmax(-1)
+    return among.gather(1, logits.gather(1, among).argmax(-1, keepdim=True))[:, 0]
+
+
 class SummedLoss:
     """Calls the model on batches. Chooses once, by trying, how to come by the logits.
 
@@ -88,14 +94,19 @@ class SummedLoss:
             return self._of_hidden(self._hidden(batch), batch)
         return _of_logits(self._logits(batch), batch)
 
-    def with_likeliest(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same, and the likeliest token [n] at each learned place."""
+    def with_likeliest(
+        self, batch: Batch, among: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and the likeliest token [n] at each learned place: of all or `among` [n, k]."""
+        among = None if among is None else among.to(batch.targets.device)
         if not self.apart:
             logits = self._logits(batch)
-            return _of_logits(logits, batch), logits.argmax(-1)
-        hidden = self._hidden(batch)
-        parts = hidden.split(_rows_at_once(self.head.weight))
-        likeliest = torch.cat([self.head(part).argmax(-1) for part in parts])
+            return _of_logits(logits, batch), _likeliest(logits, among)
+        hidden, rows = self._hidden(batch), _rows_at_once(self.head.weight)
+        parts = hidden.split(rows)
+        allowed = [None] * len(parts) if among is None else among.split(rows)
+        pairs = zip(parts, allowed, strict=True)
+        likeliest = torch.cat([_likeliest(self.head(part), tokens) for part, tokens in pairs])
         return self._of_hidden(hidden, batch), likeliest
 
     def _of_hidden(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -38,11 +38,6 @@ def call_overhead(parameters: int, device: torch.device) -> int:
     return _SHORT_PRODUCTS + int(calls * rate / (4 * parameters))
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the device or the host had no memory left for a tensor."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def peak_memory(device: torch.device) -> int:
     """Bytes used at most so far: on the GPU by tensors, on the CPU by the process."""
     if device.type == "cuda":

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from snaketune.control_tokens import encode_with_offsets, unshield
 from snaketune.training.rows import IGNORED, Row, RowError
 
 
 def build_plain_row(tokenizer: Any, prompt: str, reply: str) -> Row:
-    """The row of `prompt`, a space (or the white space that the prompt ends with) and `reply`.
+    """The row of `prompt`, a space (or the white space that the prompt ends with) and `reply`, both
+    with control tokens shielded.
 
     Text is tokenised once, with the tokenizer's special tokens, as options are when they are
     scored. Trained are the reply, with the space before it, and the end token. Raises `RowError`
@@ -16,8 +18,8 @@ def build_plain_row(tokenizer: Any, prompt: str, reply: str) -> Row:
     if not reply:
         raise RowError("an empty reply")
     text = f"{start}{prompt[len(start) :] or ' '}{reply}"
-    encoded = tokenizer(text, add_special_tokens=True, return_offsets_mapping=True)
-    ids, offsets = list(encoded["input_ids"]), encoded["offset_mapping"]
+    ids, offsets = encode_with_offsets(tokenizer, text, add_special_tokens=True)
+    reply = unshield(tokenizer, reply)
     end = tokenizer.eos_token_id
     if end is None:
         raise RowError("the tokenizer has no end token")

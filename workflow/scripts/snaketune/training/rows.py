@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from snaketune.chat import Messages, render
+from snaketune.control_tokens import encode_with_offsets, shield, shield_turns, unshield
 
 IGNORED = -100
 """Label of a token that carries no loss."""
@@ -44,11 +45,11 @@ def build_row(tokenizer: Any, messages: Messages, prefix: str = "") -> Row:
     template prints otherwise than it was written (without its thoughts, say) is context only.
     Raises `RowError` where a mask cannot be placed or does not decode to the reply.
     """
-    messages = [_stripped(message) for message in messages]
+    messages = _shielded(tokenizer, [_stripped(message) for message in messages], prefix)
     text, spans = reply_spans(tokenizer, messages)
     spans[-1] = _behind(prefix, text, *spans[-1])
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    ids, offsets = encode_with_offsets(tokenizer, text)
+    text = unshield(tokenizer, text)
     labels = [IGNORED] * len(ids)
     ends = set()
     for start, end in spans:
@@ -113,6 +114,16 @@ def _stripped(message: dict[str, str]) -> dict[str, str]:
     if not content:
         raise RowError("an empty reply")
     return {**message, "content": content}
+
+
+def _shielded(tokenizer: Any, messages: Messages, prefix: str) -> Messages:
+    """The contents with control tokens shielded, but not those of the config's prefix: inference
+    puts it behind the rendered prompt as it is."""
+    shielded = shield_turns(tokenizer, messages)
+    last = messages[-1]["content"]
+    if prefix and last.startswith(prefix):
+        shielded[-1]["content"] = prefix + shield(tokenizer, last[len(prefix) :])
+    return shielded
 
 
 def _mark_places(

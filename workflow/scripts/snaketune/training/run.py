@@ -1,6 +1,7 @@
 """A training from files to files."""
 
 import platform
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -8,17 +9,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from transformers import PreTrainedModel
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
 from snaketune.identity import digest, file_hash, folder_fingerprint
 from snaketune.jsonl import write_json
+from snaketune.modeling.folder import model_folder
 from snaketune.modeling.load import pick_device
 from snaketune.training import saving
 from snaketune.training.batch import TokenRow, padded, read_rows
 from snaketune.training.batching import Order
-from snaketune.training.candidates import FOLDER, Point, best_point
+from snaketune.training.candidates import FOLDER, Point, best_point, kept_steps
 from snaketune.training.checkpoint import State, load_checkpoint
 from snaketune.training.job import Training
 from snaketune.training.lanes import Lanes, count_lanes
@@ -29,10 +32,11 @@ from snaketune.training.optimizers import build
 from snaketune.training.step import Layout
 from snaketune.training.tracking import Tracking, open_trackers
 from snaketune.training.trainable import build_trainable, compute_dtype
+from snaketune.training.whole import whole
 from snaketune.training.world import World, join_world
 from snaketune.usage import usage
 from snaketune.warned import deferred
-from snaketune.workfolder import set_aside, work_folder
+from snaketune.workfolder import held, set_aside, work_folder
 
 LOG_SCHEMA = pa.schema(
     [
@@ -73,6 +77,8 @@ class Published:
     config: Path
     snapshot_weights: list[Path]
     snapshot_configs: list[Path]
+    kept: list[Path]
+    """A folder for the weights that `keep` keeps, as `step-N/`; none: they go with the training."""
     log: Path
     meta: Path
 
@@ -96,33 +102,58 @@ def run_training(
         torch.set_num_threads(threads)
     hashes = [file_hash(train_rows), file_hash(dev_rows)]
     identity = _identity(plan, hashes)
-    with join_world() as world:
-        if world.leads:
-            work_folder(work, identity)
-        folder = work / digest(identity)
-        rows, dev = read_rows(train_rows), read_rows(dev_rows)
-        job, causal = prepare(plan, rows, dev, world, folder, save_every)
-        # Nobody may write a checkpoint before everybody has read the last one.
-        world.wait()
-        if world.leads:
-            told = (tracking or Tracking(), _settings(plan), out.log.parent, folder)
-            with deferred(), open_trackers(*told, job.state.log) as trackers:
-                train(job, trackers)
-        else:
+    with ExitStack() as until_published:
+        with join_world() as world:
+            if world.leads:
+                until_published.enter_context(held(work))
+                work_folder(work, identity)
+            # What is left of a killed attempt may write until then.
+            world.wait()
+            folder = work / digest(identity)
+            rows, dev = read_rows(train_rows), read_rows(dev_rows)
+            job = prepare(plan, rows, dev, world, folder, save_every)
+            # Nobody may write a checkpoint before everybody has read the last one.
+            world.wait()
             with deferred():
-                train(job)
-    if not world.leads:
+                _train(plan, job, tracking or Tracking(), out.log.parent)
+        if world.leads:
+            _publish(plan, job, out, hashes)
+            set_aside(folder)
+
+
+def _train(plan: Plan, job: Training, tracking: Tracking, results: Path) -> None:
+    """Trains; where this process leads, trackers are told."""
+    if not job.world.leads:
+        train(job)
         return
+    settings = _settings(plan)
+    with open_trackers(tracking, settings, results, job.folder, job.state.log) as trackers:
+        train(job, trackers)
+
+
+def _publish(plan: Plan, job: Training, out: Published, hashes: list[str]) -> None:
+    """Puts weights, log and meta where they are wanted."""
     best = best_point(job.state.log, plan.preset.best)
     saving.publish(_final(plan, job, best), out.weights, out.config)
     pairs = zip(out.snapshot_weights, out.snapshot_configs, strict=True)
     for k, (weights, config) in enumerate(pairs, 1):
-        saving.publish(folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
+        saving.publish(job.folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
+    for folder in out.kept:
+        _publish_kept(plan.preset, job, folder, [out.weights.name, out.config.name])
     _write_log(out.log, job.state.log)
-    write_json(
-        out.meta, _meta(plan, job, causal, hashes) | _chosen(plan, best) | usage(job.world.size)
-    )
-    set_aside(folder)
+    with whole(out.meta) as new:
+        found = _meta(plan, job, hashes) | _chosen(plan, best) | usage(job.world.size)
+        write_json(new, found)
+
+
+def _publish_kept(preset: Preset, job: Training, folder: Path, names: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = sorted(kept_steps(job.state.log, preset))
+    if not steps:
+        print("keep: no weights are kept, because there are no dev rows to score them on")
+    for step in steps:
+        weights, config = (folder / f"step-{step}" / name for name in names)
+        saving.publish(job.folder / FOLDER / str(step), weights, config)
 
 
 def _final(plan: Plan, job: Training, best: Point | None) -> Path:
@@ -152,10 +183,14 @@ def _settings(plan: Plan) -> dict:
 
 
 def _identity(plan: Plan, hashes: list[str]) -> dict:
-    local = Path(plan.model.id)
+    folder, device = model_folder(plan.model), pick_device()
+    # A folder of the hub's is named by the commit.
+    local = Path(plan.model.id).is_dir()
     return {
         "model": plan.model.model_dump(mode="json"),
-        "files": folder_fingerprint(str(local)) if local.is_dir() else None,
+        "files": folder_fingerprint(str(folder)) if local else folder.name,
+        "device": device.type,
+        "dtype": str(compute_dtype(plan.model, plan.preset, device)),
         "preset": plan.preset.identity(),
         "seed": plan.seed,
         "snapshots": plan.snapshots,
@@ -171,7 +206,8 @@ def prepare(
     world: World,
     folder: Path,
     save_every: float,
-) -> tuple[Training, torch.nn.Module]:
+) -> Training:
+    """The training, where its checkpoint in `folder` left it, or at its beginning."""
     if not rows:
         raise UserError("train: found no training rows, expected at least one")
     if plan.preset.best != "none" and not dev:
@@ -217,7 +253,7 @@ def prepare(
     )
     if state.scaler:
         job.scaler.load_state_dict(state.scaler)
-    return job, causal
+    return job
 
 
 def _check_rows(rows: list[TokenRow], vocabulary: int) -> None:
@@ -242,21 +278,22 @@ def snapshot_steps(total: int, count: int) -> dict[int, list[str]]:
     return steps
 
 
-def _layout(preset: Preset, state: State, causal: torch.nn.Module, device: torch.device) -> Layout:
-    """`auto` groups: rows of like length waste little, and need no block mask, which costs more
-    than that on the CPU and in torch's own attention."""
-    kind = "grouped" if preset.batching == "auto" else preset.batching
+def _layout(preset: Preset, state: State, causal: PreTrainedModel, device: torch.device) -> Layout:
+    """`auto` packs where attention keeps rows apart by their ends alone (flash attention). Torch's
+    own needs a block mask, which eats the gain over like lengths padded together (measured on
+    a CPU: 1,470 real tokens/s either way, against 850 padded at random)."""
+    flash = device.type == "cuda" and "flash" in (causal.config._attn_implementation or "")
+    automatic = "packed" if flash else "grouped"
+    kind = automatic if preset.batching == "auto" else preset.batching
     return Layout(kind, state.budget, call_overhead(causal.num_parameters(), device))
 
 
 def _write_log(path: Path, log: list[dict]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.Table.from_pylist(log, schema=LOG_SCHEMA), temporary, compression="zstd")
-    temporary.replace(path)
+    with whole(path) as new:
+        pq.write_table(pa.Table.from_pylist(log, schema=LOG_SCHEMA), new, compression="zstd")
 
 
-def _meta(plan: Plan, job: Training, causal: torch.nn.Module, hashes: list[str]) -> dict:
+def _meta(plan: Plan, job: Training, hashes: list[str]) -> dict:
     steps = [row for row in job.state.log if "loss" in row]
     tokens = sum(row["tokens"] for row in steps)
     trained = sum(p.numel() for p in job.parameters)
@@ -267,6 +304,7 @@ def _meta(plan: Plan, job: Training, causal: torch.nn.Module, hashes: list[str])
         "seed": plan.seed,
         "wall_seconds": job.state.seconds,
         "steps": job.state.step,
+        "steps_left_out": job.state.skipped,
         "epochs": steps[-1]["epoch"],
         "effective_batch": job.order.batch,
         "rows": len(job.train),
@@ -277,6 +315,7 @@ def _meta(plan: Plan, job: Training, causal: torch.nn.Module, hashes: list[str])
         "peak_memory_bytes": peak_memory(job.device),
         "device": job.device.type,
         "device_name": torch.cuda.get_device_name() if gpu else _cpu_name(),
+        "device_memory_bytes": torch.cuda.get_device_properties().total_memory if gpu else None,
         "processes": job.world.size,
         "threads": torch.get_num_threads(),
         "lanes": job.lanes.count,

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from snaketune.training.whole import whole
+
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 MODEL_FILES = ("model.safetensors", "config.json")
 
@@ -17,19 +19,15 @@ def save(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
 
     An adapter in float32; a whole model in one file, in `dtype`.
     """
-    new = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(model, PreTrainedModel):
-        _save_whole(model, new, dtype)
-    else:
-        model.save_pretrained(str(new))
-    shutil.rmtree(folder, ignore_errors=True)
-    new.rename(folder)
+    with whole(folder) as new:
+        if isinstance(model, PreTrainedModel):
+            _save_whole(model, new, dtype)
+        else:
+            model.save_pretrained(str(new))
 
 
 def _save_whole(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
-    state = {name: value.to(dtype) for name, value in model.state_dict().items()}
+    state = _cast(model.state_dict(), dtype)
     model.save_pretrained(str(folder), state_dict=state, max_shard_size="1000GB")
     config = folder / "config.json"
     text = json.loads(config.read_text(encoding="utf-8"))
@@ -37,10 +35,21 @@ def _save_whole(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> Non
     config.write_text(json.dumps(text, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The weights in `dtype`. What is one tensor under two names, such as a head tied to the
+    embeddings, stays one, and is written once."""
+    cast: dict[tuple, torch.Tensor] = {}
+    found = {}
+    for name, value in state.items():
+        place = (value.data_ptr(), value.shape, value.stride())
+        if place not in cast:
+            cast[place] = value.to(dtype)
+        found[name] = cast[place]
+    return found
+
+
 def publish(folder: Path, weights: Path, config: Path) -> None:
     """Copies the two files of a saved folder to where they are wanted."""
     for target in (weights, config):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp")
-        shutil.copyfile(folder / target.name, temporary)
-        temporary.replace(target)
+        with whole(target) as new:
+            shutil.copyfile(folder / target.name, new)

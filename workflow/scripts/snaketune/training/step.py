@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from snaketune.training import batching
+from snaketune.training.answers import Answers
 from snaketune.training.batch import Batch, TokenRow, packed, padded
 from snaketune.training.loss import SummedLoss
 
@@ -45,28 +46,24 @@ def share_of(rows: list[TokenRow], part: int, parts: int) -> list[TokenRow]:
 
 
 def score(
-    rows: list[TokenRow], loss: SummedLoss, layout: Layout, device: torch.device, answers: bool
+    rows: list[TokenRow],
+    loss: SummedLoss,
+    layout: Layout,
+    device: torch.device,
+    answers: Answers | None,
 ) -> torch.Tensor:
     """Without gradients [2]: the loss summed over the rows' trained tokens, and the number of rows
-    whose answer is right (0 unless `answers` are asked for)."""
+    whose answer is right (0 without `answers`)."""
     total = torch.zeros(2, device=device)
     for part, batch in layout.batches(rows):
         batch = batch.to(device)
         if answers:
-            summed, likeliest = loss.with_likeliest(batch)
-            total[1] += right_answers(likeliest == batch.targets, part)
+            summed, likeliest = loss.with_likeliest(batch, answers.candidates(part))
+            total[1] += answers.right(likeliest == batch.targets, part)
         else:
             summed = loss(batch)
         total[0] += summed
     return total
-
-
-def right_answers(hits: torch.Tensor, rows: list[TokenRow]) -> int:
-    """Rows all of whose answer tokens are hits. `hits` [n] are those of all trained tokens; a
-    row's last one ends its turn and is no part of the answer, unless it is all that is left of
-    a row that was cut."""
-    per_row = hits.cpu().split([row.trained_tokens for row in rows])
-    return sum(bool((part[:-1] if len(part) > 1 else part).all()) for part in per_row)
 
 
 def add_gradients(
@@ -75,19 +72,27 @@ def add_gradients(
     layout: Layout,
     device: torch.device,
     scale: float,
-    gradients: list[torch.Tensor],
-    parameters: list[nn.Parameter],
+    into: tuple[list[nn.Parameter], list[torch.Tensor]] | None = None,
 ) -> torch.Tensor:
     """The loss summed over the rows' trained tokens; adds the gradients of `scale` × that sum to
-    `gradients`."""
+    the parameters' own, or those of the parameters in `into` to the tensors beside them."""
     total = torch.zeros((), device=device)
     for _, batch in layout.batches(rows):
         part = loss(batch.to(device))
-        found = torch.autograd.grad(part * scale, parameters, allow_unused=True)
-        pairs = [(g, f) for g, f in zip(gradients, found, strict=True) if f is not None]
-        torch._foreach_add_([g for g, _ in pairs], [f for _, f in pairs])
+        if into is None:
+            (part * scale).backward()
+        else:
+            _add_apart(part * scale, *into)
         total += part.detach()
     return total
+
+
+def _add_apart(
+    loss: torch.Tensor, parameters: list[nn.Parameter], sums: list[torch.Tensor]
+) -> None:
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    pairs = [(g, f) for g, f in zip(sums, found, strict=True) if f is not None]
+    torch._foreach_add_([g for g, _ in pairs], [f for _, f in pairs])
 
 
 def gradient_norm(parameters: list[nn.Parameter], limit: float) -> torch.Tensor:

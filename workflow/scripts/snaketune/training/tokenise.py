@@ -13,6 +13,7 @@ from jinja2.exceptions import TemplateError
 
 from snaketune.chat import template_hash
 from snaketune.config.evaluation import TaskName
+from snaketune.control_tokens import shield_example
 from snaketune.data.example import Example, read_examples
 from snaketune.data.text import normalise
 from snaketune.errors import UserError
@@ -90,6 +91,7 @@ def tokenise(
     def row_of(example: Example) -> Row:
         if chat:
             return _row(example, tokenizer, task, system, prompt, reply_prefix)
+        example = shield_example(tokenizer, example)
         text = opened(worded(prompt, task, example), reply_prefix)
         return build_plain_row(tokenizer, text, example.answer or "")
 
@@ -144,7 +146,7 @@ def _split(
                 row = cut(row, limits.max_length)
                 out.truncated += 1
             out.rows[example.id] = row
-        except RowError as fault:
+        except (RowError, UserError) as fault:
             where = {"source": example.source, "record": example.record}
             out.dropped.append({"split": split, "id": example.id, "reason": str(fault), **where})
     return out

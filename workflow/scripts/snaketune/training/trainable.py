@@ -1,5 +1,7 @@
 """The model as a preset trains it: with a fresh adapter, or with all its weights."""
 
+import re
+
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
@@ -23,20 +25,32 @@ def build_trainable(
     """The module to train, in training mode, and the transformers model in it.
 
     Adapters are float32 whatever the base is. `full` holds its weights in float32 too, because
-    small updates vanish in 16 bits; its computation is cast.
+    small updates vanish in 16 bits; its computation is cast. Of a model that also takes pictures
+    or sound only the language model is trained: texts leave the rest without gradients.
     """
     dtype = torch.float32 if preset.method == "full" else compute_dtype(spec, preset, device)
     spec = spec.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     causal = load_model(spec, "nf4" if preset.method == "qlora" else "none", device)
-    causal.config.use_cache = False
     if preset.method == "full":
-        causal.requires_grad_(True)
+        beside = _beside_language(causal)
+        for name, parameter in causal.named_parameters():
+            parameter.requires_grad_(not (beside and re.fullmatch(beside, name)))
         return causal.train(), causal
     # A is drawn here: the seed has to be set before.
     torch.manual_seed(seed)
     model = _with_adapter(causal, spec, preset.lora)
     hold_on_cpu(causal)
     return model.train(), causal
+
+
+def _beside_language(causal: PreTrainedModel) -> str | None:
+    """A pattern for the full names of what is beside the language model and its output head; None
+    where they are the whole model."""
+    if causal.config.get_text_config() is causal.config:
+        return None
+    parts = (causal.get_decoder(), causal.get_output_embeddings())
+    names = [re.escape(name) for name, module in causal.named_modules() if module in parts]
+    return rf"(?!({'|'.join(names)})\.).*"
 
 
 def _with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> nn.Module:
@@ -46,6 +60,7 @@ def _with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> n
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+        exclude_modules=_beside_language(causal),
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         revision=spec.revision,

@@ -4,10 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+# The others wait while one loads a model from a slow disk, scores its share of dev or saves.
+_PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,7 @@ def join_world() -> Iterator[World]:
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if on_gpu else "gloo")
-    try:
-        yield World(distributed.get_rank(), distributed.get_world_size())
-    finally:
-        distributed.destroy_process_group()
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+    yield World(distributed.get_rank(), distributed.get_world_size())
+    # Not after a fault: the others would fail of that before this process has told its own.
+    distributed.destroy_process_group()

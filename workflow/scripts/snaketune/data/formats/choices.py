@@ -8,21 +8,29 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 REPEATED = "repeated_options"
 
 
-def checked_options(name: str, options: Sequence[object], *, keep_repeated: bool) -> list[str]:
-    """`options` as text, none empty; `name` is the field for messages. Raises `RecordError`."""
+def checked_options(
+    name: str, places: Sequence[str], options: Sequence[object], *, keep_repeated: bool
+) -> list[str]:
+    """`options` as text, none empty; for messages `name` is the field of all and `places` are
+    those of each. Raises `RecordError`."""
     if len(options) > len(LETTERS):
         raise _fault("too_many_options", name, options, f"at most {len(LETTERS)} options")
-    for letter, option in zip(LETTERS, options, strict=False):
+    for place, option in zip(places, options, strict=True):
         if not isinstance(option, str):
-            raise RecordError("wrong_type", name, f"{describe(option)} as option {letter}", "text")
+            raise RecordError("wrong_type", place, describe(option), "the text of an option")
         if not option.strip():
-            raise RecordError("empty_option", name, f"empty text as option {letter}", "text")
+            raise RecordError("empty_option", place, "empty text", "the text of an option")
     texts = [option.strip() for option in options]
     if not keep_repeated and has_repeats(texts):
         again = next(text for text in texts if texts.count(text) > 1)
         found = f"{describe(again)} {texts.count(again)} times among the options"
         raise RecordError(REPEATED, name, found, "options that differ (or repeated_options: keep)")
     return texts
+
+
+def places(name: str, count: int) -> list[str]:
+    """The places of the options in a list: `wrong_options[0]`, …"""
+    return [f"{name}[{i}]" for i in range(count)]
 
 
 def has_repeats(options: Sequence[str]) -> bool:

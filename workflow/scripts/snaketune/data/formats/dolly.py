@@ -3,12 +3,17 @@
 https://huggingface.co/datasets/argilla/databricks-dolly-15k-curated-en
 """
 
-import ast
 import json
+import re
 
 from snaketune.data.example import Example
 from snaketune.data.formats.base import Format
+from snaketune.data.printed import read_printed
 from snaketune.data.record import Fields
+
+# A dict or a list of dicts, with a key that suggestions have.
+_OPENS = re.compile(r"\s*\[?\s*\{\s*['\"]")
+_VALUE = re.compile(r"['\"]value['\"]\s*:")
 
 
 class Dolly(Format):
@@ -16,7 +21,8 @@ class Dolly(Format):
     are empty. `category` and `external_id` are kept.
 
     A curated field may be text, a list of suggestions, a dict of lists (or a list of dicts) with
-    `value`, or what pandas prints of a dict of arrays when it writes a CSV.
+    `value`, or any of these as a table holds them in a text: as JSON, as Python prints them, or as
+    pandas prints a dict of arrays.
     """
 
     columns = (("original-instruction",), ("original-context",), ("original-response",))
@@ -46,8 +52,8 @@ def _either(fields: Fields, part: str) -> str | None:
 def _curated(fields: Fields, name: str) -> str | None:
     """The first suggestion that is not empty."""
     value = fields.value.get(name)
-    if isinstance(value, str) and value.startswith("{'") and "'value': array(" in value:
-        value = _printed(value, fields, name)
+    if isinstance(value, str):
+        value = _unprinted(value, fields, name)
     suggestions = _suggestions(value)
     if not all(s is None or isinstance(s, str) for s in suggestions):
         raise fields.fault("wrong_type", name, "text, or suggestions whose `value` is text")
@@ -62,12 +68,28 @@ def _suggestions(value: object) -> list:
     return [value]
 
 
-def _printed(text: str, fields: Fields, name: str) -> dict:
-    """`{'value': array(['…'], dtype=object), …}` as a dict of lists. Nothing is evaluated."""
+def _unprinted(text: str, fields: Fields, name: str) -> object:
+    """The suggestions in a text that holds nothing else; any other text as it stands."""
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-        keys = [ast.literal_eval(key) for key in tree.keys]
-        return dict(zip(keys, (ast.literal_eval(v.args[0]) for v in tree.values), strict=True))
-    except (SyntaxError, ValueError, AttributeError, IndexError, TypeError, RecursionError):
-        expected = "a printed dict of arrays that is whole"
-        raise fields.fault("wrong_type", name, expected) from None
+        found = read_printed(text)
+    except ValueError:
+        if _OPENS.match(text) and _VALUE.search(text):
+            expected = "a printed dict or list of suggestions that is whole"
+            raise fields.fault("wrong_type", name, expected) from None
+        return text
+    if not _are_suggestions(found):
+        return text
+    if isinstance(found, list) and sum(isinstance(x, str) and bool(x.strip()) for x in found) > 1:
+        # It may be an answer that is a list: taking its first item would cut it.
+        expected = "text, or a printed list of one suggestion"
+        raise fields.fault("ambiguous_text", name, expected)
+    return found
+
+
+def _are_suggestions(found: object) -> bool:
+    if isinstance(found, dict):
+        return "value" in found
+    return isinstance(found, list) and all(
+        item is None or isinstance(item, str) or (isinstance(item, dict) and "value" in item)
+        for item in found
+    )

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from snaketune.config.dataset import SplitName
-from snaketune.data.example import Example
+from snaketune.data.example import ORIGINAL, Example
 from snaketune.data.faults import RecordError, describe, fields_found
 from snaketune.data.formats.base import Format
-from snaketune.data.formats.choices import LETTERS, checked_options
+from snaketune.data.formats.choices import LETTERS, checked_options, places
 from snaketune.data.record import Fields, Record, Table
 from snaketune.errors import UserError
 
@@ -26,7 +26,8 @@ Form = Literal["raw", "processed"]
 @dataclass(frozen=True)
 class F1Qa(Format):
     """The pairs of every article. Raw options get letters by `seed`, the same ones whatever else
-    is read. Training learns `question`; other splits ask `rephrased_question` where there is one.
+    is read. Training learns `question`; other splits ask `rephrased_question` where there is one
+    and keep `question` beside it.
     """
 
     seed: int
@@ -42,9 +43,12 @@ class F1Qa(Format):
         processed = _form(fields.value) == "processed"
         options, right = self._lettered(fields) if processed else self._drawn(fields)
         kept = {k: fields.value[k] for k in ("article", "title") if fields.value.get(k)}
+        rephrased = fields.optional_text("rephrased_question")
+        if rephrased and (original := fields.optional_text("question")):
+            kept[ORIGINAL] = original
         return Example(
             id="",
-            question=fields.optional_text("rephrased_question") or fields.text("question"),
+            question=rephrased or fields.text("question"),
             answer=options[right],
             gold=options[right],
             choices=options,
@@ -62,7 +66,8 @@ class F1Qa(Format):
             expected = f"a letter among {', '.join(letters)}"
             raise fields.fault("no_such_option", "ground_truth_correct_option", expected)
         options = [by_letter[k] for k in letters]
-        texts = checked_options("options", options, keep_repeated=self.keep_repeated)
+        named = [f"options.{k}" for k in letters]
+        texts = checked_options("options", named, options, keep_repeated=self.keep_repeated)
         return texts, letters.index(letter)
 
     def _drawn(self, fields: Fields) -> tuple[list[str], int]:
@@ -71,8 +76,8 @@ class F1Qa(Format):
         if not isinstance(wrong, list) or len(wrong) != _COUNT - 1:
             expected = f"a list of {_COUNT - 1} wrong options"
             raise fields.fault("wrong_options", "wrong_options", expected)
-        keep = self.keep_repeated
-        options = checked_options("wrong_options", [right, *wrong], keep_repeated=keep)
+        keep, named = self.keep_repeated, ["correct_answer", *places("wrong_options", len(wrong))]
+        options = checked_options("wrong_options", named, [right, *wrong], keep_repeated=keep)
         # Seeded by the question itself: a limit or another file changes no other letters.
         draw = random.Random(f"{self.seed} {fields.value.get('question')} {right}")
         order = draw.sample(range(_COUNT), _COUNT)
@@ -80,7 +85,10 @@ class F1Qa(Format):
 
 
 def _form(pair: dict) -> Form:
-    return "processed" if "options" in pair else "raw"
+    """By either of the fields that only the processed form has, so that a pair that lacks one of
+    them is told so."""
+    marks = ("options", "ground_truth_correct_option")
+    return "processed" if any(mark in pair for mark in marks) else "raw"
 
 
 def _pairs(table: Table, split: SplitName) -> Iterator[Record]:

@@ -19,11 +19,11 @@ _PLAIN: dict[FormatName, type[Format]] = {
 }
 
 
-def format_for(spec: DatasetSpec) -> Format:
-    """The adapter that reads the records of `spec`."""
+def format_for(spec: DatasetSpec, numeric: bool = False) -> Format:
+    """The adapter that reads the records of `spec`; `numeric`: a table's answers are numbers."""
     keep_repeated = spec.repeated_options == "keep"
     if spec.columns:
-        return NamedColumns(spec.columns, keep_repeated, spec.labels)
+        return NamedColumns(spec.columns, keep_repeated, spec.labels, numeric)
     if spec.format == "f1_qa":
         return F1Qa(spec.seed, keep_repeated)
     if spec.format == "solution_verifier":

@@ -29,13 +29,14 @@ def draw_epochs(rows: list[Row], colours: dict[str, str], names: dict[str, str])
 def draw_seconds(
     rows: list[Row], column: str, colours: dict[str, str], names: dict[str, str]
 ) -> Figure:
-    """A bar a row with its seconds."""
+    """A bar a row with its seconds; none where they were not measured."""
     figure, axes = new_figure(height=0.9 + 0.42 * len(rows))
     seconds = _numbers(rows, column)
     axes.barh(range(len(rows)), seconds, height=0.55, color=[colours[r["run"]] for r in rows])
     for y, value in enumerate(seconds):
+        known = f"{value:,.3g} s" if value < 100 else f"{value:,.0f} s"
         axes.annotate(
-            f"{value:,.3g} s" if value < 100 else f"{value:,.0f} s", (value, y), (4, 0),
+            known if rows[y][column] else "not measured", (value, y), (4, 0),
             va="center", textcoords="offset points", fontsize=8.5,
         )  # fmt: skip
     several = len({row["eval"] for row in rows}) > 1

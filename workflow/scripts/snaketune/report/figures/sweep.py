@@ -19,7 +19,7 @@ def draw_sweep(rows: list[Row]) -> Figure:
     Values stand at equal distances, in order: learning rates and ranks are tried by factors.
     """
     keys = [key for key in rows[0] if key not in COLUMNS and len(values_of(rows, key)) > 1]
-    keys = keys or [key for key in rows[0] if key not in COLUMNS]
+    keys = keys or [key for key in rows[0] if key not in COLUMNS] or ["model"]
     across = min(_ACROSS, len(keys))
     down = -(-len(keys) // across)
     figure = Figure(figsize=(7.2, 2.7 * down + 0.3), layout="constrained")

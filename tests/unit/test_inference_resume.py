@@ -1,0 +1,176 @@
+"""Options, labels, rewards and verdicts: killed at any record and gone on with, they end as if
+uninterrupted, bit for bit; records of other code, numbers or devices are not gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_inference_rewards import make_reward_model
+from tiny_chat import make_tokenizer, questions, save_chat_model
+
+from snaketune.config.evaluation import JudgeSpec
+from snaketune.config.model import ModelSpec
+from snaketune.data.example import Example, write_examples
+from snaketune.inference import resume
+from snaketune.inference.generate import Protocol, generate
+from snaketune.inference.judge import judge
+from snaketune.inference.ledger import Ledger
+from snaketune.inference.reward_job import reward
+from snaketune.inference.score_options import OptionsProtocol, score_options
+from snaketune.inference.state import State
+from snaketune.jsonl import read_jsonl, write_jsonl
+
+SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
+COUNT = 24
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """Models, examples and replies."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save_chat_model(folder / "model")
+    make_reward_model().save_pretrained(folder / "reward")
+    make_tokenizer().save_pretrained(folder / "reward")
+    asked = questions(COUNT)
+    examples = [
+        Example(f"e{i}", q, choices=["apples", "the boy", q], source="x", record=i + 1)
+        for i, q in enumerate(asked)
+    ]
+    write_examples(folder / "examples.parquet", examples)
+    replies = [{"id": f"e{i}", "output": q} for i, q in enumerate(questions(COUNT, seed=1))]
+    write_jsonl(folder / "replies.jsonl", replies)
+    (folder / "guideline.txt").write_text("the boy has apples\n")
+    return folder
+
+
+def base(inputs):
+    return State(ModelSpec(id=str(inputs / "model")), "none", "none", [])
+
+
+def generate_job(inputs, *where, code):
+    protocol = Protocol("math", "add", 0, None, 6, "auto")
+    generate(base(inputs), protocol, inputs / "examples.parquet", None, *where, code=code)
+
+
+def options_job(inputs, *where, code):
+    protocol = OptionsProtocol("{question} {options}")
+    score_options(base(inputs), protocol, inputs / "examples.parquet", *where, code=code)
+
+
+def judge_job(inputs, *where, code):
+    files = [inputs / name for name in ("replies.jsonl", "examples.parquet", "guideline.txt")]
+    judge(base(inputs), JudgeSpec(model="j", max_new_tokens=4), 2, *files, *where, code=code)
+
+
+def reward_job(inputs, *where, code):
+    files = [inputs / name for name in ("replies.jsonl", "examples.parquet")]
+    reward(ModelSpec(id=str(inputs / "reward")), "", "", *files, *where, code=code)
+
+
+JOBS = {
+    "generate": generate_job,
+    "options": options_job,
+    "judge": judge_job,
+    "rewards": reward_job,
+}
+
+
+def run(kind, inputs, out, name="it", code="a"):
+    """The records and how they were made."""
+    where = (out / f"{name}.work", out / f"{name}.jsonl", out / f"{name}.meta.json")
+    JOBS[kind](Path(inputs), *where, code=code)
+    return list(read_jsonl(where[1])), json.loads(where[2].read_text())
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def run_until(monkeypatch, count, *args, **more):
+    """A job that is killed when `count` records are written."""
+    keep = Ledger.append
+
+    def append(self, record):
+        if len(self.records) == count:
+            raise Killed
+        keep(self, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", append)
+        with pytest.raises(Killed):
+            run(*args, **more)
+
+
+@pytest.mark.parametrize("count", [1, 9, COUNT - 1])
+@pytest.mark.parametrize("kind", JOBS)
+def test_what_is_missing_comes_out_the_same(kind, count, inputs, tmp_path, monkeypatch):
+    whole, about = run(kind, inputs, tmp_path, "whole")
+    run_until(monkeypatch, count, kind, inputs, tmp_path)
+    records, meta = run(kind, inputs, tmp_path)
+    assert records == whole, "to the last bit"
+    assert meta["resumed_records"] == count
+    assert meta["finishes"] == about["finishes"] and sum(meta["finishes"].values()) == COUNT
+    assert meta.get("new_tokens") == about.get("new_tokens")
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_records_of_other_code_or_numbers_or_devices_are_made_anew(
+    kind, inputs, tmp_path, monkeypatch
+):
+    run_until(monkeypatch, 9, kind, inputs, tmp_path)
+    assert run(kind, inputs, tmp_path, code="b")[1]["resumed_records"] == 0
+    run_until(monkeypatch, 9, kind, inputs, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "pick_dtype", lambda name, device: torch.bfloat16)
+        assert run(kind, inputs, tmp_path)[1]["resumed_records"] == 0
+    run_until(monkeypatch, 9, kind, inputs, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "pick_device", lambda: torch.device("cuda"))
+        patch.setattr(resume, "pick_dtype", lambda name, device: torch.float32)
+        assert run(kind, inputs, tmp_path)[1]["resumed_records"] == 0
+
+
+SLOWLY = """
+import sys, time
+sys.path[:0] = [{scripts!r}, {tests!r}]
+from pathlib import Path
+from snaketune.inference import ledger
+keep = ledger.Ledger.append
+def slow(self, record):
+    keep(self, record)
+    time.sleep(0.2)
+ledger.Ledger.append = slow
+import test_inference_resume as here
+here.run({kind!r}, {inputs!r}, Path({out!r}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["options", "rewards"])
+def test_a_process_that_was_killed(kind, inputs, tmp_path):
+    code = SLOWLY.format(
+        scripts=str(SCRIPTS),
+        tests=str(Path(__file__).parent),
+        kind=kind,
+        inputs=str(inputs),
+        out=str(tmp_path),
+    )
+    env = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.DEVNULL)
+    for _ in range(600):
+        lines = [f.read_bytes().count(b"\n") for f in tmp_path.glob("it.work/*/*.jsonl")]
+        if lines and lines[0] >= 3:
+            break
+        assert process.poll() is None, "the job ended by itself"
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "it.jsonl").exists()
+    records, meta = run(kind, inputs, tmp_path)
+    assert 3 <= meta["resumed_records"] < COUNT
+    assert records == run(kind, inputs, tmp_path, "whole")[0]

@@ -1,0 +1,81 @@
+"""What makes a training another one, what it chooses by itself, and what it tells on the way."""
+
+import re
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from test_training_run import PRESET, train
+
+from snaketune.config.model import ModelSpec
+from snaketune.config.preset import Preset
+from snaketune.progress import Progress
+from snaketune.training import run
+from snaketune.training.checkpoint import State
+from snaketune.training.run import Plan
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def identity(model="org/model", **preset):
+    return run._identity(Plan(ModelSpec(id=model), Preset(**preset), 1), ["a", "b"])
+
+
+def test_another_commit_device_or_dtype_is_another_training(monkeypatch):
+    """All that a plan leaves open: the hub's newest commit, the GPU that is there, its dtypes."""
+    found = []
+    for commit in ("0123abc", "4567def"):
+        monkeypatch.setattr(run, "model_folder", lambda _, c=commit: Path("snapshots") / c)
+        for device, has_bfloat16 in [(CPU, False), (CUDA, False), (CUDA, True)]:
+            monkeypatch.setattr(run, "pick_device", lambda d=device: d)
+            monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda b=has_bfloat16, **_: b)
+            found.append(identity())
+            assert identity() == found[-1]
+    assert len({str(one) for one in found}) == 6
+
+
+def test_the_content_of_a_folder_counts_and_its_place_does_not(tmp_path):
+    found = []
+    for folder, seed in (("a", 0.1), ("b", 0.1), ("c", 0.2)):
+        tiny.save_model(tmp_path / folder, initializer_range=seed)
+        found.append(identity(str(tmp_path / folder))["files"])
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    ("device", "attention", "batching", "kind"),
+    [
+        (CPU, "sdpa", "auto", "grouped"),
+        (CUDA, "sdpa", "auto", "grouped"),
+        (CUDA, None, "auto", "grouped"),
+        (CUDA, "flash_attention_2", "auto", "packed"),
+        (CUDA, "kernels-community/flash-attn3", "auto", "packed"),
+        (CUDA, "flash_attention_2", "grouped", "grouped"),
+        (CPU, "sdpa", "packed", "packed"),
+    ],
+)
+def test_rows_are_packed_where_attention_needs_no_mask_for_it(device, attention, batching, kind):
+    model = tiny.make_model()
+    model.config._attn_implementation_internal = attention
+    layout = run._layout(Preset(batching=batching), State(budget=64), model, device)
+    assert layout.kind == kind
+
+
+def test_progress_shows_loss_rate_and_the_time_left(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Progress.__init__, "__defaults__", (0.0, 0))
+    tiny.save_model(tmp_path / "model")
+    tiny.write_rows(tmp_path / "train.parquet", tiny.make_rows(22))
+    tiny.write_rows(tmp_path / "dev.parquet", [])
+    train(tmp_path, tmp_path / "run", PRESET | {"epochs": 1})
+    lines = [line for line in capsys.readouterr().err.splitlines() if " steps, " in line]
+    form = r"(\d)/6 steps, [\d.]+ steps/s, \d:\d\d:\d\d left, loss \d\.\d{4}, [\d,]+ tokens/s"
+    found = [re.fullmatch(form, line) for line in lines]
+    assert [match and match[1] for match in found] == list("123456")
+
+
+def test_the_time_left_follows_from_the_steps_of_this_attempt():
+    progress = Progress(110, "steps", done=10)
+    progress._start = 0.0
+    progress.done = 30
+    assert progress.line(40.0, "loss 0.5") == ("30/110 steps, 0.5 steps/s, 0:02:40 left, loss 0.5")

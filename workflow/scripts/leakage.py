@@ -1,0 +1,18 @@
+"""Looks for an evaluated dataset's questions among those that another one trains on."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.data.example import read_examples
+    from snaketune.data.leakage import leakage_between
+    from snaketune.jsonl import write_json
+
+    found = leakage_between(
+        snakemake.wildcards.train,
+        read_examples(Path(snakemake.input.train)),
+        snakemake.wildcards.test,
+        {Path(file).stem: read_examples(Path(file)) for file in snakemake.input.asked},
+    )
+    write_json(Path(snakemake.output[0]), found)

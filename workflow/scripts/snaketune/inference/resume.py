@@ -1,0 +1,14 @@
+"""What finished records of a job depend on: others are never continued."""
+
+from typing import Any
+
+from snaketune.config.model import ModelSpec
+from snaketune.modeling.load import pick_device, pick_dtype
+
+
+def identity_of(model: ModelSpec, code: str, /, **settings: Any) -> dict[str, Any]:
+    """The job's own settings, and what computes: the hash of the code, and the numbers and kind of
+    device that the model gets here."""
+    device = pick_device()
+    dtype = str(pick_dtype(model.dtype, device)).removeprefix("torch.")
+    return {"code": code, "dtype": dtype, "device": device.type, **settings}
