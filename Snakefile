@@ -20,6 +20,7 @@ from snaketune.plan import about_run, asked_in_chat, is_reward_model, make_plan,
 from snaketune.plan import snapshots
 from snaketune.slurm_site import Asked, check_site
 from snaketune.tables.terminal import summary_of
+from snaketune.workfolder import remove_set_aside
 
 if "experiment" not in config:
 
@@ -107,6 +108,7 @@ onstart:
 
 
 onsuccess:
+    remove_set_aside(Path(E) / ".work")
     if Path(E, "tables", "final_metrics.json").is_file():
         print(summary_of(Path(E, "tables")))
         print(f"Report: {E}/report.html")

@@ -25,6 +25,7 @@ from snaketune.training.batch import TokenRow, padded
 from snaketune.training.candidates import Point, best_point, kept_steps
 from snaketune.training.loss import SummedLoss
 from snaketune.training.rows import IGNORED
+from snaketune.workfolder import remove_set_aside
 
 END = 2
 LABELLED = {"rows": "labelled.parquet", "dev": "labelled_dev.parquet"}
@@ -170,6 +171,7 @@ def test_the_weights_of_the_best_point_are_the_run_s(
     printed = capsys.readouterr()
     assert f"best at step {meta['best_step']}, {best} on dev" in printed.out
     assert f"step {meta['best_step']}: dev loss" in printed.err
+    remove_set_aside(tmp_path)
     assert not (tmp_path / "work").exists()
 
 

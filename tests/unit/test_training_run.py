@@ -21,6 +21,7 @@ from snaketune.errors import UserError
 from snaketune.training import loop, run
 from snaketune.training.batch import TokenRow
 from snaketune.training.run import Plan, Published, run_training, snapshot_steps
+from snaketune.workfolder import remove_set_aside
 
 TIMES = ["seconds", "tokens_per_second"]
 PRESET = {
@@ -103,6 +104,17 @@ def whole(files, tmp_path_factory):
 def test_two_trainings_of_one_seed_are_the_same_byte_for_byte(files, tmp_path, whole):
     other = train(files, tmp_path, snapshots=3)
     assert_same_training(whole, other)
+
+
+def test_a_training_whose_success_was_not_noted_is_published_again(files, tmp_path, capsys, whole):
+    """Snakemake takes the outputs away before the next attempt."""
+    out = train(files, tmp_path, snapshots=3)
+    for file in (out.weights, out.config, out.log, out.meta, *out.snapshot_weights):
+        file.unlink()
+    again = train(files, tmp_path, snapshots=3)
+    assert "going on from step 12" in capsys.readouterr().out
+    assert_same_training(whole, again)
+    remove_set_aside(tmp_path)
     assert not (tmp_path / "work").exists()
 
 

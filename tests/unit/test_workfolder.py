@@ -1,11 +1,13 @@
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from snaketune.errors import UserError
-from snaketune.workfolder import finish, held, work_folder
+from snaketune.workfolder import finish, held, remove_set_aside, set_aside, work_folder
 
 
 def test_the_same_job_finds_its_folder_again(tmp_path):
@@ -28,6 +30,24 @@ def test_a_finished_job_leaves_nothing(tmp_path):
     (folder / "checkpoint").write_text("last")
     finish(folder)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_was_published_but_not_noted_can_be_published_again(tmp_path):
+    """Until an hour later, when another job of its kind is done, or all are."""
+    folders = [work_folder(tmp_path / f"run{i}", i) for i in range(4)]
+    for folder in folders[:3]:
+        (folder / "checkpoint").write_text("last")
+        set_aside(folder)
+    hour_ago = time.time() - 3601
+    for folder in folders[:2]:
+        os.utime(folder / "published", (hour_ago, hour_ago))
+    assert work_folder(tmp_path / "run0", 0) == folders[0], "its next attempt began"
+    set_aside(folders[3])
+    assert [folder.exists() for folder in folders] == [True, False, True, True]
+    assert (folders[0] / "checkpoint").read_text() == "last"
+    remove_set_aside(tmp_path)
+    assert [folder.exists() for folder in folders] == [True, False, False, False]
+    assert not (tmp_path / "run2").exists()
 
 
 def test_what_a_kill_left_of_a_finished_folder_is_not_continued(tmp_path):

@@ -6,13 +6,15 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from snaketune.errors import UserError
 from snaketune.identity import digest
 
+_PUBLISHED = "published"
+_SECONDS_TO_BE_NOTED = 3600
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -26,7 +28,28 @@ def work_folder(base: Path, identity: object) -> Path:
         if other != folder:
             _remove(other)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / _PUBLISHED).unlink(missing_ok=True)
     return folder
+
+
+def set_aside(folder: Path) -> None:
+    """Marks the folder of a job that took long and whose outputs are published.
+
+    It stays for a while: a job that is ended before Snakemake has noted its success loses its
+    outputs, and its next attempt publishes them again from here. Of the jobs beside it, whose
+    success was noted long ago, the folders go.
+    """
+    (folder / _PUBLISHED).touch()
+    remove_set_aside(folder.parents[1], _SECONDS_TO_BE_NOTED)
+
+
+def remove_set_aside(root: Path, older_than: float = 0.0) -> None:
+    """Removes the folders under `root` that were set aside so many seconds ago or more."""
+    for mark in list(root.rglob(_PUBLISHED)):
+        # Another job may be removing it, too.
+        with suppress(FileNotFoundError):
+            if time.time() - mark.stat().st_mtime >= older_than:
+                finish(mark.parent)
 
 
 @contextmanager

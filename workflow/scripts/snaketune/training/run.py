@@ -36,7 +36,7 @@ from snaketune.training.whole import whole
 from snaketune.training.world import World, join_world
 from snaketune.usage import usage
 from snaketune.warned import deferred
-from snaketune.workfolder import finish, held, work_folder
+from snaketune.workfolder import held, set_aside, work_folder
 
 LOG_SCHEMA = pa.schema(
     [
@@ -118,7 +118,7 @@ def run_training(
                 _train(plan, job, tracking or Tracking(), out.log.parent)
         if world.leads:
             _publish(plan, job, out, hashes)
-            finish(folder)
+            set_aside(folder)
 
 
 def _train(plan: Plan, job: Training, tracking: Tracking, results: Path) -> None:
