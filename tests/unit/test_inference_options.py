@@ -269,8 +269,6 @@ def test_faults_of_questions_name_the_record(folder, tmp_path):
     write_examples(tmp_path / "examples.parquet", items)
     with pytest.raises(UserError, match=r"f.csv, record 4: found option '' without a token"):
         run(tmp_path, "empty", option="{option}")
-    with pytest.raises(UserError, match=r"f.csv, record 4: classes.labels: found 'apple', whose"):
-        run(tmp_path, "labels", labels=["apple", "apple pie"])
     template = "{{ raise_exception('System role not supported') }}"
     with pytest.raises(UserError, match=r"model tiny: its chat template refuses .*System role"):
         tokenizer = make_tokenizer()

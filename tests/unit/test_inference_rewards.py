@@ -69,7 +69,7 @@ def test_a_16_bit_head_does_not_make_good_replies_tie(tmp_path, monkeypatch):
     monkeypatch.setitem(module._TOKENS, "cpu", 1)  # one at a time: hidden states are 16 bits too
     rows = rows_with_ends()[1::3]
     rows = [[*row[:-2], token, END] for row in rows for token in range(3, 40)]
-    found = dict(score_rewards(model, rows, END, 512))
+    found = dict(score_rewards(model, rows, END))
     with torch.no_grad():
         hidden = [model.model(torch.tensor([row])).last_hidden_state[0, -1] for row in rows]
         rounded = [float(whole.score(h)) for h in hidden]

@@ -16,7 +16,13 @@ PROTOCOL = EvalSpec(task="multiple_choice", dataset="d", prompt="Q: {question}\n
 def scored(sums, tokens, characters, gold="A", name="e"):
     options = [f"option {i}" for i in range(len(sums))]
     example = Example(name, "Which?", choices=options, label=gold, gold=options[0])
-    found = {"id": name, "sums": sums, "tokens": tokens, "characters": characters}
+    found = {
+        "id": name,
+        "sums": sums,
+        "tokens": tokens,
+        "characters": characters,
+        "finish": "scored",
+    }
     return MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
 
 

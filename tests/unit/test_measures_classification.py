@@ -36,7 +36,7 @@ def row(name, gold, found, labels, meta=None, **classes):
 def scored(gold, p, name="e", **classes):
     """A row of two labels, the second of which has probability `p` in half of the vocabulary."""
     sums = [math.log(0.5 * (1 - p)), math.log(0.5 * p)]
-    found = {"sums": sums, "tokens": [1, 1], "characters": [1, 1]}
+    found = {"sums": sums, "tokens": [1, 1], "characters": [1, 1], "finish": "scored"}
     return row(name, gold, found, ["0", "1"], **classes)
 
 

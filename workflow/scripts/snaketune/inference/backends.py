@@ -11,7 +11,7 @@ from snaketune.inference.transformers_session import TransformersSession
 from snaketune.modeling.describe import context_length, generation_configs
 from snaketune.modeling.folder import model_folder
 from snaketune.modeling.kind import require_kind
-from snaketune.modeling.load import load_tokenizer, pick_device
+from snaketune.modeling.load import load_config, load_tokenizer, pick_device
 from snaketune.modeling.state import load_state
 
 Backend = Literal["transformers", "vllm"]
@@ -25,8 +25,8 @@ def open_session(state: State, backend: Backend = "transformers") -> Session:
 def open_transformers(state: State) -> TransformersSession:
     """A session of the default backend, whose model and engine can be used directly."""
     spec = state.model
+    load_config(spec, "causal")
     model = load_state(spec, state.quantisation, state.weights, state.files, pick_device())
-    require_kind(model.config, "causal", spec.id)
     tokenizer = load_tokenizer(spec)
     # Weights that were trained as a whole come without a generation config: the base has it.
     configs = [model.generation_config, *generation_configs(model_folder(spec))]

@@ -10,12 +10,13 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PretrainedConfig,
     PreTrainedModel,
 )
 
 from snaketune.config.model import DtypeName, ModelSpec, Quantisation
 from snaketune.errors import UserError
-from snaketune.modeling.kind import require_kind
+from snaketune.modeling.kind import Kind, require_kind
 from snaketune.modeling.nf4_cache import load_or_quantise, nf4_folder
 
 
@@ -33,6 +34,15 @@ def pick_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
     return (
         torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     )
+
+
+def load_config(spec: ModelSpec, kind: Kind) -> PretrainedConfig:
+    """The model's config. Raises UserError for a model of another kind, before weights are read."""
+    config = AutoConfig.from_pretrained(
+        spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
+    )
+    require_kind(config, kind, spec.id)
+    return config
 
 
 def load_tokenizer(spec: ModelSpec) -> Any:
@@ -117,10 +127,7 @@ def _whole(
 def load_reward_model(spec: ModelSpec, device: torch.device) -> PreTrainedModel:
     """The reward model on `device`, from safetensors only. Raises UserError for another kind of
     model, or one without its head: it would be given a head of random numbers."""
-    config = AutoConfig.from_pretrained(
-        spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
-    )
-    require_kind(config, "reward", spec.id)
+    load_config(spec, "reward")
     dtype = pick_dtype(spec.dtype, device)
     model = _whole(AutoModelForSequenceClassification, spec, spec.id, dtype, device)
     _score_exactly(model)
