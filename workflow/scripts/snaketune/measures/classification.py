@@ -77,7 +77,8 @@ def score(row: Answered) -> Score:
     elif "output" in found:
         read = _from_text(found, spec.labels)
     else:
-        read = _from_shares(*_shares(found, spec.labels, example.id), spec.labels, example.label)
+        shares, mass = _shares(found, spec.labels, example.id)
+        read = _unscored(found) | _from_shares(shares, mass, spec.labels, example.label)
     return {
         "id": example.id,
         "cluster": cluster_of(example),
@@ -98,8 +99,8 @@ def _from_text(found: Score, labels: Sequence[str]) -> Score:
 
 
 def _unscored(found: Score) -> Score:
-    """Without probabilities: the reply is read as text, or the prompt was too long for an answer,
-    which is no prediction."""
+    """What there is without probabilities: where the reply is read as text, or where the prompt was
+    too long for an answer, which is no prediction."""
     kept = {key: found.get(key) for key in ("output", "finish", "new_tokens")}
     return dict.fromkeys(("predicted", "confidence", "probabilities", "mass", "brier")) | kept
 
@@ -129,9 +130,6 @@ def _from_shares(shares: list[float], mass: float, labels: Sequence[str], gold: 
         "mass": mass,
         # Of two labels both deviate alike; one of them is the usual score, from 0 to 1.
         "brier": squares / 2 if len(labels) == 2 else squares,
-        "output": None,
-        "finish": None,
-        "new_tokens": None,
     }
 
 
