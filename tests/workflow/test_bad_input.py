@@ -25,7 +25,7 @@ def fails(project: Project, *arguments: str) -> str:
         ("runs={simple: {preset: simpel}}", "did you mean simple?"),
         ("models={tiny: {id: data/demo/nowhere}}", "models.tiny.id: found data/demo/nowhere"),
         ("models={tiny: {id: data/demo/math}}", "has no *.safetensors"),
-        ("runs={simple: {gpu: 4}}", "runs.simple.gpu: found 4, but at most 1 are granted at once"),
+        ("runs={simple: {gpu: 4}}", "runs.simple.gpu: found 4, but at most 2 are granted at once"),
     ],
 )
 def test_faults_in_the_config_stop_before_the_plan(
