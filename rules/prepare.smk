@@ -55,6 +55,7 @@ rule leakage:
     wildcard_constraints:
         train=any_of(EXPERIMENT.datasets),
         test=any_of(EXPERIMENT.datasets),
+    retries: 0
     conda:
         "../envs/data.yaml"
     resources:
