@@ -199,19 +199,18 @@ def test_shards_give_the_same_replies(finished: Project, tmp_path: Path) -> None
     assert meta["shards"] == 3
 
 
-def test_shards_give_the_same_choices(finished: Project, tmp_path: Path) -> None:
-    project = Project(tmp_path / "copy")
-    shutil.copytree(finished.folder, project.folder)
+def test_shards_give_the_same_choices(project: Project) -> None:
     file = R / "predictions/base-tiny-nf4/quiz.jsonl"
+    asked = "sample: {count: 30, seed: 1}"
+    project.run(str(file), "--config", f"evals={{quiz: {{{asked}}}}}")
+    whole = [json.loads(line) for line in (project.folder / file).read_text().splitlines()]
     out = project.run(
-        str(file), "--forcerun", "join_shards", "--config", "evals={quiz: {shards: 3}}"
-    )
+        str(file), "--forcerun", "join_shards",
+        "--config", f"evals={{quiz: {{{asked}, shards: 3}}}}",
+    )  # fmt: skip
     assert "rule score_options_shard" in out
-    sharded, whole = (
-        [json.loads(line) for line in (p.folder / file).read_text().splitlines()]
-        for p in (project, finished)
-    )
-    assert [line["id"] for line in sharded] == [line["id"] for line in whole]
+    sharded = [json.loads(line) for line in (project.folder / file).read_text().splitlines()]
+    assert [line["id"] for line in sharded] == [line["id"] for line in whole] and len(whole) == 30
     for one, other in zip(sharded, whole, strict=True):
         assert one["sums"] == pytest.approx(other["sums"], abs=1e-4)
     meta = json.loads((project.folder / file.with_suffix(".meta.json")).read_text())
