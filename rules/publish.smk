@@ -58,8 +58,9 @@ rule push:
     """Uploads a run's adapter, or its merged model, and a model card. The token comes from the
     environment."""
     input:
+        # A list even of one: the script goes through it, and would go through a name's characters.
         files=lambda wildcards: (
-            f"{E}/merged/{wildcards.run}"
+            [f"{E}/merged/{wildcards.run}"]
             if pushed_whole(EXPERIMENT, PLAN, wildcards.run)
             else weights_of_run(wildcards)
         ),
