@@ -201,6 +201,7 @@ def test_a_fault_names_its_place_and_what_was_found(path: str, value: Any, expec
 
 def test_snapshots_at_epochs_need_epochs_and_what_follows_must_be_evaluated() -> None:
     config = set_at(demo(), "runs.medium.snapshots", "epochs")
+    set_at(config, "presets.medium.epochs", 1)
     config["runs"]["medium"] |= {"follow": ["math"], "choose": None}
     load_experiment(config, [])
     with pytest.raises(UserError, match=r"runs.medium.follow: found math, which runs.medium.evals"):

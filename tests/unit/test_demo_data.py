@@ -26,7 +26,8 @@ from snaketune.demo.story import solve
 from snaketune.demo.tokenizer import THINKING_TEMPLATE, as_transformers, train_tokenizer
 from snaketune.inference.rewards import reward_tokens, score_rewards
 from snaketune.jsonl import read_jsonl
-from snaketune.modeling.load import load_reward_model, load_tokenizer
+from snaketune.modeling.load import load_reward_model
+from snaketune.modeling.tokenizer import load_tokenizer
 from snaketune.tasks.prompts import MATH_SYSTEM, judge_system, judge_user
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from snaketune.job import job
 
 with job(snakemake.log[0]):
     from snaketune.config.model import ModelSpec
-    from snaketune.modeling.load import load_tokenizer
+    from snaketune.modeling.tokenizer import load_tokenizer
     from snaketune.training.tokenise import Limits, read_few_shot, tokenise
 
     params = snakemake.params

@@ -55,11 +55,6 @@ def visible_devices(environment: Mapping[str, str]) -> list[str]:
     return list(_uuids())
 
 
-def held_descriptors() -> tuple[int, ...]:
-    """The open lock files: a process that inherits them holds the devices as long as it lives."""
-    return tuple(_held)
-
-
 def _uuids() -> dict[str, str]:
     """Unique names by index, as the driver lists them."""
     try:

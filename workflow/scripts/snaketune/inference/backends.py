@@ -11,8 +11,9 @@ from snaketune.inference.transformers_session import TransformersSession
 from snaketune.modeling.describe import context_length, generation_configs
 from snaketune.modeling.folder import model_folder
 from snaketune.modeling.kind import require_kind
-from snaketune.modeling.load import load_config, load_tokenizer, pick_device
+from snaketune.modeling.load import load_config, pick_device
 from snaketune.modeling.state import load_state
+from snaketune.modeling.tokenizer import load_tokenizer
 
 Backend = Literal["transformers", "vllm"]
 

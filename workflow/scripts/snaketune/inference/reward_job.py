@@ -17,7 +17,8 @@ from snaketune.inference.rewards import reward_tokens, score_rewards
 from snaketune.jsonl import read_jsonl, write_json
 from snaketune.machine import library_versions
 from snaketune.modeling.describe import context_length
-from snaketune.modeling.load import load_reward_model, load_tokenizer, pick_device
+from snaketune.modeling.load import load_reward_model, pick_device
+from snaketune.modeling.tokenizer import load_tokenizer
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened
 from snaketune.usage import usage

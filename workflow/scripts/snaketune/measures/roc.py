@@ -5,7 +5,6 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import rankdata
 
 from snaketune.measures.intervals import LEVEL, numbered
 
@@ -47,6 +46,8 @@ def roc_interval(
 def _placements(scores: Sequence[float], positive: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
     """For every positive row the share of negatives below it, for every negative row the share of
     positives above it; ties are half."""
+    from scipy.stats import rankdata  # takes longer to import than most measuring takes
+
     values, is_positive = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
     ours, others = values[is_positive], values[~is_positive]
     ranks = rankdata(values)

@@ -8,7 +8,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -18,6 +17,11 @@ from snaketune.config.model import DtypeName, ModelSpec, Quantisation
 from snaketune.errors import UserError
 from snaketune.modeling.kind import Kind, require_kind
 from snaketune.modeling.nf4_cache import load_or_quantise, nf4_folder
+
+# Nothing here is compiled. bitsandbytes asks for compiled functions when it is imported, for
+# devices that it has no kernels of its own for, and the default compiler alone takes longer to
+# import than a small model to load.
+torch.compiler.set_default_backend("eager")
 
 
 def pick_device() -> torch.device:
@@ -43,13 +47,6 @@ def load_config(spec: ModelSpec, kind: Kind) -> PretrainedConfig:
     )
     require_kind(config, kind, spec.id)
     return config
-
-
-def load_tokenizer(spec: ModelSpec) -> Any:
-    """The model's own tokenizer."""
-    return AutoTokenizer.from_pretrained(
-        spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
-    )
 
 
 def load_model(

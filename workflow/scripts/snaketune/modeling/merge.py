@@ -14,11 +14,11 @@ from snaketune.modeling.headers import count_parameters
 from snaketune.modeling.load import (
     attach_adapter,
     load_model,
-    load_tokenizer,
     pick_device,
     pick_dtype,
 )
 from snaketune.modeling.state import Weights
+from snaketune.modeling.tokenizer import load_tokenizer
 
 _CPU = torch.device("cpu")
 _FLOAT32 = 4  # bytes a number
