@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snaketune.jsonl import write_jsonl, write_text
+from snaketune.parquet import read_table
 
 SCHEMA = pa.schema(
     [
@@ -103,5 +104,5 @@ def write_readable(stem: Path, examples: Sequence[Example]) -> None:
 def read_examples(path: Path) -> list[Example]:
     """The examples of a file that `write_examples` wrote, in order."""
     names = {field.name for field in dataclasses.fields(Example)}
-    rows = pq.read_table(path, columns=sorted(names)).to_pylist()
+    rows = read_table(path, sorted(names)).to_pylist()
     return [Example(**row) for row in rows]

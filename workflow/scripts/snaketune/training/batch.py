@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
+from snaketune.parquet import read_table
 from snaketune.training.rows import IGNORED
 
 
@@ -56,7 +56,7 @@ class Batch:
 
 def read_rows(path: Path) -> list[TokenRow]:
     """The rows of a file that `tokenise` wrote."""
-    table = pq.read_table(path)
+    table = read_table(path)
     columns = (table.column(name).combine_chunks() for name in ("id", "input_ids", "labels"))
     ids, tokens, labels = columns
     ends = np.asarray(tokens.offsets)
