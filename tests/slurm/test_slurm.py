@@ -148,8 +148,9 @@ def test_a_job_killed_for_memory_goes_on_from_its_checkpoint(
 
     def early(config: dict) -> None:
         config["runs"]["simple"]["resources"] = {"memory_gb": 2}
-        # Weights that are a candidate for the best are saved with a checkpoint.
-        config["presets"]["simple"] |= {"best": "loss", "eval_per_epoch": 10, "epochs": 1}
+        # Weights that are a candidate for the best are saved with a checkpoint: with the first of
+        # a few steps.
+        config["presets"]["simple"] |= {"best": "loss", "eval_per_epoch": 125, "epochs": 1}
 
     change(project, early)
     target = f"{R}/train/simple/train_meta.json"
