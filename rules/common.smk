@@ -109,6 +109,17 @@ def state_model(wildcards) -> str:
     return PLAN.states[wildcards.state].model
 
 
+def state_params(wildcards) -> dict:
+    """What identifies a state but for its run's files: see snaketune.inference.state."""
+    state = PLAN.states[wildcards.state]
+    return {
+        "model": model_params(state.model),
+        "content": model_content(state.model),
+        "quantisation": state.quantisation,
+        "weights": state.weights,
+    }
+
+
 def state_weights(wildcards) -> list[str]:
     """What lies on top of the state's base model: the snapshot's, the chosen or the final files."""
     if wildcards.state in GIVEN:

@@ -38,12 +38,9 @@ rule generate:
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
-        model=lambda wildcards: model_params(state_model(wildcards)),
-        content=lambda wildcards: model_content(state_model(wildcards)),
-        quantisation=lambda wildcards: PLAN.states[wildcards.state].quantisation,
-        weights=lambda wildcards: PLAN.states[wildcards.state].weights,
+        state=state_params,
         protocol=lambda wildcards: generation_protocol(PLAN.protocols[wildcards.protocol]),
-        work=lambda wildcards: f"{E}/.work/generate/{wildcards.state}/{wildcards.protocol}",
+        work=f"{E}/.work/generate/{{state}}/{{protocol}}",
         code=code_of("generate.py"),
     script:
         "../workflow/scripts/generate.py"
@@ -71,9 +68,7 @@ use rule generate as generate_shard with:
         shard="[0-9]+of[0-9]+",
     params:
         shard=lambda wildcards: shard_numbers(wildcards.shard),
-        work=lambda wildcards: (
-            f"{E}/.work/generate/{wildcards.state}/{wildcards.protocol}.{wildcards.shard}"
-        ),
+        work=f"{E}/.work/generate/{{state}}/{{protocol}}.{{shard}}",
 
 
 use rule generate_shard as generate_shard_vllm with:
@@ -132,12 +127,9 @@ rule score_options:
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
-        model=lambda wildcards: model_params(state_model(wildcards)),
-        content=lambda wildcards: model_content(state_model(wildcards)),
-        quantisation=lambda wildcards: PLAN.states[wildcards.state].quantisation,
-        weights=lambda wildcards: PLAN.states[wildcards.state].weights,
+        state=state_params,
         protocol=lambda wildcards: options_protocol(PLAN.protocols[wildcards.protocol]),
-        work=lambda wildcards: f"{E}/.work/score_options/{wildcards.state}/{wildcards.protocol}",
+        work=f"{E}/.work/score_options/{{state}}/{{protocol}}",
         code=code_of("score_options.py"),
     script:
         "../workflow/scripts/score_options.py"
@@ -157,9 +149,7 @@ use rule score_options as score_options_shard with:
         shard="[0-9]+of[0-9]+",
     params:
         shard=lambda wildcards: shard_numbers(wildcards.shard),
-        work=lambda wildcards: (
-            f"{E}/.work/score_options/{wildcards.state}/{wildcards.protocol}.{wildcards.shard}"
-        ),
+        work=f"{E}/.work/score_options/{{state}}/{{protocol}}.{{shard}}",
 
 
 rule score_rewards:
@@ -188,7 +178,7 @@ rule score_rewards:
         model=lambda wildcards: model_params(reward_of(wildcards)),
         content=lambda wildcards: model_content(reward_of(wildcards)),
         reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
-        work=lambda wildcards: f"{E}/.work/score_rewards/{wildcards.state}/{wildcards.protocol}",
+        work=f"{E}/.work/score_rewards/{{state}}/{{protocol}}",
         code=code_of("score_rewards.py"),
     script:
         "../workflow/scripts/score_rewards.py"

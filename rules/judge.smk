@@ -33,7 +33,7 @@ rule judge:
         judge=lambda wildcards: judge_of(wildcards).model_dump(mode="json", exclude={"guideline"}),
         batch_size=lambda wildcards: PLAN.protocols[wildcards.protocol].batch_size,
         reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
-        work=lambda wildcards: f"{E}/.work/judge/{wildcards.state}/{wildcards.protocol}",
+        work=f"{E}/.work/judge/{{state}}/{{protocol}}",
         code=code_of("judge.py"),
     script:
         "../workflow/scripts/judge.py"

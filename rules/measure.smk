@@ -22,10 +22,8 @@ rule measure:
         mem="4GB",
         runtime=30,
     params:
-        state=lambda wildcards: wildcards.state,
         eval=lambda wildcards: PLAN.eval_of[wildcards.protocol],
         protocol=lambda wildcards: PLAN.protocols[wildcards.protocol].protocol(),
-        protocol_name=lambda wildcards: wildcards.protocol,
         code=code_of("measure.py"),
     script:
         "../workflow/scripts/measure.py"

@@ -46,7 +46,7 @@ for kind, count, keeps, runs in PLAN.training_shapes:
             preset=lambda wildcards: run_preset(wildcards).identity(),
             seed=lambda wildcards: EXPERIMENT.runs[wildcards.run].seed,
             snapshots=count,
-            work=lambda wildcards: f"{E}/.work/train/{wildcards.run}",
+            work=f"{E}/.work/train/{{run}}",
             # Changes no result. Snakemake takes a param that looks at the output as following from
             # it, and never runs a job again for it.
             aside=lambda wildcards, output: {

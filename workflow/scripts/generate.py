@@ -7,7 +7,6 @@ from snaketune.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.config.model import ModelSpec
     from snaketune.inference.generate import Protocol, generate
     from snaketune.inference.shards import Shard
     from snaketune.inference.state import State
@@ -16,13 +15,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     params = snakemake.params
     few_shot = snakemake.input.get("few_shot")
     generate(
-        State(
-            ModelSpec.model_validate(params.model),
-            params.quantisation,
-            params.weights,
-            [Path(f) for f in snakemake.input.get("weights", [])],
-            params.get("content", ""),
-        ),
+        State.given(params.state, snakemake.input.get("weights", [])),
         Protocol(**params.protocol),
         Path(snakemake.input.examples),
         Path(str(few_shot)) if few_shot else None,

@@ -14,9 +14,9 @@ with job(snakemake.log[0]):
         Path(verdicts[0]) if verdicts else None,
         Path(snakemake.output.scores),
         Path(snakemake.output.metrics),
-        state=snakemake.params.state,
+        state=snakemake.wildcards.state,
         eval_name=snakemake.params.eval,
-        protocol_name=snakemake.params.protocol_name,
+        protocol_name=snakemake.wildcards.protocol,
         protocol=snakemake.params.protocol,
         rewards=Path(rewards[0]) if rewards else None,
     )

@@ -7,7 +7,6 @@ from snaketune.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.config.model import ModelSpec
     from snaketune.inference.score_options import OptionsProtocol, score_options
     from snaketune.inference.shards import Shard
     from snaketune.inference.state import State
@@ -15,13 +14,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     score_options(
-        State(
-            ModelSpec.model_validate(params.model),
-            params.quantisation,
-            params.weights,
-            [Path(f) for f in snakemake.input.get("weights", [])],
-            params.get("content", ""),
-        ),
+        State.given(params.state, snakemake.input.get("weights", [])),
         OptionsProtocol(**params.protocol),
         Path(snakemake.input.examples),
         Path(params.work),

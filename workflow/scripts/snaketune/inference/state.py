@@ -1,6 +1,6 @@
 """What replies: a base model with what lies on top of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,17 @@ class State:
     files: Sequence[Path]
     content: str = ""
     """What identifies the files of a local base model."""
+
+    @classmethod
+    def given(cls, params: Mapping[str, Any], files: Iterable[str] = ()) -> "State":
+        """From a rule's params (model, content, quantisation, weights) and its input files."""
+        return cls(
+            ModelSpec.model_validate(params["model"]),
+            params["quantisation"],
+            params["weights"],
+            [Path(f) for f in files],
+            params["content"],
+        )
 
     def identity(self) -> dict[str, Any]:
         """Plain values that change with the weights."""
