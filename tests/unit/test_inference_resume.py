@@ -151,7 +151,7 @@ here.run({kind!r}, {inputs!r}, Path({out!r}))
 """
 
 
-@pytest.mark.parametrize("kind", ["options", "rewards"])
+@pytest.mark.parametrize("kind", ["generate", "options", "rewards"])
 def test_a_process_that_was_killed(kind, inputs, tmp_path):
     code = SLOWLY.format(
         scripts=str(SCRIPTS),
@@ -163,14 +163,21 @@ def test_a_process_that_was_killed(kind, inputs, tmp_path):
     env = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.DEVNULL)
     for _ in range(600):
-        lines = [f.read_bytes().count(b"\n") for f in tmp_path.glob("it.work/*/*.jsonl")]
-        if lines and lines[0] >= 3:
+        written = list(tmp_path.glob("it.work/*/records.jsonl"))
+        if written and written[0].read_bytes().count(b"\n") >= 3:
             break
         assert process.poll() is None, "the job ended by itself"
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "it.jsonl").exists()
+    with written[0].open("ab") as file:
+        file.write(b'{"id": "e9", "outp')  # as if killed amid a line
     records, meta = run(kind, inputs, tmp_path)
     assert 3 <= meta["resumed_records"] < COUNT
     assert records == run(kind, inputs, tmp_path, "whole")[0]
+    assert not (tmp_path / "it.work").exists()
+    if kind == "generate":
+        assert meta["new_tokens"] == sum(r["new_tokens"] for r in records)
+        own = meta["tokens_per_second"] * meta["seconds"]
+        assert own < meta["new_tokens"], "the rate is of the last start, the count of the whole"

@@ -15,14 +15,13 @@ from snaketune.inference.ledger import Ledger
 from snaketune.inference.overlong import report_overlong
 from snaketune.inference.pick import Sampling
 from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.resume import identity_of
+from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.session import Session, Text
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
 from snaketune.jsonl import write_json
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import messages
-from snaketune.workfolder import finish, work_folder
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,14 @@ def generate(
         shots=shots,
         shard=asdict(shard),
     )
-    folder = work_folder(work, identity)
-    ledger = Ledger(folder / "predictions.jsonl")
-    resumed = len(ledger.records)
+    ledger = open_ledger(work, identity)
     session = open_session(state, protocol.backend)
     words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
     turns = [messages(e, shots=shots, **words) for e in asked]
     prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
     keys = [(e.id, s) for e in asked for s in range(protocol.samples)]
     missing = _missing(asked, protocol.samples, ledger)
-    progress = Progress(len(keys), "replies", done=resumed)
+    progress = Progress(len(keys), "replies", done=ledger.resumed)
     texts = session.replies(
         [prompts[i] for i in missing],
         protocol.max_new_tokens,
@@ -119,12 +116,11 @@ def generate(
         | {
             "quantisation": state.quantisation,
             "protocol": asdict(protocol),
-            "resumed_records": resumed,
+            "resumed_records": ledger.resumed,
             "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
         },
     )
     ledger.publish(predictions, keys)
-    finish(folder)
 
 
 def _shots(path: Path | None, count: int) -> list[dict[str, str]]:

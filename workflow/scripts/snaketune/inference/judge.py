@@ -12,14 +12,13 @@ from snaketune.inference.backends import open_session
 from snaketune.inference.ledger import Ledger, key
 from snaketune.inference.overlong import OVERLONG, report_overlong
 from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.resume import identity_of
+from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.session import Session, Text
 from snaketune.inference.state import State
 from snaketune.jsonl import read_jsonl, write_json
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened
 from snaketune.tasks.prompts import judge_system, judge_user
-from snaketune.workfolder import finish, work_folder
 
 
 def judge(
@@ -49,9 +48,7 @@ def judge(
         reply_prefix=reply_prefix,
         inputs=[file_hash(f) for f in (predictions, examples, guideline)],
     )
-    folder = work_folder(work, identity)
-    ledger = Ledger(folder / "verdicts.jsonl")
-    resumed = len(ledger.records)
+    ledger = open_ledger(work, identity)
     for reply in _settled(replies, ledger):
         ledger.append(_verdict(reply, reply.get("verdict")))
     asked = [r for r in replies if key(r) not in ledger.records]
@@ -61,9 +58,8 @@ def judge(
         shown = {e.id: e.prompt for e in read_examples(examples)}
         turns = _conversations(asked, shown, words, spec, reply_prefix)
         made |= _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
-    write_json(meta, made | {"resumed_records": resumed})
+    write_json(meta, made | {"resumed_records": ledger.resumed})
     ledger.publish(verdicts, [key(r) for r in replies])
-    finish(folder)
 
 
 def _ask(

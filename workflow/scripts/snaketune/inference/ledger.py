@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snaketune.jsonl import write_jsonl
 from snaketune.warned import end_if_warned
+from snaketune.workfolder import finish
 
 Key = tuple[str, int]
 
@@ -18,6 +19,8 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.records = {key(r): r for r in _whole_lines(path)}
+        self.resumed = len(self.records)
+        """Records of earlier starts."""
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, record: dict) -> None:
@@ -34,9 +37,11 @@ class Ledger:
             self.append(record)
 
     def publish(self, path: Path, keys: Sequence[Key]) -> None:
-        """Writes the records of `keys`, in this order, whole or not at all."""
+        """Writes the records of `keys`, in this order, whole or not at all. This ends the job:
+        the work folder that the ledger lies in is removed."""
         self._file.close()
         write_jsonl(path, (self.records[k] for k in keys))
+        finish(Path(self._file.name).parent)
 
 
 def key(record: dict) -> Key:

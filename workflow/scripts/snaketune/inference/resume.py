@@ -1,9 +1,12 @@
 """What finished records of a job depend on: others are never continued."""
 
+from pathlib import Path
 from typing import Any
 
 from snaketune.config.model import ModelSpec
+from snaketune.inference.ledger import Ledger
 from snaketune.modeling.load import pick_device, pick_dtype
+from snaketune.workfolder import work_folder
 
 
 def identity_of(model: ModelSpec, code: str, /, **settings: Any) -> dict[str, Any]:
@@ -12,3 +15,8 @@ def identity_of(model: ModelSpec, code: str, /, **settings: Any) -> dict[str, An
     device = pick_device()
     dtype = str(pick_dtype(model.dtype, device)).removeprefix("torch.")
     return {"code": code, "dtype": dtype, "device": device.type, **settings}
+
+
+def open_ledger(work: Path, identity: dict[str, Any]) -> Ledger:
+    """The finished records of a job of this identity; those of others under `work` are removed."""
+    return Ledger(work_folder(work, identity) / "records.jsonl")

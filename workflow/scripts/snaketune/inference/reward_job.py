@@ -10,9 +10,9 @@ from snaketune.chat import Messages, template_hash
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
 from snaketune.identity import file_hash
-from snaketune.inference.ledger import Ledger, key
+from snaketune.inference.ledger import key
 from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
-from snaketune.inference.resume import identity_of
+from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.rewards import reward_tokens, score_rewards
 from snaketune.jsonl import read_jsonl, write_json
 from snaketune.machine import library_versions
@@ -22,7 +22,6 @@ from snaketune.modeling.tokenizer import load_tokenizer
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened
 from snaketune.usage import usage
-from snaketune.workfolder import finish, work_folder
 
 
 def reward(
@@ -48,9 +47,7 @@ def reward(
         reply_prefix=reply_prefix,
         inputs=[file_hash(f) for f in (predictions, examples)],
     )
-    folder = work_folder(work, identity)
-    ledger = Ledger(folder / "rewards.jsonl")
-    resumed = len(ledger.records)
+    ledger = open_ledger(work, identity)
     model, tokenizer = load_reward_model(spec, pick_device()), load_tokenizer(spec)
     context = context_length(model.config)
     said = [r for r in replies if r["output"].strip()]
@@ -74,13 +71,12 @@ def reward(
         "device": str(next(model.parameters()).device),
         "template_hash": template_hash(tokenizer),
         "seconds": round(time.monotonic() - start, 3),
-        "resumed_records": resumed,
+        "resumed_records": ledger.resumed,
         "versions": library_versions(),
         **usage(),
     }
     write_json(meta, about)
     ledger.publish(rewards, [key(r) for r in replies])
-    finish(folder)
 
 
 def _conversations(replies: Sequence[dict], examples: Path, prefix: str) -> list[Messages]:

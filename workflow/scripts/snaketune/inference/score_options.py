@@ -13,12 +13,11 @@ from snaketune.data.sampling import read_asked
 from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
-from snaketune.inference.ledger import Ledger
 from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
 from snaketune.inference.options import score_trees
 from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
 from snaketune.inference.prompts import prompt_text
-from snaketune.inference.resume import identity_of
+from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
 from snaketune.inference.stops import turn_ending
@@ -26,7 +25,6 @@ from snaketune.jsonl import write_json
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened, worded
 from snaketune.tasks.wording import fill
-from snaketune.workfolder import finish, work_folder
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,7 @@ def score_options(
         examples=file_hash(examples),
         shard=asdict(shard),
     )
-    folder = work_folder(work, identity)
-    ledger = Ledger(folder / "scores.jsonl")
-    resumed = len(ledger.records)
+    ledger = open_ledger(work, identity)
     session = open_transformers(state)
     questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
     trees = [_tree(session.tokenizer, protocol, q) for q in questions]
@@ -93,9 +89,8 @@ def score_options(
     about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
     if questions:
         about["example_prompt"] = unshield(session.tokenizer, questions[0].context)
-    write_json(meta, session.meta(records) | about | {"resumed_records": resumed})
+    write_json(meta, session.meta(records) | about | {"resumed_records": ledger.resumed})
     ledger.publish(scores, [(e.id, 0) for e in asked])
-    finish(folder)
 
 
 def question(
