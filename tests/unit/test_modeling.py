@@ -62,6 +62,14 @@ def divergence(one, other):
     return float((one.exp() * (one - other)).sum(-1).mean())
 
 
+def test_a_pass_in_4_bits_has_the_model_s_precision(folder):
+    model = load_model(spec(folder), "nf4", CPU)
+    in_4_bits = [log_probabilities(model) for _ in range(2)]
+    expand_nf4(model, torch.float32)
+    for found in in_4_bits:
+        torch.testing.assert_close(found, log_probabilities(model), atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("double", [True, False])
 def test_expanded_weights_are_those_that_nf4_stands_for(folder, double):
     model = load_model(spec(folder, double_quantisation=double), "nf4", CPU)

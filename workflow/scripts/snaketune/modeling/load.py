@@ -15,6 +15,7 @@ from transformers import (
 
 from snaketune.config.model import DtypeName, ModelSpec, Quantisation
 from snaketune.errors import UserError
+from snaketune.modeling.expand import nf4_layers
 from snaketune.modeling.kind import Kind, require_kind
 from snaketune.modeling.nf4_cache import load_or_quantise, nf4_folder
 
@@ -63,11 +64,21 @@ def load_model(
         bnb_4bit_use_double_quant=spec.double_quantisation,
         bnb_4bit_compute_dtype=dtype,
     )
-    return load_or_quantise(
+    model = load_or_quantise(
         nf4_folder(spec, dtype),
         lambda: _load(spec, spec.id, dtype, device, config),
         lambda folder: _kept(spec, folder, dtype, device),
     )
+    _keep_exact(model)
+    return model
+
+
+def _keep_exact(model: PreTrainedModel) -> None:
+    """Keeps the weights from being packed anew: on a CPU with AVX512-BF16 bitsandbytes does so at
+    the first pass outside of training, after which the layers compute in bfloat16, whatever the
+    model's numbers; layers narrower than a block of NF4 fail."""
+    for layer in nf4_layers(model).values():
+        layer.support_avx512bf16_for_cpu = False
 
 
 def _kept(
