@@ -8,6 +8,7 @@ from snaketune.training.adapter_layers import evaluating
 from snaketune.training.answers import Answers
 from snaketune.training.batch import TokenRow
 from snaketune.training.job import Training
+from snaketune.training.less_memory import within_memory
 from snaketune.training.step import score, share_of
 
 _SHORT = 8
@@ -41,7 +42,7 @@ def dev_scores(job: Training) -> dict[str, float]:
             return score(part, job.loss, job.layout, job.device, answers)
 
     with evaluating(job.model):
-        found = torch.stack(job.lanes.run(lane)).sum(0)
+        found = within_memory(job, lambda: torch.stack(job.lanes.run(lane)).sum(0))
     job.world.add([found])
     loss, right = found.tolist()
     scores = {"dev_loss": loss / sum(row.trained_tokens for row in job.dev)}

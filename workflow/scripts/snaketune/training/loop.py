@@ -5,10 +5,8 @@ import sys
 import time
 
 import torch
-from transformers import PreTrainedModel
 
 from snaketune.errors import UserError
-from snaketune.out_of_memory import is_out_of_memory
 from snaketune.progress import Progress
 from snaketune.training import candidates
 from snaketune.training.adapter_layers import forget_sums
@@ -17,14 +15,13 @@ from snaketune.training.candidates import best_point, candidates_kept, drop_othe
 from snaketune.training.checkpoint import Timer, save_checkpoint
 from snaketune.training.dev import dev_scores, evaluation_steps
 from snaketune.training.job import Training
+from snaketune.training.less_memory import within_memory
 from snaketune.training.optimizers import set_rate
 from snaketune.training.schedules import learning_rate
 from snaketune.training.step import add_gradients, gradient_norm, share_of
 from snaketune.training.tracking import Trackers
 from snaketune.training.trainable import unmoved_adapters
 from snaketune.warned import Warned, heard
-
-_SMALLEST_BUDGET = 64
 
 
 def train(job: Training, trackers: Trackers | None = None) -> None:
@@ -133,46 +130,39 @@ def _gradients(job: Training, step: int, rows: list[TokenRow], trained: int) -> 
     micro-batch they lie in; returns the summed loss. Where memory runs out the step is begun
     again with smaller micro-batches."""
     own = share_of(rows, job.world.rank, job.world.size)
-    while True:
+
+    def attempt() -> torch.Tensor:
         # Dropout follows from seed and step, so that a step can be begun again or resumed at.
         torch.manual_seed(hash((job.seed, step, job.world.rank)) % 2**63)
-        found, trouble = _try_gradients(job, own, trained)
-        if not job.world.any(trouble is not None):
-            break
-        _use_less_memory(job, trouble or "another process ran out of memory")
+        return _own_gradients(job, own, trained)
+
+    found = within_memory(job, attempt)
     job.world.add([p.grad for p in job.parameters])
     job.world.add([found])
     return found
 
 
-def _try_gradients(
-    job: Training, rows: list[TokenRow], trained: int
-) -> tuple[torch.Tensor, str | None]:
-    """This process's part of the summed loss, and of the gradients, which become the parameters';
-    a message where memory ran out."""
+def _own_gradients(job: Training, rows: list[TokenRow], trained: int) -> torch.Tensor:
+    """This process's part of the summed loss, and of the gradients, which become the
+    parameters'."""
     scale = job.scaler.get_scale() / trained
-    try:
-        sums = [[torch.zeros_like(p) for p in job.parameters] for _ in range(job.lanes.count)]
-        for parameter, gradient in zip(job.parameters, sums[0], strict=True):
-            parameter.grad = gradient
+    sums = [[torch.zeros_like(p) for p in job.parameters] for _ in range(job.lanes.count)]
+    for parameter, gradient in zip(job.parameters, sums[0], strict=True):
+        parameter.grad = gradient
 
-        def lane(number: int) -> torch.Tensor:
-            part = share_of(rows, number, job.lanes.count)
-            # One lane's gradients are added up by autograd itself, which so holds one parameter's
-            # at a time. Lanes side by side need sums of their own.
-            into = (job.parameters, sums[number]) if job.lanes.count > 1 else None
-            with job.cast():
-                return add_gradients(part, job.loss, job.layout, job.device, scale, into)
+    def lane(number: int) -> torch.Tensor:
+        part = share_of(rows, number, job.lanes.count)
+        # One lane's gradients are added up by autograd itself, which so holds one parameter's
+        # at a time. Lanes side by side need sums of their own.
+        into = (job.parameters, sums[number]) if job.lanes.count > 1 else None
+        with job.cast():
+            return add_gradients(part, job.loss, job.layout, job.device, scale, into)
 
-        found = torch.stack(job.lanes.run(lane)).sum()
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        return torch.zeros((), device=job.device), str(error)
+    found = torch.stack(job.lanes.run(lane)).sum()
     # The first lane's sums take the others', always in the same order.
     for other in sums[1:]:
         torch._foreach_add_(sums[0], other)
-    return found, None
+    return found
 
 
 def _update(job: Training, rate: float) -> float:
@@ -186,32 +176,6 @@ def _update(job: Training, rate: float) -> float:
     job.scaler.update()
     job.optimizer.zero_grad()
     return norm
-
-
-def _use_less_memory(job: Training, message: str) -> None:
-    """Halves the micro-batches; where they are single rows already, recomputes activations."""
-    job.optimizer.zero_grad()
-    if job.device.type == "cuda":
-        torch.cuda.empty_cache()
-    longest = max(row.inputs for row in job.train)
-    if job.layout.budget > max(_SMALLEST_BUDGET, longest // 2):
-        job.layout.budget = job.state.budget = job.layout.budget // 2
-        print(f"out of memory: going on with micro-batches of {job.layout.budget} tokens")
-    elif job.preset.gradient_checkpointing == "auto" and not job.state.recompute:
-        job.state.recompute = True
-        recompute_activations(job.loss.model)
-        print("out of memory: going on with gradient checkpointing")
-    else:
-        raise UserError(
-            f"out of memory with a single row of up to {longest} tokens in a micro-batch "
-            f"({message.splitlines()[0]}); expected room for it: lower the preset's max_length, "
-            "use qlora, or use a device with more memory"
-        )
-
-
-def recompute_activations(causal: PreTrainedModel) -> None:
-    """Gradient checkpointing; the re-entrant kind would cut adapters off from their gradients."""
-    causal.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _check_finite(job: Training, step: int, rows: list[TokenRow], loss: float, norm: float) -> None:

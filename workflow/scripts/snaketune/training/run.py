@@ -25,7 +25,8 @@ from snaketune.training.candidates import FOLDER, Point, best_point, kept_steps
 from snaketune.training.checkpoint import State, load_checkpoint
 from snaketune.training.job import Training
 from snaketune.training.lanes import Lanes, count_lanes
-from snaketune.training.loop import recompute_activations, train
+from snaketune.training.less_memory import recompute_activations
+from snaketune.training.loop import train
 from snaketune.training.loss import SummedLoss
 from snaketune.training.memory import call_overhead, peak_memory, token_budget
 from snaketune.training.optimizers import build
