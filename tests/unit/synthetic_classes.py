@@ -6,12 +6,10 @@ import math
 import random
 from pathlib import Path
 
-from synthetic_results import HOSTILE, files
+from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.jsonl import write_json, write_jsonl
-from snaketune.measures.measure import measure
 from snaketune.report.sources import Inputs
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.plan_types import TablePlan
@@ -50,8 +48,6 @@ def make_class_results(folder: Path) -> tuple[TablePlan, Inputs]:
     for state in STATES:
         for name in EVALS:
             _evaluate(folder, state, name)
-    machine = {"python": "3.11", "system": "Linux", "cores": 2, "memory_bytes": 8, "gpus": []}
-    write_json(folder / "environment.json", machine | {"cuda": None, "libraries": {}})
     groups = {
         "metrics": files(folder, "metrics/*/*.json"),
         "scores": files(folder, "scores/*/*.parquet"),
@@ -67,7 +63,7 @@ def make_class_results(folder: Path) -> tuple[TablePlan, Inputs]:
         confusion=tables / "confusion.csv",
         wrong_predictions=tables / "wrong_predictions.csv",
         prediction_meta=[], verdict_meta=[], train_meta=[], train_log=[], manifests=[], stats=[],
-        lengths=[], models=[], environment=folder / "environment.json",
+        lengths=[], models=[], environment=write_machine(folder),
     )  # fmt: skip
 
 
@@ -83,19 +79,7 @@ def example(i: int) -> Example:
 
 def _evaluate(folder: Path, state: str, name: str) -> None:
     records = [_record(state, name, example(i), i) for i in range(N)]
-    predictions = folder / "predictions" / state / f"{name}.jsonl"
-    write_jsonl(predictions, records)
-    measure(
-        folder / "data" / "d.parquet",
-        predictions,
-        None,
-        folder / "scores" / state / f"{name}.parquet",
-        folder / "metrics" / state / f"{name}.json",
-        state=state,
-        eval_name=name,
-        protocol_name=name,
-        protocol=EVALS[name].model_dump(mode="json"),
-    )
+    measured(folder, state, name, records, EVALS[name].model_dump(mode="json"), data="d")
 
 
 def _record(state: str, name: str, asked: Example, i: int) -> dict:

@@ -171,6 +171,42 @@ def files(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
+def measured(
+    folder: Path,
+    state: str,
+    name: str,
+    records: list[dict],
+    protocol: dict,
+    *,
+    eval_name: str | None = None,
+    data: str | None = None,
+    **more: Path | None,
+) -> None:
+    """Writes a state's predictions under a protocol and measures them, on `data/{data}.parquet`;
+    eval and data have the protocol's name where they are not said."""
+    predictions = folder / "predictions" / state / f"{name}.jsonl"
+    write_jsonl(predictions, records)
+    measure(
+        folder / "data" / f"{data or name}.parquet",
+        predictions,
+        more.pop("verdicts", None),
+        folder / "scores" / state / f"{name}.parquet",
+        folder / "metrics" / state / f"{name}.json",
+        state=state,
+        eval_name=eval_name or name,
+        protocol_name=name,
+        protocol=protocol,
+        **more,
+    )
+
+
+def write_machine(folder: Path) -> Path:
+    """A machine without GPUs and libraries; its file."""
+    machine = {"python": "3.11", "system": "Linux", "cores": 2, "memory_bytes": 8, "gpus": []}
+    write_json(folder / "environment.json", machine | {"cuda": None, "libraries": {}})
+    return folder / "environment.json"
+
+
 def _problem(i: int) -> Example:
     text = f"Mia has {i} marbles and finds {i % 7 + 2} more. How many marbles has she got?"
     gold = str(i + i % 7 + 2)
@@ -193,8 +229,6 @@ def _write_data(folder: Path) -> None:
 
 def _evaluate(folder: Path, state: str, protocol_name: str) -> None:
     eval_name, protocol = PROTOCOLS[protocol_name]
-    examples = folder / "data" / protocol["dataset"] / f"{protocol['split']}.parquet"
-    predictions = folder / "predictions" / state / f"{protocol_name}.jsonl"
     count = {"gsm8k-split_dev": 30, "safety": 60}.get(protocol_name, 120)
     first = 120 if protocol["split"] == "dev" else 0
     verdicts = None
@@ -204,18 +238,8 @@ def _evaluate(folder: Path, state: str, protocol_name: str) -> None:
         rows = [_reply(state, _prompt(i), i) for i in range(count)]
         verdicts = folder / "verdicts" / state / f"{protocol_name}.jsonl"
         write_jsonl(verdicts, [{"id": r["id"], "raw": _judged(state, r)} for r in rows])
-    write_jsonl(predictions, rows)
-    measure(
-        examples,
-        predictions,
-        verdicts,
-        folder / "scores" / state / f"{protocol_name}.parquet",
-        folder / "metrics" / state / f"{protocol_name}.json",
-        state=state,
-        eval_name=eval_name,
-        protocol_name=protocol_name,
-        protocol=protocol,
-    )
+    where = {"eval_name": eval_name, "data": f"{protocol['dataset']}/{protocol['split']}"}
+    measured(folder, state, protocol_name, rows, protocol, **where, verdicts=verdicts)
 
 
 def _answer(state: str, problem: Example, i: int) -> dict:

@@ -4,12 +4,11 @@ with rewards and one without, a drop between the two, outputs that try to break 
 import random
 from pathlib import Path
 
-from synthetic_results import HOSTILE, files
+from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.jsonl import write_json, write_jsonl
-from snaketune.measures.measure import measure
+from snaketune.jsonl import write_jsonl
 from snaketune.report.sources import Inputs
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.plan_types import TablePlan
@@ -68,8 +67,6 @@ def make_report_inputs(folder: Path) -> tuple[TablePlan, Inputs]:
     """Fills `folder` up to the tables; the inputs of `write_report`."""
     plan, sources = make_samples(folder)
     aggregate(plan, sources, folder / "tables")
-    machine = {"python": "3.11", "system": "Linux", "cores": 2, "memory_bytes": 8, "gpus": []}
-    write_json(folder / "environment.json", machine | {"cuda": None, "libraries": {}})
     tables = {
         "final": "final_metrics.json", "comparisons": "comparisons.csv",
         "checkpoints": "checkpoint_scores.csv", "voting": "voting.csv",
@@ -82,7 +79,7 @@ def make_report_inputs(folder: Path) -> tuple[TablePlan, Inputs]:
         **{key: [] for key in lists},
         metrics=files(folder, "metrics/*/*.json"),
         scores=files(folder, "scores/*/*.parquet"),
-        environment=folder / "environment.json",
+        environment=write_machine(folder),
     )
 
 
@@ -99,22 +96,10 @@ def _evaluate(folder: Path, state: str, name: str) -> None:
             lines.append(place | {"output": text, "finish": "stop", "new_tokens": 9})
             reward = draw.gauss(1.5 if right else 0, 1) if text else None
             rewards.append(place | {"reward": reward})
-    predictions = folder / "predictions" / state / f"{name}.jsonl"
-    write_jsonl(predictions, lines)
     scored = folder / "rewards" / state / f"{name}.jsonl"
     write_jsonl(scored, rewards)
-    measure(
-        folder / "data" / f"{name}.parquet",
-        predictions,
-        None,
-        folder / "scores" / state / f"{name}.parquet",
-        folder / "metrics" / state / f"{name}.json",
-        state=state,
-        eval_name=name,
-        protocol_name=name,
-        protocol=spec_of(name).protocol(),
-        rewards=None if name == "bare" else scored,
-    )
+    scored = None if name == "bare" else scored
+    measured(folder, state, name, lines, spec_of(name).protocol(), rewards=scored)
 
 
 def _reply(gold: str, right: bool, draw: random.Random) -> str:

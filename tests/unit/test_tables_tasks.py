@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from synthetic_results import HOSTILE, files
+from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.jsonl import write_json, write_jsonl
-from snaketune.measures.measure import measure
+from snaketune.jsonl import write_json
 from snaketune.parquet import write_rows
 from snaketune.report.sources import Inputs
 from snaketune.report.write import write_report
@@ -51,19 +50,8 @@ def _evaluate(folder: Path, state: str, name: str) -> None:
         ]
         records[-1]["output"] = "number" if state == "base-m" else ""
     write_examples(folder / "data" / f"{name}.parquet", examples)
-    write_jsonl(folder / "predictions" / state / f"{name}.jsonl", records)
     write_json(folder / "predictions" / state / f"{name}.meta.json", {"seconds": 7.5})
-    measure(
-        folder / "data" / f"{name}.parquet",
-        folder / "predictions" / state / f"{name}.jsonl",
-        None,
-        folder / "scores" / state / f"{name}.parquet",
-        folder / "metrics" / state / f"{name}.json",
-        state=state,
-        eval_name=name,
-        protocol_name=name,
-        protocol=spec.model_dump(mode="json"),
-    )
+    measured(folder, state, name, records, spec.model_dump(mode="json"))
 
 
 def _scores(example: Example, right: bool) -> dict:
@@ -104,8 +92,6 @@ def made(tmp_path_factory) -> Path:
         for k in (1, 2, 3, 4)
     ]
     write_rows(train / "train_log.parquet", [*rows, {"step": 2, "dev_loss": 9.0}], LOG)
-    machine = {"python": "3.11", "system": "Linux", "cores": 2, "memory_bytes": 8, "gpus": []}
-    write_json(folder / "environment.json", machine | {"cuda": None, "libraries": {}})
     groups = {
         "metrics": files(folder, "metrics/*/*.json"),
         "scores": files(folder, "scores/*/*.parquet"),
@@ -124,7 +110,7 @@ def made(tmp_path_factory) -> Path:
         **groups,
         **{key: folder / "tables" / name for key, name in tables.items()},
         verdict_meta=[], manifests=[], stats=[], lengths=[], models=[],
-        environment=folder / "environment.json",
+        environment=write_machine(folder),
     )  # fmt: skip
     write_report(plan, inputs, {}, folder / "report.html", folder / "figures")
     return folder
