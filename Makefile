@@ -21,8 +21,9 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 demo: $(VENV)/.installed
 	CUDA_VISIBLE_DEVICES= $(BIN)/snakemake --cores all --resources gpu=4 --max-threads 1
 
+# Files side by side, as many as there are cores, up to four: a model or two are in memory for each.
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python -m pytest tests/slurm -rs
