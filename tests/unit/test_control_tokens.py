@@ -240,7 +240,7 @@ def test_turn_markers_that_are_not_called_special():
 
 def test_a_tokenizer_that_cannot_tell_them_apart_refuses(tmp_path):
     tokenizer = unigram_tokenizer()
-    with pytest.raises(UserError, match="found '</s>' typed in a text, which this tokenizer"):
+    with pytest.raises(UserError, match=r"found '</s>' typed in a text \('a </s>'\), which this"):
         encode(tokenizer, [shield(tokenizer, "a </s>")])
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}</s>{% endfor %}"
     items = [Example(f"e{i}", "a", answer=a) for i, a in enumerate(["b", "b </s> c"])]

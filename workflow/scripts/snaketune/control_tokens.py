@@ -91,7 +91,7 @@ def encode_with_offsets(
     twin, parts = _twin(tokenizer), _parts(tokenizer, text)
     named = [twin.named(part) if i % 2 == 0 else part for i, part in enumerate(parts)]
     found = twin.tokenizer.encode("".join(named), add_special_tokens=add_special_tokens)
-    twin.require_text(found, named[::2], parts[1::2])
+    twin.require_text(found, named[::2], parts)
     return twin.real_ids(found), list(found.offsets)
 
 
@@ -175,15 +175,22 @@ class _Twin:
         pairs = zip(found.ids, found.special_tokens_mask, strict=True)
         return [i if added else self.ids.get(i, i) for i, added in pairs]
 
-    def require_text(self, found: Encoding, printed: Sequence[str], typed: Sequence[str]) -> None:
-        """Holds the control tokens against those that were printed."""
+    def require_text(self, found: Encoding, printed: Sequence[str], parts: Sequence[str]) -> None:
+        """Holds the control tokens against those that were printed; `parts` are what was printed
+        and what was typed, in turn, as they read."""
         pairs = zip(self.real_ids(found), found.special_tokens_mask, strict=True)
         count = sum(i in self.controls for i, added in pairs if not added)
         if count != sum(part.count(_PRINTED) for part in printed):
             raise UserError(
-                f"tokenizer: found {typed[0]!r} typed in a text, which this tokenizer cannot tell "
-                "from the control token itself; expected text without it"
+                f"tokenizer: found {parts[1]!r} typed in a text ({_excerpt(parts)!r}), which this "
+                "tokenizer cannot tell from the control token itself; expected text without it"
             )
+
+
+def _excerpt(parts: Sequence[str]) -> str:
+    """What stands around the first typed token, to find the record by."""
+    before, typed, after = parts[:3]
+    return before[-40:] + typed + after[:40]
 
 
 @lru_cache(maxsize=2)
