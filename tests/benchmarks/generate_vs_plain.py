@@ -6,20 +6,17 @@ Same random model, same prompts, in one process and in turn: `generate` at batch
 several batch sizes, and with `num_return_sequences=8`. Greedy tokens must be equal.
 """
 
-import argparse
 import os
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the workflow's jobs
 
 import torch
-from random_model import make_model, problems
+from random_model import one_for_each, problems
 from summary import ROOT, Entry, record
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-from turns import take_turns
+from transformers import GenerationConfig
+from turns import options_of, take_turns
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.inference.pick import Sampling
@@ -96,19 +93,9 @@ def _ended(tokens: list[int], ends: list[int]) -> list[int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--prompts", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = options_of(__doc__, "prompts", 48)
     torch.set_num_threads(2)
-    with tempfile.TemporaryDirectory() as folder:
-        path = make_model(Path(folder), options.device)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        mine, other = (
-            AutoModelForCausalLM.from_pretrained(path, dtype="auto").to(options.device).eval()
-            for _ in range(2)
-        )
+    tokenizer, mine, other = one_for_each(options.device)
     ends = other.config.eos_token_id
     session = TransformersSession("random", tokenizer, ends, 4096, mine)
     where = "" if options.device == "cpu" else " (GPU)"

@@ -5,21 +5,17 @@
 Same random model, same questions, in one process and in turn. Runs in `.venv-bench`.
 """
 
-import argparse
 import os
 import sys
-import tempfile
-from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the workflow's jobs
 
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from random_model import make_model, questions
+from random_model import one_for_each, questions
 from summary import ROOT, Entry, record
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from turns import take_turns
+from turns import options_of, take_turns
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.inference.engine import Engine
@@ -69,23 +65,13 @@ def theirs(model, tokenizer, items: list[Question], batch: int):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--questions", type=int, default=120)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = options_of(__doc__, "questions", 120)
     torch.set_num_threads(2)
-    with tempfile.TemporaryDirectory() as folder:
-        path = make_model(Path(folder), options.device)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        mine, other = (
-            AutoModelForCausalLM.from_pretrained(path, dtype="auto").to(options.device).eval()
-            for _ in range(2)
-        )
-        items = asked(options.questions)
-        sides = {"ours": ours(mine, tokenizer, items)}
-        sides |= {f"lm-eval {b}": theirs(other, tokenizer, items, b) for b in BATCHES}
-        seconds, results = take_turns(sides, options.rounds)
+    tokenizer, mine, other = one_for_each(options.device)
+    items = asked(options.questions)
+    sides = {"ours": ours(mine, tokenizer, items)}
+    sides |= {f"lm-eval {b}": theirs(other, tokenizer, items, b) for b in BATCHES}
+    seconds, results = take_turns(sides, options.rounds)
     best = min((s for s in sides if s != "ours"), key=seconds.get)
     error = max(
         abs(a - b)

@@ -3,12 +3,21 @@
 import json
 import os
 import random
+import tempfile
 from pathlib import Path
 
 import torch
 from peer_rows import SHAPES
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 SEED, VOCABULARY = 5, 8192
 TEMPLATE = (
@@ -40,6 +49,19 @@ def make_model(folder: Path, device: str = "cpu") -> Path:
     model = Qwen2ForCausalLM(config).to(torch.bfloat16 if device == "cuda" else torch.float32)
     model.save_pretrained(folder)
     return folder
+
+
+def one_for_each(
+    device: str,
+) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, PreTrainedModel]:
+    """The tokenizer, and the model twice: one for each side."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = make_model(Path(name), device)
+        first, second = (
+            AutoModelForCausalLM.from_pretrained(folder, dtype="auto").to(device).eval()
+            for _ in range(2)
+        )
+        return AutoTokenizer.from_pretrained(folder), first, second
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:

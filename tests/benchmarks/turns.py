@@ -1,9 +1,19 @@
 """Sides of a benchmark that take turns."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
+
+
+def options_of(about: str, unit: str, count: int) -> argparse.Namespace:
+    """The command line of a benchmark on so many units: `device`, the units, `rounds`."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument(f"--{unit}", type=int, default=count)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
 
 
 def take_turns(
