@@ -22,7 +22,7 @@ from snaketune.slurm_site import Asked, check_site
 from snaketune.tables.terminal import summary_of
 from snaketune.workfolder import remove_set_aside
 
-if "experiment" not in config:
+if "experiment" not in config and not workflow.configfiles:
 
     configfile: "config/config.yaml"
 

@@ -3,16 +3,17 @@
 Everything is known from the config alone, so that a dry run shows the whole plan.
 """
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from snaketune.config.changes import changed_eval, every_eval
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, report
-from snaketune.config.load import changed_eval
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.config.run import RunSpec
 from snaketune.config.smoke import small_eval
@@ -22,6 +23,10 @@ from snaketune.tables.plan_types import PRIMARY, EvalPlan, RunPlan, SnapshotPlan
 
 Json = dict[str, Any]
 Weights = Literal["none", "adapter", "full"]
+
+
+# What stands as it is in a protocol's name, and so in file names.
+_SHORT_WORD = re.compile("[a-z0-9]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
         for key, spec in evals.items()
     }
     for key, spec in evals.items():
-        plan.protocols[names[key]] = spec
+        _add_protocol(plan, names[key], spec)
         plan.eval_of[names[key]] = key
         if base:
             plan.measured[base, names[key]] = None
@@ -227,9 +232,17 @@ def protocol_name(eval_name: str, usual: EvalSpec, spec: EvalSpec) -> str:
     return "-".join([eval_name, *changed])
 
 
+def _add_protocol(plan: Plan, name: str, spec: EvalSpec) -> None:
+    known = plan.protocols.setdefault(name, spec)
+    # The name has digests of what changed; two that agree would be a rare chance.
+    if known.protocol() != spec.protocol():
+        raise UserError(f"{name}: two protocols have this name; expected another system or prompt")
+
+
 def _change(key: str, value: object) -> str:
-    plain = value is None or isinstance(value, int) or str(value).isalnum()
-    return f"{key}_{value if plain else digest(value)[:6]}".lower()
+    text = str(value)
+    plain = value is None or isinstance(value, int) or _SHORT_WORD.fullmatch(text)
+    return f"{key}_{text.lower() if plain else digest(value)[:6]}"
 
 
 def _add_snapshots(
@@ -244,7 +257,7 @@ def _add_snapshots(
     spec = changed_eval(usual, {**change, "split": "dev", "sample": None})
     spec = _sized(experiment, spec)
     protocol = protocol_name(key, _sized(experiment, usual), spec)
-    plan.protocols[protocol] = spec
+    _add_protocol(plan, protocol, spec)
     plan.eval_of[protocol] = key
     rows = []
     for snapshot in snapshots(snapshot_count(experiment, run)):
@@ -301,13 +314,13 @@ def _helpers(spec: EvalSpec) -> list[str]:
 
 def is_reward_model(experiment: Experiment, model: str) -> bool:
     """Whether a model scores replies."""
-    return any(s.sampling and s.sampling.reward == model for s in experiment.evals.values())
+    return any(s.sampling and s.sampling.reward == model for s in every_eval(experiment))
 
 
 def asked_in_chat(experiment: Experiment, model: str) -> bool:
     """Whether a model needs a chat template: it judges or scores, or one of its runs trains or is
     evaluated in conversations."""
-    helpers = {name for spec in experiment.evals.values() for name in _helpers(spec)}
+    helpers = {name for spec in every_eval(experiment) for name in _helpers(spec)}
     if model in helpers:
         return True
     runs = [run for run in experiment.runs.values() if run.model == model]

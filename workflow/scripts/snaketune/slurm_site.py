@@ -32,7 +32,7 @@ _MEANT = {
     "extra": "slurm_extra",
 }  # fmt: skip
 # Rules whose names tell what runs leave: a profile serves experiments with and without them.
-_SHAPED = re.compile(r"train_(adapter|full)_\d+")
+_SHAPED = re.compile(r"train_(adapter|full)_\d+(_kept)?")
 _GPUS = re.compile(r"gpu(?::([\w.-]*[A-Za-z][\w.-]*))?(?::(\d+))?(?=[(,]|$)")
 
 

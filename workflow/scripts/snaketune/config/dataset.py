@@ -29,6 +29,11 @@ def _source(value: str) -> str:
     return value
 
 
+def without_query(source: str) -> str:
+    """An address without what follows `?`, which may be a signature: for messages and files."""
+    return source.partition("?")[0] if source.startswith("https://") else source
+
+
 Source = Annotated[str, AfterValidator(_source)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
@@ -153,6 +158,14 @@ class DatasetSpec(Strict):
     def _columns_go_with_table(self) -> "DatasetSpec":
         if (self.format == "table") != (self.columns is not None):
             raise ValueError("a columns section belongs to format table, and to that format only")
+        return self
+
+    @model_validator(mode="after")
+    def _hub_has_versions(self) -> "DatasetSpec":
+        sources = [self.source] if isinstance(self.source, str) else self.source.values()
+        for key in ("subset", "revision"):
+            if getattr(self, key) and not any(s.startswith("hub:") for s in sources):
+                raise ValueError(f"{key} is for data on the hub, and the source is not there")
         return self
 
     @model_validator(mode="after")

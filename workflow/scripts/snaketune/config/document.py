@@ -15,9 +15,9 @@ _INTRODUCTION = """\
 
 An experiment is one YAML file: models, data, presets, evals and the runs that combine them. Start
 it with `snakemake --cores all --resources gpu=1 --configfile FILE`; without `--configfile` the demo
-in `config.yaml` runs. Several `--configfile` are merged, later ones win; `--config KEY=VALUE` wins
-over both. Numbers may be written `1e-4` or `1.0e-4`. An unknown key is a fault, and all faults are
-reported together, each with its file and line.
+in `config.yaml` runs. Several files behind one `--configfile` are merged, later ones win;
+`--config KEY=VALUE` wins over all. Numbers may be written `1e-4` or `1.0e-4`. An unknown key is a
+fault, and all faults are reported together, each with its file and line.
 
 `experiments/` holds the reference recipes. `schema.json` describes the same keys for editors: put
 `# yaml-language-server: $schema=config/schema.json` on a file's first line.

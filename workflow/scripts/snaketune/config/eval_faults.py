@@ -3,30 +3,82 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from snaketune.config.changes import changed_eval, every_eval
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
-from snaketune.config.faults import Fault, missing_name
+from snaketune.config.faults import (
+    Fault,
+    FieldNames,
+    Path_,
+    from_pydantic,
+    missing_name,
+    suggest,
+)
+from snaketune.tables.plan_types import GOALS, PRIMARY
 
 
 def eval_faults(experiment: Experiment) -> Iterator[Fault]:
     """Models, files and datasets that evals name, and the pairs under `drops`."""
     for name, spec in experiment.evals.items():
-        path = ("evals", name)
-        if spec.judge and spec.judge.model not in experiment.models:
-            yield missing_name((*path, "judge"), "models", spec.judge.model, experiment.models)
-        if spec.judge and not Path(spec.judge.guideline).is_file():
-            found = f"found {spec.judge.guideline}, which is no file"
-            yield Fault((*path, "judge", "guideline"), found)
-        yield from _reward_faults(experiment, path, spec)
-        if data := experiment.datasets.get(spec.dataset):
-            yield from _data_faults(path, spec, data)
+        yield from _spec_faults(experiment, ("evals", name), spec)
     yield from _drop_faults(experiment)
 
 
-def _reward_faults(
-    experiment: Experiment, path: tuple[str, ...], spec: EvalSpec
+def _spec_faults(experiment: Experiment, path: Path_, spec: EvalSpec) -> Iterator[Fault]:
+    if spec.judge and spec.judge.model not in experiment.models:
+        yield missing_name((*path, "judge"), "models", spec.judge.model, experiment.models)
+    if spec.judge and not Path(spec.judge.guideline).is_file():
+        found = f"found {spec.judge.guideline}, which is no file"
+        yield Fault((*path, "judge", "guideline"), found)
+    yield from _reward_faults(experiment, path, spec)
+    if data := experiment.datasets.get(spec.dataset):
+        yield from _data_faults(path, spec, data)
+
+
+def change_faults(
+    experiment: Experiment, path: Path_, spec: EvalSpec, change: dict
 ) -> Iterator[Fault]:
+    """Of what a run, at `path`, changes of an eval; not those that the eval has itself."""
+    try:
+        changed = changed_eval(spec, change)
+    except ValidationError as error:
+        for fault in from_pydantic(error, FieldNames(EvalSpec)):
+            yield Fault((*path, *fault.path), fault.message)
+        return
+    if "dataset" in change and changed.dataset not in experiment.datasets:
+        yield missing_name((*path, "dataset"), "datasets", changed.dataset, experiment.datasets)
+    if "shards" in change:
+        found = "is how the work is shared out, which is the same for all runs"
+        yield Fault((*path, "shards"), f"{found}; expected it under evals.{path[-1]}")
+    if changed.measured_as != spec.measured_as:
+        found = (
+            f"makes {changed.measured_as} of an eval of {spec.measured_as}, which no table joins"
+        )
+        yield Fault(path, f"{found}; expected an eval of its own")
+    own = {fault.message for fault in _spec_faults(experiment, path, spec)}
+    for fault in _spec_faults(experiment, path, changed):
+        if fault.message not in own:
+            yield fault
+
+
+def metric_faults(experiment: Experiment, path: Path_, key: str) -> Iterator[Fault]:
+    """Of `EVAL.METRIC`, which chooses a snapshot or has a least value."""
+    name, _, metric = key.partition(".")
+    if name not in experiment.evals:
+        yield missing_name(path, "evals", name, experiment.evals)
+        return
+    task = experiment.evals[name].measured_as
+    if not metric:
+        yield Fault(path, f"found {key}, expected EVAL.METRIC such as {name}.{PRIMARY[task]}")
+    elif metric not in GOALS[task]:
+        found = f"found {metric}, which is no metric of {task} of which more is better"
+        yield Fault(path, f"{found}{suggest(metric, GOALS[task])}")
+
+
+def _reward_faults(experiment: Experiment, path: Path_, spec: EvalSpec) -> Iterator[Fault]:
     model = spec.sampling.reward if spec.sampling else None
     if model is None:
         return
@@ -37,13 +89,17 @@ def _reward_faults(
         found = f"found {model} with quantisation nf4, which reward models are not loaded with"
         yield Fault(path, f"{found}; expected quantisation none")
     writers = {run.model for run in experiment.runs.values()}
-    judges = {e.judge.model for e in experiment.evals.values() if e.judge}
+    judges = {e.judge.model for e in every_eval(experiment) if e.judge}
     if model in writers | judges:
         found = f"found {model}, which is also asked to write"
         yield Fault(path, f"{found}, expected a model that only scores")
 
 
-def _data_faults(path: tuple[str, ...], spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
+def _data_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
+    shown = data.few_shot.count
+    if spec.few_shot > shown and not data.few_shot.file:
+        found = f"found {spec.few_shot}, but datasets.{spec.dataset}.few_shot.count is {shown}"
+        yield Fault((*path, "few_shot"), f"{found}; expected as many there at least")
     if (
         spec.task in _GIVEN_BY
         and data.task not in _GIVEN_BY[spec.task]
@@ -52,10 +108,10 @@ def _data_faults(path: tuple[str, ...], spec: EvalSpec, data: DatasetSpec) -> It
         found = f"found {spec.dataset}, whose format {data.format} gives no {_NEEDED[spec.task]}"
         yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
     elif spec.classes:
-        yield from class_faults(path, spec, data)
+        yield from _class_faults(path, spec, data)
 
 
-def class_faults(path: tuple[str, ...], spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
+def _class_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
     """Labels, and what is said of them, that aren't the dataset's."""
     classes, place = spec.classes, (*path, "classes")
     expected = f"expected those of datasets.{spec.dataset}: {data.labels}"
@@ -89,7 +145,7 @@ def _numeric(spec: EvalSpec, data: DatasetSpec) -> bool:
 def asks_for_numbers(experiment: Experiment, dataset: str) -> bool:
     """Whether an eval needs a number as the answer of every record."""
     data = experiment.datasets[dataset]
-    evals = (spec for spec in experiment.evals.values() if spec.dataset == dataset)
+    evals = (spec for spec in every_eval(experiment) if spec.dataset == dataset)
     return any(_numeric(spec, data) for spec in evals)
 
 

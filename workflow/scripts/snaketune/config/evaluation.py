@@ -130,6 +130,8 @@ class EvalSpec(Strict):
                 raise ValueError(f"a section {section} belongs to task {task}, and to that only")
         if not self.generates and self.few_shot:
             raise ValueError(f"few_shot is not for task {self.task}: put examples in the prompt")
+        if self.system and self.options and not self.options.chat:
+            raise ValueError("a system turn needs a chat template; put its text into the prompt")
         if self.prompt is not None and "{question}" not in self.prompt:
             raise ValueError("prompt: found no {question} in it")
         for key in ("sampling", "answer_rule"):
@@ -139,6 +141,11 @@ class EvalSpec(Strict):
 
     @model_validator(mode="after")
     def _generation_fits(self) -> "EvalSpec":
+        if not self.generates and self.batch_size != "auto":
+            raise ValueError(
+                f"batch_size: found {self.batch_size}, but task {self.task} generates nothing; "
+                "options are scored in passes that find their size by themselves"
+            )
         if not self.generates and self.backend != "transformers":
             raise ValueError(f"task {self.task} generates nothing: no other backend")
         if self.backend == "vllm" and self.batch_size != "auto":
@@ -155,8 +162,10 @@ class EvalSpec(Strict):
         return self
 
     def protocol(self) -> dict[str, Any]:
-        """All that decides the figures, as plain JSON: not what is only shown of them."""
-        return self.model_dump(mode="json", exclude={"sampling": {"unique_at_least"}})
+        """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
+        work is shared out."""
+        shown = {"sampling": {"unique_at_least"}, "shards": True}
+        return self.model_dump(mode="json", exclude=shown)
 
     @property
     def generates(self) -> bool:

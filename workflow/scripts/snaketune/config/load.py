@@ -7,9 +7,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from snaketune.config.dataset import may_have_dev
-from snaketune.config.eval_faults import class_faults, eval_faults
-from snaketune.config.evaluation import EvalSpec
+from snaketune.config.dataset import may_have_dev, without_query
+from snaketune.config.eval_faults import change_faults, eval_faults, metric_faults
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, missing_name, report
 from snaketune.config.push import push_faults, with_repositories
@@ -55,8 +54,18 @@ def _with_nulls(value: Any) -> Any:
 
 
 def write_resolved(experiment: Experiment, file: Path) -> None:
-    """The experiment as YAML with every default filled in; it can be run again as it is."""
-    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """The experiment as YAML with every default filled in; it can be run again as it is, but for
+    addresses with a query, which may be a signature and is left out."""
+    plain = experiment.model_dump(mode="json")
+    for data in plain["datasets"].values():
+        source = data["source"]
+        by_split = isinstance(source, dict)
+        data["source"] = (
+            {split: without_query(address) for split, address in source.items()}
+            if by_split
+            else without_query(source)
+        )
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
     write_text(file, text)
 
 
@@ -109,9 +118,10 @@ def _faults(experiment: Experiment) -> Iterator[Fault]:
             if run not in experiment.runs:
                 yield missing_name((section, run), "runs", run, experiment.runs)
             for key in entries:
-                name = key.partition(".")[0]
-                if name not in experiment.evals:
-                    yield missing_name((section, run, key), "evals", name, experiment.evals)
+                if section == "thresholds":
+                    yield from metric_faults(experiment, (section, run, key), key)
+                elif key not in experiment.evals:
+                    yield missing_name((section, run, key), "evals", key, experiment.evals)
 
 
 def _unknown_evals(experiment: Experiment) -> Iterator[Fault]:
@@ -145,13 +155,13 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
             found = f"found {eval_name}, which runs.{name}.evals leaves out"
             yield Fault(("runs", name, "follow"), found)
     if run.choose:
-        yield from _choose_faults(experiment, name, run.choose)
+        yield from _choose_faults(experiment, name, run)
     for eval_name, change in run.evals.items():
         path = ("runs", name, "evals", eval_name)
         if eval_name not in experiment.evals:
             yield missing_name(path, "evals", eval_name, experiment.evals)
         elif isinstance(change, dict):
-            yield from _change_faults(experiment, path, experiment.evals[eval_name], change)
+            yield from change_faults(experiment, path, experiment.evals[eval_name], change)
 
 
 def _quantisation_faults(
@@ -184,33 +194,18 @@ def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> 
         yield Fault(path, f"{found}; expected dev: N there, or a source that has one")
 
 
-def _choose_faults(experiment: Experiment, name: str, choose: str) -> Iterator[Fault]:
+def _choose_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
     path = ("runs", name, "choose")
-    eval_name, _, metric = choose.partition(".")
-    if eval_name not in experiment.evals:
-        yield missing_name(path, "evals", eval_name, experiment.evals)
-    elif not metric:
-        yield Fault(path, f"found {choose}, expected EVAL.METRIC such as {eval_name}.accuracy")
-    elif eval_name in experiment.leave_out:
-        yield Fault(path, f"eval {eval_name} is left out, but it chooses the snapshot")
-
-
-def _change_faults(
-    experiment: Experiment, path: tuple[str, ...], spec: EvalSpec, change: dict
-) -> Iterator[Fault]:
-    try:
-        changed = changed_eval(spec, change)
-    except ValidationError as error:
-        for fault in from_pydantic(error, FieldNames(EvalSpec)):
-            yield Fault((*path, *fault.path), fault.message)
+    faults = list(metric_faults(experiment, path, run.choose))
+    yield from faults
+    if faults:
         return
-    data = experiment.datasets.get(changed.dataset)
-    if data is None and "dataset" in change:
-        yield missing_name((*path, "dataset"), "datasets", changed.dataset, experiment.datasets)
-    if data and changed.classes:
-        yield from class_faults(path, changed, data)
-
-
-def changed_eval(spec: EvalSpec, change: dict[str, Any]) -> EvalSpec:
-    """The eval with a run's changes. Raises pydantic's ValidationError."""
-    return EvalSpec.model_validate({**spec.model_dump(), **change})
+    eval_name = run.choose.partition(".")[0]
+    if eval_name in experiment.leave_out:
+        yield Fault(path, f"eval {eval_name} is left out, but it chooses the snapshot")
+    change = run.evals.get(eval_name) or {}
+    dataset = change.get("dataset", experiment.evals[eval_name].dataset)
+    data = experiment.datasets.get(dataset)
+    if data and not may_have_dev(data):
+        found = f"found {run.choose}, but datasets.{dataset} has no dev split to choose on"
+        yield Fault(path, f"{found}; expected dev: N there, or a source that has one")

@@ -83,8 +83,8 @@ class RunSpec(Strict):
     the preset, or `seed` or `preset` of the run. The run stands for one run a combination, named
     by what differs."""
     evals: dict[str, dict[str, Any] | bool | None] = Field(default_factory=dict)
-    """What this run's evals change of the experiment's (`gsm8k: {few_shot: 5}`); `false` leaves
-    one out. The base model is evaluated under the same settings."""
+    """What this run's evals change of the experiment's (`gsm8k: {few_shot: 5}`), sections key by
+    key; `false` leaves one out. The base model is evaluated under the same settings."""
     push: Annotated[PushSpec | None, alone_as("repo")] = None
     """Where to upload the run with `snakemake push_all`; a name alone stands for `{repo: NAME}`.
     """
@@ -96,7 +96,7 @@ class RunSpec(Strict):
         if self.report_to and not self.train:
             raise ValueError("report_to shows a training, and there is none")
         if self.predictions:
-            own = ("preset", "train", "adapter", "snapshots", "choose", "sweep")
+            own = ("preset", "train", "adapter", "snapshots", "follow", "choose", "sweep")
             if any(getattr(self, key) for key in own):
                 raise ValueError(f"predictions stand instead of {', '.join(own)}")
             if self.push:
@@ -115,6 +115,8 @@ class RunSpec(Strict):
                 raise ValueError(f"needs {' and '.join(missing)} (or an adapter)")
         elif self.preset or self.train or self.snapshots or self.choose or self.sweep:
             raise ValueError("an adapter stands instead of preset, train, snapshots, choose, sweep")
+        else:
+            self._without_rows()
         if self.choose and not self.snapshots:
             raise ValueError("choose needs snapshots to choose from")
         if self.follow and not self.snapshots:
@@ -124,3 +126,8 @@ class RunSpec(Strict):
         if not self.chat and self.system:
             raise ValueError("a system turn needs a chat template; put its text into the prompt")
         return self
+
+    def _without_rows(self) -> None:
+        for key in ("system", "prompt", "reply_prefix", "chat"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} words training rows, and an adapter has none; see `evals`")

@@ -1,5 +1,6 @@
 """The smoke variant of an experiment: the whole DAG in a minute or two on a laptop."""
 
+from snaketune.config.changes import every_eval
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import EvalSpec, SampleSpec
 from snaketune.config.experiment import Experiment
@@ -18,7 +19,7 @@ def smoke(experiment: Experiment) -> Experiment:
     What runs change of an eval is left as it is; `small_eval` is applied after the change.
     """
     stand_ins = dict.fromkeys(experiment.models, TASK_MODEL)
-    for spec in experiment.evals.values():
+    for spec in every_eval(experiment):
         if spec.judge:
             stand_ins[spec.judge.model] = JUDGE_MODEL
         if spec.sampling and spec.sampling.reward:

@@ -17,7 +17,7 @@ from snaketune.errors import UserError
 
 @dataclass(frozen=True)
 class Shot:
-    """One worked example; `index` is its place among the training records, from 0, or None where
+    """One worked example, its question with its context; `index` is its place among the training records, from 0, or None where
     it comes from a file and is none of them."""
 
     index: int | None
@@ -34,7 +34,7 @@ def draw(train: list[Example], spec: FewShotSpec) -> list[Shot]:
     if not all(e.answer for e in train) or any(e.choices for e in train):
         return []
     chosen = random.Random(spec.seed).sample(range(len(train)), min(spec.count, len(train)))
-    return [Shot(i, train[i].id, train[i].question, train[i].answer or "") for i in chosen]
+    return [Shot(i, train[i].id, train[i].prompt, train[i].answer or "") for i in chosen]
 
 
 def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
@@ -51,7 +51,7 @@ def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
         raise UserError(f"{path}: found {error.strerror}, expected a few-shot file") from None
     if not isinstance(entries, list):
         raise UserError(f"{path}: found {describe(entries, True)}, expected a list of objects")
-    places = {normalise(e.question): i for i, e in reversed(list(enumerate(train)))}
+    places = {normalise(e.prompt): i for i, e in reversed(list(enumerate(train)))}
     return [_shot(path, n, entry, form, places, train) for n, entry in enumerate(entries, 1)]
 
 
@@ -59,11 +59,12 @@ def refuse_own_examples(shots: list[Shot], test: list[Example], where: str) -> N
     """Raises `UserError` where a test row is among its own few-shot examples."""
     places = {normalise(shot.question): shot for shot in shots}
     for example in test:
-        if shot := places.get(normalise(example.question)):
+        if shot := places.get(normalise(example.prompt)):
             raise UserError(
                 f"{where}.few_shot: found the few-shot example {shot.id} in the test split too "
                 f"({example.source}:{example.record}, id {example.id}), expected examples that "
-                "are not tested; use another few_shot.seed or file, or overlap: drop"
+                "are not tested; use another few_shot.seed or file, overlap: drop, or count: 0 where "
+                "no eval shows any"
             )
 
 

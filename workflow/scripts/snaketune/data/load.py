@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from snaketune.config.dataset import DatasetSpec, SplitName
-from snaketune.data.locate import SUFFIXES, Part, catalogue_file, parts, saved_files
+from snaketune.config.dataset import DatasetSpec, SplitName, without_query
+from snaketune.data.locate import SUFFIXES, Part, left_aside, parts, saved_files
 from snaketune.data.record import Table
 from snaketune.data.sources import csv_file, json_file, jsonl, parquet
 from snaketune.errors import UserError
@@ -20,8 +20,6 @@ _READERS: dict[str, Callable[[Path, str], Table]] = {
     ".csv": csv_file.read,
     ".parquet": parquet.read,
 }
-# What `save_to_disk` writes about its data.
-_OF_SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
 
 
 @dataclass
@@ -49,18 +47,9 @@ def load(spec: DatasetSpec, where: str) -> Iterator[Loaded]:
         loaded = Loaded()
         for part in parts(spec, where):
             _add(loaded, part, spec, Path(folder))
-        loaded.unused += _left_aside(spec)
+        loaded.unused += left_aside(spec)
         _check_hashes(loaded, spec, where)
         yield loaded
-
-
-def _left_aside(spec: DatasetSpec) -> list[str]:
-    """Data files in the source's folder that are read for no split."""
-    if not isinstance(spec.source, str) or not Path(spec.source).is_dir():
-        return []
-    read = {Path(part.address) for part in parts(spec)} | {catalogue_file(spec)}
-    files = (p for p in Path(spec.source).iterdir() if p.suffix.lower() in SUFFIXES)
-    return sorted(p.name for p in files if p not in read and p.name not in _OF_SAVED)
 
 
 def _add(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
@@ -98,7 +87,7 @@ def _add_hub(loaded: Loaded, part: Part, spec: DatasetSpec) -> None:
 
 
 def _add_download(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
-    from snaketune.data.sources.download import download, without_query
+    from snaketune.data.sources.download import download
 
     name = PurePosixPath(urlsplit(part.address).path)
     place = without_query(part.address)

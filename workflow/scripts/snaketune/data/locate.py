@@ -31,6 +31,8 @@ _SPLIT_WORDS: dict[str, SplitName] = {
     "validation": "dev",
     "test": "test",
 }
+# What `save_to_disk` writes about its data.
+_OF_SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
@@ -202,7 +204,7 @@ def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) 
         yield Part("saved", str(folder), split or _split_for(folder.name, form, where), bool(split))
         return
     names = _saved_splits(folder / "dataset_dict.json")
-    by_split = {of: name for name in names if (of := split_of(name))}
+    by_split = _claimed(names, folder, where)
     if split and split not in by_split and len(names) == 1:
         by_split = {split: names[0]}
     wanted = [split] if split else SPLITS
@@ -214,6 +216,36 @@ def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) 
     for name in wanted:
         if name in by_split:
             yield Part("saved", str(folder / by_split[name]), name, split is not None)
+
+
+def _claimed(names: list[str], folder: Path, where: str) -> dict[SplitName, str]:
+    """Which of a folder's splits serves as which of ours: the one that is called so, else the one
+    whose name speaks of it."""
+    by_split: dict[SplitName, str] = {}
+    for split in SPLITS:
+        speaking = [name for name in names if split_of(name) == split]
+        claims = [name for name in speaking if name.lower() in _SPLIT_WORDS] or speaking
+        if len(claims) > 1:
+            raise UserError(
+                f"{where}: found the splits {', '.join(claims)} in {folder}, which all speak of "
+                f"{split}; expected one, or a source by split that names the folder of one"
+            )
+        if claims:
+            by_split[split] = claims[0]
+    return by_split
+
+
+def left_aside(spec: DatasetSpec) -> list[str]:
+    """Data files in the source's folder, or splits that were saved there, that are read for no
+    split."""
+    if not isinstance(spec.source, str) or not Path(spec.source).is_dir():
+        return []
+    folder = Path(spec.source)
+    read = {Path(part.address) for part in parts(spec)} | {catalogue_file(spec)}
+    saved = folder / "dataset_dict.json"
+    names = _saved_splits(saved) if saved.is_file() else []
+    files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name not in _OF_SAVED]
+    return sorted(p.name for p in [*files, *(folder / name for name in names)] if p not in read)
 
 
 def _saved_splits(path: Path) -> list[str]:

@@ -39,6 +39,8 @@ def card(final: Path, comparisons: Path, base: Path, run: str, about: Json) -> s
     lines += ["\n## Protocols\n", "| eval | setting | value |", "| --- | --- | --- |"]
     for name, spec in about["protocols"].items():
         settings = {key: value for key, value in flat(spec).items() if value not in (None, "")}
+        if "judge_guideline" in settings:
+            settings["judge_guideline"] = Path(settings["judge_guideline"]).name
         lines += [f"| {name} | {key} | {_cell(value)} |" for key, value in settings.items()]
     if about["preset"]:
         lines += ["\n## Training\n", "| setting | value |", "| --- | --- |"]
@@ -53,10 +55,15 @@ def _origin(model: Json, about: Json) -> str:
     base += f" (revision `{model['commit']}`)" if model["commit"] else ""
     held = _HELD[about["quantisation"]]
     if about["train_data"] is None:
-        return f"{base} {held}, with the adapter `{about['adapter']}` on it"
+        return f"{base} {held}, with the adapter `{_named(about['adapter'])}` on it"
     licence = f" (data under {about['data_licence']})" if about["data_licence"] else ""
     trained = "all weights" if about["weights"] == "full" else f"an adapter ({about['method']})"
     return f"{base} {held}, fine-tuned: {trained}, on `{about['train_data']}`{licence}"
+
+
+def _named(adapter: str) -> str:
+    """A folder's name without its path; one on the hub as it is."""
+    return adapter if adapter.startswith("hub:") else Path(adapter).name
 
 
 def _measured_on(about: Json) -> str:

@@ -111,14 +111,22 @@ class TablePlan(TypedDict):
     """By eval: the eval, in distribution, that its drop is measured from."""
 
 
-PRIMARY = {
-    "math": "accuracy",
-    "math_samples": "majority",
-    "safety": "safe_rate",
-    "multiple_choice": "accuracy",
-    "open_qa": "f1",
-    "classification": "accuracy",
-}
+GOALS = {
+    "math": ("accuracy", "accuracy_flexible"),
+    "math_samples": ("majority", "best_of_n", "pass_at_n", "accuracy"),
+    "safety": ("safe_rate", "safe_of_all"),
+    "multiple_choice": (
+        "accuracy", "accuracy_sum", "accuracy_per_character", "chance_corrected",
+    ),
+    "open_qa": (
+        "f1", "exact", "relaxed", "rouge_l", "rouge_l_half", "squad_exact", "squad_f1",
+    ),
+    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"),
+}  # fmt: skip
+"""The metrics of a task of which more is better: what snapshots are chosen by and thresholds are
+set for."""
+
+PRIMARY = {task: metrics[0] for task, metrics in GOALS.items()}
 """The metric by which a task is summarised."""
 
 

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from snaketune.config.dataset import without_query
 from snaketune.errors import UserError
 
 _TIMEOUT_S = 60
@@ -41,13 +42,8 @@ def download(url: str, target: Path, context: ssl.SSLContext | None = None) -> N
         )
 
 
-def without_query(url: str) -> str:
-    """The address without what follows `?`, which may be a signature: for messages and files."""
-    return url.partition("?")[0]
-
-
 def _require_https(url: str) -> None:
     if not url.startswith("https://"):
         raise UserError(
-            f"{without_query(url)}: found an address that is not encrypted, expected https://"
+            f"{url.partition('?')[0]}: found an address that is not encrypted, expected https://"
         )

@@ -21,7 +21,9 @@ def draw_snapshots(rows: list[Row], colours: dict[str, str]) -> Figure:
         steps, values = _numbers(points, "step"), _numbers(points, "value")
         label = printable(f"{run}: {eval_name} {metric.replace('_', ' ')}", 60)
         axes.plot(steps, values, "o", ls=style, color=colours[run], ms=6, label=label)
-        axes.vlines(steps, _numbers(points, "low"), _numbers(points, "high"), color=colours[run])
+        sure = [row for row in points if row["low"]]
+        spans = _numbers(sure, "low"), _numbers(sure, "high")
+        axes.vlines(_numbers(sure, "step"), *spans, color=colours[run])
         for row in points:
             if row["chosen"] == "True":
                 axes.plot(
