@@ -10,7 +10,7 @@ from snaketune.config.document import page, schema
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
-from snaketune.plan import make_plan
+from snaketune.plan import make_plan, run_evals
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [ROOT / "config/config.yaml", *sorted((ROOT / "config/experiments").glob("*.yaml"))]
@@ -191,11 +191,57 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
             {"predictions": {"math": "x"}, "base": "simpl"},
             "runs.given.base: found simpl",
         ),
+        (
+            "runs.given",
+            {"predictions": {"math": "x"}, "follow": ["math"]},
+            "runs.given: predictions stand instead of",
+        ),
+        (
+            "runs.given",
+            {"model": "tiny", "adapter": "a/b", "chat": False},
+            "runs.given: chat words training rows, and an adapter has none",
+        ),
+        (
+            "runs.medium.choose",
+            "math.acuracy",
+            "runs.medium.choose: found acuracy, which is no metric of math of which more is "
+            "better; did you mean accuracy?",
+        ),
+        ("runs.medium.choose", "math.unparsed", "found unparsed, which is no metric of math of"),
+        ("runs.medium.choose", "solutions.brier", "found brier, which is no metric of class"),
+        ("runs.medium.choose", "math", "found math, expected EVAL.METRIC such as math.accuracy"),
+        (
+            "datasets.problems",
+            {"source": "data/demo/math/train.jsonl", "format": "gsm8k"},
+            "runs.medium.choose: found math.accuracy, but datasets.problems has no dev split",
+        ),
+        ("thresholds.simple", {"math.f1": 1}, "thresholds.simple.math.f1: found f1, which is no"),
+        ("thresholds.simple", {"samples.majority": 0}, ""),
+        (
+            "evals.math.few_shot",
+            12,
+            "evals.math.few_shot: found 12, but datasets.problems.few_shot.count is 8",
+        ),
+        ("evals.quiz.batch_size", 8, "evals.quiz: batch_size: found 8, but task multiple_choice"),
+        (
+            "evals.quiz",
+            {"task": "multiple_choice", "dataset": "q", "system": "x", "options": {"chat": False}},
+            "evals.quiz: a system turn needs a chat template",
+        ),
+        (
+            "datasets.problems.subset",
+            "main",
+            "datasets.problems: subset is for data on the hub, and the source is not there",
+        ),
     ],
 )
 def test_a_fault_names_its_place_and_what_was_found(path: str, value: Any, expected: str) -> None:
+    config = set_at(demo(), path, value)
+    if not expected:
+        load_experiment(config, [CONFIGS[0]])
+        return
     with pytest.raises(UserError) as caught:
-        load_experiment(set_at(demo(), path, value), [CONFIGS[0]])
+        load_experiment(config, [CONFIGS[0]])
     assert expected in str(caught.value)
 
 
@@ -369,6 +415,51 @@ def test_what_a_run_changes_of_an_eval_is_checked_like_the_eval(change: Any, exp
     with pytest.raises(UserError) as error:
         load_experiment(config, [])
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "expected"),
+    [
+        ("safety", {"judge": "nobody"}, "evals.safety.judge: found nobody, which is no entry"),
+        (
+            "math",
+            {"dataset": "reading", "few_shot": 0},
+            "evals.math.dataset: found reading, whose format",
+        ),
+        ("math", {"few_shot": 9}, "evals.math.few_shot: found 9, but datasets.problems.few_shot"),
+        ("math", {"shards": 2}, "evals.math.shards: is how the work is shared out"),
+        ("samples", {"sampling": None}, "evals.samples: makes math of an eval of math_samples"),
+        ("samples", {"sampling": {"reward": "tiny"}}, "evals.samples.sampling.reward: found tiny"),
+    ],
+)
+def test_a_changed_eval_is_checked_beside_the_rest(name: str, change: Any, expected: str) -> None:
+    config = demo()
+    config["runs"]["simple"].setdefault("evals", {})[name] = change
+    with pytest.raises(UserError) as error:
+        load_experiment(config, [])
+    assert f"runs.simple.{expected}" in str(error.value)
+    assert "1 fault in" in str(error.value)
+
+
+def test_a_run_changes_sections_of_an_eval_key_by_key() -> None:
+    config = demo()
+    config["runs"]["simple"].setdefault("evals", {}).update(
+        {"samples": {"sampling": {"samples": 16}}, "math": {"sample": {"count": 5}}}
+    )
+    experiment = load_experiment(config, [])
+    changed = run_evals(experiment, experiment.runs["simple"])
+    usual = experiment.evals["samples"].sampling
+    assert usual.reward and usual.temperature != 0.7
+    assert changed["samples"].sampling == usual.model_copy(update={"samples": 16})
+    assert changed["math"].sample.count == 5
+
+
+def test_a_signature_in_an_address_stays_out_of_the_resolved_config(tmp_path: Path) -> None:
+    config = demo()
+    config["datasets"]["problems"]["source"] = {"train": "https://x.org/a.jsonl?sig=SECRET"}
+    write_resolved(load_experiment(config, []), tmp_path / "config.yaml")
+    text = (tmp_path / "config.yaml").read_text()
+    assert "https://x.org/a.jsonl" in text and "SECRET" not in text
 
 
 def test_what_slips_through_the_checks_is_no_traceback() -> None:

@@ -86,6 +86,37 @@ def test_saved_folder_with_splits_and_ready_dev(tmp_path):
         prepared(tmp_path / "saved", dev=2)
 
 
+def test_a_saved_split_is_taken_by_its_name_and_others_are_named(tmp_path):
+    splits = {"train": 6, "train_augmented": 3, "test": 2, "extra": 1}
+    saved = {k: datasets.Dataset.from_list(problems(0, n)) for k, n in splits.items()}
+    datasets.DatasetDict(saved).save_to_disk(str(tmp_path / "saved"))
+    found = prepared(tmp_path / "saved", few_shot={"count": 0})
+    assert [len(found.splits[s]) for s in ("train", "dev", "test")] == [6, 0, 2]
+    assert found.manifest["unused"] == ["extra", "train_augmented"]
+    del saved["train"]
+    saved["my_train"] = saved["train_augmented"]
+    datasets.DatasetDict(saved).save_to_disk(str(tmp_path / "two"))
+    with pytest.raises(UserError, match=r"train_augmented, my_train in .*, which all speak of tr"):
+        prepared(tmp_path / "two")
+
+
+def test_a_context_is_part_of_a_few_shot_question(tmp_path):
+    """Where every row asks the same of another text."""
+    rows = [{"q": "Good or bad?", "text": f"Review {i}", "label": "gb"[i % 2]} for i in range(9)]
+    columns = {"question": "q", "context": "text", "label": "label"}
+    source = {
+        "train": write_lines(tmp_path / "train.jsonl", rows[:6]),
+        "test": write_lines(tmp_path / "test.jsonl", rows[6:]),
+    }
+    found = prepared(
+        source, "table", columns=columns, labels=["g", "b"], few_shot={"count": 2}, dev=2
+    )
+    assert [len(found.splits[s]) for s in ("train", "dev", "test")] == [4, 2, 3]
+    assert all(s.question == f"Good or bad?\n\nReview {s.index}" for s in found.shots)
+    shown = {s.id for s in found.shots}
+    assert len(shown) == 2 and not shown & {e.id for e in found.splits["dev"]}
+
+
 def test_own_ids_are_kept_and_told_apart_where_splits_number_alike(tmp_path):
     rows = [{"id": n, **problem(n)} for n in range(4)]
     train = write_lines(tmp_path / "train.jsonl", rows)

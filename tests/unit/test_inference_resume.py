@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tiny_chat import make_tokenizer, questions, save_chat_model
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
+from snaketune.errors import UserError
 from snaketune.inference import resume
 from snaketune.inference.generate import Protocol, generate
 from snaketune.inference.judge import judge
@@ -25,6 +27,7 @@ from snaketune.inference.reward_job import reward
 from snaketune.inference.score_options import OptionsProtocol, score_options
 from snaketune.inference.state import State
 from snaketune.jsonl import read_jsonl, write_jsonl
+from snaketune.workfolder import held
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 COUNT = 24
@@ -134,6 +137,16 @@ def test_records_of_other_code_or_numbers_or_devices_are_made_anew(
         patch.setattr(resume, "pick_device", lambda: torch.device("cuda"))
         patch.setattr(resume, "pick_dtype", lambda name, device: torch.float32)
         assert run(kind, inputs, tmp_path)[1]["resumed_records"] == 0
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_records_are_one_process_s_at_a_time(kind, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "held", partial(held, patience=0.1))
+    message = "it.work: found another process that works there"
+    with held(tmp_path / "it.work"), pytest.raises(UserError, match=message):
+        run(kind, inputs, tmp_path)
+    run(kind, inputs, tmp_path)
+    assert not list(tmp_path.glob(".*.lock"))
 
 
 SLOWLY = """

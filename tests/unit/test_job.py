@@ -51,3 +51,8 @@ def test_only_gpu_jobs_talk_to_the_terminal(tmp_path: Path, gpu: int | None, sho
     assert done.returncode == 0
     assert "120/320 rows" in (tmp_path / "deep/log").read_text()
     assert ("120/320 rows" in done.stderr) == shown
+
+
+def test_a_library_may_ask_for_the_descriptor_of_the_output(tmp_path: Path) -> None:
+    done = run("import os, sys; os.write(sys.stdout.fileno(), b'straight')", tmp_path / "log", 0)
+    assert done.returncode == 0 and "straight" in done.stderr

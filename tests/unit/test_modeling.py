@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tiny_chat import make_model, make_tokenizer, save_chat_model
 from transformers import Qwen2ForSequenceClassification, T5Config
@@ -157,6 +158,16 @@ def test_a_cache_that_can_not_be_written_is_no_fault(folder, cache, monkeypatch,
     cache.write_text("a file, not a folder")
     assert nf4_layers(load_model(spec(folder), "nf4", CPU))
     assert "can't be kept" in capsys.readouterr().err
+
+
+def test_a_full_disk_keeps_no_weights_and_ends_nothing(folder, cache, monkeypatch, capsys):
+    def full(*_, **__):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
+    assert nf4_layers(load_model(spec(folder), "nf4", CPU))
+    assert "No space left" in capsys.readouterr().err
 
 
 def test_the_record_of_a_model(folder):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from snaketune.config.load import load_experiment
-from snaketune.plan import Plan, asked_in_chat, make_plan
+from snaketune.plan import Plan, asked_in_chat, is_reward_model, make_plan
 from snaketune.tasks.wording import fill, listed, options_protocol
 
 ROOT = Path(__file__).parents[2]
@@ -234,3 +234,37 @@ def test_runs_that_keep_weights_have_a_rule_that_leaves_them() -> None:
     config["presets"]["simple"]["keep"] = 3
     shapes = plan_of(config).training_shapes
     assert [runs for _, _, keeps, runs in shapes if keeps] == [["simple"]]
+
+
+def test_protocols_that_differ_in_a_capital_are_two() -> None:
+    config = recipe_1()
+    for run, prefix in (("simple", "Answer"), ("strong", "answer")):
+        config["runs"][run].setdefault("evals", {})["gsm8k"] = {"reply_prefix": prefix}
+    plan = plan_of(config)
+    names = {run: plan.run_table[run]["evals"]["gsm8k"]["protocol_name"] for run in config["runs"]}
+    assert names["simple"].lower() != names["strong"].lower()
+    assert plan.protocols[names["simple"]].reply_prefix == "Answer"
+    assert plan.protocols[names["strong"]].reply_prefix == "answer"
+
+
+def test_how_an_eval_is_shared_out_is_no_part_of_its_protocol() -> None:
+    config = recipe_1()
+    usual = plan_of(config).protocols
+    config["evals"]["gsm8k"]["shards"] = 4
+    shared = plan_of(config).protocols
+    assert usual.keys() == shared.keys()
+    assert all(usual[name].protocol() == shared[name].protocol() for name in usual)
+
+
+def test_a_reward_model_that_only_a_run_names_is_known_as_one() -> None:
+    config = recipe("gsm_symbolic_best_of_n")
+    name, eval_spec = next((k, e) for k, e in config["evals"].items() if e.get("sampling"))
+    reward = eval_spec["sampling"]["reward"]
+    for spec in config["evals"].values():
+        spec["sampling"].pop("reward", None)
+    run = next(iter(config["runs"]))
+    config["runs"][run].setdefault("evals", {})[name] = {"sampling": {"reward": reward}}
+    experiment = load_experiment(config, [])
+    assert is_reward_model(experiment, reward)
+    smoke = load_experiment(config | {"smoke": True}, [])
+    assert smoke.models[reward].id == "data/demo/reward"

@@ -160,6 +160,15 @@ def test_the_card_of_an_adapter_from_elsewhere(written):
     assert "## Training" not in text and metadata(text)["library_name"] == "peft"
 
 
+def test_a_card_names_folders_without_their_path(written):
+    elsewhere = {"train_data": None, "adapter": "/home/me/secret/tuned", "method": "adapter"}
+    safety = {**ABOUT["protocols"]["safety"], "judge": {"guideline": "/home/me/rules.txt"}}
+    protocols = {**ABOUT["protocols"], "safety": safety}
+    text = written(ABOUT | elsewhere | {"preset": {}, "protocols": protocols})
+    assert "with the adapter `tuned` on it" in text
+    assert "| safety | judge_guideline | rules.txt |" in text and "/home/me" not in text
+
+
 def test_the_card_of_a_fully_trained_model(written):
     text = written(ABOUT | {"method": "full", "weights": "full", "quantisation": "none"})
     assert "fine-tuned: all weights, on `problems`" in text

@@ -111,7 +111,7 @@ def test_slurm_that_does_not_answer(site) -> None:
 def test_resources_of_a_rule_that_is_not_there(site) -> None:
     site()
     rules = ["tokenize", "train_adapter_0", "generate"]
-    check_site([job()], ["tokenize", "train_full_3"], rules)
+    check_site([job()], ["tokenize", "train_full_3", "train_adapter_0_kept"], rules)
     with pytest.raises(UserError, match=r"tokenise: found no rule of that name; did you mean tok"):
         check_site([job()], ["tokenise"], rules)
 

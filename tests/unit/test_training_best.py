@@ -297,6 +297,18 @@ def test_another_keep_goes_on_with_the_same_training(files, tmp_path, monkeypatc
     assert_same_choice(resumed, whole)
 
 
+def test_a_larger_keep_publishes_what_there_is(files, tmp_path, monkeypatch, capsys):
+    labelled = BEST | {"best": "none"}
+    with monkeypatch.context() as patch:
+        stop_after(patch, 22)
+        with pytest.raises(Stopped):
+            train(files, tmp_path, labelled | {"keep": 1}, **LABELLED)
+    out = train(files, tmp_path, labelled | {"keep": 3}, **LABELLED)
+    kept = sorted(folder.name for folder in out.kept[0].iterdir())
+    assert "step-24" in kept and len(kept) == 2
+    assert "keep: step 18 was scored under a smaller keep" in capsys.readouterr().out
+
+
 def test_the_scale_of_float16_losses_comes_back_after_a_stop(files, tmp_path, monkeypatch):
     """On a GPU the scale grows and shrinks with the steps; here a scaler is put in its place."""
     real, scales = job.torch.amp.GradScaler, []

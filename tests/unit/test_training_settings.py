@@ -7,13 +7,18 @@ import pytest
 import tiny
 import torch
 from test_training_run import PRESET, train
+from transformers import Lfm2Config, Lfm2ForCausalLM
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
+from snaketune.errors import UserError
 from snaketune.progress import Progress
 from snaketune.training import run
+from snaketune.training.batch import padded
 from snaketune.training.checkpoint import State
+from snaketune.training.loss import SummedLoss
 from snaketune.training.run import Plan
+from snaketune.training.step import Layout
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -60,6 +65,24 @@ def test_rows_are_packed_where_attention_needs_no_mask_for_it(device, attention,
     model.config._attn_implementation_internal = attention
     layout = run._layout(Preset(batching=batching), State(budget=64), model, device)
     assert layout.kind == kind
+
+
+def test_rows_are_not_packed_where_layers_read_over_their_ends(tmp_path):
+    torch.manual_seed(1)
+    shape = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}
+    config = Lfm2Config(
+        vocab_size=tiny.VOCABULARY, hidden_size=32, intermediate_size=64, num_attention_heads=2,
+        num_key_value_heads=2, pad_token_id=2, eos_token_id=2, bos_token_id=None,
+        initializer_range=0.2, **shape,
+    )  # fmt: skip
+    Lfm2ForCausalLM(config).save_pretrained(tmp_path / "model")
+    tiny.write_rows(tmp_path / "train.parquet", tiny.make_rows(6))
+    tiny.write_rows(tmp_path / "dev.parquet", [])
+    with pytest.raises(UserError, match="in a Lfm2ForCausalLM packed rows reach into each other"):
+        train(tmp_path, tmp_path / "packed", PRESET | {"epochs": 1, "batching": "packed"})
+    layout, loss = Layout("packed", 64, 0), SummedLoss(tiny.make_model(), padded(tiny.make_rows(1)))
+    run._keep_apart(layout, Preset(batching="packed"), loss, tiny.make_rows(1)[0])
+    assert layout.kind == "packed"
 
 
 def test_progress_shows_loss_rate_and_the_time_left(tmp_path, monkeypatch, capsys):

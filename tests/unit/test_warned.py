@@ -219,7 +219,7 @@ def test_warned_processes_of_one_training_save_together(start, files, tmp_path) 
     """SLURM signals every process of a step; a person signals perhaps only the first."""
     endless = trainings.PLAIN | {"epochs": 10_000, "eval_per_epoch": 0}
     folder, saved = tmp_path / "job", []
-    for number, to_all in ((signal.SIGTERM, True), (signal.SIGUSR1, False)):
+    for number, to_all in ((signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGUSR1, True)):
         process = start(PARALLEL.format(preset=endless), folder, files)
         wait_until(shows(folder / "log", "steps/s"), process)
         processes = _family(process.pid)
@@ -231,8 +231,8 @@ def test_warned_processes_of_one_training_save_together(start, files, tmp_path) 
         log = (folder / "log").read_text()
         (folder / "log").unlink()
         saved.append(int(re.search(r"saved step (\d+)", log)[1]))
-    assert f"going on from step {saved[0]}" in log
-    assert saved[1] > saved[0]
+    assert f"going on from step {saved[1]}" in log
+    assert saved[2] > saved[1] > saved[0]
 
 
 def _family(pid: int) -> list[int]:

@@ -50,6 +50,10 @@ class _Tee:
     def isatty(self) -> bool:
         return False
 
+    def fileno(self) -> int:
+        """The terminal's, for libraries that redirect the descriptor behind a stream."""
+        return self.streams[-1].fileno()
+
 
 def _keep_libraries_quiet() -> None:
     """Bars that repaint themselves and notes to developers bury what a log is read for."""

@@ -45,11 +45,13 @@ def set_aside(folder: Path) -> None:
 
 def remove_set_aside(root: Path, older_than: float = 0.0) -> None:
     """Removes the folders under `root` that were set aside so many seconds ago or more."""
-    for mark in list(root.rglob(_PUBLISHED)):
-        # Another job may be removing it, too.
+    # Unlike `rglob`, this passes over folders that another job removes meanwhile.
+    for folder, _, files in list(os.walk(root)):
+        if _PUBLISHED not in files:
+            continue
         with suppress(FileNotFoundError):
-            if time.time() - mark.stat().st_mtime >= older_than:
-                finish(mark.parent)
+            if time.time() - Path(folder, _PUBLISHED).stat().st_mtime >= older_than:
+                finish(Path(folder))
 
 
 @contextmanager

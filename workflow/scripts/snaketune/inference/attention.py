@@ -207,7 +207,15 @@ def _with_lse(
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, False, attn_mask=bias, scale=scale
         )
-    scores = torch.matmul(query, key.transpose(-1, -2)).float() * scale
+    return plain_with_lse(query, key, value, bias, scale)
+
+
+def plain_with_lse(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """The same in plain operations. Scores are float32 from the first product on: rounded to 16
+    bits those of large keys (Qwen2's) are off by whole units, and overflow float16."""
+    scores = torch.matmul(query.float() * scale, key.float().transpose(-1, -2))
     if bias is not None:
         scores = scores + bias
     lse = scores.logsumexp(-1)

@@ -87,40 +87,40 @@ def generate(
         shots=shots,
         shard=asdict(shard),
     )
-    ledger = open_ledger(work, identity)
-    session = open_session(state, protocol.backend)
-    words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
-    turns = [messages(e, shots=shots, **words) for e in asked]
-    prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
-    keys = [(e.id, s) for e in asked for s in range(protocol.samples)]
-    missing = _missing(asked, protocol.samples, ledger)
-    progress = Progress(len(keys), "replies", done=ledger.resumed)
-    texts = session.replies(
-        [prompts[i] for i in missing],
-        protocol.max_new_tokens,
-        protocol.batch_size,
-        sampling,
-        list(missing.values()),
-        [asked[i].id for i in missing],
-    )
-    places = list(missing)
-    for text in texts:
-        at = places[text.index]
-        ledger.append(_record(asked[at].id, text, len(prompts[at]), session, protocol))
-        progress.advance()
-    records = ledger.records.values()
-    report_overlong(records, session.context, "prompts")
-    write_json(
-        meta,
-        session.meta(records)
-        | {
-            "quantisation": state.quantisation,
-            "protocol": asdict(protocol),
-            "resumed_records": ledger.resumed,
-            "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
-        },
-    )
-    ledger.publish(predictions, keys)
+    with open_ledger(work, identity) as ledger:
+        session = open_session(state, protocol.backend)
+        words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
+        turns = [messages(e, shots=shots, **words) for e in asked]
+        prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
+        keys = [(e.id, s) for e in asked for s in range(protocol.samples)]
+        missing = _missing(asked, protocol.samples, ledger)
+        progress = Progress(len(keys), "replies", done=ledger.resumed)
+        texts = session.replies(
+            [prompts[i] for i in missing],
+            protocol.max_new_tokens,
+            protocol.batch_size,
+            sampling,
+            list(missing.values()),
+            [asked[i].id for i in missing],
+        )
+        places = list(missing)
+        for text in texts:
+            at = places[text.index]
+            ledger.append(_record(asked[at].id, text, len(prompts[at]), session, protocol))
+            progress.advance()
+        records = ledger.records.values()
+        report_overlong(records, session.context, "prompts")
+        write_json(
+            meta,
+            session.meta(records)
+            | {
+                "quantisation": state.quantisation,
+                "protocol": asdict(protocol),
+                "resumed_records": ledger.resumed,
+                "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
+            },
+        )
+        ledger.publish(predictions, keys)
 
 
 def _shots(path: Path | None, count: int) -> list[dict[str, str]]:

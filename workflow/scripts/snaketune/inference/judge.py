@@ -48,18 +48,18 @@ def judge(
         reply_prefix=reply_prefix,
         inputs=[file_hash(f) for f in (predictions, examples, guideline)],
     )
-    ledger = open_ledger(work, identity)
-    for reply in _settled(replies, ledger):
-        ledger.append(_verdict(reply, reply.get("verdict")))
-    asked = [r for r in replies if key(r) not in ledger.records]
-    made = {"made": "elsewhere"} if any("verdict" in r for r in replies) else {}
-    if asked or not made:
-        words = guideline.read_text(encoding="utf-8")
-        shown = {e.id: e.prompt for e in read_examples(examples)}
-        turns = _conversations(asked, shown, words, spec, reply_prefix)
-        made |= _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
-    write_json(meta, made | {"resumed_records": ledger.resumed})
-    ledger.publish(verdicts, [key(r) for r in replies])
+    with open_ledger(work, identity) as ledger:
+        for reply in _settled(replies, ledger):
+            ledger.append(_verdict(reply, reply.get("verdict")))
+        asked = [r for r in replies if key(r) not in ledger.records]
+        made = {"made": "elsewhere"} if any("verdict" in r for r in replies) else {}
+        if asked or not made:
+            words = guideline.read_text(encoding="utf-8")
+            shown = {e.id: e.prompt for e in read_examples(examples)}
+            turns = _conversations(asked, shown, words, spec, reply_prefix)
+            made |= _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
+        write_json(meta, made | {"resumed_records": ledger.resumed})
+        ledger.publish(verdicts, [key(r) for r in replies])
 
 
 def _ask(

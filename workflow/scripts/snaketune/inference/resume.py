@@ -1,12 +1,14 @@
 """What finished records of a job depend on: others are never continued."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from snaketune.config.model import ModelSpec
 from snaketune.inference.ledger import Ledger
 from snaketune.modeling.load import pick_device, pick_dtype
-from snaketune.workfolder import work_folder
+from snaketune.workfolder import held, work_folder
 
 
 def identity_of(model: ModelSpec, code: str, /, **settings: Any) -> dict[str, Any]:
@@ -17,6 +19,10 @@ def identity_of(model: ModelSpec, code: str, /, **settings: Any) -> dict[str, An
     return {"code": code, "dtype": dtype, "device": device.type, **settings}
 
 
-def open_ledger(work: Path, identity: dict[str, Any]) -> Ledger:
-    """The finished records of a job of this identity; those of others under `work` are removed."""
-    return Ledger(work_folder(work, identity) / "records.jsonl")
+@contextmanager
+def open_ledger(work: Path, identity: dict[str, Any]) -> Iterator[Ledger]:
+    """The finished records of a job of this identity, which no other process has meanwhile; those
+    of other identities under `work` are removed. Raises `UserError` where a process has them that
+    does not end."""
+    with held(work):
+        yield Ledger(work_folder(work, identity) / "records.jsonl")

@@ -47,36 +47,36 @@ def reward(
         reply_prefix=reply_prefix,
         inputs=[file_hash(f) for f in (predictions, examples)],
     )
-    ledger = open_ledger(work, identity)
-    model, tokenizer = load_reward_model(spec, pick_device()), load_tokenizer(spec)
-    context = context_length(model.config)
-    said = [r for r in replies if r["output"].strip()]
-    rows = reward_tokens(tokenizer, _conversations(said, examples, reply_prefix))
-    fits = [i for i, row in enumerate(rows) if len(row) <= (context or len(row))]
-    for line in _unscored(replies, said, fits):
-        ledger.settle(line)
-    missing = [place for place, i in enumerate(fits) if key(said[i]) not in ledger.records]
-    progress = Progress(len(replies), "rewards", done=len(ledger.records))
-    start = time.monotonic()
-    found = score_rewards(model, [rows[i] for i in fits], tokenizer.eos_token_id, missing)
-    for place, value in found:
-        ledger.append(_record(said[fits[place]], value, SCORED))
-        progress.advance()
-    report_overlong(ledger.records.values(), context, "replies with their prompts")
-    finishes = Counter(record["finish"] for record in ledger.records.values())
-    about = {
-        "finishes": dict(sorted(finishes.items())),
-        "context_length": context,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "device": str(next(model.parameters()).device),
-        "template_hash": template_hash(tokenizer),
-        "seconds": round(time.monotonic() - start, 3),
-        "resumed_records": ledger.resumed,
-        "versions": library_versions(),
-        **usage(),
-    }
-    write_json(meta, about)
-    ledger.publish(rewards, [key(r) for r in replies])
+    with open_ledger(work, identity) as ledger:
+        model, tokenizer = load_reward_model(spec, pick_device()), load_tokenizer(spec)
+        context = context_length(model.config)
+        said = [r for r in replies if r["output"].strip()]
+        rows = reward_tokens(tokenizer, _conversations(said, examples, reply_prefix))
+        fits = [i for i, row in enumerate(rows) if len(row) <= (context or len(row))]
+        for line in _unscored(replies, said, fits):
+            ledger.settle(line)
+        missing = [place for place, i in enumerate(fits) if key(said[i]) not in ledger.records]
+        progress = Progress(len(replies), "rewards", done=len(ledger.records))
+        start = time.monotonic()
+        found = score_rewards(model, [rows[i] for i in fits], tokenizer.eos_token_id, missing)
+        for place, value in found:
+            ledger.append(_record(said[fits[place]], value, SCORED))
+            progress.advance()
+        report_overlong(ledger.records.values(), context, "replies with their prompts")
+        finishes = Counter(record["finish"] for record in ledger.records.values())
+        about = {
+            "finishes": dict(sorted(finishes.items())),
+            "context_length": context,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(next(model.parameters()).device),
+            "template_hash": template_hash(tokenizer),
+            "seconds": round(time.monotonic() - start, 3),
+            "resumed_records": ledger.resumed,
+            "versions": library_versions(),
+            **usage(),
+        }
+        write_json(meta, about)
+        ledger.publish(rewards, [key(r) for r in replies])
 
 
 def _conversations(replies: Sequence[dict], examples: Path, prefix: str) -> list[Messages]:

@@ -68,29 +68,31 @@ def score_options(
         examples=file_hash(examples),
         shard=asdict(shard),
     )
-    ledger = open_ledger(work, identity)
-    session = open_transformers(state)
-    questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
-    trees = [_tree(session.tokenizer, protocol, q) for q in questions]
-    fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
-    for i in set(range(len(trees))) - set(fits):
-        ledger.settle(_record(questions[i], trees[i], None))
-    missing = [place for place, i in enumerate(fits) if (asked[i].id, 0) not in ledger.records]
-    progress = Progress(len(asked), "questions", done=len(ledger.records))
-    start = time.monotonic()
-    scored = score_trees(session.model, session.engine, [trees[i] for i in fits], missing)
-    for found in scored:
-        i = fits[found.index]
-        ledger.append(_record(questions[i], trees[i], found.sums))
-        progress.advance()
-    session.seconds = time.monotonic() - start
-    records = ledger.records.values()
-    report_overlong(records, session.context, "questions with their longest options")
-    about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
-    if questions:
-        about["example_prompt"] = unshield(session.tokenizer, questions[0].context)
-    write_json(meta, session.meta(records) | about | {"resumed_records": ledger.resumed})
-    ledger.publish(scores, [(e.id, 0) for e in asked])
+    with open_ledger(work, identity) as ledger:
+        session = open_transformers(state)
+        questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
+        trees = [_tree(session.tokenizer, protocol, q) for q in questions]
+        fits = [
+            i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)
+        ]
+        for i in set(range(len(trees))) - set(fits):
+            ledger.settle(_record(questions[i], trees[i], None))
+        missing = [place for place, i in enumerate(fits) if (asked[i].id, 0) not in ledger.records]
+        progress = Progress(len(asked), "questions", done=len(ledger.records))
+        start = time.monotonic()
+        scored = score_trees(session.model, session.engine, [trees[i] for i in fits], missing)
+        for found in scored:
+            i = fits[found.index]
+            ledger.append(_record(questions[i], trees[i], found.sums))
+            progress.advance()
+        session.seconds = time.monotonic() - start
+        records = ledger.records.values()
+        report_overlong(records, session.context, "questions with their longest options")
+        about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
+        if questions:
+            about["example_prompt"] = unshield(session.tokenizer, questions[0].context)
+        write_json(meta, session.meta(records) | about | {"resumed_records": ledger.resumed})
+        ledger.publish(scores, [(e.id, 0) for e in asked])
 
 
 def question(

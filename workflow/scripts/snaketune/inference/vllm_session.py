@@ -5,6 +5,7 @@ compare states of one backend only. Written against vLLM 0.33.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -102,6 +103,9 @@ def prepare_vllm(
             f"model {spec.id}: found quantisation nf4 with backend vllm, expected none; use "
             "backend transformers, or train with method lora"
         )
+    # In a process of its own the engine would start this script anew, outside of the workflow, and
+    # the memory that it takes would not be this job's.
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     try:
         from vllm import LLM
         from vllm.lora.request import LoRARequest

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from snaketune.config.model import ModelSpec
@@ -61,7 +62,8 @@ def _keep(model: PreTrainedModel, folder: Path) -> None:
     try:
         model.save_pretrained(temporary)
         temporary.rename(folder)
-    except OSError as error:
+    # A full disk is an error of safetensors' own.
+    except (OSError, SafetensorError) as error:
         if not folder.is_dir():
             print(f"note: NF4 weights can't be kept in {folder.parent}: {error}", file=sys.stderr)
     finally:

@@ -178,12 +178,8 @@ def _drops(layer: _Fused) -> bool:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switches dropout off, but leaves bitsandbytes' layers in training mode: on some CPUs their
-    evaluation mode repacks the weights for good, and nothing can be trained after that."""
+    """Switches dropout and gradients off."""
     model.eval()
-    for module in model.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
-            module.train()
     try:
         with torch.no_grad():
             yield

@@ -38,6 +38,9 @@ def end_all() -> None:
 def main() -> None:
     """Runs `torchrun` with this process's arguments."""
     end_with_parent()
+    # A warning before the job's end may come to every process of it, and torchrun hears only
+    # SIGTERM: of this one it would die, and its processes with it, before they have saved.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     from torch.distributed.run import main as torchrun
 
     os.environ.update(under_me({}))

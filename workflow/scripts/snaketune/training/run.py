@@ -152,7 +152,10 @@ def _publish_kept(preset: Preset, job: Training, folder: Path, names: list[str])
     steps = sorted(kept_steps(job.state.log, preset))
     if not steps:
         print("keep: no weights are kept, because there are no dev rows to score them on")
-    for step in steps:
+    there = [step for step in steps if (job.folder / FOLDER / str(step)).is_dir()]
+    if lost := sorted(set(steps) - set(there)):
+        print(f"keep: step {', '.join(map(str, lost))} was scored under a smaller keep: not kept")
+    for step in there:
         weights, config = (folder / f"step-{step}" / name for name in names)
         saving.publish(job.folder / FOLDER / str(step), weights, config)
 
@@ -231,12 +234,14 @@ def prepare(
     batch = preset.batch_size * preset.accumulation
     order = Order(len(rows), batch, preset.epochs, plan.seed, preset.max_steps)
     loss = SummedLoss(causal, padded(rows[:1]).to(device))
+    layout = _layout(preset, state, causal, device)
+    _keep_apart(layout, preset, loss, rows[0])
     threads = torch.get_num_threads()
     job = Training(
         model=model,
         loss=loss,
         optimizer=optimizer,
-        layout=_layout(preset, state, causal, device),
+        layout=layout,
         order=order,
         train=rows,
         dev=dev,
@@ -287,6 +292,20 @@ def _layout(preset: Preset, state: State, causal: PreTrainedModel, device: torch
     automatic = "packed" if flash else "grouped"
     kind = automatic if preset.batching == "auto" else preset.batching
     return Layout(kind, state.budget, call_overhead(causal.num_parameters(), device))
+
+
+def _keep_apart(layout: Layout, preset: Preset, loss: SummedLoss, probe: TokenRow) -> None:
+    """Groups rows of a model in which packed ones reach into each other, where nobody asked for
+    packing; where somebody did, that is an error."""
+    if layout.kind != "packed" or loss.keeps_apart(probe):
+        return
+    if preset.batching == "packed":
+        raise UserError(
+            f"preset: batching: found packed, but in a {type(loss.model).__name__} packed rows "
+            "reach into each other, because not all of its layers are attention; expected auto or "
+            "grouped"
+        )
+    layout.kind = "grouped"
 
 
 def _write_log(path: Path, log: list[dict]) -> None:

@@ -12,6 +12,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 # The others wait while one loads a model from a slow disk, scores its share of dev or saves.
 _PATIENCE = timedelta(hours=2)
+_NUMBERS_AT_ONCE = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,13 @@ class World:
 
     def add(self, tensors: list[torch.Tensor]) -> None:
         """Replaces each tensor by its sum over the processes."""
-        if self.size == 1 or not tensors:
+        if self.size == 1:
             return
-        flat = _flatten_dense_tensors(tensors)
-        distributed.all_reduce(flat)
-        for tensor, summed in zip(tensors, _unflatten_dense_tensors(flat, tensors), strict=True):
-            tensor.copy_(summed)
+        for bucket in _buckets(tensors):
+            flat = _flatten_dense_tensors(bucket)
+            distributed.all_reduce(flat)
+            for tensor, summed in zip(bucket, _unflatten_dense_tensors(flat, bucket), strict=True):
+                tensor.copy_(summed)
 
     def any(self, here: bool) -> bool:
         """Whether it is so in any process."""
@@ -53,6 +55,19 @@ class World:
         """Returns when every process is here."""
         if self.size > 1:
             distributed.barrier()
+
+
+def _buckets(tensors: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """The tensors in their order, few enough numbers at a time that a copy of them is small beside
+    the model."""
+    bucket: list[torch.Tensor] = []
+    for tensor in tensors:
+        if bucket and sum(t.numel() for t in bucket) + tensor.numel() > _NUMBERS_AT_ONCE:
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
 
 
 @contextmanager
