@@ -46,6 +46,11 @@ def model_content(name: str) -> str:
     return content_of(EXPERIMENT.models[name].id)
 
 
+def model_record(name: str) -> str:
+    """What the model was found to be, its commit among it."""
+    return f"{E}/models/{name}.json"
+
+
 def model_params(name: str, *fields: str) -> dict:
     """What identifies a model: all of its config but how it is quantised and what its size is
     said to be, or the named fields."""
@@ -109,15 +114,20 @@ def state_model(wildcards) -> str:
     return PLAN.states[wildcards.state].model
 
 
-def state_params(wildcards) -> dict:
+def base_params(model: str, quantisation: str, weights: str = "none") -> dict:
     """What identifies a state but for its run's files: see snaketune.inference.state."""
-    state = PLAN.states[wildcards.state]
     return {
-        "model": model_params(state.model),
-        "content": model_content(state.model),
-        "quantisation": state.quantisation,
-        "weights": state.weights,
+        "model": model_params(model),
+        "record": model_record(model),
+        "content": model_content(model),
+        "quantisation": quantisation,
+        "weights": weights,
     }
+
+
+def state_params(wildcards) -> dict:
+    state = PLAN.states[wildcards.state]
+    return base_params(state.model, state.quantisation, state.weights)
 
 
 def state_weights(wildcards) -> list[str]:

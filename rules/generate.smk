@@ -158,6 +158,7 @@ rule score_rewards:
         predictions=predictions_of,
         examples=examples_of,
         files=lambda wildcards: model_files(reward_of(wildcards)),
+        ready=ancient(f"{E}/ready.json"),
     output:
         rewards=ensure(f"{E}/rewards/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/rewards/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -176,6 +177,7 @@ rule score_rewards:
         runtime=helper_minutes,
     params:
         model=lambda wildcards: model_params(reward_of(wildcards)),
+        record=lambda wildcards: model_record(reward_of(wildcards)),
         content=lambda wildcards: model_content(reward_of(wildcards)),
         reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
         work=f"{E}/.work/score_rewards/{{state}}/{{protocol}}",

@@ -9,6 +9,7 @@ rule judge:
         examples=examples_of,
         guideline=lambda wildcards: judge_of(wildcards).guideline,
         files=lambda wildcards: model_files(judge_of(wildcards).model),
+        ready=ancient(f"{E}/ready.json"),
     output:
         verdicts=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -26,10 +27,10 @@ rule judge:
         mem=helper_memory,
         runtime=helper_minutes,
     params:
-        model=lambda wildcards: model_params(judge_of(wildcards).model),
-        content=lambda wildcards: model_content(judge_of(wildcards).model),
-        quantisation=lambda wildcards: EXPERIMENT.models[judge_of(wildcards).model].quantisation
-        or "none",
+        state=lambda wildcards: base_params(
+            judge_of(wildcards).model,
+            EXPERIMENT.models[judge_of(wildcards).model].quantisation or "none",
+        ),
         judge=lambda wildcards: judge_of(wildcards).model_dump(mode="json", exclude={"guideline"}),
         batch_size=lambda wildcards: PLAN.protocols[wildcards.protocol].batch_size,
         reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,

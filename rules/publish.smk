@@ -40,6 +40,7 @@ rule merge:
         runtime=minutes(60),
     params:
         model=lambda wildcards: model_params(run_model(wildcards)),
+        record=lambda wildcards: model_record(run_model(wildcards)),
         content=lambda wildcards: model_content(run_model(wildcards)),
         quantisation=lambda wildcards: PLAN.states[wildcards.run].quantisation,
         weights=lambda wildcards: PLAN.states[wildcards.run].weights,

@@ -30,6 +30,7 @@ rule tokenize:
         model=lambda wildcards: model_params(
             PLAN.tokens[wildcards.tokens].model, "id", "revision", "trust_remote_code"
         ),
+        record=lambda wildcards: model_record(PLAN.tokens[wildcards.tokens].model),
         content=lambda wildcards: model_content(PLAN.tokens[wildcards.tokens].model),
         prompt=lambda wildcards: PLAN.tokens[wildcards.tokens].prompt,
         few_shot=lambda wildcards: list(PLAN.tokens[wildcards.tokens].few_shot.values()),

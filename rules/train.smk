@@ -42,6 +42,7 @@ for kind, count, keeps, runs in PLAN.training_shapes:
             runtime=training_minutes,
         params:
             model=lambda wildcards: model_params(run_model(wildcards)),
+            record=lambda wildcards: model_record(run_model(wildcards)),
             content=lambda wildcards: model_content(run_model(wildcards)),
             preset=lambda wildcards: run_preset(wildcards).identity(),
             seed=lambda wildcards: EXPERIMENT.runs[wildcards.run].seed,

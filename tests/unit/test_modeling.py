@@ -18,11 +18,12 @@ from snaketune.identity import folder_fingerprint
 from snaketune.inference.backends import open_session
 from snaketune.inference.state import State
 from snaketune.inference.stops import end_tokens
-from snaketune.modeling import nf4_cache
+from snaketune.modeling import adapter_source, nf4_cache
 from snaketune.modeling.describe import describe_model
 from snaketune.modeling.expand import expand_nf4, nf4_layers
 from snaketune.modeling.kind import require_kind
 from snaketune.modeling.load import load_model, load_reward_model, pick_dtype
+from snaketune.modeling.pinned import pinned
 from snaketune.modeling.state import load_state
 
 CPU = torch.device("cpu")
@@ -327,3 +328,29 @@ def test_numbers_follow_what_the_gpu_has_and_not_what_it_emulates(monkeypatch, a
     assert pick_dtype("auto", gpu) is dtype
     assert pick_dtype("auto", CPU) is torch.float32
     assert pick_dtype("float32", gpu) is torch.float32
+
+
+def test_a_model_is_loaded_at_the_commit_that_was_checked(tmp_path):
+    record = tmp_path / "m.json"
+    for commit, revision in ((None, "main"), ("c0ffee", "c0ffee")):
+        record.write_text(json.dumps({"commit": commit}))
+        model = {"id": "owner/m", "revision": "main", "dtype": "float32"}
+        assert pinned(model, str(record)) == ModelSpec(**model | {"revision": revision})
+
+
+def test_both_files_of_an_adapter_are_of_one_commit(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def moving_hub(repository, name, revision):
+        asked.append((repository, revision))
+        file = tmp_path / "snapshots" / (revision or "c0ffee") / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(name)
+        return str(file)
+
+    monkeypatch.setattr(adapter_source, "hf_hub_download", moving_hub)
+    fetch = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
+    adapter_source.fetch_adapter("hub:me/tuned", None, *fetch)
+    assert asked == [("me/tuned", None), ("me/tuned", "c0ffee")]
+    assert [file.read_text() for file in fetch] == [file.name for file in fetch]
+    assert "of commit c0ffee" in capsys.readouterr().out

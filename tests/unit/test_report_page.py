@@ -1,5 +1,6 @@
 """The page: hostile text stays text, nothing is loaded, and it is the same bytes each time."""
 
+import csv
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -205,6 +206,24 @@ def test_an_adapter_that_was_not_trained_here_has_no_training_section(made, tmp_
         "eval-safety",
         "hazards-safety",
     }
+
+
+def test_a_snapshot_s_metric_may_have_no_interval(made, tmp_path):
+    """As the mean of equal values has none."""
+    _, plan, inputs = made
+    with inputs.checkpoints.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    bare = tmp_path / "checkpoint_scores.csv"
+    with bare.open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows({**row, "low": "", "high": ""} for row in rows)
+    html = tmp_path / "report.html"
+    inputs = type(inputs)(**{**vars(inputs), "checkpoints": bare})
+    write_report(plan, inputs, {}, html, tmp_path / "figures")
+    table = html.read_text(encoding="utf-8").partition('aria-label="Snapshot scores"')[2]
+    assert f"{100 * float(rows[0]['value']):.1f} %" in table.partition("</table>")[0]
+    assert "0.0 to 0.0" not in table
 
 
 def test_a_run_is_shown_under_its_label(made, tmp_path):

@@ -34,6 +34,11 @@ def test_faults_in_the_config_stop_before_the_plan(
     assert expected in fails(project, "-n", "--config", setting)
 
 
+def test_a_file_of_overrides_alone_is_no_demo(project: Project) -> None:
+    (project.folder / "over.yaml").write_text("presets: {simple: {epochs: 1}}\n")
+    assert "experiment: this key is missing" in fails(project, "-n", "--configfile", "over.yaml")
+
+
 def test_a_key_of_the_profile_that_is_misspelt_is_named(project: Project) -> None:
     file = project.folder / "profiles/default/config.yaml"
     file.write_text(file.read_text() + "retrise: 2\n")

@@ -8,20 +8,13 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.config.evaluation import JudgeSpec
-    from snaketune.config.model import ModelSpec
     from snaketune.inference.judge import judge
     from snaketune.inference.state import State
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     judge(
-        State(
-            ModelSpec.model_validate(params.model),
-            params.get("quantisation", "none"),
-            "none",
-            [],
-            params.get("content", ""),
-        ),
+        State.given(params.state),
         JudgeSpec.model_validate(params.judge),
         params.batch_size,
         Path(snakemake.input.predictions),

@@ -7,12 +7,12 @@ from snaketune.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.config.model import ModelSpec
     from snaketune.modeling.merge import merge
+    from snaketune.modeling.pinned import pinned
 
     torch.set_num_threads(snakemake.threads)
     merge(
-        ModelSpec.model_validate(snakemake.params.model),
+        pinned(snakemake.params.model, snakemake.params.record),
         snakemake.params.quantisation,
         snakemake.params.weights,
         [Path(f) for f in snakemake.input.weights],

@@ -7,12 +7,12 @@ from snaketune.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.config.model import ModelSpec
     from snaketune.inference.reward_job import reward
+    from snaketune.modeling.pinned import pinned
 
     torch.set_num_threads(snakemake.threads)
     reward(
-        ModelSpec.model_validate(snakemake.params.model),
+        pinned(snakemake.params.model, snakemake.params.record),
         snakemake.params.content,
         snakemake.params.reply_prefix,
         Path(snakemake.input.predictions),

@@ -5,7 +5,7 @@ from pathlib import Path
 from snaketune.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.config.model import ModelSpec
+    from snaketune.modeling.pinned import pinned
     from snaketune.modeling.tokenizer import load_tokenizer
     from snaketune.training.tokenise import Limits, read_few_shot, tokenise
 
@@ -17,7 +17,7 @@ with job(snakemake.log[0]):
             for file, count in zip(snakemake.input.few_shot, params.few_shot, strict=True)
             for shot in read_few_shot(Path(file), count)
         ],
-        load_tokenizer(ModelSpec.model_validate(params.model)),
+        load_tokenizer(pinned(params.model, params.record)),
         params.prompt["task"],
         params.prompt["system"],
         Limits(params.max_length, params.overlong),

@@ -5,8 +5,8 @@ from pathlib import Path
 from snaketune.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
-    from snaketune.config.model import ModelSpec
     from snaketune.config.preset import Preset
+    from snaketune.modeling.pinned import pinned
     from snaketune.training.launch import launch
     from snaketune.training.run import Plan, Published
     from snaketune.training.tracking import Tracking
@@ -14,7 +14,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     out, aside = snakemake.output, snakemake.params.aside
     launch(
         Plan(
-            ModelSpec.model_validate(snakemake.params.model),
+            pinned(snakemake.params.model, snakemake.params.record),
             Preset.model_validate({**snakemake.params.preset, "keep": aside["keep"]}),
             snakemake.params.seed,
             snakemake.params.snapshots,

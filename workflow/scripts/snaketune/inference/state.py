@@ -7,6 +7,7 @@ from typing import Any
 
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.identity import file_hash
+from snaketune.modeling.pinned import pinned
 from snaketune.modeling.state import Weights
 
 
@@ -23,9 +24,10 @@ class State:
 
     @classmethod
     def given(cls, params: Mapping[str, Any], files: Iterable[str] = ()) -> "State":
-        """From a rule's params (model, content, quantisation, weights) and its input files."""
+        """From a rule's params (model, record, content, quantisation, weights) and its input
+        files."""
         return cls(
-            ModelSpec.model_validate(params["model"]),
+            pinned(params["model"], params["record"]),
             params["quantisation"],
             params["weights"],
             [Path(f) for f in files],

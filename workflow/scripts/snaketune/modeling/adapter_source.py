@@ -19,6 +19,10 @@ def fetch_adapter(source: str, revision: str | None, weights: Path, config: Path
     """
     for target in (weights, config):
         found = _find(source, revision, target.name)
+        if source.startswith(HUB):
+            # Both files of one commit, though the branch may move between them.
+            revision = found.parent.name
+            print(f"{source}: {target.name} of commit {revision}")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(found, target)
 
