@@ -218,6 +218,11 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
         ("thresholds.simple", {"math.f1": 1}, "thresholds.simple.math.f1: found f1, which is no"),
         ("thresholds.simple", {"samples.majority": 0}, ""),
         (
+            "presets.simple.dtype",
+            "float16",
+            "runs.simple.preset: presets.simple.dtype is float16, but models.tiny.dtype is auto",
+        ),
+        (
             "evals.math.few_shot",
             12,
             "evals.math.few_shot: found 12, but datasets.problems.few_shot.count is 8",

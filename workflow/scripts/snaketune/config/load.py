@@ -136,6 +136,12 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
     yield from _given_faults(experiment, name, run)
     if preset and model:
         yield from _quantisation_faults(name, run, preset.method, model.quantisation)
+        if preset.method == "qlora" and preset.dtype not in ("auto", model.dtype):
+            found = f"presets.{run.preset}.dtype is {preset.dtype}, but models.{run.model}.dtype is"
+            expected = (
+                "expected the same: 4-bit weights follow from the numbers that they are made of"
+            )
+            yield Fault(("runs", name, "preset"), f"{found} {model.dtype}; {expected}")
     if run.snapshots == "epochs" and preset and not float(preset.epochs).is_integer():
         path = ("runs", name, "snapshots")
         yield Fault(

@@ -76,7 +76,8 @@ class Preset(Strict):
     """Weights scored on dev that are kept beside the run's, as `train/{run}/kept/step-N/`, at most
     so many: the best, then the last ones."""
     dtype: DtypeName = "auto"
-    """Computation; `auto` follows the model's. Adapters are always held in float32."""
+    """Computation; `auto` follows the model's, and with `qlora` there is no other. Adapters are
+    always held in float32."""
     lora: LoraSpec = LoraSpec()
     """The adapter; unused by `full`."""
 
