@@ -37,8 +37,9 @@ def test_our_fault_leaves_the_traceback_in_the_log_and_says_what_to_do(tmp_path:
     assert text.rstrip().splitlines()[-1].startswith("What to do:")
 
 
-def test_memory_that_runs_out_outside_of_a_batch_is_one_message(tmp_path: Path) -> None:
-    done = run("import torch; torch.empty(1 << 60)", tmp_path / "log")
+@pytest.mark.parametrize("body", ["import torch; torch.empty(1 << 60)", "raise MemoryError"])
+def test_memory_that_runs_out_outside_of_a_batch_is_one_message(tmp_path: Path, body: str) -> None:
+    done = run(body, tmp_path / "log")
     text = (tmp_path / "log").read_text()
     assert done.returncode == 1
     assert text.startswith("error: out of memory where nothing can be done in smaller parts")

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from snaketune.devices import claim_devices
 from snaketune.errors import UserError
-from snaketune.out_of_memory import is_out_of_memory
+from snaketune.out_of_memory import first_line, is_out_of_memory
 from snaketune.warned import Warned, listen
 
 _AGAIN = (
@@ -93,9 +93,7 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
             raise SystemExit(1) from None
         except Exception as error:
             if is_out_of_memory(error):
-                print(
-                    f"error: {_NO_ROOM} ({str(error).splitlines()[0]})\n{_AGAIN}", file=sys.stderr
-                )
+                print(f"error: {_NO_ROOM} ({first_line(error)})\n{_AGAIN}", file=sys.stderr)
             else:
                 traceback.print_exc()
                 print(_AGAIN, file=sys.stderr)

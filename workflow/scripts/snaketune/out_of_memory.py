@@ -9,3 +9,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _TEXTS)
+
+
+def first_line(error: BaseException) -> str:
+    """What the error says, in a line; Python's own `MemoryError` says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -43,8 +43,8 @@ class Catalogue:
         self.settled += 1
         if key in self.taken:
             raise RecordError(
-                "repeated_key", ", ".join(self.spec.join_on), f"{_shown(key)}, which another record has",
-                "fields that name one record",
+                "repeated_key", ", ".join(self.spec.join_on),
+                f"{_shown(key)}, which another record has", "fields that name one record",
             )  # fmt: skip
         self.taken[key] = example.id
         if key not in self.rows:

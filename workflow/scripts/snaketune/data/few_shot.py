@@ -17,8 +17,8 @@ from snaketune.errors import UserError
 
 @dataclass(frozen=True)
 class Shot:
-    """One worked example, its question with its context; `index` is its place among the training records, from 0, or None where
-    it comes from a file and is none of them."""
+    """One worked example, its question with its context; `index` is its place among the training
+    records, from 0, or None where it comes from a file and is none of them."""
 
     index: int | None
     id: str
@@ -29,7 +29,8 @@ class Shot:
 def draw(train: list[Example], spec: FewShotSpec) -> list[Shot]:
     """`random.Random(seed).sample(range(n), count)` over the training examples in file order.
 
-    Fewer than `count` where there are not that many; none where they have no replies, or have options.
+    Fewer than `count` where there are not that many; none where they have no replies, or have
+    options.
     """
     if not all(e.answer for e in train) or any(e.choices for e in train):
         return []
@@ -63,8 +64,8 @@ def refuse_own_examples(shots: list[Shot], test: list[Example], where: str) -> N
             raise UserError(
                 f"{where}.few_shot: found the few-shot example {shot.id} in the test split too "
                 f"({example.source}:{example.record}, id {example.id}), expected examples that "
-                "are not tested; use another few_shot.seed or file, overlap: drop, or count: 0 where "
-                "no eval shows any"
+                "are not tested; use another few_shot.seed or file, overlap: drop, or count: 0 "
+                "where no eval shows any"
             )
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from snaketune.config.evaluation import SampleSpec, TaskName
 from snaketune.data.example import Example, read_examples
 from snaketune.data.faults import RecordError
+from snaketune.data.formats.choices import LETTERS
 from snaketune.data.given_labels import given_labels
 from snaketune.data.given_numbers import is_count, is_number, numbers
-from snaketune.data.formats.choices import LETTERS
 from snaketune.data.given_samples import read_given
 from snaketune.data.record import Fields
 from snaketune.data.sampling import take
@@ -114,7 +114,9 @@ def _reply(fields: Fields, task: TaskName) -> dict[str, Any]:
     found = fields.value
     judged = task == "safety" and "verdict" in found
     if not isinstance(found.get("output"), str) and not (judged and found.get("output") is None):
-        raise fields.fault("missing", "output", "text, or a verdict" if task == "safety" else "text")
+        raise fields.fault(
+            "missing", "output", "text, or a verdict" if task == "safety" else "text"
+        )
     verdict = {"verdict": fields.text("verdict")} if judged else {}
     return {key: found.get(key) for key in ("output", "finish", "new_tokens")} | verdict
 

@@ -103,14 +103,14 @@ def overlap(left: Sequence[Item], right: Sequence[Item]) -> Overlap:
     for (i, _), (rank, _) in worst.items():
         setattr(found, KINDS[rank], getattr(found, KINDS[rank]) + 1)
         found.left_ids.add(left[i].id)
-    for (i, j), (rank, score) in sorted(worst.items(), key=lambda pair: (pair[1], pair[0]))[:LISTED]:
+    for (i, j), (rank, score) in sorted(worst.items(), key=lambda pair: (pair[1], pair[0]))[
+        :LISTED
+    ]:
         found.pairs.append(Pair(left[i].id, right[j].id, KINDS[rank], round(-score, 4)))
     return found
 
 
-def _worst(
-    left: Sequence[Item], right: Sequence[Item]
-) -> dict[tuple[int, int], tuple[int, float]]:
+def _worst(left: Sequence[Item], right: Sequence[Item]) -> dict[tuple[int, int], tuple[int, float]]:
     """By place in left and in right: the kind's place in `KINDS` and the negative Jaccard index of
     the two wordings that are most alike."""
     ours, others = _wordings(left), _wordings(right)

@@ -244,7 +244,9 @@ def left_aside(spec: DatasetSpec) -> list[str]:
     read = {Path(part.address) for part in parts(spec)} | {catalogue_file(spec)}
     saved = folder / "dataset_dict.json"
     names = _saved_splits(saved) if saved.is_file() else []
-    files = [p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name not in _OF_SAVED]
+    files = [
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name not in _OF_SAVED
+    ]
     return sorted(p.name for p in [*files, *(folder / name for name in names)] if p not in read)
 
 

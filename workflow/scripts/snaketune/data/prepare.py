@@ -41,8 +41,8 @@ def prepare(spec: DatasetSpec, folder: Path, numeric: bool = False) -> None:
     """Prepares a dataset under `folder`, which is named for it. `numeric`: the open answers of a
     table have to be numbers.
 
-    Writes {train,dev,test}.{parquet,csv,jsonl}, few_shot.json, rejected.jsonl and manifest.json. Raises
-    `UserError` where the data is not what the config says.
+    Writes {train,dev,test}.{parquet,csv,jsonl}, few_shot.json, rejected.jsonl and manifest.json.
+    Raises `UserError` where the data is not what the config says.
     """
     prepared = prepared_from(spec, folder.name, numeric)
     for split in SPLITS:
@@ -75,9 +75,9 @@ def prepared_from(spec: DatasetSpec, name: str, numeric: bool = False) -> Prepar
         rejected["test"] += dropped
         if dropped and not splits["test"]:
             raise UserError(
-                f"{where}.overlap: found all {len(dropped)} test records in the other splits or the "
-                f"few-shot examples too, such as {dropped[0].raw['id']}; expected some that are only "
-                "tested, or overlap: report"
+                f"{where}.overlap: found all {len(dropped)} test records in the other splits or "
+                f"the few-shot examples too, such as {dropped[0].raw['id']}; expected some that "
+                "are only tested, or overlap: report"
             )
     refuse_own_examples(shots, splits["test"], where)
     summary = manifest(

@@ -2,6 +2,7 @@
 
 import ast
 import json
+from typing import TypeGuard
 
 
 def read_printed(text: str) -> object:
@@ -23,17 +24,24 @@ def read_printed(text: str) -> object:
 def _plain(node: ast.expr) -> object:
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
-        return {"value": _plain(value) for key, value in pairs if _is_value(key)}
+        values = [_plain(value) for key, value in pairs if _is_value(key)]
+        return {"value": values[-1]} if values else {}
     if isinstance(node, ast.List):
         return [_plain(item) for item in node.elts]
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name) and node.id == "nan":
         return None
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "array":
-        if node.args and isinstance(node.args[0], ast.List):
-            return _plain(node.args[0])
+    if _is_array(node) and node.args and isinstance(node.args[0], ast.List):
+        return _plain(node.args[0])
     raise ValueError("no list, dict, array or plain value")
+
+
+def _is_array(node: ast.expr) -> TypeGuard[ast.Call]:
+    """Whether it is written `array(…)`."""
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "array"
+    )
 
 
 def _is_value(key: ast.expr | None) -> bool:

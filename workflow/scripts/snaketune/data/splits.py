@@ -17,8 +17,8 @@ def hold_out(
     """Training and dev examples, both in file order.
 
     Dev is the first `count` of `numpy.random.default_rng(seed).permutation(n)` whose normalised
-    question, with its context, is not among `shown`, the few-shot examples' questions. Raises `UserError` where no
-    training example would be left.
+    question, with its context, is not among `shown`, the few-shot examples' questions. Raises
+    `UserError` where no training example would be left.
     """
     order = np.random.default_rng(seed).permutation(len(train)) if count else ()
     free = (int(i) for i in order if normalise(train[int(i)].prompt) not in shown)

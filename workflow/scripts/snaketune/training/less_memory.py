@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel
 
 from snaketune.errors import UserError
-from snaketune.out_of_memory import is_out_of_memory
+from snaketune.out_of_memory import first_line, is_out_of_memory
 from snaketune.training.job import Training
 
 _SMALLEST_BUDGET = 64
@@ -32,7 +32,7 @@ def _tried(attempt: Callable[[], torch.Tensor]) -> tuple[torch.Tensor | None, st
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return None, str(error)
+        return None, first_line(error)
 
 
 def _use_less(job: Training, message: str) -> None:
@@ -51,7 +51,7 @@ def _use_less(job: Training, message: str) -> None:
     else:
         raise UserError(
             f"out of memory with a single row of up to {longest} tokens in a micro-batch "
-            f"({message.splitlines()[0]}); expected room for it: lower the preset's max_length, "
+            f"({message}); expected room for it: lower the preset's max_length, "
             "use qlora, or use a device with more memory"
         )
 

@@ -130,7 +130,9 @@ def _require_one_form(tables: list[Table]) -> None:
     for table in tables:
         for record in table.records:
             if isinstance(record.value, dict):
-                first.setdefault(_form(record.value), f"{table.path}: qa_pairs: pair {record.number}")
+                first.setdefault(
+                    _form(record.value), f"{table.path}: qa_pairs: pair {record.number}"
+                )
     if len(first) > 1:
         raise UserError(
             f"{first['processed']}: field options: found the processed form, where "

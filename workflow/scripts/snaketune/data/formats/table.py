@@ -115,5 +115,3 @@ def _from_json(text: str) -> object:
         return json.loads(text)
     except ValueError:
         return text
-
-
