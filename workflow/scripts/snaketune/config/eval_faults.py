@@ -1,6 +1,6 @@
 """What is wrong with evals beside the rest of an experiment."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,26 +20,34 @@ from snaketune.config.faults import (
 from snaketune.tables.plan_types import GOALS, PRIMARY
 
 
-def eval_faults(experiment: Experiment) -> Iterator[Fault]:
-    """Models, files and datasets that evals name, and the pairs under `drops`."""
+def eval_faults(experiment: Experiment, judges: Collection[str]) -> Iterator[Fault]:
+    """Models, files and datasets that evals name, and the pairs under `drops`. `judges`: see
+    `judges_of`."""
     for name, spec in experiment.evals.items():
-        yield from _spec_faults(experiment, ("evals", name), spec)
+        yield from _spec_faults(experiment, judges, ("evals", name), spec)
     yield from _drop_faults(experiment)
 
 
-def _spec_faults(experiment: Experiment, path: Path_, spec: EvalSpec) -> Iterator[Fault]:
+def judges_of(experiment: Experiment) -> set[str]:
+    """The models that judge in an eval, or in what a run makes of one."""
+    return {spec.judge.model for spec in every_eval(experiment) if spec.judge}
+
+
+def _spec_faults(
+    experiment: Experiment, judges: Collection[str], path: Path_, spec: EvalSpec
+) -> Iterator[Fault]:
     if spec.judge and spec.judge.model not in experiment.models:
         yield missing_name((*path, "judge"), "models", spec.judge.model, experiment.models)
     if spec.judge and not Path(spec.judge.guideline).is_file():
         found = f"found {spec.judge.guideline}, which is no file"
         yield Fault((*path, "judge", "guideline"), found)
-    yield from _reward_faults(experiment, path, spec)
+    yield from _reward_faults(experiment, judges, path, spec)
     if data := experiment.datasets.get(spec.dataset):
         yield from _data_faults(path, spec, data)
 
 
 def change_faults(
-    experiment: Experiment, path: Path_, spec: EvalSpec, change: dict
+    experiment: Experiment, judges: Collection[str], path: Path_, spec: EvalSpec, change: dict
 ) -> Iterator[Fault]:
     """Of what a run, at `path`, changes of an eval; not those that the eval has itself."""
     try:
@@ -58,8 +66,8 @@ def change_faults(
             f"makes {changed.measured_as} of an eval of {spec.measured_as}, which no table joins"
         )
         yield Fault(path, f"{found}; expected an eval of its own")
-    own = {fault.message for fault in _spec_faults(experiment, path, spec)}
-    for fault in _spec_faults(experiment, path, changed):
+    own = {fault.message for fault in _spec_faults(experiment, judges, path, spec)}
+    for fault in _spec_faults(experiment, judges, path, changed):
         if fault.message not in own:
             yield fault
 
@@ -78,7 +86,9 @@ def metric_faults(experiment: Experiment, path: Path_, key: str) -> Iterator[Fau
         yield Fault(path, f"{found}{suggest(metric, GOALS[task])}")
 
 
-def _reward_faults(experiment: Experiment, path: Path_, spec: EvalSpec) -> Iterator[Fault]:
+def _reward_faults(
+    experiment: Experiment, judges: Collection[str], path: Path_, spec: EvalSpec
+) -> Iterator[Fault]:
     model = spec.sampling.reward if spec.sampling else None
     if model is None:
         return
@@ -88,9 +98,7 @@ def _reward_faults(experiment: Experiment, path: Path_, spec: EvalSpec) -> Itera
     elif experiment.models[model].quantisation == "nf4":
         found = f"found {model} with quantisation nf4, which reward models are not loaded with"
         yield Fault(path, f"{found}; expected quantisation none")
-    writers = {run.model for run in experiment.runs.values()}
-    judges = {e.judge.model for e in every_eval(experiment) if e.judge}
-    if model in writers | judges:
+    if model in judges or any(run.model == model for run in experiment.runs.values()):
         found = f"found {model}, which is also asked to write"
         yield Fault(path, f"{found}, expected a model that only scores")
 

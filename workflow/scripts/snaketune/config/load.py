@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from snaketune.config.dataset import may_have_dev, without_query
-from snaketune.config.eval_faults import change_faults, eval_faults, metric_faults
+from snaketune.config.eval_faults import change_faults, eval_faults, judges_of, metric_faults
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, missing_name, report
 from snaketune.config.push import push_faults, with_repositories
@@ -109,10 +109,11 @@ def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[F
 def _faults(experiment: Experiment) -> Iterator[Fault]:
     yield from _dangling(experiment.model_dump())
     yield from _unknown_evals(experiment)
-    yield from eval_faults(experiment)
+    judges = judges_of(experiment)
+    yield from eval_faults(experiment, judges)
     yield from push_faults(experiment)
     for name, run in experiment.runs.items():
-        yield from _run_faults(experiment, name, run)
+        yield from _run_faults(experiment, judges, name, run)
     for section in ("thresholds", "totals"):
         for run, entries in getattr(experiment, section).items():
             if run not in experiment.runs:
@@ -130,7 +131,9 @@ def _unknown_evals(experiment: Experiment) -> Iterator[Fault]:
             yield missing_name(("leave_out",), "evals", name, experiment.evals)
 
 
-def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
+def _run_faults(
+    experiment: Experiment, judges: set[str], name: str, run: RunSpec
+) -> Iterator[Fault]:
     preset = experiment.presets.get(run.preset or "")
     model = experiment.models.get(run.model or "")
     yield from _given_faults(experiment, name, run)
@@ -167,7 +170,8 @@ def _run_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fau
         if eval_name not in experiment.evals:
             yield missing_name(path, "evals", eval_name, experiment.evals)
         elif isinstance(change, dict):
-            yield from change_faults(experiment, path, experiment.evals[eval_name], change)
+            spec = experiment.evals[eval_name]
+            yield from change_faults(experiment, judges, path, spec, change)
 
 
 def _quantisation_faults(
