@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from snaketune.config.dataset import DatasetSpec, may_have_dev
 from snaketune.config.document import page, schema
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.config.preset import Preset
@@ -233,11 +234,6 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
             {"task": "multiple_choice", "dataset": "q", "system": "x", "options": {"chat": False}},
             "evals.quiz: a system turn needs a chat template",
         ),
-        (
-            "datasets.problems.subset",
-            "main",
-            "datasets.problems: subset is for data on the hub, and the source is not there",
-        ),
     ],
 )
 def test_a_fault_names_its_place_and_what_was_found(path: str, value: Any, expected: str) -> None:
@@ -433,6 +429,11 @@ def test_what_a_run_changes_of_an_eval_is_checked_like_the_eval(change: Any, exp
         ),
         ("math", {"few_shot": 9}, "evals.math.few_shot: found 9, but datasets.problems.few_shot"),
         ("math", {"shards": 2}, "evals.math.shards: is how the work is shared out"),
+        (
+            "samples",
+            {"sampling": {"unique_at_least": 5}},
+            "evals.samples.sampling.unique_at_least: says what the report shows of all runs",
+        ),
         ("samples", {"sampling": None}, "evals.samples: makes math of an eval of math_samples"),
         ("samples", {"sampling": {"reward": "tiny"}}, "evals.samples.sampling.reward: found tiny"),
     ],
@@ -457,6 +458,33 @@ def test_a_run_changes_sections_of_an_eval_key_by_key() -> None:
     assert usual.reward and usual.temperature != 0.7
     assert changed["samples"].sampling == usual.model_copy(update={"samples": 16})
     assert changed["math"].sample.count == 5
+
+
+def test_true_leaves_an_eval_of_a_run_as_it_is() -> None:
+    config = demo()
+    config["runs"]["medium"]["evals"]["math"] = True
+    experiment = load_experiment(config, [])
+    assert run_evals(experiment, experiment.runs["medium"])["math"] == experiment.evals["math"]
+
+
+@pytest.mark.parametrize(
+    ("source", "has"),
+    [("a/my_validation.jsonl", True), ("a/dev.csv", True), ("a/evaluation.jsonl", False)],
+)
+def test_a_lone_file_may_be_the_dev_split(source: str, has: bool) -> None:
+    assert may_have_dev(DatasetSpec(source=source, format="gsm8k")) is has
+
+
+def test_a_rehearsal_in_16_bits_can_be_run_again(tmp_path: Path) -> None:
+    config = demo()
+    config["smoke"] = True
+    config["models"]["tiny"]["dtype"] = "bfloat16"
+    for preset in config["presets"].values():
+        preset["dtype"] = "bfloat16"
+    experiment = load_experiment(config, [])
+    write_resolved(experiment, tmp_path / "config.yaml")
+    again = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert load_experiment(again, []) == experiment
 
 
 def test_a_signature_in_an_address_stays_out_of_the_resolved_config(tmp_path: Path) -> None:

@@ -93,11 +93,13 @@ def test_a_saved_split_is_taken_by_its_name_and_others_are_named(tmp_path):
     found = prepared(tmp_path / "saved", few_shot={"count": 0})
     assert [len(found.splits[s]) for s in ("train", "dev", "test")] == [6, 0, 2]
     assert found.manifest["unused"] == ["extra", "train_augmented"]
+    assert len(prepared({"test": tmp_path / "saved"}).splits["test"]) == 2
     del saved["train"]
     saved["my_train"] = saved["train_augmented"]
     datasets.DatasetDict(saved).save_to_disk(str(tmp_path / "two"))
     with pytest.raises(UserError, match=r"train_augmented, my_train in .*, which all speak of tr"):
         prepared(tmp_path / "two")
+    assert len(prepared({"test": tmp_path / "two"}).splits["test"]) == 2, "of which there is one"
 
 
 def test_a_context_is_part_of_a_few_shot_question(tmp_path):
@@ -115,6 +117,18 @@ def test_a_context_is_part_of_a_few_shot_question(tmp_path):
     assert all(s.question == f"Good or bad?\n\nReview {s.index}" for s in found.shots)
     shown = {s.id for s in found.shots}
     assert len(shown) == 2 and not shown & {e.id for e in found.splits["dev"]}
+
+
+@pytest.mark.parametrize("with_context", [True, False])
+def test_a_few_shot_file_s_question_is_known_with_or_without_its_context(tmp_path, with_context):
+    rows = [{"question": f"Ask {i}", "text": f"Of {i}", "answer": "r"} for i in range(9)]
+    file = tmp_path / "shots.json"
+    file.write_text(json.dumps([{**rows[3], "text": "Of 3" if with_context else ""}]))
+    columns = {"question": "question", "context": "text", "answer": "answer"}
+    path = write_lines(tmp_path / "train.jsonl", rows)
+    found = prepared(path, "table", columns=columns, few_shot={"file": str(file)}, dev=8)
+    assert [(s.index, s.question) for s in found.shots] == [(3, "Ask 3\n\nOf 3")]
+    assert [e.question for e in found.splits["train"]] == ["Ask 3"], "it is never held out"
 
 
 def test_own_ids_are_kept_and_told_apart_where_splits_number_alike(tmp_path):

@@ -1,6 +1,7 @@
 """Datasets: where records come from and how they become examples."""
 
 import re
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -13,8 +14,8 @@ FormatName = Literal[
     "gsm8k", "ailuminate", "gsm_symbolic", "dolly", "f1_qa", "solution_verifier", "table"
 ]
 
-# A file's lone split is train or test; `validation` in its name would make it dev alone.
 _FILE = re.compile(r"\.(jsonl|json|csv|parquet)$", re.IGNORECASE)
+_DEV = re.compile(r"(?<![a-z])(dev|val|valid|validation)(?![a-z])", re.IGNORECASE)
 _HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
 
 
@@ -161,14 +162,6 @@ class DatasetSpec(Strict):
         return self
 
     @model_validator(mode="after")
-    def _hub_has_versions(self) -> "DatasetSpec":
-        sources = [self.source] if isinstance(self.source, str) else self.source.values()
-        for key in ("subset", "revision"):
-            if getattr(self, key) and not any(s.startswith("hub:") for s in sources):
-                raise ValueError(f"{key} is for data on the hub, and the source is not there")
-        return self
-
-    @model_validator(mode="after")
     def _labels_go_with_classes(self) -> "DatasetSpec":
         if self.task == "classification" and len(set(self.labels)) < 2:
             raise ValueError(f"labels: found {self.labels}, expected at least two classes")
@@ -198,7 +191,9 @@ _TASKS = {
 
 def may_have_dev(spec: DatasetSpec) -> bool:
     """Whether the dataset has a dev split as far as the config tells: a folder or a hub dataset may
-    bring its own."""
+    bring its own, a lone file may be one by its name."""
     if spec.dev:
         return True
-    return "dev" in spec.source if isinstance(spec.source, dict) else not _FILE.search(spec.source)
+    if isinstance(spec.source, dict):
+        return "dev" in spec.source
+    return not _FILE.search(spec.source) or bool(_DEV.search(PurePosixPath(spec.source).name))

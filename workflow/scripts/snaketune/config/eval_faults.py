@@ -61,6 +61,10 @@ def change_faults(
     if "shards" in change:
         found = "is how the work is shared out, which is the same for all runs"
         yield Fault((*path, "shards"), f"{found}; expected it under evals.{path[-1]}")
+    if "unique_at_least" in (change.get("sampling") or {}):
+        found = "says what the report shows of all runs"
+        place = (*path, "sampling", "unique_at_least")
+        yield Fault(place, f"{found}; expected it under evals.{path[-1]}")
     if changed.measured_as != spec.measured_as:
         found = (
             f"makes {changed.measured_as} of an eval of {spec.measured_as}, which no table joins"

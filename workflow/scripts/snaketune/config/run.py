@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from snaketune.config.base import Prefix, Strict, Value, alone_as
 from snaketune.config.resources import ResourceSpec
@@ -21,6 +21,11 @@ class PushSpec(Strict):
     merged: bool = False
     """Upload the merged model instead of the adapter; a run of method `full` is whole in any
     case."""
+
+
+def _as_it_is(change: dict[str, Any] | bool | None) -> dict[str, Any] | bool | None:
+    """`true` changes nothing."""
+    return {} if change is True else change
 
 
 class RunSpec(Strict):
@@ -82,7 +87,9 @@ class RunSpec(Strict):
     """Values of hyperparameters to try: `{learning_rate: [1e-4, 2e-4], lora.r: [8, 16]}`, keys of
     the preset, or `seed` or `preset` of the run. The run stands for one run a combination, named
     by what differs."""
-    evals: dict[str, dict[str, Any] | bool | None] = Field(default_factory=dict)
+    evals: dict[str, Annotated[dict[str, Any] | bool | None, AfterValidator(_as_it_is)]] = Field(
+        default_factory=dict
+    )
     """What this run's evals change of the experiment's (`gsm8k: {few_shot: 5}`), sections key by
     key; `false` leaves one out. The base model is evaluated under the same settings."""
     push: Annotated[PushSpec | None, alone_as("repo")] = None

@@ -73,4 +73,6 @@ def _few_rows(spec: DatasetSpec) -> DatasetSpec:
 
 def _few_steps(preset: Preset) -> Preset:
     small = min(preset.batch_size, BATCH)
-    return preset.model_copy(update={"max_steps": STEPS, "batch_size": small, "accumulation": 1})
+    return preset.model_copy(
+        update={"max_steps": STEPS, "batch_size": small, "accumulation": 1, "dtype": "auto"}
+    )

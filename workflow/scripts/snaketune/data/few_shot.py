@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,8 +53,20 @@ def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
         raise UserError(f"{path}: found {error.strerror}, expected a few-shot file") from None
     if not isinstance(entries, list):
         raise UserError(f"{path}: found {describe(entries, True)}, expected a list of objects")
-    places = {normalise(e.prompt): i for i, e in reversed(list(enumerate(train)))}
+    places = _places(train)
     return [_shot(path, n, entry, form, places, train) for n, entry in enumerate(entries, 1)]
+
+
+def _places(train: list[Example]) -> dict[str, int]:
+    """The place of a training record by its question with its context, and by its question alone
+    where no other record asks the same; of equal records the first."""
+    bare = Counter(normalise(e.question) for e in train)
+    found: dict[str, int] = {}
+    for i, example in enumerate(train):
+        found.setdefault(normalise(example.prompt), i)
+        if bare[normalise(example.question)] == 1:
+            found.setdefault(normalise(example.question), i)
+    return found
 
 
 def refuse_own_examples(shots: list[Shot], test: list[Example], where: str) -> None:
@@ -82,11 +95,15 @@ def _shot(
             f"{path}: record {number}: found {describe(entry, True)}, expected an object"
         )
     try:
-        form.example(Fields(entry, form.private))
+        example = form.example(Fields(entry, form.private))
         fields = Fields(entry, form.private)
         question, answer = fields.text("question"), fields.text("answer")
     except RecordError as fault:
         raise UserError(f"{path}: record {number}: {fault}") from None
+    if example.context:
+        question = example.prompt
     index = places.get(normalise(question))
-    name = f"few_shot-{number}" if index is None else train[index].id
-    return Shot(index, name, question, answer)
+    if index is None:
+        return Shot(None, f"few_shot-{number}", question, answer)
+    # A question that was written without its context is that record's, context and all.
+    return Shot(index, train[index].id, train[index].prompt, answer)

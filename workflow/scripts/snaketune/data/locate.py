@@ -5,7 +5,7 @@ Light on purpose, and without the network: the Snakefile asks for the input file
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
@@ -204,10 +204,10 @@ def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) 
         yield Part("saved", str(folder), split or _split_for(folder.name, form, where), bool(split))
         return
     names = _saved_splits(folder / "dataset_dict.json")
-    by_split = _claimed(names, folder, where)
+    wanted = [split] if split else SPLITS
+    by_split = _claimed(names, wanted, folder, where)
     if split and split not in by_split and len(names) == 1:
         by_split = {split: names[0]}
-    wanted = [split] if split else SPLITS
     if not any(name in by_split for name in wanted):
         raise UserError(
             f"{where}: found the splits {', '.join(names) or 'none'} in {folder}, "
@@ -218,11 +218,13 @@ def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) 
             yield Part("saved", str(folder / by_split[name]), name, split is not None)
 
 
-def _claimed(names: list[str], folder: Path, where: str) -> dict[SplitName, str]:
-    """Which of a folder's splits serves as which of ours: the one that is called so, else the one
-    whose name speaks of it."""
+def _claimed(
+    names: list[str], wanted: Sequence[SplitName], folder: Path, where: str
+) -> dict[SplitName, str]:
+    """Which of a folder's splits serves as which of the wanted ones: the one that is called so,
+    else the one whose name speaks of it."""
     by_split: dict[SplitName, str] = {}
-    for split in SPLITS:
+    for split in wanted:
         speaking = [name for name in names if split_of(name) == split]
         claims = [name for name in speaking if name.lower() in _SPLIT_WORDS] or speaking
         if len(claims) > 1:

@@ -121,7 +121,7 @@ GOALS = {
     "open_qa": (
         "f1", "exact", "relaxed", "rouge_l", "rouge_l_half", "squad_exact", "squad_f1",
     ),
-    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc"),
+    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "mass"),
 }  # fmt: skip
 """The metrics of a task of which more is better: what snapshots are chosen by and thresholds are
 set for."""

@@ -42,7 +42,7 @@ def dev_scores(job: Training) -> dict[str, float]:
             return score(part, job.loss, job.layout, job.device, answers)
 
     with evaluating(job.model):
-        found = within_memory(job, lambda: torch.stack(job.lanes.run(lane)).sum(0))
+        found = within_memory(job, job.dev, lambda: torch.stack(job.lanes.run(lane)).sum(0))
     job.world.add([found])
     loss, right = found.tolist()
     scores = {"dev_loss": loss / sum(row.trained_tokens for row in job.dev)}

@@ -1,20 +1,23 @@
 """What a training does where memory runs out: the same, in smaller parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from transformers import PreTrainedModel
 
 from snaketune.errors import UserError
 from snaketune.out_of_memory import first_line, is_out_of_memory
+from snaketune.training.batch import TokenRow
 from snaketune.training.job import Training
 
 _SMALLEST_BUDGET = 64
 
 
-def within_memory(job: Training, attempt: Callable[[], torch.Tensor]) -> torch.Tensor:
-    """What `attempt` finds. Where memory runs out in one of the job's processes, all of them begin
-    it again with smaller micro-batches.
+def within_memory(
+    job: Training, rows: Sequence[TokenRow], attempt: Callable[[], torch.Tensor]
+) -> torch.Tensor:
+    """What `attempt` finds in the `rows`. Where memory runs out in one of the job's processes, all
+    of them begin it again with smaller micro-batches.
 
     Raises `UserError` where a micro-batch of one row is too much.
     """
@@ -22,7 +25,7 @@ def within_memory(job: Training, attempt: Callable[[], torch.Tensor]) -> torch.T
         found, trouble = _tried(attempt)
         if not job.world.any(trouble is not None):
             return found
-        _use_less(job, trouble or "another process ran out of memory")
+        _use_less(job, rows, trouble or "another process ran out of memory")
 
 
 def _tried(attempt: Callable[[], torch.Tensor]) -> tuple[torch.Tensor | None, str | None]:
@@ -35,16 +38,21 @@ def _tried(attempt: Callable[[], torch.Tensor]) -> tuple[torch.Tensor | None, st
         return None, first_line(error)
 
 
-def _use_less(job: Training, message: str) -> None:
-    """Halves the micro-batches; where they are single rows already, recomputes activations."""
+def _use_less(job: Training, rows: Sequence[TokenRow], message: str) -> None:
+    """Halves the micro-batches; where they are single rows already, recomputes activations, which
+    only a step keeps."""
     job.optimizer.zero_grad()
     if job.device.type == "cuda":
         torch.cuda.empty_cache()
-    longest = max(row.inputs for row in job.train)
+    longest = max(row.inputs for row in rows)
     if job.layout.budget > max(_SMALLEST_BUDGET, longest // 2):
         job.layout.budget = job.state.budget = job.layout.budget // 2
         print(f"out of memory: going on with micro-batches of {job.layout.budget} tokens")
-    elif job.preset.gradient_checkpointing == "auto" and not job.state.recompute:
+    elif (
+        torch.is_grad_enabled()
+        and job.preset.gradient_checkpointing == "auto"
+        and not job.state.recompute
+    ):
         job.state.recompute = True
         recompute_activations(job.loss.model)
         print("out of memory: going on with gradient checkpointing")

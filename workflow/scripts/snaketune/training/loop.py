@@ -136,7 +136,7 @@ def _gradients(job: Training, step: int, rows: list[TokenRow], trained: int) -> 
         torch.manual_seed(hash((job.seed, step, job.world.rank)) % 2**63)
         return _own_gradients(job, own, trained)
 
-    found = within_memory(job, attempt)
+    found = within_memory(job, job.train, attempt)
     job.world.add([p.grad for p in job.parameters])
     job.world.add([found])
     return found

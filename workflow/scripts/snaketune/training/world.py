@@ -61,10 +61,12 @@ def _buckets(tensors: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     """The tensors in their order, few enough numbers at a time that a copy of them is small beside
     the model."""
     bucket: list[torch.Tensor] = []
+    numbers = 0
     for tensor in tensors:
-        if bucket and sum(t.numel() for t in bucket) + tensor.numel() > _NUMBERS_AT_ONCE:
+        numbers += tensor.numel()
+        if bucket and numbers > _NUMBERS_AT_ONCE:
             yield bucket
-            bucket = []
+            bucket, numbers = [], tensor.numel()
         bucket.append(tensor)
     if bucket:
         yield bucket
