@@ -68,7 +68,7 @@ def test_faults_in_the_data_stop_before_any_training(
     (folder / "test.jsonl").write_text(json.dumps(GOOD) + "\n")
     shown = fails(
         project, "--keep-going", "--config",
-        "datasets={problems: {source: data/bad, dev: 0, few_shot: {count: 0}}}",
+        "datasets={problems: {source: data/bad, dev: 0}}",
     )  # fmt: skip
     log = (project.folder / "results/demo/logs/prepare/problems.log").read_text()
     message = next(x for x in log.splitlines() if x.startswith("error:"))
