@@ -8,9 +8,9 @@ import datasets
 import pytest
 from prepared_data import problems, write_lines
 
-from snaketune.config.dataset import DatasetSpec
+from snaketune.config.dataset import DatasetSpec, split_of
 from snaketune.data import locate
-from snaketune.data.locate import parts, source_files, split_of
+from snaketune.data.locate import parts, source_files
 from snaketune.errors import UserError
 
 

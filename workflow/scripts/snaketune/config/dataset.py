@@ -15,8 +15,28 @@ FormatName = Literal[
 ]
 
 _FILE = re.compile(r"\.(jsonl|json|csv|parquet)$", re.IGNORECASE)
-_DEV = re.compile(r"(?<![a-z])(dev|val|valid|validation)(?![a-z])", re.IGNORECASE)
 _HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
+
+
+SPLIT_WORDS: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
+
+
+def split_of(name: str) -> SplitName | None:
+    """The split that a file or split name speaks of: `gsm8k_train_v2` is train.
+
+    None where it speaks of none, or of several.
+    """
+    words = re.split(r"[^a-z]+", name.lower())
+    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
+    return found.pop() if len(found) == 1 else None
 
 
 def _source(value: str) -> str:
@@ -32,7 +52,7 @@ def _source(value: str) -> str:
 
 def without_query(source: str) -> str:
     """An address without what follows `?`, which may be a signature: for messages and files."""
-    return source.partition("?")[0] if source.startswith("https://") else source
+    return source.partition("?")[0] if "://" in source else source
 
 
 Source = Annotated[str, AfterValidator(_source)]
@@ -196,4 +216,4 @@ def may_have_dev(spec: DatasetSpec) -> bool:
         return True
     if isinstance(spec.source, dict):
         return "dev" in spec.source
-    return not _FILE.search(spec.source) or bool(_DEV.search(PurePosixPath(spec.source).name))
+    return not _FILE.search(spec.source) or split_of(PurePosixPath(spec.source).stem) == "dev"

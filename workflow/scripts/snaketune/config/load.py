@@ -11,6 +11,8 @@ from snaketune.config.dataset import may_have_dev, without_query
 from snaketune.config.eval_faults import change_faults, eval_faults, judges_of, metric_faults
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, missing_name, report
+from snaketune.config.model import ModelSpec
+from snaketune.config.preset import Preset
 from snaketune.config.push import push_faults, with_repositories
 from snaketune.config.run import RunSpec
 from snaketune.config.smoke import smoke
@@ -138,13 +140,7 @@ def _run_faults(
     model = experiment.models.get(run.model or "")
     yield from _given_faults(experiment, name, run)
     if preset and model:
-        yield from _quantisation_faults(name, run, preset.method, model.quantisation)
-        if preset.method == "qlora" and preset.dtype not in ("auto", model.dtype):
-            found = f"presets.{run.preset}.dtype is {preset.dtype}, but models.{run.model}.dtype is"
-            expected = (
-                "expected the same: 4-bit weights follow from the numbers that they are made of"
-            )
-            yield Fault(("runs", name, "preset"), f"{found} {model.dtype}; {expected}")
+        yield from _quantisation_faults(name, run, preset, model)
     if run.snapshots == "epochs" and preset and not float(preset.epochs).is_integer():
         path = ("runs", name, "snapshots")
         yield Fault(
@@ -175,17 +171,21 @@ def _run_faults(
 
 
 def _quantisation_faults(
-    name: str, run: RunSpec, method: str, quantisation: str | None
+    name: str, run: RunSpec, preset: Preset, model: ModelSpec
 ) -> Iterator[Fault]:
     """An adapter is evaluated on the weights that it was trained on, so both say the same."""
+    path, method = ("runs", name, "preset"), preset.method
     trained_on = "nf4" if method == "qlora" else "none"
-    if quantisation not in (None, trained_on):
+    if model.quantisation not in (None, trained_on):
         weights = "nf4" if method == "qlora" else "plain"
         found = f"method {method} trains on {weights} weights, but models.{run.model}.quantisation"
         yield Fault(
-            ("runs", name, "preset"),
-            f"{found} is {quantisation}; expected it to be unset, or {trained_on}",
+            path, f"{found} is {model.quantisation}; expected it to be unset, or {trained_on}"
         )
+    if method == "qlora" and preset.dtype not in ("auto", model.dtype):
+        found = f"presets.{run.preset}.dtype is {preset.dtype}, but models.{run.model}.dtype is"
+        expected = "expected the same: 4-bit weights follow from the numbers that they are made of"
+        yield Fault(path, f"{found} {model.dtype}; {expected}")
 
 
 def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> Iterator[Fault]:

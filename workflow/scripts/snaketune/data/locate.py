@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from snaketune.config.dataset import DatasetSpec, FormatName, SplitName
+from snaketune.config.dataset import SPLIT_WORDS, DatasetSpec, FormatName, SplitName, split_of
 from snaketune.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -22,15 +22,6 @@ EVALUATION_ONLY: frozenset[FormatName] = frozenset({"ailuminate"})
 # A folder of these formats holds many files of such names, each with some records of one split.
 MANY_FILES: dict[FormatName, str] = {"f1_qa": "qa_*.json"}
 
-_SPLIT_WORDS: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
 # What `save_to_disk` writes about its data.
 _OF_SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
@@ -48,16 +39,6 @@ class Part:
     address: str
     split: SplitName | None
     pinned: bool = False
-
-
-def split_of(name: str) -> SplitName | None:
-    """The split that a file or split name speaks of: `gsm8k_train_v2` is train.
-
-    None where it speaks of none, or of several.
-    """
-    words = re.split(r"[^a-z]+", name.lower())
-    found = {_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}
-    return found.pop() if len(found) == 1 else None
 
 
 def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
@@ -134,7 +115,7 @@ def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -
 
 def _split_for(stem: str, form: FormatName, where: str) -> SplitName:
     """The split of a lone file: what its name says, else what its format is for."""
-    named = {_SPLIT_WORDS.get(word) for word in re.split(r"[^a-z]+", stem.lower())} - {None}
+    named = {SPLIT_WORDS.get(word) for word in re.split(r"[^a-z]+", stem.lower())} - {None}
     if len(named) > 1:
         raise UserError(
             f"{where}: found the file name {stem!r}, which names several splits; expected a "
@@ -226,7 +207,7 @@ def _claimed(
     by_split: dict[SplitName, str] = {}
     for split in wanted:
         speaking = [name for name in names if split_of(name) == split]
-        claims = [name for name in speaking if name.lower() in _SPLIT_WORDS] or speaking
+        claims = [name for name in speaking if name.lower() in SPLIT_WORDS] or speaking
         if len(claims) > 1:
             raise UserError(
                 f"{where}: found the splits {', '.join(claims)} in {folder}, which all speak of "

@@ -45,5 +45,5 @@ def download(url: str, target: Path, context: ssl.SSLContext | None = None) -> N
 def _require_https(url: str) -> None:
     if not url.startswith("https://"):
         raise UserError(
-            f"{url.partition('?')[0]}: found an address that is not encrypted, expected https://"
+            f"{without_query(url)}: found an address that is not encrypted, expected https://"
         )

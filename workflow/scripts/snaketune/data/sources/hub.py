@@ -7,8 +7,7 @@ from pathlib import Path
 import datasets
 import huggingface_hub
 
-from snaketune.config.dataset import SplitName
-from snaketune.data.locate import split_of
+from snaketune.config.dataset import SPLIT_WORDS, SplitName
 from snaketune.data.record import Table
 from snaketune.data.sources.saved import records_of
 from snaketune.errors import UserError
@@ -67,7 +66,8 @@ def _require_commit(rows: datasets.Dataset, name: str, commit: str) -> None:
 
 def _choose(name: str, keys: list[str], split: SplitName | None) -> dict[SplitName, str]:
     """Which of the hub's splits serves as which of ours."""
-    exact = {of: key for key in keys if (of := split_of(key)) and key in _PLAIN}
+    # `train_sft` and its like are not taken for `train` by themselves.
+    exact = {SPLIT_WORDS[key]: key for key in keys if key in SPLIT_WORDS}
     if split is None and exact:
         return exact
     if split in exact:
@@ -76,10 +76,6 @@ def _choose(name: str, keys: list[str], split: SplitName | None) -> dict[SplitNa
         return {split: keys[0]}
     wanted = split or "train, validation or test"
     raise UserError(f"hub:{name}: found the splits {', '.join(keys)}, expected {wanted}")
-
-
-# `train_sft` and its like are not taken for `train` by themselves.
-_PLAIN = frozenset({"train", "training", "dev", "val", "valid", "validation", "test"})
 
 
 def _table(rows: datasets.Dataset, name: str, key: str, limit: int | None) -> Table:
