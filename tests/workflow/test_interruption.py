@@ -9,15 +9,15 @@ from pathlib import Path
 import psutil
 from conftest import Project, reduced_project
 
-# In the order of the DAG; each is killed once.
-SCRIPTS = (
-    "prepare", "resolve_model", "tokenize_rows", "train", "generate", "judge", "measure",
-    "choose", "aggregate", "report",
-)  # fmt: skip
-# These keep what they have done in a work folder; they are killed once it is there.
+# The rule of each script, in the order of the DAG; each is killed once.
+RULES = {
+    "prepare": "prepare", "resolve_model": "model", "tokenize_rows": "tokenize", "train": "train",
+    "generate": "generate", "judge": "judge", "measure": "measure", "choose": "choose",
+    "aggregate": "aggregate", "report": "report",
+}  # fmt: skip
+# These keep what they have done in a work folder; they are killed once it is there. The others
+# are short, and may be done by the time that an earlier kill stops the rest: they are made anew.
 RESUMABLE = ("train", "generate", "judge")
-# These are short, and may be done by the time that an earlier kill stops the rest: made anew.
-SHORT = ("measure", "choose", "aggregate", "report")
 
 
 def kill_in(project: Project, script: str) -> int:
@@ -26,7 +26,8 @@ def kill_in(project: Project, script: str) -> int:
         process = subprocess.Popen(
             # One job at a time, so that the work that is waited for is the victim's.
             project.command(
-                *(["--forcerun", script] if script in SHORT else []), "--resources", "gpu=1"
+                *([] if script in RESUMABLE else ["--forcerun", RULES[script]]),
+                *("--resources", "gpu=1"),
             ),
             cwd=project.folder,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
@@ -84,7 +85,7 @@ def _timeless(row: dict[str, str]) -> dict[str, str]:
 
 def test_a_kill_in_every_rule_changes_nothing(finished: Project, tmp_path: Path) -> None:
     project = reduced_project(tmp_path / "project")
-    for script in SCRIPTS:
+    for script in RULES:
         assert kill_in(project, script) != 0, f"{script} had finished before it was killed"
     project.run()
     assert tables(project) == tables(finished)
