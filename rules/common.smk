@@ -125,8 +125,8 @@ def base_params(model: str, quantisation: str, weights: str = "none") -> dict:
     }
 
 
-def state_params(wildcards) -> dict:
-    state = PLAN.states[wildcards.state]
+def state_params(name: str) -> dict:
+    state = PLAN.states[name]
     return base_params(state.model, state.quantisation, state.weights)
 
 

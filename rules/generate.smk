@@ -38,7 +38,7 @@ rule generate:
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
-        state=state_params,
+        state=lambda wildcards: state_params(wildcards.state),
         protocol=lambda wildcards: generation_protocol(PLAN.protocols[wildcards.protocol]),
         work=f"{E}/.work/generate/{{state}}/{{protocol}}",
         code=code_of("generate.py"),
@@ -127,7 +127,7 @@ rule score_options:
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
-        state=state_params,
+        state=lambda wildcards: state_params(wildcards.state),
         protocol=lambda wildcards: options_protocol(PLAN.protocols[wildcards.protocol]),
         work=f"{E}/.work/score_options/{{state}}/{{protocol}}",
         code=code_of("score_options.py"),
@@ -176,9 +176,7 @@ rule score_rewards:
         mem=helper_memory,
         runtime=helper_minutes,
     params:
-        model=lambda wildcards: model_params(reward_of(wildcards)),
-        record=lambda wildcards: model_record(reward_of(wildcards)),
-        content=lambda wildcards: model_content(reward_of(wildcards)),
+        state=lambda wildcards: base_params(reward_of(wildcards), "none"),
         reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
         work=f"{E}/.work/score_rewards/{{state}}/{{protocol}}",
         code=code_of("score_rewards.py"),

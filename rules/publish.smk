@@ -39,11 +39,7 @@ rule merge:
         mem=merge_memory,
         runtime=minutes(60),
     params:
-        model=lambda wildcards: model_params(run_model(wildcards)),
-        record=lambda wildcards: model_record(run_model(wildcards)),
-        content=lambda wildcards: model_content(run_model(wildcards)),
-        quantisation=lambda wildcards: PLAN.states[wildcards.run].quantisation,
-        weights=lambda wildcards: PLAN.states[wildcards.run].weights,
+        state=lambda wildcards: state_params(wildcards.run),
         code=code_of("merge.py"),
     script:
         "../workflow/scripts/merge.py"

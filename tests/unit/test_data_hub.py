@@ -19,10 +19,16 @@ COMMIT = "c0ffee" * 6 + "c0ff"
 CARD = """---
 configs:
 - config_name: main
+  default: true
   data_files:
   - {split: train, path: main/train.jsonl}
   - {split: test, path: main/test.jsonl}
   - {split: train_socratic, path: main/more.jsonl}
+- config_name: twice
+  data_files:
+  - {split: train, path: main/train.jsonl}
+  - {split: val, path: main/test.jsonl}
+  - {split: validation, path: main/more.jsonl}
 ---
 """
 
@@ -148,7 +154,8 @@ def test_one_split_and_limit(hub, tmp_path):
     ("settings", "word"),
     [
         ({"source": "hub:demo/nothing"}, "hub:demo/nothing: found "),
-        ({"subset": "nope"}, "'nope' not found. Available: ['main']"),
+        ({"subset": "nope"}, "'nope' not found. Available: ['main', 'twice']"),
+        ({"subset": "twice"}, "found the splits val, validation, which all speak of dev"),
         ({"source": {"dev": "hub:demo/problems"}, "dev": 0}, "train, test, train_socratic"),
     ],
 )

@@ -7,14 +7,9 @@ from snaketune.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
+    from snaketune.inference.state import State
     from snaketune.modeling.merge import merge
-    from snaketune.modeling.pinned import pinned
 
     torch.set_num_threads(snakemake.threads)
-    merge(
-        pinned(snakemake.params.model, snakemake.params.record),
-        snakemake.params.quantisation,
-        snakemake.params.weights,
-        [Path(f) for f in snakemake.input.weights],
-        Path(snakemake.output[0]),
-    )
+    state = State.given(snakemake.params.state, snakemake.input.weights)
+    merge(state.model, state.quantisation, state.weights, state.files, Path(snakemake.output[0]))

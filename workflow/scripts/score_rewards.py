@@ -8,12 +8,13 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.inference.reward_job import reward
-    from snaketune.modeling.pinned import pinned
+    from snaketune.inference.state import State
 
     torch.set_num_threads(snakemake.threads)
+    state = State.given(snakemake.params.state)
     reward(
-        pinned(snakemake.params.model, snakemake.params.record),
-        snakemake.params.content,
+        state.model,
+        state.content,
         snakemake.params.reply_prefix,
         Path(snakemake.input.predictions),
         Path(snakemake.input.examples),

@@ -67,15 +67,22 @@ def _require_commit(rows: datasets.Dataset, name: str, commit: str) -> None:
 def _choose(name: str, keys: list[str], split: SplitName | None) -> dict[SplitName, str]:
     """Which of the hub's splits serves as which of ours."""
     # `train_sft` and its like are not taken for `train` by themselves.
-    exact = {SPLIT_WORDS[key]: key for key in keys if key in SPLIT_WORDS}
-    if split is None and exact:
-        return exact
-    if split in exact:
-        return {split: exact[split]}
+    exact = {
+        of: [k for k in keys if SPLIT_WORDS.get(k.lower()) == of] for of in SPLIT_WORDS.values()
+    }
+    wanted = [split] if split else [of for of, found in exact.items() if found]
+    for of in wanted:
+        if len(exact[of]) > 1:
+            raise UserError(
+                f"hub:{name}: found the splits {', '.join(exact[of])}, which all speak of {of}; "
+                "expected one. Save the one that is meant in a file, and give that as `source`"
+            )
+    if chosen := {of: exact[of][0] for of in wanted if exact[of]}:
+        return chosen
     if split is not None and len(keys) == 1:
         return {split: keys[0]}
-    wanted = split or "train, validation or test"
-    raise UserError(f"hub:{name}: found the splits {', '.join(keys)}, expected {wanted}")
+    expected = split or "train, validation or test"
+    raise UserError(f"hub:{name}: found the splits {', '.join(keys)}, expected {expected}")
 
 
 def _table(rows: datasets.Dataset, name: str, key: str, limit: int | None) -> Table:
