@@ -15,10 +15,11 @@ from snaketune.asked import with_gpus
 from snaketune.errors import UserError
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.inputs import data_files
+from snaketune.granted import gpus_at_once, threads_for
 from snaketune.limits import check_gpus
 from snaketune.plan import about_run, asked_in_chat, is_reward_model, make_plan, pushed_whole
 from snaketune.plan import snapshots
-from snaketune.slurm_site import Asked, check_site
+from snaketune.slurm_site import Asked, Profile, check_site
 from snaketune.tables.terminal import summary_of
 from snaketune.workfolder import remove_set_aside
 
@@ -29,15 +30,15 @@ if "experiment" not in config and not workflow.configfiles:
 
 try:
     CONFIG_FILES = [Path(f) for f in workflow.configfiles]
-    EXPERIMENT = load_experiment(config, CONFIG_FILES)
-    DATA_FILES = data_files(EXPERIMENT, CONFIG_FILES)
-    PLAN = make_plan(EXPERIMENT)
-    granted = workflow.global_resources.get("gpu")
-    gpus = granted.value if granted else None
+    ASKED = load_experiment(config, CONFIG_FILES)
+    DATA_FILES = data_files(ASKED, CONFIG_FILES)
+    PLAN = make_plan(ASKED)
+    limit = workflow.global_resources.get("gpu")
+    GPUS = gpus_at_once(limit.value if limit else None, workflow.is_main_process)
     # A job that parses this again was granted its share already.
     if workflow.is_main_process:
-        check_gpus(EXPERIMENT, gpus, CONFIG_FILES)
-    EXPERIMENT = with_gpus(EXPERIMENT, gpus)
+        check_gpus(ASKED, GPUS, CONFIG_FILES)
+    EXPERIMENT = with_gpus(ASKED, GPUS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -100,11 +101,12 @@ include: "rules/demo.smk"
 onstart:
     if workflow.executor_plugin.name == "slurm":
         try:
-            named = workflow.resource_settings.overwrite_resources
-            check_site(submitted_jobs(), named, [rule.name for rule in workflow.rules])
+            check_site(
+                submitted_jobs(), profile_names(), [rule.name for rule in workflow.rules]
+            )
         except UserError as error:
             raise WorkflowError(str(error)) from None
-    write_resolved(EXPERIMENT, Path(E) / "config.yaml")
+    write_resolved(ASKED, Path(E) / "config.yaml")
 
 
 onsuccess:

@@ -296,6 +296,22 @@ def helper_minutes(wildcards, attempt: int) -> int:
     return estimate.asked_minutes(needs, *own, attempt=attempt)
 
 
+# GPUs as they are granted, so that a job on a cluster asks for what was submitted for it. A job's
+# own process was given its threads, and Snakemake holds it to them.
+
+ONE_GPU = 1 if GPUS is None else min(1, GPUS)
+CORES = workflow.resource_settings.cores if workflow.is_main_process else None
+THREADS = threads_for(ONE_GPU, CORES, GPUS)
+
+
+def training_gpus(wildcards) -> int:
+    return EXPERIMENT.runs[wildcards.run].gpu
+
+
+def training_threads(wildcards) -> int:
+    return threads_for(training_gpus(wildcards), CORES, GPUS)
+
+
 # Where no model is loaded: so much, and as much again.
 
 
@@ -316,6 +332,17 @@ def submitted_jobs() -> dict[Asked, None]:
     """What the jobs that go to a cluster ask for, each combination once."""
     jobs = (job for job in workflow.dag.needrun_jobs() if not job.is_local)
     return {Asked(job.rule.name, named_resources(job)): None for job in jobs}
+
+
+def profile_names() -> Profile:
+    """What the profile, or the command line, names of its own."""
+    settings = workflow.resource_settings
+    return Profile(
+        resources=[name for name in workflow.global_resources if not name.startswith("_")],
+        scopes=list(settings.overwrite_resource_scopes),
+        set_resources=list(settings.overwrite_resources),
+        set_threads=list(settings.overwrite_threads),
+    )
 
 
 def named_resources(job) -> tuple[tuple[str, str], ...]:

@@ -32,9 +32,9 @@ rule generate:
         state=any_of(PLAN.states),
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=ONE_GPU,
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
@@ -121,9 +121,9 @@ rule score_options:
         state=any_of(PLAN.states),
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=ONE_GPU,
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
@@ -170,9 +170,9 @@ rule score_rewards:
         protocol=any_of(REWARDED),
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=ONE_GPU,
         mem=helper_memory,
         runtime=helper_minutes,
     params:
@@ -189,6 +189,7 @@ rule bring:
     input:
         file=lambda wildcards: PLAN.given[wildcards.state, wildcards.protocol],
         examples=examples_of,
+        rejected=lambda wildcards: protocol_data(wildcards, "rejected.jsonl"),
     output:
         predictions=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),

@@ -21,9 +21,9 @@ rule judge:
         protocol=any_of(name for name, spec in PLAN.protocols.items() if spec.judge),
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=ONE_GPU,
         mem=helper_memory,
         runtime=helper_minutes,
     params:

@@ -36,7 +36,7 @@ rule environment:
     conda:
         "../envs/train.yaml"
     resources:
-        gpu=1,
+        gpu=ONE_GPU,
         mem=gigabytes(4),
         runtime=minutes(10),
     params:

@@ -33,9 +33,9 @@ rule merge:
         run=any_of(MERGED),
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=ONE_GPU,
         mem=merge_memory,
         runtime=minutes(60),
     params:

@@ -35,9 +35,9 @@ for kind, count, keeps, runs in PLAN.training_shapes:
             run=any_of(runs),
         conda:
             "../envs/train.yaml"
-        threads: 8
+        threads: training_threads
         resources:
-            gpu=lambda wildcards: EXPERIMENT.runs[wildcards.run].gpu,
+            gpu=training_gpus,
             mem=training_memory,
             runtime=training_minutes,
         params:

@@ -56,11 +56,11 @@ printf '%s\\n' "$(echo "${{answer%%;*}} $*" | tr '\\n' ' ')" >> {notes}
 echo "$answer"
 """
 # What the plugin waits for by default is meant for clusters with many users.
-# `--local-cores` stands last: it takes one value, so that what follows is a target.
+# `--latency-wait` stands last: it takes one value, so that what follows is a target.
 QUICK = [
     "--resources", f"gpu={cluster.GPUS}", "--set-threads", "generate=1", "judge=1",
     "train_adapter_0=1", "--slurm-init-seconds-before-status-checks", "2",
-    "--seconds-between-status-checks", "2", "--latency-wait", "5", "--local-cores", "1",
+    "--seconds-between-status-checks", "2", "--latency-wait", "5",
 ]  # fmt: skip
 
 _started: list[subprocess.Popen] = []
@@ -88,6 +88,11 @@ class Submission:
     @property
     def partition(self) -> str:
         return re.search(r" -p (\S+)", self.line)[1]
+
+    @property
+    def nodes(self) -> str | None:
+        found = re.search(r"--nodes=(\S+)", self.line)
+        return found[1] if found else None
 
     @property
     def gpus(self) -> str | None:

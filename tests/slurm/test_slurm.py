@@ -83,6 +83,7 @@ def test_submissions_say_what_the_rules_ask_for(finished: OnSlurm) -> None:
         light = job.rule == "tokenize"
         assert (job.partition, job.gpus) == (("cpu", None) if light else ("gpu", "1")), job.line
         assert "--signal=TERM@120" in job.line
+        assert job.nodes == "1", "all GPUs of a job have to be on one node"
     assert len(finished.submitted("train_adapter_0")) == 1
     # What loads a model: 1.1 × (5 GB + 2 bytes a parameter + 16 a trained one), of a million.
     model = (range(5500, 5601), 30)
@@ -215,6 +216,22 @@ def test_ctrl_c_leaves_no_job_behind(on_slurm) -> None:
     stop(running, project)
 
 
+def test_a_job_asks_for_what_was_submitted_for_it(finished: OnSlurm, on_slurm) -> None:
+    project = on_slurm("granted", like=finished)
+    change(project, lambda c: c["runs"]["simple"].update(gpu=2))
+    code, output = project.snakemake(f"{R}/train/simple/train_meta.json")
+    assert code == 0, output[-6000:]
+    [job] = project.submitted("train_adapter_0")
+    assert job.gpus == "2"
+    # No GPU at all: the job itself must not ask for one either.
+    (project.folder / R / "environment.json").unlink()
+    code, output = project.snakemake(
+        "--retries", "0", "--resources", "gpu=0", "--", f"{R}/environment.json"
+    )
+    assert code == 0, output[-6000:]
+    assert project.submitted("environment")[-1].gpus is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -222,6 +239,8 @@ def test_ctrl_c_leaves_no_job_behind(on_slurm) -> None:
         (["slurm_acount=me"], "slurm_acount: no resource that anything reads; did you mean slurm"),
         (["partition=gpu"], "partition: no resource that anything reads; did you mean slurm"),
         (["--set-resources", "tokenise:mem=9GB"], "tokenise: found no rule of that name; did you"),
+        (["--resources", "gpus=2"], "gpus: no job asks for that; did you mean gpu?"),
+        (["--set-threads", "trian=3"], "set-threads: trian: found no rule of that name"),
         (["--set-resources", "tokenize:mem=99GB"], "at most 64000 MB"),
     ],
 )

@@ -330,6 +330,14 @@ def test_smoke_cuts_every_experiment_and_moves_its_results(file: Path) -> None:
     assert all(small.models[name].id == "data/demo/judge" for name in judges)
 
 
+def test_smoke_prepares_all_that_predictions_made_elsewhere_answer() -> None:
+    config = set_at(demo(), "runs.given", {"predictions": {"math": "x.jsonl"}, "model": "tiny"})
+    config = set_at(config, "datasets.problems.dev", 40) | {"smoke": True}
+    small = load_experiment(config, []).datasets
+    assert (small["problems"].limit, small["problems"].dev) == (None, 40)
+    assert all(d.limit for name, d in small.items() if name != "problems")
+
+
 def test_generated_files_are_up_to_date() -> None:
     """Run `make docs` when this fails."""
     import json

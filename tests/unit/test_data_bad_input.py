@@ -66,6 +66,8 @@ def test_few_of_many_bad_records_are_shown_with_the_total(tmp_path):
         ("train.json", b'{"a": 1}\n{"a": 2}', ["line 2", "Extra data", "belongs in a .jsonl"]),
         ("train.json", b'"text"', ["line 1", "text of 4 characters", "a JSON list of objects"]),
         ("train.json", b"\xff\xfe[\x00", ["line 1", "byte 0xff", "UTF-8"]),
+        ("train.json", b"[" * 100_000, ["nested too deep", "a list of objects"]),
+        ("train.json", b'[{"a": ' + b"1" * 5000 + b"}]", ["4300 digits", "a list of objects"]),
         ("train.json", b"[]", ["found no record", "at least one for train"]),
         ("train.csv", b"", ["line 1", "empty file", "a header and records"]),
         ("train.csv", b"question,answer\n", ["found no record", "at least one for train"]),

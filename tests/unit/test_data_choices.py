@@ -294,3 +294,70 @@ def test_the_real_articles():
     assert kept.manifest["leakage"]["comparisons"]["test in train"]["rows"] == 1536
     with pytest.raises(UserError, match=r"overlap: found all 1536 test records in the other"):
         both(folder, repeated_options="keep", overlap="drop")
+
+
+def test_a_letter_that_contradicts_the_right_answer_is_refused(tmp_path):
+    agrees = PROCESSED | {"correct_answer": " Verstappen "}
+    assert len(both(articles(tmp_path / "fine", [agrees])).splits["test"]) == 1
+    with pytest.raises(UserError, match=r"qa_1.json:1: field ground_truth_correct_option: .*Sainz"):
+        both(articles(tmp_path / "odd", [PROCESSED | {"correct_answer": "Sainz"}]))
+
+
+def test_no_file_of_a_folder_goes_unmentioned(tmp_path):
+    articles(tmp_path, [RAW])
+    for name in ("QA_2.json", "qa_3.JSON", "notes.csv"):
+        (tmp_path / name).write_text("[]")
+    assert both(tmp_path).manifest["unused"] == ["QA_2.json", "notes.csv", "qa_3.JSON"]
+    (tmp_path / "qa_4.json").write_text("[]")
+    with pytest.raises(UserError, match=r"qa_4.json:1: found no article, expected an article"):
+        both(tmp_path)
+
+
+def test_the_log_names_what_was_rejected(tmp_path, capsys):
+    pairs = [asked(n) for n in range(9)] + [asked(9, wrong_options=["a", "b"])]
+    both(articles(tmp_path, pairs), rejected_at_most=0.2)
+    line = "rejected: qa_1.json, record 10: field wrong_options: found a list of 2, expected"
+    assert capsys.readouterr().out.count(line) == 2, "of train and of test"
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "answer_is"),
+    [
+        ([1990, 1991], 1990, "text"),
+        ("['1990', '1991']", "1990", "text"),
+        ('["1990", "1991"]', "A", "letter"),
+        ({"B": "1991", "A": "1990"}, "A", "letter"),
+        ({"text": ["1990", "1991"], "label": ["1", "2"]}, "1", "letter"),
+        ('{"text": ["1990", "1991"], "label": ["A", "B"]}', "A", "letter"),
+    ],
+)
+def test_options_may_be_written_in_any_usual_way(tmp_path, options, answer, answer_is):
+    named = {"question": "q", "choices": "o", "answer": "a", "answer_is": answer_is}
+    record = {"q": "When?", "o": options, "a": answer}
+    (example,) = table(tmp_path / "test.jsonl", [record], **named).splits["test"]
+    assert (example.choices, example.label, example.gold) == (["1990", "1991"], "A", "1990")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"A": "x", "C": "y"},
+        {"text": ["x", "y"], "label": ["A"]},
+        {"text": ["x", "y"], "label": ["A", "A"]},
+        {},
+        "[" * 100_000,
+        7,
+    ],
+)
+def test_options_in_no_usual_way_are_a_fault_of_the_record(tmp_path, options):
+    named = {"question": "q", "choices": "o", "answer": "a", "answer_is": "letter"}
+    record = {"q": "Who?", "o": options, "a": "A"}
+    with pytest.raises(UserError, match=r"test.jsonl:1: field o: found .*, expected a list of opt"):
+        table(tmp_path / "test.jsonl", [record], **named)
+
+
+def test_a_whole_number_is_an_open_answer(tmp_path):
+    (example,) = table(
+        tmp_path / "test.jsonl", [{"q": "6 * 7?", "a": 42}], question="q", answer="a"
+    ).splits["test"]
+    assert (example.answer, example.gold) == ("42", "42")

@@ -86,6 +86,10 @@ ORIGINAL = {"original-instruction": "I", "original-context": "C", "original-resp
         ({"new-context": PRINTED.format("N").replace("[None]", "[nan]")}, "N"),
         ({"new-context": PRINTED.format("N").replace("array([None], dtype=object)", "f(x)")}, "N"),
         ({"new-context": "{'value': array([nan], dtype=object)}"}, "C"),
+        ({"new-context": "{'value': array(['' 'N'],\n      dtype=object)}"}, "N"),
+        ({"new-context": float("nan")}, "C"),
+        ({"new-context": {"value": [float("nan")]}}, "C"),
+        ({"original-context": float("nan")}, None),
         # Answers that are lists or dicts, or only begin like them.
         ({"new-context": "[1, 2, 3]"}, "[1, 2, 3]"),
         ({"new-context": "{'a': 1}"}, "{'a': 1}"),
@@ -115,6 +119,7 @@ def test_dolly_takes_the_curated_text_in_whatever_form(tmp_path, curated, contex
         ({"new-response": '{"value": ["a"'}, ["new-response", "printed dict"]),
         ({"new-response": "{'value': 3}"}, ["new-response", "whose `value` is text"]),
         ({"new-response": "['a', 'b']"}, ["new-response", "printed list of one suggestion"]),
+        ({"new-response": "['a'\n   'b'\n 'c']"}, ["printed list of one suggestion"]),
     ],
 )
 def test_dolly_faults(tmp_path, change, words):

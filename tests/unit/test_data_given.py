@@ -7,7 +7,7 @@ from prepared_data import write_lines
 
 from snaketune.config.evaluation import SampleSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.data.given import bring
+from snaketune.data.given import bring, overlapping_ids
 from snaketune.errors import UserError
 from snaketune.jsonl import read_jsonl
 
@@ -159,3 +159,26 @@ def test_bad_probabilities_are_named(tmp_path, found, message):
         classed(tmp_path, [*good, {"id": "e2", "probabilities": found}])
     assert "given.jsonl:3: id e2: field probabilities: " in str(error.value)
     assert message in str(error.value)
+
+
+def test_what_was_left_out_for_its_overlap_may_be_answered_too(tmp_path):
+    examples = [Example("e0", "Q0?"), Example("e1", "Q1?")]
+    write_examples(tmp_path / "test.parquet", examples)
+    rejected = [
+        {"reason": "overlap", "raw": {"id": "e2"}},
+        {"reason": "missing", "raw": {"id": "e3"}},
+    ]
+    left_out = overlapping_ids(write_lines(tmp_path / "rejected.jsonl", rejected))
+    assert left_out == {"e2"}
+
+    def answered(*numbers):
+        file, out = write_lines(tmp_path / "g.jsonl", texts(*numbers)), tmp_path / "out.jsonl"
+        meta = tmp_path / "meta.json"
+        bring(file, tmp_path / "test.parquet", "open_qa", None, out, meta, left_out=left_out)
+        return [r["id"] for r in read_jsonl(out)], json.loads(meta.read_text())
+
+    ids, meta = answered(0, 1, 2)
+    assert (ids, meta["overlapping"], meta["outside_the_sample"]) == (["e0", "e1"], 1, 0)
+    assert answered(0, 1)[1]["overlapping"] == 0
+    with pytest.raises(UserError, match="1 that no example has: e3"):
+        answered(0, 1, 3)

@@ -5,7 +5,7 @@ import re
 import time
 
 from snaketune.data.example import Example
-from snaketune.data.leakage import LISTED, NEAR, WORDS, Item, leakage_between, overlap
+from snaketune.data.leakage import LISTED, NEAR, WORDS, Item, items_of, leakage_between, overlap
 from snaketune.data.text import normalise
 
 
@@ -111,3 +111,25 @@ def test_leakage_between_datasets_names_both():
         {"left": "q1", "right": "t1", "kind": "exact", "score": 1.0}
     ]
     assert found["comparisons"]["dev in lessons"]["rows"] == 0
+
+
+PASSAGE = " ".join(f"word{i}" for i in range(120))
+
+
+def test_other_questions_on_one_passage_are_no_duplicates():
+    question = "What is the colour of the trophy that the winner was given in Monza?"
+    train = [Example("t", question, PASSAGE)]
+    asked = [
+        Example("other", "Who won the race in 1998?", PASSAGE),
+        Example("near", question.replace("Monza", "Spa"), PASSAGE),
+        Example("same", question, PASSAGE.upper()),
+        Example("elsewhere", question, "Another passage by itself, " * 9),
+        Example("alike", "Who won the race in 1998?", f"{PASSAGE} and more"),
+    ]
+    found = overlap(items_of(asked), items_of(train))
+    assert [(p.left, p.kind) for p in found.pairs] == [
+        ("same", "exact"),
+        ("near", "near"),
+        ("alike", "near"),
+    ]
+    assert (found.left_ids, found.near) == ({"same", "near", "alike"}, 2)

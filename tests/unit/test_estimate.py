@@ -140,7 +140,7 @@ def test_gpus_that_a_run_does_not_name_are_estimated_and_granted() -> None:
     def gpus(limit: int | None) -> list[int | None]:
         return [run.gpu for run in with_gpus(experiment, limit).runs.values()]
 
-    assert [gpus(limit) for limit in (None, 4, 0)] == [[1, 8], [1, 4], [1, 0]]
+    assert [gpus(limit) for limit in (None, 4, 0)] == [[1, 8], [1, 4], [0, 0]]
     eight = with_gpus(experiment, None)
     assert training_estimate(eight, "none").memory == 8 * training_estimate(eight, "own").memory
 

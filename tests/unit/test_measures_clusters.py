@@ -182,3 +182,24 @@ def test_a_comparison_of_rows_that_stand_twice_is_that_of_the_rows():
 )
 def test_what_a_row_shares(meta, expected):
     assert cluster_of(Example("a", "Q?", meta=json.dumps(meta))) == expected
+
+
+@pytest.mark.parametrize("task", ["multiple_choice", "open_qa"])
+def test_questions_with_options_or_open_answers_are_clustered_too(task):
+    draw, scores = random.Random(3), []
+    for i in range(60):
+        meta = json.dumps({"original_id": i // 3})
+        example = Example(f"q{i}", "Q?", gold="x", choices=["x", "y"], label="A", meta=meta)
+        right = draw.random() < (0.9 if i // 3 % 2 else 0.2)
+        found = {"output": "x" if right else "y", "scores": [1, 0] if right else [0, 1]}
+        protocol = EvalSpec(task=task, dataset="d").protocol()
+        scores.append(MEASURERS[task].score(Answered(example, found, None, protocol)))
+    metric = {"multiple_choice": "accuracy", "open_qa": "f1"}[task]
+    row = named(task, scores)["all", metric]
+    hits = [MEASURERS[task].paired[metric](score) for score in scores]
+    assert (row["low"], row["high"]) == clustered(hits, [str(i // 3) for i in range(60)])
+    # All clusters alike: no spread, so no interval, and none of what follows from it.
+    same = [s | {"cluster": str(i % 2), "correct": i < 30} for i, s in enumerate(scores)]
+    if task == "multiple_choice":
+        corrected = named(task, same)["all", "chance_corrected"]
+        assert (corrected["value"], corrected["low"]) == (0, None)

@@ -117,7 +117,8 @@ def written(tmp_path):
     }
     (tmp_path / "final.json").write_text(json.dumps({"experiment": "demo", "runs": [run]}))
     (tmp_path / "comparisons.csv").write_text(
-        "run,eval,metric,p\nsimple,math,accuracy,0.00012\nother,math,accuracy,0.5\n"
+        "run,eval,metric,subset,p\nsimple,math,accuracy,all,0.00012\nother,math,accuracy,all,0.5\n"
+        "simple,math,accuracy,answer=short,0.7\n"
     )
 
     def write(about=ABOUT, base=BASE):

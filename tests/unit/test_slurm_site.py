@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from snaketune.errors import UserError
-from snaketune.slurm_site import Asked, check_site, gpus_of, minutes_of
+from snaketune.slurm_site import Asked, Profile, check_site, gpus_of, minutes_of
 
 COMMANDS = {
     "sbatch": "exit 1",
     "sinfo": (
-        "[ $1 = -hN ] || exit 1; echo 'cpu|(null)|infinite|64000'; "
-        "echo 'gpu|gpu:a100:4(S:0-1)|1-12:00:00|500000'; echo 'gpu|gpu:v100:2|1-12:00:00|250000+'"
+        "[ $1 = -haN ] || exit 1; echo 'cpu|(null)|infinite|64000'; "
+        "echo 'gpu|gpu:a100:4(S:0-1)|1-12:00:00|500000'; "
+        "echo 'gpu|gpu:v100:2|1-12:00:00|250000+'; echo 'sxm|gpu:a100-sxm4:4|infinite|9'"
     ),
     "sacctmgr": "printf 'physics\\nbiology\\n'",
 }
@@ -42,6 +43,8 @@ def job(rule: str = "train", **resources: object) -> Asked:
         {"slurm_partition": "gpu", "gpu": 2, "gpu_model": "v100"},
         {"slurm_partition": "cpu,gpu", "gpu": 4, "slurm_account": "physics", "runtime": 60},
         {"slurm_partition": "cpu", "mem_mb": 5500, "licences": 2},
+        {"slurm_account": "Physics"},
+        {"slurm_partition": "far", "slurm_cluster": "other", "gpu": 99},
         {"mem_mb": 5500},
         {"slurm_partition": "gpu", "runtime": 2160, "mem_mb": 500_000},
         {"slurm_partition": "cpu,gpu", "runtime": 9999},
@@ -50,7 +53,7 @@ def job(rule: str = "train", **resources: object) -> Asked:
 )
 def test_what_the_site_has_is_fine(site, asked: dict) -> None:
     site()
-    check_site([job(**asked)])
+    check_site([job(**asked)], Profile(resources=["gpu", "runtime", "licences"]))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,10 @@ def test_what_the_site_has_is_fine(site, asked: dict) -> None:
         ({"partition": "gpu"}, "partition: no resource that anything reads; did you mean slurm_p"),
         ({"account": "physics"}, "did you mean slurm_account?"),
         ({"cpus": 4}, "did you mean cpus_per_task?"),
+        ({"licences": 2}, "anything reads; one of your own has a limit beside it (resources: [lic"),
+        ({"gpu_type": "a100"}, "gpu_type: no resource that anything reads"),
+        ({"time_limit": 60}, "time_limit: no resource that anything reads"),
+        ({"slurm_partition": "sxm", "gpu": 1, "gpu_model": "a100-sxm4"}, "takes for no name"),
         ({"time": 60}, "did you mean runtime?"),
         ({"walltime": 60}, "did you mean runtime?"),
         ({"memory": "4GB"}, "did you mean mem?"),
@@ -91,9 +98,16 @@ def test_all_faults_are_told_together_and_once(site) -> None:
 
 
 def test_an_account_where_none_are_kept(site) -> None:
-    site(sacctmgr="echo 'no accounting here' >&2; exit 1")
-    with pytest.raises(UserError, match=r"keeps no accounts \(no accounting here\)"):
+    said = "You are not running a supported accounting_storage plugin"
+    site(sacctmgr=f"echo '{said}' >&2; exit 1")
+    with pytest.raises(UserError, match=rf"keeps no accounts \({said}\)"):
         check_site([job(slurm_account="physics")])
+
+
+def test_an_account_that_cannot_be_asked_for_is_not_refused(site, capsys) -> None:
+    site(sacctmgr="echo 'Connection refused' >&2; exit 1")
+    check_site([job(slurm_account="physics")])
+    assert "slurm_account was not checked: Connection refused" in capsys.readouterr().err
 
 
 def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,9 +125,27 @@ def test_slurm_that_does_not_answer(site) -> None:
 def test_resources_of_a_rule_that_is_not_there(site) -> None:
     site()
     rules = ["tokenize", "train_adapter_0", "generate"]
-    check_site([job()], ["tokenize", "train_full_3", "train_adapter_0_kept"], rules)
-    with pytest.raises(UserError, match=r"tokenise: found no rule of that name; did you mean tok"):
-        check_site([job()], ["tokenise"], rules)
+    named = ["tokenize", "train_full_3", "train_adapter_0_kept"]
+    check_site([job()], Profile(set_resources=named, set_threads=named), rules)
+    for key in ("set_resources", "set_threads"):
+        expected = (
+            f"{key.replace('_', '-')}: tokenise: found no rule of that name; did you mean tok"
+        )
+        with pytest.raises(UserError, match=expected):
+            check_site([job()], Profile(**{key: ["tokenise"]}), rules)
+
+
+def test_limits_that_no_job_asks_for(site) -> None:
+    site()
+    check_site([job(gpu=1)], Profile(resources=["gpu", "mem_mb", "mine"], scopes=["runtime"]))
+    wrong = Profile(resources=["gpus", "runtme"], scopes=["runtme"])
+    with pytest.raises(UserError) as raised:
+        check_site([job(gpu=1)], wrong)
+    assert [line.strip() for line in str(raised.value).splitlines()[1:]] == [
+        "resources: gpus: no job asks for that; did you mean gpu?",
+        "resources: runtme: no job asks for that; did you mean runtime?",
+        "set-resource-scopes: runtme: no job asks for that; did you mean runtime?",
+    ]
 
 
 @pytest.mark.parametrize(

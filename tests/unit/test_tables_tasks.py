@@ -187,11 +187,24 @@ def test_a_swept_run_stands_with_its_values_and_every_eval(made: Path) -> None:
 
 
 def test_shares_and_means_are_both_compared(made: Path) -> None:
-    found = {(row["eval"], row["metric"]): row for row in rows(made, "comparisons")}
-    accuracy, f1 = found["letters", "accuracy"], found["open", "f1"]
+    found = {(r["eval"], r["metric"], r["subset"]): r for r in rows(made, "comparisons")}
+    accuracy, f1 = found["letters", "accuracy", "all"], found["open", "f1", "all"]
     assert (accuracy["only_tuned"], accuracy["verdict"]) == ("12", "better")
     assert float(accuracy["p"]) == pytest.approx(2 / 2**12)
     assert f1["verdict"] == "better" and float(f1["difference"]) > 0.5
+    assert len(found) == len(rows(made, "comparisons"))
+
+
+def test_every_measure_of_open_answers_is_compared_on_the_short_ones_too(made: Path) -> None:
+    found = [row for row in rows(made, "comparisons") if row["eval"] == "open"]
+    short = {row["metric"]: row for row in found if row["subset"] == "answer=short"}
+    assert set(short) == {row["metric"] for row in found if row["subset"] == "all"} == {
+        "f1", "rouge_l", "squad_f1", "exact", "relaxed", "rouge_l_half", "squad_exact",
+    }  # fmt: skip
+    page = (made / "report.html").read_text()
+    for metric in ("rouge l", "exact"):
+        assert f"answer short: {metric}" in page, metric
+    assert page.count("vs base, p") >= 2 * len(short) - 1
 
 
 def test_the_report_shows_it_all_and_runs_no_script(made: Path) -> None:

@@ -39,6 +39,7 @@ def _comparison(run, difference, verdict):
         "run": run,
         "eval": "gsm8k",
         "metric": "accuracy",
+        "subset": "all",
         "difference": difference,
         "verdict": verdict,
     }

@@ -43,6 +43,18 @@ def test_a_training_of_days_takes_the_gpus_that_are_granted(project: Project) ->
     assert abs(four[1] - 4 * one[1]) < 4 and four[2] < one[2]
 
 
+def test_cores_are_shared_out_among_the_gpus(project: Project) -> None:
+    machine = ["--cores", "16", "--max-threads", "64", "--resources", "gpu=4"]
+    own = "runs={simple: {gpu: 2}}"
+    planned = project.planned(*machine, "--config", own)
+    threads = {
+        rule: {line for line in lines if line.startswith("threads")}
+        for rule, lines in planned.items()
+    }
+    assert threads["generate"] == threads["judge"] == {"threads: 4"}
+    assert threads["train_adapter_0"] == {"threads: 4", "threads: 8"}
+
+
 def test_local_rules_are_tried_again_only_where_the_network_may_be_at_fault() -> None:
     """The SLURM profile retries, for memory and time that these rules lack none of."""
     text = "".join(file.read_text() for file in (ROOT / "rules").glob("*.smk"))

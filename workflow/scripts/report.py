@@ -26,6 +26,6 @@ with job(snakemake.log[0]):
         run_labels(settings),
         html,
         html.parent / "figures",
-        asked_of(settings),
+        asked_of(settings, files["train_meta"]),
         snakemake.params.at_least,
     )

@@ -1,5 +1,7 @@
 """What the jobs of an experiment ask for: what the config says, else the estimate."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,19 +28,17 @@ class Asked:
 
 
 def with_gpus(experiment: Experiment, limit: int | None) -> Experiment:
-    """The experiment with GPUs for every training that names none: the estimate's, of which
+    """The experiment with GPUs for every training: the run's own, else the estimate's, of which
     `limit` are granted at most (None: any)."""
     runs = {
-        name: run.model_copy(update={"gpu": _gpus(experiment, run, limit)})
-        if run.train and run.gpu is None
-        else run
+        name: run.model_copy(update={"gpu": _gpus(experiment, run, limit)}) if run.train else run
         for name, run in experiment.runs.items()
     }
     return experiment.model_copy(update={"runs": runs})
 
 
 def _gpus(experiment: Experiment, run: RunSpec, limit: int | None) -> int:
-    found = estimate.gpus(*_trained(experiment, run))
+    found = estimate.gpus(*_trained(experiment, run)) if run.gpu is None else run.gpu
     return found if limit is None else min(found, limit)
 
 
@@ -47,10 +47,11 @@ def _trained(experiment: Experiment, run: RunSpec) -> tuple[ModelSpec, Preset, i
     return experiment.models[run.model], experiment.presets[run.preset], rows
 
 
-def training_estimate(experiment: Experiment, run: str) -> Estimate:
-    """Of a run's training, whatever the config asks instead."""
+def training_estimate(experiment: Experiment, run: str, processes: int | None = None) -> Estimate:
+    """Of a run's training on so many processes (None: on the run's GPUs), whatever the config asks
+    instead."""
     spec = experiment.runs[run]
-    return estimate.training(*_trained(experiment, spec), max(1, spec.gpu or 1))
+    return estimate.training(*_trained(experiment, spec), processes or max(1, spec.gpu or 1))
 
 
 def evaluation_estimate(experiment: Experiment, plan: Plan, state: str, protocol: str) -> Estimate:
@@ -73,17 +74,19 @@ def run_behind(plan: Plan, state: str) -> str | None:
     return plan.states[state].run if state in plan.states else state
 
 
-def asked_of(settings: Path) -> Asked:
-    """By the resolved config, which each start writes. The report reads it there, not from params:
-    what a job asks for makes nothing run again."""
+def asked_of(settings: Path, train_meta: Iterable[Path] = ()) -> Asked:
+    """By the resolved config, which each start writes, and what each training ran on. The report
+    reads it there, not from params: what a job asks for makes nothing run again."""
     if not settings.is_file():
         return Asked()
     experiment = Experiment.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
     plan = make_plan(experiment)
     asked = Asked()
+    ran_on = {f.parent.name: json.loads(f.read_text())["processes"] for f in train_meta}
     for name, run in experiment.runs.items():
         if run.train:
-            asked.training[name] = _own(experiment, training_estimate(experiment, name), name)
+            needs = training_estimate(experiment, name, ran_on.get(name))
+            asked.training[name] = _own(experiment, needs, name)
     for state, protocol in plan.measured:
         cell, spec = (state, protocol), plan.protocols[protocol]
         run, given = run_behind(plan, state), (state, protocol) in plan.given

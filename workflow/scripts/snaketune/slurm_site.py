@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -31,8 +32,13 @@ _MEANT = {
     "cores": "cpus_per_task", "ncpus": "cpus_per_task", "gpus": "gpu", "ngpus": "gpu",
     "extra": "slurm_extra",
 }  # fmt: skip
+# What sacctmgr says where there is no database of accounts.
+_NO_ACCOUNTS = re.compile("accounting_storage", re.IGNORECASE)
+_CLUSTERS = ("cluster", "clusters", "slurm_cluster")
 # Rules whose names tell what runs leave: a profile serves experiments with and without them.
 _SHAPED = re.compile(r"train_(adapter|full)_\d+(_kept)?")
+# What the plugin takes for a model of GPU.
+_PLAIN = re.compile(r"[A-Za-z0-9_.]+")
 _GPUS = re.compile(r"gpu(?::([\w.-]*[A-Za-z][\w.-]*))?(?::(\d+))?(?=[(,]|$)")
 
 
@@ -60,36 +66,69 @@ class Node:
     memory_mb: float
 
 
+@dataclass(frozen=True)
+class Profile:
+    """The names in a profile, which Snakemake takes as they come."""
+
+    resources: Collection[str] = ()
+    """Those that have a limit of their own."""
+    scopes: Collection[str] = ()
+    set_resources: Collection[str] = ()
+    """Rules, and likewise the next."""
+    set_threads: Collection[str] = ()
+
+
 def check_site(
-    asked: Iterable[Asked], named: Iterable[str] = (), rules: Collection[str] = ()
+    asked: Iterable[Asked], profile: Profile = Profile(), rules: Collection[str] = ()
 ) -> None:
-    """Raises `UserError` with all that this site can't give, or where there is no SLURM; `named`
-    are those that the profile sets resources for, of all `rules`."""
+    """Raises `UserError` with all that this site can't give, or where there is no SLURM; `rules`
+    are all that there are."""
     if not shutil.which("sbatch"):
         raise UserError(
             "the profile submits to SLURM, but there is no sbatch here; start Snakemake on a login "
             "node of the cluster, or without `--profile profiles/slurm` to run on this machine"
         )
     jobs = list(asked)
-    found = [*_unknown(named, rules), *_unread(jobs), *_partitions(jobs), *_accounts(jobs)]
+    found = [
+        *_unknown(profile, rules),
+        *_unread(jobs, profile),
+        *_partitions(jobs),
+        *_accounts(jobs),
+    ]
     faults = dict.fromkeys(found)
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         raise UserError(f"this SLURM site can't run the jobs; change the profile:\n{lines}")
 
 
-def _unknown(named: Iterable[str], rules: Collection[str]) -> Iterator[str]:
-    for name in named:
-        if name not in rules and not _SHAPED.fullmatch(name):
-            yield f"set-resources: {name}: found no rule of that name{suggest(name, rules)}"
+def _unknown(profile: Profile, rules: Collection[str]) -> Iterator[str]:
+    named = {"set-resources": profile.set_resources, "set-threads": profile.set_threads}
+    for key, names in named.items():
+        for name in names:
+            if name not in rules and not _SHAPED.fullmatch(name):
+                yield f"{key}: {name}: found no rule of that name{suggest(name, rules)}"
 
 
-def _unread(jobs: list[Asked]) -> Iterator[str]:
-    """Misspelt names; others may be a user's own, with a limit of their own."""
-    for name in dict.fromkeys(name for job in jobs for name in job.named):
-        close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, _READ, 1, 0.8)
-        if name not in _READ and close:
-            yield f"{name}: no resource that anything reads; did you mean {close[0]}?"
+def _unread(jobs: list[Asked], profile: Profile) -> Iterator[str]:
+    """Misspelt names. One of the user's own has a limit, and a job that asks for it."""
+    asked = dict.fromkeys(name for job in jobs for name in job.named)
+    for name in asked:
+        if name not in _READ and name not in profile.resources:
+            yield (
+                f"{name}: no resource that anything reads{_meant(name)}; one of your own has a "
+                f"limit beside it (resources: [{name}=N])"
+            )
+    limits = {"resources": profile.resources, "set-resource-scopes": profile.scopes}
+    for key, names in limits.items():
+        for name in names:
+            # Without one that is meant: those that asked for it may be done.
+            if name not in _READ and name not in asked and (meant := _meant(name)):
+                yield f"{key}: {name}: no job asks for that{meant}"
+
+
+def _meant(name: str) -> str:
+    close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, _READ, 1, 0.8)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _partitions(jobs: list[Asked]) -> Iterator[str]:
@@ -97,6 +136,8 @@ def _partitions(jobs: list[Asked]) -> Iterator[str]:
     if not site:
         return
     for job in jobs:
+        if any(job.named.get(name) for name in _CLUSTERS):
+            continue  # sinfo tells of this one
         wanted = job.named.get("slurm_partition")
         names = wanted.split(",") if wanted else list(site)
         for name in set(names) - set(site):
@@ -133,6 +174,12 @@ def _gpu_faults(
     where = f"partition {partition} has" if partition else "this site has"
     model = job.named.get("gpu_model")
     models = {name for node in nodes for name in node if name}
+    if model in models and not _PLAIN.fullmatch(model):
+        yield (
+            f"gpu_model: found {model}, whose characters the plugin takes for no name; leave it "
+            "out, and name a feature of the nodes instead (constraint: NAME; `sinfo -o %f`)"
+        )
+        return
     if model and model not in models:
         yield f"gpu_model: found {model}, which {where} not{suggest(model, models)}"
         return
@@ -152,21 +199,25 @@ def _accounts(jobs: list[Asked]) -> Iterator[str]:
         return
     listed, trouble = _answer("sacctmgr", "-nP", "list", "assoc", f"user={getpass.getuser()}",
                               "format=account")  # fmt: skip
-    known = set(listed.split())
+    if trouble and not _NO_ACCOUNTS.search(trouble):
+        print(f"warning: slurm_account was not checked: {trouble}", file=sys.stderr)
+        return
+    # SLURM keeps them in small letters, and takes them in any.
+    known = {name.lower() for name in listed.split()}
     for name in wanted:
         if trouble:
             yield (
                 f"slurm_account: found {name}, but this site keeps no accounts "
                 f"({trouble}); leave slurm_account out"
             )
-        elif known and name not in known:
+        elif known and name.lower() not in known:
             found = f"found {name}, which is no account of {getpass.getuser()} here"
             yield f"slurm_account: {found}{suggest(name, known)}"
 
 
 def _site() -> dict[str, list[Node]]:
     """The nodes of each partition."""
-    listed, trouble = _answer("sinfo", "-hN", "-o", "%R|%G|%l|%m")
+    listed, trouble = _answer("sinfo", "-haN", "-o", "%R|%G|%l|%m")
     if trouble:
         raise UserError(f"SLURM does not answer: {trouble}; start again once `sinfo` does")
     site: dict[str, list[Node]] = {}

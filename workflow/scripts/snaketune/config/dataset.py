@@ -80,8 +80,9 @@ class ColumnsSpec(Strict):
     context: str | None = None
     """A text that goes with the question; it may be empty."""
     choices: str | list[str] | None = None
-    """The options: a column that holds a list (in a CSV as JSON), or a column an option. Unset:
-    the questions are open."""
+    """The options: a column that holds a list, an object by letter, or an object with lists `text`
+    and `label` (in a CSV as JSON or as Python prints it), or a column an option. Unset: the
+    questions are open."""
     answer: str | None = None
     """The answer: which option is right, or the text of an open answer."""
     label: str | None = None
@@ -89,8 +90,8 @@ class ColumnsSpec(Strict):
     keep: list[str] = []  # noqa: RUF012
     """Further columns that stay with the example, for tables."""
     answer_is: Literal["text", "letter", "index", "index_from_1"] = "text"
-    """How `answer` names an option: by its text, by its letter (A is the first), or by its
-    number, counted from 0 or from 1."""
+    """How `answer` names an option: by its text, by its letter (A is the first; where options have
+    a `label` each, by that), or by its number, counted from 0 or from 1."""
     id: str | None = None
     """A unique id; unset: the record's number."""
 

@@ -24,17 +24,27 @@ def smoke(experiment: Experiment) -> Experiment:
             stand_ins[spec.judge.model] = JUDGE_MODEL
         if spec.sampling and spec.sampling.reward:
             stand_ins[spec.sampling.reward] = REWARD_MODEL
+    answered = _answered_elsewhere(experiment)
     return experiment.model_copy(
         update={
             "models": {
                 name: _demo_model(spec, stand_ins[name]) for name, spec in experiment.models.items()
             },
-            "datasets": {k: _few_rows(v) for k, v in experiment.datasets.items()},
+            "datasets": {
+                k: v if k in answered else _few_rows(v) for k, v in experiment.datasets.items()
+            },
             "presets": {k: _few_steps(v) for k, v in experiment.presets.items()},
             "runs": {k: v.model_copy(update={"push": None}) for k, v in experiment.runs.items()},
             "totals": {},
         }
     )
+
+
+def _answered_elsewhere(experiment: Experiment) -> set[str]:
+    """The datasets that predictions made elsewhere are of. These answer all examples, so all are
+    prepared; an eval's `sample` makes the work on them small."""
+    evals, runs = experiment.evals, experiment.runs.values()
+    return {evals[name].dataset for run in runs for name in run.predictions if name in evals}
 
 
 def small_eval(spec: EvalSpec) -> EvalSpec:

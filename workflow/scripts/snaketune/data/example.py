@@ -1,8 +1,6 @@
 """Prepared examples: one schema for all tasks, kept as Parquet."""
 
-import csv
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snaketune.csv_text import csv_text
 from snaketune.jsonl import write_jsonl, write_text
 from snaketune.parquet import read_table
 
@@ -92,13 +91,11 @@ def write_readable(stem: Path, examples: Sequence[Example]) -> None:
     as JSON."""
     rows = [vars(example) for example in examples]
     write_jsonl(stem.with_name(f"{stem.name}.jsonl"), rows)
-    text = io.StringIO()
-    table = csv.DictWriter(text, SCHEMA.names, lineterminator="\n")
-    table.writeheader()
-    for row in rows:
-        choices = row["choices"] and json.dumps(row["choices"], ensure_ascii=False)
-        table.writerow(row | {"choices": choices})
-    write_text(stem.with_name(f"{stem.name}.csv"), text.getvalue())
+    flat = (
+        row | {"choices": row["choices"] and json.dumps(row["choices"], ensure_ascii=False)}
+        for row in rows
+    )
+    write_text(stem.with_name(f"{stem.name}.csv"), csv_text(SCHEMA.names, flat))
 
 
 def read_examples(path: Path) -> list[Example]:

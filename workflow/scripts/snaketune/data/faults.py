@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 
 _SHOWN = 60
+OVERLAP = "overlap"
+"""The reason of a test record that was left out for its overlap with others."""
 
 
 @dataclass

@@ -1,12 +1,12 @@
 """Predictions that were made elsewhere, checked against the examples that they answer."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from snaketune.config.evaluation import SampleSpec, TaskName
 from snaketune.data.example import Example, read_examples
-from snaketune.data.faults import RecordError
+from snaketune.data.faults import OVERLAP, RecordError
 from snaketune.data.formats.choices import LETTERS
 from snaketune.data.given_labels import given_labels
 from snaketune.data.given_numbers import is_count, is_number, numbers
@@ -16,7 +16,7 @@ from snaketune.data.sampling import take
 from snaketune.data.sources import jsonl
 from snaketune.errors import UserError
 from snaketune.identity import file_hash
-from snaketune.jsonl import write_json, write_jsonl
+from snaketune.jsonl import read_jsonl, write_json, write_jsonl
 
 _LISTED = 20
 
@@ -30,6 +30,7 @@ def bring(
     meta: Path,
     labels: Sequence[str] = (),
     largest: int | None = None,
+    left_out: Set[str] = frozenset(),
 ) -> None:
     """Writes the records of `file` as this project's own predictions, in the sample's order.
 
@@ -38,22 +39,30 @@ def bring(
     predictions here have; for classification instead of an output also `probabilities`, one a
     label as a list or by label, or `sums` as predictions here have; for safety a `verdict`, which
     the judge is then not asked for, with or without the output; for an eval of `largest` samples
-    what `read_given` reads. Other keys mean nothing. Records of examples outside the sample are
-    left aside. Raises `UserError` for a record that is none, and with the ids that are missing,
-    unknown or there twice.
+    what `read_given` reads. Other keys mean nothing. Records of examples outside the sample, and of
+    those `left_out` of the test split as they overlap with others, are left aside. Raises
+    `UserError` for a record that is none, and with the ids that are missing, unknown or there
+    twice.
     """
     everything = {e.id: e for e in read_examples(examples)}
     asked = take(list(everything.values()), sample)
     found = _by_id(file) if largest is None else read_given(file, largest)
-    _require_ids(file, set(found), {e.id for e in asked}, set(everything))
+    _require_ids(file, set(found), {e.id for e in asked}, {*everything, *left_out})
     if largest is None:
         records = [_record(file, *found[e.id], e, task, labels) for e in asked]
     else:
         records = [line for e in asked for line in found[e.id]]
     write_jsonl(to, records)
-    left = len(found) - len(asked)
+    overlapping = len(left_out & found.keys())
+    left = len(found) - len(asked) - overlapping
     about = {"made": "elsewhere", "file": file.name, "sha256": file_hash(file)}
-    write_json(meta, about | {"records": len(records), "outside_the_sample": left})
+    about |= {"records": len(records), "outside_the_sample": left, "overlapping": overlapping}
+    write_json(meta, about)
+
+
+def overlapping_ids(rejected: Path) -> set[str]:
+    """The ids of the examples that a dataset's `rejected.jsonl` has for an overlap."""
+    return {row["raw"]["id"] for row in read_jsonl(rejected) if row["reason"] == OVERLAP}
 
 
 def _by_id(file: Path) -> dict[str, tuple[int, dict]]:

@@ -9,7 +9,12 @@ from snaketune.data.record import Fields
 
 def is_number(value: object) -> bool:
     """Whether JSON holds a finite number there: its NaN and Infinity are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def is_count(value: object) -> bool:

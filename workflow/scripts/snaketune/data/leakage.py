@@ -1,10 +1,12 @@
 """Overlap between sets of questions: equal ones, and ones that share most of their words.
 
 Two texts are exact duplicates where they are equal after `normalise`, and near duplicates where
-the Jaccard index of their sets of word 3-grams is at least `NEAR`. A question that was rephrased is
-compared in both wordings: where another equals the one that isn't asked, it is the same record
-rephrased. Texts are compared through one sparse product of incidence matrices, which counts the
-shared n-grams of all pairs at once.
+the Jaccard index of their sets of word 3-grams is at least `NEAR`. Texts are questions with their
+context; other questions on one passage are no duplicates, so there near ones must be as near
+without it.
+A question that was rephrased is compared in both wordings: where another equals the one that isn't
+asked, it is the same record rephrased. Texts are compared through one sparse product of incidence
+matrices, which counts the shared n-grams of all pairs at once.
 """
 
 import re
@@ -19,7 +21,7 @@ from snaketune.data.text import normalise
 
 # One changed word spoils as many n-grams as it has words: with 3 a question of 11 words is still
 # seen as near to its copy, with 5 it would take 19.
-WORDS, NEAR, LISTED = 3, 0.5, 100
+WORDS, NEAR, LISTED = 3, 0.5, 10_000
 _WORD = re.compile(r"\w+|[^\w\s]")
 _CHUNK = 256
 KINDS = ("exact", "rephrased", "near")
@@ -27,7 +29,7 @@ KINDS = ("exact", "rephrased", "near")
 METHOD = (
     "exact: equal after folding case, white space and typography; rephrased: equal to the wording "
     f"that a question was rephrased from; near: Jaccard index of word {WORDS}-grams of at least "
-    f"{NEAR}, in either wording"
+    f"{NEAR}, in either wording; where both have the same context, of the questions alone too"
 )
 
 
@@ -39,6 +41,8 @@ class Item:
     text: str
     original: str | None = None
     """The wording that it was rephrased from."""
+    context: str | None = None
+    """The end of either text that is no question."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Overlap:
 
 def items_of(examples: Iterable[Example]) -> list[Item]:
     """Examples as they are compared: question and context, in both wordings where there are two."""
-    return [Item(e.id, e.prompt, e.original) for e in examples]
+    return [Item(e.id, e.prompt, e.original, e.context) for e in examples]
 
 
 def leakage_between(
@@ -116,11 +120,27 @@ def _worst(left: Sequence[Item], right: Sequence[Item]) -> dict[tuple[int, int],
     ours, others = _wordings(left), _wordings(right)
     worst: dict[tuple[int, int], tuple[int, float]] = {}
     for a, b, score, equal in _pairs([text for *_, text in ours], [text for *_, text in others]):
-        (i, is_asked, _), (j, is_asked_too, _) = ours[a], others[b]
+        (i, is_asked, text), (j, is_asked_too, other) = ours[a], others[b]
+        if not equal and not _questions_alike(left[i], text, right[j], other):
+            continue
         kind = "near" if not equal else "exact" if is_asked and is_asked_too else "rephrased"
         found = (KINDS.index(kind), -score)
         worst[i, j] = min(found, worst.get((i, j), found))
     return worst
+
+
+def _questions_alike(ours: Item, text: str, theirs: Item, other: str) -> bool:
+    """Whether near texts are near without their contexts too, where these are the same."""
+    if ours.context is None or theirs.context is None:
+        return True
+    if normalise(ours.context) != normalise(theirs.context):
+        return True
+    a, b = (_grams(normalise(_question(x, of))) for x, of in ((text, ours), (other, theirs)))
+    return len(a & b) >= NEAR * len(a | b)
+
+
+def _question(text: str, item: Item) -> str:
+    return text.removesuffix(item.context or "")
 
 
 def _wordings(items: Sequence[Item]) -> list[tuple[int, bool, str]]:

@@ -219,18 +219,22 @@ def _claimed(
 
 
 def left_aside(spec: DatasetSpec) -> list[str]:
-    """Data files in the source's folder, or splits that were saved there, that are read for no
+    """Data files in the sources' folders, or splits that were saved there, that are read for no
     split."""
-    if not isinstance(spec.source, str) or not Path(spec.source).is_dir():
-        return []
-    folder = Path(spec.source)
+    sources = [spec.source] if isinstance(spec.source, str) else spec.source.values()
+    folders = sorted({Path(source) for source in sources if Path(source).is_dir()})
     read = {Path(part.address) for part in parts(spec)} | {catalogue_file(spec)}
+    return sorted({p.name for folder in folders for p in _data_in(folder) if p not in read})
+
+
+def _data_in(folder: Path) -> list[Path]:
+    """The data files in a folder, and the splits that were saved there."""
     saved = folder / "dataset_dict.json"
     names = _saved_splits(saved) if saved.is_file() else []
     files = [
         p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name not in _OF_SAVED
     ]
-    return sorted(p.name for p in [*files, *(folder / name for name in names)] if p not in read)
+    return [*files, *(folder / name for name in names)]
 
 
 def _saved_splits(path: Path) -> list[str]:

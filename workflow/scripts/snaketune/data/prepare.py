@@ -9,7 +9,7 @@ from snaketune.data.catalogue import Catalogue, Catalogued, read_catalogue
 from snaketune.data.check import Checked, Rejected, check, refuse_too_many
 from snaketune.data.draw import drawn
 from snaketune.data.example import Example, write_examples, write_readable
-from snaketune.data.faults import RecordError
+from snaketune.data.faults import OVERLAP, RecordError
 from snaketune.data.few_shot import Shot, as_json, draw, from_file, refuse_own_examples
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.choices import REPEATED, has_repeats
@@ -25,6 +25,9 @@ from snaketune.identity import file_hash
 from snaketune.jsonl import write_json, write_jsonl
 
 Splits = dict[SplitName, list[Example]]
+
+_TOLD = 20
+"""Rejected records that the log names; the file has all."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,9 @@ def prepared_from(spec: DatasetSpec, name: str, numeric: bool = False) -> Prepar
         catalogue.report(about) if catalogue else None,
     )
     _tell(summary)
-    return Prepared(splits, shots, summary, [r for s in SPLITS for r in rejected[s]])
+    refused = [r for s in SPLITS for r in rejected[s]]
+    _tell_rejected(refused)
+    return Prepared(splits, shots, summary, refused)
 
 
 def _with_catalogue(
@@ -149,7 +154,8 @@ def _with_dev(spec: DatasetSpec, splits: Splits, shown: set[str], where: str) ->
 def _overlaps(splits: Splits, shots: list[Shot]) -> dict[str, Overlap]:
     """What later splits share with earlier ones, and the test split with the examples shown."""
     items = {s: items_of(splits[s]) for s in SPLITS}
-    shown = [Item(shot.id, shot.question) for shot in shots]
+    contexts = {e.id: e.context for s in SPLITS for e in splits[s]}
+    shown = [Item(shot.id, shot.question, context=contexts.get(shot.id)) for shot in shots]
     return {
         "test in train": overlap(items["test"], items["train"]),
         "test in dev": overlap(items["test"], items["dev"]),
@@ -170,9 +176,7 @@ def _without_overlap(
 
 def _overlapping(example: Example, key: str) -> Rejected:
     place = key.removeprefix("test in ")
-    fault = RecordError(
-        "overlap", None, f"a question that {place} has too", "a question of its own"
-    )
+    fault = RecordError(OVERLAP, None, f"a question that {place} has too", "a question of its own")
     return Rejected(example.source, example.source, example.record, fault, {"id": example.id})
 
 
@@ -216,3 +220,10 @@ def _tell(summary: dict) -> None:
         if found["rows"]:
             pairs = ", ".join(f"{found[kind]} {kind}" for kind in KINDS)
             print(f"overlap, {key}: {pairs} pairs")
+
+
+def _tell_rejected(rejected: list[Rejected]) -> None:
+    for r in rejected[:_TOLD]:
+        print(f"rejected: {r.source}, record {r.record}: {r.fault}")
+    if len(rejected) > _TOLD:
+        print(f"and {len(rejected) - _TOLD} more in rejected.jsonl")

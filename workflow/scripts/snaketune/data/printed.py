@@ -1,7 +1,9 @@
 """Lists and dicts that a table holds as text. Nothing is evaluated."""
 
 import ast
+import io
 import json
+import tokenize
 from typing import TypeGuard
 
 
@@ -16,25 +18,37 @@ def read_printed(text: str) -> object:
     except (ValueError, RecursionError):
         pass
     try:
-        return _plain(ast.parse(text.strip(), mode="eval").body)
+        return _plain(ast.parse(text.strip(), mode="eval").body, text.strip())
     except (SyntaxError, RecursionError, MemoryError) as error:
         raise ValueError(str(error)) from None
 
 
-def _plain(node: ast.expr) -> object:
+def _plain(node: ast.expr, text: str) -> object:
+    """The value of a piece of `text`."""
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
-        values = [_plain(value) for key, value in pairs if _is_value(key)]
+        values = [_plain(value, text) for key, value in pairs if _is_value(key)]
         return {"value": values[-1]} if values else {}
     if isinstance(node, ast.List):
-        return [_plain(item) for item in node.elts]
+        return [item for element in node.elts for item in _items(element, text)]
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name) and node.id == "nan":
         return None
     if _is_array(node) and node.args and isinstance(node.args[0], ast.List):
-        return _plain(node.args[0])
+        return _plain(node.args[0], text)
     raise ValueError("no list, dict, array or plain value")
+
+
+def _items(node: ast.expr, text: str) -> list[object]:
+    """An element of a list. An array prints its texts without commas (`['a' 'b']`), which Python
+    would read as one text."""
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+        return [_plain(node, text)]
+    # In brackets, so that the literals may stand on several lines.
+    source = io.StringIO(f"({ast.get_source_segment(text, node)})")
+    tokens = tokenize.generate_tokens(source.readline)
+    return [ast.literal_eval(t.string) for t in tokens if t.type == tokenize.STRING]
 
 
 def _is_array(node: ast.expr) -> TypeGuard[ast.Call]:

@@ -2,8 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isnan
 
 from snaketune.data.faults import RecordError, describe, fields_found
+
+
+def is_missing(value: object) -> bool:
+    """Whether it is null or NaN."""
+    return value is None or (isinstance(value, float) and isnan(value))
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,10 @@ class Fields:
         return value
 
     def optional_text(self, name: str) -> str | None:
-        """The text of `name`; None where it is absent, null, empty or nothing but white space."""
+        """The text of `name`; None where it is absent, null, NaN (as tables in Python hold what is
+        missing), empty or nothing but white space."""
         value = self.value.get(name)
-        if value is None or (isinstance(value, str) and not value.strip()):
+        if is_missing(value) or (isinstance(value, str) and not value.strip()):
             return None
         return self.text(name)
 

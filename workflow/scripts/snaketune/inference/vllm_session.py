@@ -106,6 +106,7 @@ def prepare_vllm(
     # In a process of its own the engine would start this script anew, outside of the workflow, and
     # the memory that it takes would not be this job's.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     try:
         from vllm import LLM
         from vllm.lora.request import LoRARequest

@@ -17,13 +17,14 @@ from snaketune.data.example import Example
 from snaketune.data.formats.choices import LETTERS
 from snaketune.errors import UserError
 from snaketune.measures.calibration import calibration_error
+from snaketune.measures.clusters import cluster_of
 from snaketune.measures.metrics import (
     ALL,
     FINISHES,
     Metric,
     Outcome,
     Score,
-    mean,
+    average,
     plain,
     proportions,
 )
@@ -34,6 +35,7 @@ from snaketune.tasks.wording import options_protocol
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("cluster", pa.string()),  # questions of one problem share it; null: none is known
         ("question", pa.string()),
         ("prompt", pa.string()),  # before any chat template
         ("options", pa.list_(pa.string())),
@@ -68,6 +70,7 @@ def score(row: Answered) -> Score:
     example, found = row.example, row.prediction
     return {
         "id": example.id,
+        "cluster": cluster_of(example),
         "question": example.prompt,
         "prompt": _prompt(row),
         "options": example.choices,
@@ -154,7 +157,7 @@ def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     rows.append(_corrected(rows[0], scores))
     known = [s for s in scores if s["choice"] is not None]
     rows.append(plain(eval_name, ALL, "ece", _calibration_error(known), len(known)))
-    rows.append(mean(eval_name, ALL, "brier", [s["brier"] for s in known]))
+    rows.append(average(eval_name, ALL, "brier", known, lambda score: score["brier"]))
     rows += proportions(eval_name, ALL, scores, {"overlong": FINISHES["overlong"]})
     count = max((len(s["options"]) for s in scores), default=0)
     picked = {f"picked_{k}": _picks(k) for k in LETTERS[:count]}
@@ -175,7 +178,8 @@ def _corrected(accuracy: Metric, scores: list[Score]) -> Metric:
     if not scores:
         return accuracy | {"metric": "chance_corrected"}
     chance = sum(1 / len(s["options"]) for s in scores) / len(scores)
-    moved = {k: (accuracy[k] - chance) / (1 - chance) for k in ("value", "low", "high")}
+    ends = {k: accuracy[k] for k in ("value", "low", "high") if accuracy[k] is not None}
+    moved = {k: (value - chance) / (1 - chance) for k, value in ends.items()}
     return accuracy | {"metric": "chance_corrected"} | moved
 
 

@@ -7,7 +7,8 @@
 import pyarrow as pa
 
 from snaketune.config.evaluation import AnswersSpec
-from snaketune.measures.metrics import ALL, FINISHES, Metric, Outcome, Score, mean, proportions
+from snaketune.measures.clusters import cluster_of
+from snaketune.measures.metrics import ALL, FINISHES, Metric, Outcome, Score, average, proportions
 from snaketune.measures.overlap import fold, relaxed, rouge_l, squad, token_f1
 from snaketune.measures.task import Answered, Measurer
 
@@ -17,6 +18,7 @@ SHORT = "answer=short"
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("cluster", pa.string()),  # questions of one problem share it; null: none is known
         ("question", pa.string()),
         ("context", pa.string()),
         ("gold", pa.string()),
@@ -62,6 +64,7 @@ def score(row: Answered) -> Score:
     overlap = rouge_l(folded, wanted)
     return {
         "id": row.example.id,
+        "cluster": cluster_of(row.example),
         "question": row.example.question,
         "context": row.example.context,
         "gold": gold,
@@ -84,8 +87,8 @@ def score(row: Answered) -> Score:
 def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
     """Shares and means over all answers and over the short ones."""
     rows = []
-    for subset, members in ((ALL, scores), (SHORT, [s for s in scores if s["short"]])):
-        rows += [mean(eval_name, subset, k, [of(s) for s in members]) for k, of in MEANS.items()]
+    for subset, members in MEASURER.members(scores).items():
+        rows += [average(eval_name, subset, k, members, of) for k, of in MEANS.items()]
         rows += proportions(eval_name, subset, members, SHARES)
     return [*rows, *proportions(eval_name, ALL, scores, ABOUT)]
 
@@ -102,5 +105,10 @@ def counts(scores: list[Score]) -> dict[str, int]:
 
 
 MEASURER = Measurer(
-    schema=SCHEMA, score=score, metrics=metrics, counts=counts, paired=MEANS | SHARES
+    schema=SCHEMA,
+    score=score,
+    metrics=metrics,
+    counts=counts,
+    paired=MEANS | SHARES,
+    subsets={SHORT: lambda score: score["short"]},
 )

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from snaketune.data.example import Example
-from snaketune.measures.metrics import Metric, Outcome, Score
+from snaketune.measures.metrics import ALL, Metric, Outcome, Score
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,10 @@ class Measurer:
     """Whole numbers for `final_metrics`; always with `total`."""
     paired: dict[str, Outcome]
     """The metrics by which two states are compared row by row."""
+    subsets: dict[str, Callable[[Score], bool]] = field(default_factory=dict)
+    """The parts on which they are compared too: which rows belong to each."""
+
+    def members(self, scores: list[Score]) -> dict[str, list[Score]]:
+        """All rows, and those of each subset."""
+        parts = {name: [s for s in scores if among(s)] for name, among in self.subsets.items()}
+        return {ALL: scores, **parts}

@@ -7,6 +7,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from snaketune.measures.metrics import ALL
 from snaketune.tables.summary import flat
 
 Json = dict[str, Any]
@@ -22,7 +23,8 @@ def card(final: Path, comparisons: Path, base: Path, run: str, about: Json) -> s
     results, model = (json.loads(file.read_text(encoding="utf-8")) for file in (final, base))
     result = next(r for r in results["runs"] if r["run"] == run)
     with comparisons.open(newline="", encoding="utf-8") as file:
-        compared = {(r["run"], r["eval"], r["metric"]): r for r in csv.DictReader(file)}
+        rows = [row for row in csv.DictReader(file) if row["subset"] == ALL]
+    compared = {(row["run"], row["eval"], row["metric"]): row for row in rows}
     lines = [
         f"---\n{_metadata(model, about)}\n---\n",
         f"# {run}\n",

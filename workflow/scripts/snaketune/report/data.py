@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from snaketune.data.faults import OVERLAP
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import excerpt, number, visible
 
@@ -28,7 +29,7 @@ def _dataset(manifest: Json) -> Json:
         "method": manifest["leakage"]["method"],
         **_leakage(manifest["leakage"]["comparisons"]),
         "repeats": [_repeats(manifest, kept) for kept in (True, False)],
-        "dropped": manifest["splits"]["test"]["rejected"].get("overlap", 0),
+        "dropped": manifest["splits"]["test"]["rejected"].get(OVERLAP, 0),
         "file": f"data/{manifest['dataset']}/manifest.json",
         "rejected": f"data/{manifest['dataset']}/rejected.jsonl",
     }

@@ -3,6 +3,7 @@
 from typing import Any, TypedDict
 
 from snaketune.measures.metrics import ALL
+from snaketune.measures.tasks import MEASURERS
 from snaketune.report.figures.all import label
 from snaketune.report.hazards import GROUP, subset_name
 from snaketune.report.letters import PICKED, Letters, confusion
@@ -28,7 +29,8 @@ class Table(TypedDict):
     letters: list[Letters]
     """Multiple choice: chosen letters by gold letter."""
     subsets: list[Line]
-    """The primary metric by subset, likewise; [] where the eval has none."""
+    """The primary metric by subset, likewise, and all metrics where states are compared on the
+    subset too; [] where the eval has none."""
 
 
 def tables(sources: Sources) -> list[Table]:
@@ -58,22 +60,22 @@ def _table(sources: Sources, name: str) -> Table:
         eval=name,
         metric=metric.replace("_", " "),
         rows=[_row(sources, name, cell, plan) for cell, plan in cells],
-        further=_pivot([_further(sources, cell, metric) for cell, _ in cells]),
+        further=_pivot([_further(sources, cell, name, plan) for cell, plan in cells]),
         letters=confusion(sources, name),
-        subsets=_pivot([_subsets(sources, cell, metric) for cell, _ in cells]),
+        subsets=_pivot([_subsets(sources, cell, name, plan) for cell, plan in cells]),
     )
 
 
 def _row(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> Row:
     state, protocol = cell
-    is_base = state not in {run["state"] for run in sources.runs}
+    is_base = _run_of(sources, state) is None
     return {
         "state": label(sources.shown(state), protocol, name),
         "is_base": is_base,
         "protocol": protocol,
         "counts": _counts(sources.metrics[cell]["counts"]),
         "scores": f"scores/{state}/{protocol}.parquet",
-        "change": None if is_base else _change(sources, state, name, plan),
+        "change": _change(sources, state, name, plan["primary"]),
         **_number(sources.metric(cell, plan["primary"])),
     }
 
@@ -101,10 +103,16 @@ def _number(row: Row) -> Row:
     }
 
 
-def _change(sources: Sources, state: str, name: str, plan: EvalPlan) -> Row | None:
-    run = next(run["run"] for run in sources.runs if run["state"] == state)
-    row = sources.comparison(run, name, plan["primary"])
-    if row is None or not row["difference"]:
+def _run_of(sources: Sources, state: str) -> str | None:
+    """The run whose state it is; None of a base."""
+    return next((run["run"] for run in sources.runs if run["state"] == state), None)
+
+
+def _change(sources: Sources, state: str, name: str, metric: str, subset: str = ALL) -> Row | None:
+    """Against the state's base; None for a base, and where nothing was compared."""
+    run = _run_of(sources, state)
+    row = run and sources.comparison(run, name, metric, subset)
+    if not row or not row["difference"]:
         return None
     return {
         "points": points(float(row["difference"])),
@@ -124,24 +132,38 @@ def _pivot(states: list[dict[str, Row]]) -> list[Line]:
     return [(name, [found.get(name) for found in states]) for name in names]
 
 
-def _further(sources: Sources, cell: Cell, metric: str) -> dict[str, Row]:
+def _further(sources: Sources, cell: Cell, name: str, plan: EvalPlan) -> dict[str, Row]:
     return {
-        row["metric"].replace("_", " "): _number(row)
+        row["metric"].replace("_", " "): _compared(sources, cell, name, row)
         for row in sources.metrics[cell]["rows"]
-        if row["subset"] == ALL and row["metric"] != metric and not row["metric"].startswith(PICKED)
+        if row["subset"] == ALL
+        and row["metric"] != plan["primary"]
+        and not row["metric"].startswith(PICKED)
     }
 
 
-def _subsets(sources: Sources, cell: Cell, metric: str) -> dict[str, Row]:
+def _compared(sources: Sources, cell: Cell, name: str, row: Row) -> Row:
+    """A number with what it gained against the base, where the two were compared."""
+    change = _change(sources, cell[0], name, row["metric"], row["subset"])
+    return {**_number(row), "change": change}
+
+
+def _subsets(sources: Sources, cell: Cell, name: str, plan: EvalPlan) -> dict[str, Row]:
     """A hazard that is a group of its own stands once, as the group."""
-    rows = {
-        row["subset"]: row
+    whole = MEASURERS[plan["task"]].subsets
+    rows = [
+        row
         for row in sources.metrics[cell]["rows"]
-        if row["subset"] != ALL and row["metric"] == metric
-    }
-    groups = {subset.removeprefix(GROUP) for subset in rows if subset.startswith(GROUP)}
+        if row["subset"] != ALL and (row["metric"] == plan["primary"] or row["subset"] in whole)
+    ]
+    groups = {row["subset"].removeprefix(GROUP) for row in rows if row["subset"].startswith(GROUP)}
     return {
-        subset_name(subset): _number(row)
-        for subset, row in rows.items()
-        if subset.removeprefix("hazard=") not in groups
+        _line(row, plan["primary"]): _compared(sources, cell, name, row)
+        for row in rows
+        if row["subset"].removeprefix("hazard=") not in groups
     }
+
+
+def _line(row: Row, primary: str) -> str:
+    name = subset_name(row["subset"])
+    return name if row["metric"] == primary else f"{name}: {row['metric'].replace('_', ' ')}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.asked import Asked
-from snaketune.measures.metrics import Score
+from snaketune.measures.metrics import ALL, Score
 from snaketune.parquet import read_rows
 from snaketune.tables.final import FinalMetrics
 from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
@@ -199,13 +199,19 @@ class Sources:
                 found[run["state"], spec["protocol_name"]] = spec
         return list(found.items())
 
-    def comparison(self, run: str, eval_name: str, metric: str) -> dict[str, str] | None:
+    def comparison(
+        self, run: str, eval_name: str, metric: str, subset: str = ALL
+    ) -> dict[str, str] | None:
         """The row of `comparisons.csv`."""
-        key = (run, eval_name, metric)
-        rows = (r for r in self.comparisons if (r["run"], r["eval"], r["metric"]) == key)
-        return next(rows, None)
+        return self._compared.get((run, eval_name, metric, subset))
 
-    def metric(self, cell: Cell, name: str, subset: str = "all") -> Json | None:
+    @cached_property
+    def _compared(self) -> dict[tuple[str, ...], dict[str, str]]:
+        return {
+            tuple(r[k] for k in ("run", "eval", "metric", "subset")): r for r in self.comparisons
+        }
+
+    def metric(self, cell: Cell, name: str, subset: str = ALL) -> Json | None:
         """A row of a metrics file."""
         rows = self.metrics[cell]["rows"]
         return next((r for r in rows if (r["metric"], r["subset"]) == (name, subset)), None)

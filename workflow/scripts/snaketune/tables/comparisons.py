@@ -7,12 +7,12 @@ from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
 
-COLUMNS = ["run", "base_state", "eval", "metric", "protocol", *Comparison.__annotations__]
+COLUMNS = ["run", "base_state", "eval", "metric", "subset", "protocol", *Comparison.__annotations__]
 
 
 def comparisons(plan: TablePlan, sources: Sources) -> list[Row]:
-    """One row a run, eval and metric that can be paired. A metric that neither state has, such as
-    the best of n where nothing was rewarded, is left out."""
+    """One row a run, eval, metric that can be paired and subset on which it is. A metric that
+    neither state has, such as the best of n where nothing was rewarded, is left out."""
     return [
         row
         for run in plan["runs"]
@@ -32,12 +32,18 @@ def _compared(run: RunPlan, name: str, plan: EvalPlan, sources: Sources) -> list
         "protocol": plan["protocol_name"],
     }
     states = (run["base_state"], run["state"])
-    known = {row["metric"] for s in states for row in sources.document(s, plan)["rows"]}
+    rows = [row for s in states for row in sources.document(s, plan)["rows"]]
+    known = {(row["subset"], row["metric"]) for row in rows}
+    measurer = MEASURERS[plan["task"]]
+    before, after = measurer.members(base), measurer.members(tuned)
     try:
         return [
-            head | {"metric": metric} | compare(base, tuned, outcome)
-            for metric, outcome in MEASURERS[plan["task"]].paired.items()
-            if metric in known
+            head
+            | {"metric": metric, "subset": subset}
+            | compare(before[subset], after[subset], outcome)
+            for subset in before
+            for metric, outcome in measurer.paired.items()
+            if (subset, metric) in known
         ]
     except UserError as error:
         raise UserError(f"run {run['run']}, eval {name}: {error}") from None

@@ -43,7 +43,11 @@ def format_summary(final: Json, comparisons: Iterable[Row]) -> str:
 def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
     runs = [run for run in runs if name in run["evals"]]
     metric = runs[0]["evals"][name]["metric"]
-    compared = {(row["run"], row["eval"]): row for row in comparisons if row["metric"] == metric}
+    compared = {
+        (row["run"], row["eval"]): row
+        for row in comparisons
+        if (row["metric"], row["subset"]) == (metric, "all")
+    }
     lines = [("", metric.replace("_", " "), "interval", "n", "vs base", "", "")]
     named = {run["run"] for run in runs}
     shown: list[tuple[str, str]] = []

@@ -9,7 +9,7 @@ import re
 from snaketune.data.example import Example
 from snaketune.data.formats.base import Format
 from snaketune.data.printed import read_printed
-from snaketune.data.record import Fields
+from snaketune.data.record import Fields, is_missing
 
 # A dict or a list of dicts, with a key that suggestions have.
 _OPENS = re.compile(r"\s*\[?\s*\{\s*['\"]")
@@ -65,7 +65,7 @@ def _suggestions(value: object) -> list:
         return _suggestions(value.get("value"))
     if isinstance(value, list):
         return [one for item in value for one in _suggestions(item)]
-    return [value]
+    return [None if is_missing(value) else value]
 
 
 def _unprinted(text: str, fields: Fields, name: str) -> object:

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Literal
 
 from snaketune.config.dataset import SplitName
@@ -68,7 +69,12 @@ class F1Qa(Format):
         options = [by_letter[k] for k in letters]
         named = [f"options.{k}" for k in letters]
         texts = checked_options("options", named, options, keep_repeated=self.keep_repeated)
-        return texts, letters.index(letter)
+        right = letters.index(letter)
+        said = fields.optional_text("correct_answer")
+        if said and " ".join(said.split()) != " ".join(texts[right].split()):
+            expected = f"the letter of correct_answer, {describe(said)}"
+            raise fields.fault("contradiction", "ground_truth_correct_option", expected)
+        return texts, right
 
     def _drawn(self, fields: Fields) -> tuple[list[str], int]:
         right = fields.text("correct_answer")
@@ -92,15 +98,22 @@ def _form(pair: dict) -> Form:
 
 
 def _pairs(table: Table, split: SplitName) -> Iterator[Record]:
-    """The pairs of an article; an article without any is one faulty record."""
+    """The pairs of a file; an article without any is one faulty record, and so is a file without
+    an article."""
     number = 0
-    for article in table.records:
+    for article in _articles(table):
         for value in _values(article):
             number += 1
             if isinstance(value, RecordError):
                 yield Record(number, value, article.raw)
             else:
                 yield Record(number, _asked(value, article.value, split), value)
+
+
+def _articles(table: Table) -> Iterator[Record]:
+    nothing = RecordError("no_article", None, "no article", "an article with qa_pairs")
+    found = next(table.records, Record(1, nothing, None))
+    yield from chain([found], table.records)
 
 
 def _values(article: Record) -> list[dict | RecordError]:

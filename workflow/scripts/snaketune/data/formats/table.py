@@ -3,7 +3,7 @@ label."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from snaketune.config.dataset import ColumnsSpec
 from snaketune.data.example import Example
@@ -12,7 +12,21 @@ from snaketune.data.formats.base import Format
 from snaketune.data.formats.choices import LETTERS, checked_options, places
 from snaketune.data.formats.classes import checked_label
 from snaketune.data.gold import canonical, final_number
+from snaketune.data.printed import read_printed
 from snaketune.data.record import Fields
+
+
+@dataclass(frozen=True)
+class _Options:
+    """A question's options as the record holds them."""
+
+    field: str
+    """The name of the field or fields, for messages."""
+    places: list[str]
+    """That of each option, likewise."""
+    values: list
+    labels: list[str] | None = None
+    """What the record itself calls them, where that need not be A, B, C, …"""
 
 
 class NamedColumns(Format):
@@ -47,12 +61,14 @@ class NamedColumns(Format):
             return Example(own_id, question, context, answer=label, label=label)
         if named.choices is None:
             return self._open(fields, Example(own_id, question, context))
-        where, places, options = self._options(fields)
-        texts = checked_options(where, places, options, keep_repeated=self.keep_repeated)
+        found = self._options(fields)
+        texts = checked_options(
+            found.field, found.places, found.values, keep_repeated=self.keep_repeated
+        )
         if len(texts) < 2:
             expected = "at least two options"
-            raise RecordError("wrong_options", where, f"{len(texts)} options", expected)
-        right = self._right(fields, texts)
+            raise RecordError("wrong_options", found.field, f"{len(texts)} options", expected)
+        right = self._right(fields, texts, found.labels)
         return Example(
             own_id,
             question,
@@ -67,38 +83,43 @@ class NamedColumns(Format):
         """An open answer. Where it has to be a number, that is the gold one: all of the answer, or
         what follows its last `####`."""
         name = self.named.answer
-        answer = fields.identifier(name) if self.numeric else fields.text(name)
+        whole = isinstance(fields.value.get(name), int)
+        answer = fields.identifier(name) if self.numeric or whole else fields.text(name)
         gold = canonical(answer) or final_number(answer) if self.numeric else answer
         if gold is None:
             expected = "a number, or text that ends with `#### ` and one, as task math needs"
             raise fields.fault("no_number", name, expected)
         return replace(example, answer=answer, gold=gold)
 
-    def _options(self, fields: Fields) -> tuple[str, list[str], list]:
-        """The name of the field or fields and the place of each option, for messages, and what
-        they hold."""
+    def _options(self, fields: Fields) -> _Options:
         names = self.named.choices
         if isinstance(names, list):
             missing = next((n for n in names if n not in fields.value), None)
             if missing is not None:
                 raise RecordError("missing", missing, "no such field", "an option")
-            return ", ".join(names), names, [fields.value[n] for n in names]
+            return _Options(", ".join(names), names, [fields.value[n] for n in names])
         value = fields.value.get(names)
         if isinstance(value, str):
-            value = _from_json(value)
-        if not isinstance(value, list):
+            value = _unprinted(value)
+        if value and isinstance(value, dict) and sorted(value) == list(LETTERS[: len(value)]):
+            letters = sorted(value)
+            return _Options(names, [f"{names}.{k}" for k in letters], [value[k] for k in letters])
+        labels = None
+        if isinstance(value, dict) and set(value) == {"text", "label"}:
+            value, labels = value["text"], value["label"]
+        if not isinstance(value, list) or (labels is not None and not _name_each(labels, value)):
             raise fields.fault("wrong_options", names, "a list of options")
-        return names, places(names, len(value)), value
+        return _Options(names, places(names, len(value)), value, labels)
 
-    def _right(self, fields: Fields, options: list[str]) -> int:
+    def _right(self, fields: Fields, options: list[str], labels: list[str] | None) -> int:
         """The place of the right option."""
-        name, letters = self.named.answer, LETTERS[: len(options)]
+        name, letters = self.named.answer, labels or list(LETTERS[: len(options)])
         answer = fields.identifier(name)
         if self.named.answer_is == "text":
             found = [i for i, option in enumerate(options) if option == answer]
             expected = "the text of one of the options"
         elif self.named.answer_is == "letter":
-            found = [letters.index(answer)] if answer and answer in list(letters) else []
+            found = [letters.index(answer)] if answer in letters else []
             expected = f"a letter among {', '.join(letters)}"
         else:
             first = 1 if self.named.answer_is == "index_from_1" else 0
@@ -109,9 +130,19 @@ class NamedColumns(Format):
         return found[0]
 
 
-def _from_json(text: str) -> object:
-    """A list that a CSV holds as JSON."""
+def _name_each(labels: object, options: object) -> bool:
+    """Whether there is a text for each option, all of them different."""
+    return (
+        isinstance(labels, list)
+        and isinstance(options, list)
+        and all(isinstance(label, str) and label for label in labels)
+        and len(set(labels)) == len(labels) == len(options)
+    )
+
+
+def _unprinted(text: str) -> object:
+    """A list or an object that a CSV holds as JSON, or as Python prints it."""
     try:
-        return json.loads(text)
+        return read_printed(text)
     except ValueError:
         return text

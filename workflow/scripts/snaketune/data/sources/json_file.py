@@ -19,6 +19,10 @@ def read(path: Path, place: str) -> Table:
             f"{place}: line {error.lineno}, column {error.colno}: found no JSON ({error.msg}), "
             "expected a list of objects; one object a line belongs in a .jsonl file"
         ) from None
+    except (ValueError, RecursionError) as error:
+        # Numbers too long, or brackets too deep, for Python to read.
+        found = "JSON nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise UserError(f"{place}: found {found}, expected a list of objects") from None
     if not isinstance(value, list | dict):
         found = describe(value, private=True)
         raise UserError(f"{place}: line 1: found {found}, expected a JSON list of objects")
