@@ -29,6 +29,11 @@ SPLIT_WORDS: dict[str, SplitName] = {
 }
 
 
+def called_exactly(name: str) -> SplitName | None:
+    """The split of a name that is a word for one and nothing else: not `train_sft`."""
+    return SPLIT_WORDS.get(name.lower())
+
+
 def split_of(name: str) -> SplitName | None:
     """The split that a file or split name speaks of: `gsm8k_train_v2` is train.
 

@@ -11,7 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from snaketune.config.dataset import SPLIT_WORDS, DatasetSpec, FormatName, SplitName, split_of
+from snaketune.config.dataset import (
+    SPLIT_WORDS,
+    DatasetSpec,
+    FormatName,
+    SplitName,
+    called_exactly,
+    split_of,
+)
 from snaketune.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -206,8 +213,8 @@ def _claimed(
     else the one whose name speaks of it."""
     by_split: dict[SplitName, str] = {}
     for split in wanted:
-        speaking = [name for name in names if split_of(name) == split]
-        claims = [name for name in speaking if name.lower() in SPLIT_WORDS] or speaking
+        exact = [name for name in names if called_exactly(name) == split]
+        claims = exact or [name for name in names if split_of(name) == split]
         if len(claims) > 1:
             raise UserError(
                 f"{where}: found the splits {', '.join(claims)} in {folder}, which all speak of "

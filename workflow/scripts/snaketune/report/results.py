@@ -68,10 +68,9 @@ def _table(sources: Sources, name: str) -> Table:
 
 def _row(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> Row:
     state, protocol = cell
-    is_base = _run_of(sources, state) is None
     return {
         "state": label(sources.shown(state), protocol, name),
-        "is_base": is_base,
+        "is_base": state not in sources.run_of,
         "protocol": protocol,
         "counts": _counts(sources.metrics[cell]["counts"]),
         "scores": f"scores/{state}/{protocol}.parquet",
@@ -103,14 +102,9 @@ def _number(row: Row) -> Row:
     }
 
 
-def _run_of(sources: Sources, state: str) -> str | None:
-    """The run whose state it is; None of a base."""
-    return next((run["run"] for run in sources.runs if run["state"] == state), None)
-
-
 def _change(sources: Sources, state: str, name: str, metric: str, subset: str = ALL) -> Row | None:
     """Against the state's base; None for a base, and where nothing was compared."""
-    run = _run_of(sources, state)
+    run = sources.run_of.get(state)
     row = run and sources.comparison(run, name, metric, subset)
     if not row or not row["difference"]:
         return None

@@ -185,6 +185,11 @@ class Sources:
         """Values by run, in the plan's order."""
         return {run["run"]: found[run["run"]] for run in self.runs if run["run"] in found}
 
+    @cached_property
+    def run_of(self) -> dict[str, str]:
+        """Runs by their final state."""
+        return {run["state"]: run["run"] for run in self.runs}
+
     def tasks(self) -> dict[str, str]:
         """The task of every eval that a run has, in the order of the runs."""
         return {name: spec["task"] for run in self.runs for name, spec in run["evals"].items()}

@@ -7,7 +7,8 @@ from pathlib import Path
 import datasets
 import huggingface_hub
 
-from snaketune.config.dataset import SPLIT_WORDS, SplitName
+from snaketune.config.dataset import SplitName, called_exactly
+from snaketune.data.locate import SPLITS
 from snaketune.data.record import Table
 from snaketune.data.sources.saved import records_of
 from snaketune.errors import UserError
@@ -67,9 +68,7 @@ def _require_commit(rows: datasets.Dataset, name: str, commit: str) -> None:
 def _choose(name: str, keys: list[str], split: SplitName | None) -> dict[SplitName, str]:
     """Which of the hub's splits serves as which of ours."""
     # `train_sft` and its like are not taken for `train` by themselves.
-    exact = {
-        of: [k for k in keys if SPLIT_WORDS.get(k.lower()) == of] for of in SPLIT_WORDS.values()
-    }
+    exact = {of: [key for key in keys if called_exactly(key) == of] for of in SPLITS}
     wanted = [split] if split else [of for of, found in exact.items() if found]
     for of in wanted:
         if len(exact[of]) > 1:
