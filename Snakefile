@@ -18,10 +18,12 @@ from snaketune.inputs import data_files
 from snaketune.granted import gpus_at_once, threads_for
 from snaketune.limits import check_gpus
 from snaketune.plan import about_run, asked_in_chat, is_reward_model, make_plan, pushed_whole
-from snaketune.plan import snapshots
+from snaketune.plan import snapshot_count, snapshots
 from snaketune.slurm_site import Asked, Profile, check_site
 from snaketune.tables.terminal import summary_of
-from snaketune.workfolder import remove_set_aside
+from snaketune.runtime.checks_first import behind_checks, restrict
+from snaketune.runtime.notes import code_notes, kept_notes, outdated
+from snaketune.workfolder import forget, remove_set_aside
 
 if "experiment" not in config and not workflow.configfiles:
 
@@ -64,6 +66,7 @@ localrules:
     all,
     prepare,
     leakage,
+    pin_model,
     model,
     adapter,
     ready,
@@ -75,15 +78,19 @@ localrules:
     report,
 
 
+include: "rules/common.smk"
+include: "rules/checks.smk"
+
+
 # The default target: every table and the report.
 rule all:
     default_target: True
     input:
+        rules.ready.input,
         f"{E}/tables/final_metrics.json",
         f"{E}/report.html",
 
 
-include: "rules/common.smk"
 include: "rules/prepare.smk"
 include: "rules/models.smk"
 include: "rules/tokenize.smk"
@@ -98,7 +105,22 @@ include: "rules/publish.smk"
 include: "rules/demo.smk"
 
 
+if workflow.is_main_process and (settings := workflow.dag_settings):
+    # A single file that is asked for takes the checks along.
+    if any(behind_checks(target, E) for target in settings.targets):
+        settings.targets = {*settings.targets, "ready"}
+    if EXPERIMENT.code == "strict":
+        settings.forcerun = {*settings.forcerun, *outdated(RECORDS)}
+    for note in [*code_notes(EXPERIMENT), *kept_notes(EXPERIMENT, Path(E))]:
+        print(f"note: {note}", file=sys.stderr)
+
+
 onstart:
+    if not restrict(workflow, CHECKS, WorkflowError):
+        print("note: this version of Snakemake runs checks among other jobs, not before them")
+    for job in workflow.dag.needrun_jobs():
+        if workflow.dag.reason(job).forced and "work" in job.params.keys():
+            forget(Path(job.params.work))
     if workflow.executor_plugin.name == "slurm":
         try:
             check_site(

@@ -6,6 +6,15 @@ TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 CHOSEN = [name for name, run in EXPERIMENT.runs.items() if run.choose]
 
 
+def asked_settings() -> dict:
+    """What the artefacts have to say of themselves."""
+    return {
+        "training": {run: training_settings(run) for run in TRAINED},
+        "states": {name: base_identity(*state_of(name)) for name in PLAN.states},
+        "protocols": {name: spec.protocol() for name, spec in PLAN.protocols.items()},
+    }
+
+
 rule aggregate:
     """Joins all metrics into tables, compares tuned models with their base on the same rows and
     checks thresholds and totals."""
@@ -68,6 +77,8 @@ rule aggregate:
         runtime=30,
     params:
         table=TABLE,
-        code=code_of("aggregate.py"),
+        asked=lambda wildcards: asked_settings(),
+        version=step_version("aggregate"),
+        made_by=made("aggregate"),
     script:
         "../workflow/scripts/aggregate.py"

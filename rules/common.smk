@@ -2,22 +2,23 @@
 # EXPERIMENT and PLAN are known from the config alone; E is the folder of the results.
 
 import json
+import os
 
 from snaketune import asked, estimate
-from snaketune.identity import code_hash, folder_fingerprint
 from snaketune.name_pattern import name_pattern
+from snaketune.steps import made_by, step_version
 from snaketune.tables.plan_types import further_names
 
-RULES = Path(workflow.current_basedir)
 WEIGHTS = {
     "adapter": ("adapter_model.safetensors", "adapter_config.json"),
     "full": ("model.safetensors", "config.json"),
 }
 
 
-def code_of(script: str) -> str:
-    """Changes with the script and with every library module that it imports."""
-    return code_hash(RULES.parent / "workflow" / "scripts" / script)
+def made(step: str):
+    """What the artefacts of a step record of the code that makes them. Snakemake takes a param that
+    looks at the output as following from it: it neither stores it nor runs a job again for it."""
+    return lambda wildcards, output: made_by(step)
 
 
 def any_of(names) -> str:
@@ -25,38 +26,49 @@ def any_of(names) -> str:
     return name_pattern(names)
 
 
-# Models and adapters. Their files are `ancient` inputs and their content is a param, so that a
-# fresh checkout, which gives files new times, is the same model.
+# Trainings.
 
 
-def local_files(folder: str) -> list[str]:
-    """The files of a model or adapter in a folder; one on the hub has none here."""
-    return sorted(str(f) for f in Path(folder).glob("[!.]*") if f.is_file())
+def training_settings(run: str) -> dict:
+    """What decides a run's training but for its rows."""
+    spec = EXPERIMENT.runs[run]
+    return {
+        "base": model_identity(EXPERIMENT.models[spec.model]),
+        "preset": EXPERIMENT.presets[spec.preset].identity(),
+        "seed": spec.seed,
+        "snapshots": snapshot_count(EXPERIMENT, spec),
+    }
 
 
-def content_of(folder: str) -> str:
-    return folder_fingerprint(folder) if Path(folder).is_dir() else ""
+# Models and adapters. Their content is a param and their files are no inputs: a fresh checkout, or
+# a folder that was moved, is the same model.
 
 
-def model_files(name: str) -> list[str]:
-    return ancient(local_files(EXPERIMENT.models[name].id))
+def model_pin(name: str) -> str:
+    """Where the model's commit is noted."""
+    return f"{E}/models/{name}.pin.json"
 
 
-def model_content(name: str) -> str:
-    return content_of(EXPERIMENT.models[name].id)
+def model_fields(name: str) -> dict:
+    """A model as a job loads it."""
+    return EXPERIMENT.models[name].model_dump(mode="json")
 
 
-def model_record(name: str) -> str:
-    """What the model was found to be, its commit among it."""
-    return f"{E}/models/{name}.json"
+def adapter_made_here(run: str) -> list[str]:
+    """The files of an adapter that a run of this experiment makes, such as a snapshot's."""
+    folder = os.path.relpath(EXPERIMENT.runs[run].adapter)
+    made_here = folder.startswith(os.path.relpath(E) + os.sep)
+    return weights_in(folder, "adapter") if made_here else []
 
 
-def model_params(name: str, *fields: str) -> dict:
-    """What identifies a model: all of its config but how it is quantised and what its size is
-    said to be, or the named fields."""
-    left_out = {"quantisation", "parameters"}
-    spec = EXPERIMENT.models[name].model_dump(mode="json", exclude=left_out)
-    return {key: spec[key] for key in fields or spec}
+def adapter_identity(run: str) -> dict:
+    """What identifies an adapter that was trained elsewhere."""
+    spec = EXPERIMENT.runs[run]
+    if adapter_made_here(run):
+        return {"adapter": os.path.relpath(spec.adapter, E)}
+    if Path(spec.adapter).is_dir():
+        return {"content": adapter_content(Path(spec.adapter))}
+    return {"adapter": spec.adapter, "revision": spec.adapter_revision}
 
 
 # Data.
@@ -115,19 +127,26 @@ def state_model(wildcards) -> str:
 
 
 def base_params(model: str, quantisation: str, weights: str = "none") -> dict:
-    """What identifies a state but for its run's files: see snaketune.inference.state."""
-    return {
-        "model": model_params(model),
-        "record": model_record(model),
-        "content": model_content(model),
-        "quantisation": quantisation,
-        "weights": weights,
-    }
+    """A state but for its run's files, as a job loads it: see snaketune.inference.state."""
+    return {"model": model_fields(model), "quantisation": quantisation, "weights": weights}
 
 
-def state_params(name: str) -> dict:
+def base_identity(model: str, quantisation: str, weights: str = "none") -> dict:
+    """What identifies a state but for its run's files."""
+    identity = model_identity(EXPERIMENT.models[model])
+    return {"model": identity, "quantisation": quantisation, "weights": weights}
+
+
+def state_of(name: str) -> tuple[str, str, str]:
+    """The state's model, quantisation and kind of weights."""
     state = PLAN.states[name]
-    return base_params(state.model, state.quantisation, state.weights)
+    return state.model, state.quantisation, state.weights
+
+
+def judging_state(wildcards) -> tuple[str, str]:
+    """The judge's model and quantisation."""
+    name = judge_of(wildcards).model
+    return name, EXPERIMENT.models[name].quantisation or "none"
 
 
 def state_weights(wildcards) -> list[str]:

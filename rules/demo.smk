@@ -33,7 +33,7 @@ rule demo_data:
         "../envs/train.yaml"
     threads: 1
     params:
-        code=code_of("make_demo_data.py"),
+        version=step_version("make_demo_data"),
     script:
         "../workflow/scripts/make_demo_data.py"
 
@@ -53,7 +53,7 @@ rule demo_tokenizer:
     params:
         vocab_size=2048,
         seed=0,
-        code=code_of("make_demo_tokenizer.py"),
+        version=step_version("make_demo_tokenizer"),
     script:
         "../workflow/scripts/make_demo_tokenizer.py"
 
@@ -72,7 +72,7 @@ rule demo_base_model:
     params:
         shape={"layers": 4, "hidden": 128},
         recipe={"steps": 3600, "learning_rate": 2.5e-3, "batch_tokens": 2048, "seed": 0},
-        code=code_of("make_demo_model.py"),
+        version=step_version("make_demo_model"),
     script:
         "../workflow/scripts/make_demo_model.py"
 
@@ -92,7 +92,7 @@ rule demo_judge:
     params:
         shape={"layers": 2, "hidden": 128},
         recipe={"steps": 600, "learning_rate": 2e-3, "batch_tokens": 4096, "seed": 1},
-        code=code_of("make_demo_judge.py"),
+        version=step_version("make_demo_judge"),
     script:
         "../workflow/scripts/make_demo_judge.py"
 
@@ -112,7 +112,7 @@ rule demo_reward_model:
     params:
         more_layers=2,
         recipe={"steps": 1600, "learning_rate": 3e-3, "batch_tokens": 2048, "seed": 2},
-        code=code_of("make_demo_reward.py"),
+        version=step_version("make_demo_reward"),
     script:
         "../workflow/scripts/make_demo_reward.py"
 

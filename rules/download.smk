@@ -15,7 +15,7 @@ localrules:
 rule download:
     """Fetches models, adapters and data at their revisions, and checks them."""
     input:
-        # Not `ready`: what there is of the network is often where there is no GPU.
+        # Not all of `ready`: what there is of the network is often where there is no GPU.
         rules.ready.input.manifests,
         rules.ready.input.models,
         expand(f"{E}/train/{{run}}/final/adapter_model.safetensors", run=HUB_ADAPTERS),

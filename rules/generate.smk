@@ -18,8 +18,7 @@ rule generate:
         examples=examples_of,
         few_shot=few_shot_of,
         weights=state_weights,
-        files=lambda wildcards: model_files(state_model(wildcards)),
-        ready=ancient(f"{E}/ready.json"),
+        pin=lambda wildcards: model_pin(state_model(wildcards)),
     output:
         predictions=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -38,10 +37,12 @@ rule generate:
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
-        state=lambda wildcards: state_params(wildcards.state),
+        identity=lambda wildcards: base_identity(*state_of(wildcards.state)),
+        state=lambda wildcards, output: base_params(*state_of(wildcards.state)),
         protocol=lambda wildcards: generation_protocol(PLAN.protocols[wildcards.protocol]),
         work=f"{E}/.work/generate/{{state}}/{{protocol}}",
-        code=code_of("generate.py"),
+        version=step_version("generate"),
+        made_by=made("generate"),
     script:
         "../workflow/scripts/generate.py"
 
@@ -97,7 +98,8 @@ rule join_shards:
     conda:
         "../envs/data.yaml"
     params:
-        code=code_of("join_shards.py"),
+        version=step_version("join_shards"),
+        made_by=made("join_shards"),
     script:
         "../workflow/scripts/join_shards.py"
 
@@ -107,8 +109,7 @@ rule score_options:
     input:
         examples=examples_of,
         weights=state_weights,
-        files=lambda wildcards: model_files(state_model(wildcards)),
-        ready=ancient(f"{E}/ready.json"),
+        pin=lambda wildcards: model_pin(state_model(wildcards)),
     output:
         scores=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -127,10 +128,12 @@ rule score_options:
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
-        state=lambda wildcards: state_params(wildcards.state),
+        identity=lambda wildcards: base_identity(*state_of(wildcards.state)),
+        state=lambda wildcards, output: base_params(*state_of(wildcards.state)),
         protocol=lambda wildcards: options_protocol(PLAN.protocols[wildcards.protocol]),
         work=f"{E}/.work/score_options/{{state}}/{{protocol}}",
-        code=code_of("score_options.py"),
+        version=step_version("score_options"),
+        made_by=made("score_options"),
     script:
         "../workflow/scripts/score_options.py"
 
@@ -157,8 +160,7 @@ rule score_rewards:
     input:
         predictions=predictions_of,
         examples=examples_of,
-        files=lambda wildcards: model_files(reward_of(wildcards)),
-        ready=ancient(f"{E}/ready.json"),
+        pin=lambda wildcards: model_pin(reward_of(wildcards)),
     output:
         rewards=ensure(f"{E}/rewards/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/rewards/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -176,10 +178,12 @@ rule score_rewards:
         mem=helper_memory,
         runtime=helper_minutes,
     params:
-        state=lambda wildcards: base_params(reward_of(wildcards), "none"),
+        identity=lambda wildcards: base_identity(reward_of(wildcards), "none"),
+        state=lambda wildcards, output: base_params(reward_of(wildcards), "none"),
         reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
         work=f"{E}/.work/score_rewards/{{state}}/{{protocol}}",
-        code=code_of("score_rewards.py"),
+        version=step_version("score_rewards"),
+        made_by=made("score_rewards"),
     script:
         "../workflow/scripts/score_rewards.py"
 
@@ -210,6 +214,7 @@ rule bring:
         ],
         labels=lambda wildcards: labels_of(PLAN.protocols[wildcards.protocol]),
         largest=largest_of,
-        code=code_of("bring.py"),
+        version=step_version("bring"),
+        made_by=made("bring"),
     script:
         "../workflow/scripts/bring.py"

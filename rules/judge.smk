@@ -8,8 +8,7 @@ rule judge:
         predictions=predictions_of,
         examples=examples_of,
         guideline=lambda wildcards: judge_of(wildcards).guideline,
-        files=lambda wildcards: model_files(judge_of(wildcards).model),
-        ready=ancient(f"{E}/ready.json"),
+        pin=lambda wildcards: model_pin(judge_of(wildcards).model),
     output:
         verdicts=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -27,14 +26,13 @@ rule judge:
         mem=helper_memory,
         runtime=helper_minutes,
     params:
-        state=lambda wildcards: base_params(
-            judge_of(wildcards).model,
-            EXPERIMENT.models[judge_of(wildcards).model].quantisation or "none",
-        ),
+        identity=lambda wildcards: base_identity(*judging_state(wildcards)),
+        state=lambda wildcards, output: base_params(*judging_state(wildcards)),
         judge=lambda wildcards: judge_of(wildcards).model_dump(mode="json", exclude={"guideline"}),
         batch_size=lambda wildcards: PLAN.protocols[wildcards.protocol].batch_size,
         reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
         work=f"{E}/.work/judge/{{state}}/{{protocol}}",
-        code=code_of("judge.py"),
+        version=step_version("judge"),
+        made_by=made("judge"),
     script:
         "../workflow/scripts/judge.py"

@@ -24,6 +24,7 @@ rule measure:
     params:
         eval=lambda wildcards: PLAN.eval_of[wildcards.protocol],
         protocol=lambda wildcards: PLAN.protocols[wildcards.protocol].protocol(),
-        code=code_of("measure.py"),
+        version=step_version("measure"),
+        made_by=made("measure"),
     script:
         "../workflow/scripts/measure.py"

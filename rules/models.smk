@@ -1,11 +1,33 @@
 # Needs: the models under `models` of the config, in folders or on the hub.
-# Makes: models/{model}.json, what each is, once it was checked; environment.json, what it runs on.
+# Makes: models/{model}.pin.json, which files a model is; models/{model}.json, what it is, once it was
+# checked; environment.json, what it runs on.
+
+
+rule pin_model:
+    """Fetches a model and notes its commit: what takes a model takes it at this one. What is asked
+    of the model plays no part, so that a check runs again without anything behind it."""
+    output:
+        ensure(f"{E}/models/{{model}}.pin.json", non_empty=True),
+    log:
+        f"{E}/logs/pin_model/{{model}}.log",
+    conda:
+        "../envs/train.yaml"
+    resources:
+        mem="4GB",
+        runtime=60,
+    params:
+        identity=lambda wildcards: files_identity(EXPERIMENT.models[wildcards.model]),
+        model=lambda wildcards, output: model_fields(wildcards.model),
+        version=step_version("pin_model"),
+        made_by=made("pin_model"),
+    script:
+        "../workflow/scripts/pin_model.py"
 
 
 rule model:
     """Checks that a model can be used (safetensors, end token, chat template) and records it."""
     input:
-        files=lambda wildcards: model_files(wildcards.model),
+        pin=f"{E}/models/{{model}}.pin.json",
     output:
         ensure(f"{E}/models/{{model}}.json", non_empty=True),
     log:
@@ -16,15 +38,16 @@ rule model:
         mem="4GB",
         runtime=60,
     params:
-        model=lambda wildcards: model_params(wildcards.model),
-        content=lambda wildcards: model_content(wildcards.model),
+        identity=lambda wildcards: model_identity(EXPERIMENT.models[wildcards.model]),
+        model=lambda wildcards, output: model_fields(wildcards.model),
         chat=lambda wildcards: asked_in_chat(EXPERIMENT, wildcards.model),
         kind=lambda wildcards: (
             "reward" if is_reward_model(EXPERIMENT, wildcards.model) else "causal"
         ),
-        code=code_of("resolve_model.py"),
+        version=step_version("check_model"),
+        made_by=made("check_model"),
     script:
-        "../workflow/scripts/resolve_model.py"
+        "../workflow/scripts/check_model.py"
 
 
 rule environment:
@@ -40,6 +63,7 @@ rule environment:
         mem=gigabytes(4),
         runtime=minutes(10),
     params:
-        code=code_of("environment.py"),
+        version=step_version("environment"),
+        made_by=made("environment"),
     script:
         "../workflow/scripts/environment.py"

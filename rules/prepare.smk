@@ -1,8 +1,7 @@
 # Needs: the sources under `datasets` of the config.
 # Makes: data/{dataset}/ with the examples of each split (Parquet for the workflow, CSV and JSON
 # lines for people), the few-shot examples, the manifest and the records that were rejected;
-# data/leakage/, what a dataset that is evaluated shares with another that is trained on; and
-# ready.json, which says that all inputs were checked.
+# data/leakage/, what a dataset that is evaluated shares with another that is trained on.
 
 from snaketune.config.eval_faults import asks_for_numbers
 
@@ -34,7 +33,8 @@ rule prepare:
     params:
         dataset=lambda wildcards: EXPERIMENT.datasets[wildcards.dataset].model_dump(mode="json"),
         numeric=lambda wildcards: asks_for_numbers(EXPERIMENT, wildcards.dataset),
-        code=code_of("prepare.py"),
+        version=step_version("prepare"),
+        made_by=made("prepare"),
     script:
         "../workflow/scripts/prepare.py"
 
@@ -62,29 +62,7 @@ rule leakage:
         mem="4GB",
         runtime=30,
     params:
-        code=code_of("leakage.py"),
+        version=step_version("leakage"),
+        made_by=made("leakage"),
     script:
         "../workflow/scripts/leakage.py"
-
-
-rule ready:
-    """Waits for all data and models to be checked and the machine to be noted, so that no fault
-    shows up after hours of work.
-
-    What follows takes it as `ancient`: it orders jobs and makes none of them stale.
-    """
-    input:
-        manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
-        models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
-        environment=f"{E}/environment.json",
-    output:
-        f"{E}/ready.json",
-    log:
-        f"{E}/logs/ready.log",
-    retries: 0
-    conda:
-        "../envs/data.yaml"
-    params:
-        code=code_of("ready.py"),
-    script:
-        "../workflow/scripts/ready.py"

@@ -16,6 +16,7 @@ localrules:
 rule merge_all:
     """Every run's adapter merged into its base."""
     input:
+        rules.ready.input,
         expand(f"{E}/merged/{{run}}", run=MERGED),
 
 
@@ -23,8 +24,7 @@ rule merge:
     """Merges a run's chosen adapter onto the weights that it was trained on."""
     input:
         weights=weights_of_run,
-        files=lambda wildcards: model_files(run_model(wildcards)),
-        ready=ancient(f"{E}/ready.json"),
+        pin=lambda wildcards: model_pin(run_model(wildcards)),
     output:
         directory(f"{E}/merged/{{run}}"),
     log:
@@ -39,8 +39,10 @@ rule merge:
         mem=merge_memory,
         runtime=minutes(60),
     params:
-        state=lambda wildcards: state_params(wildcards.run),
-        code=code_of("merge.py"),
+        identity=lambda wildcards: base_identity(*state_of(wildcards.run)),
+        state=lambda wildcards, output: base_params(*state_of(wildcards.run)),
+        version=step_version("merge"),
+        made_by=made("merge"),
     script:
         "../workflow/scripts/merge.py"
 
@@ -48,6 +50,7 @@ rule merge:
 rule push_all:
     """Uploads every run that has a `push`."""
     input:
+        rules.ready.input,
         expand(f"{E}/pushed/{{run}}.json", run=PUSHED),
 
 
@@ -76,6 +79,7 @@ rule push:
         run=lambda wildcards: wildcards.run,
         push=lambda wildcards: EXPERIMENT.runs[wildcards.run].push.model_dump(mode="json"),
         about=lambda wildcards: about_run(EXPERIMENT, PLAN, wildcards.run),
-        code=code_of("push.py"),
+        version=step_version("push"),
+        made_by=made("push"),
     script:
         "../workflow/scripts/push.py"

@@ -19,6 +19,18 @@ BEHIND = {
 }
 
 
+# What says of itself which code made it. (Uploads are never made again by themselves.)
+RECORDS = [
+    *rules.ready.input,
+    *rules.aggregate.input.train_meta,
+    *rules.aggregate.input.chosen,
+    *(file for files in BEHIND.values() for file in files if file.endswith(".json")),
+    *(f"{E}/tokens/{tokens}/stats.json" for tokens in TOKENS),
+    f"{E}/tables/final_metrics.json",
+    f"{E}/report.json",
+]
+
+
 rule report:
     """Draws the figures and writes the page."""
     input:
@@ -58,6 +70,7 @@ rule report:
             for name in failure_names(TABLE)
         ],
         texts=[f"{E}/failures/{name}.txt" for name in failure_names(TABLE)],
+        record=f"{E}/report.json",
     log:
         f"{E}/logs/report.log",
     retries: 0
@@ -69,12 +82,14 @@ rule report:
     params:
         table=TABLE,
         behind=BEHIND,
+        labels={name: run.label for name, run in EXPERIMENT.runs.items() if run.label},
         settings=f"{E}/config.yaml",
         at_least={
             protocol: spec.sampling.unique_at_least
             for protocol, spec in PLAN.protocols.items()
             if spec.sampling
         },
-        code=code_of("report.py"),
+        version=step_version("report"),
+        made_by=made("report"),
     script:
         "../workflow/scripts/report.py"

@@ -12,7 +12,7 @@ rule tokenize:
             f"{E}/data/{dataset}/few_shot.json"
             for dataset in PLAN.tokens[wildcards.tokens].few_shot
         ],
-        ready=ancient(f"{E}/ready.json"),
+        pin=lambda wildcards: model_pin(PLAN.tokens[wildcards.tokens].model),
     output:
         train=f"{E}/tokens/{{tokens}}/train.parquet",
         dev=f"{E}/tokens/{{tokens}}/dev.parquet",
@@ -27,15 +27,15 @@ rule tokenize:
         mem=gigabytes(8),
         runtime=minutes(120),
     params:
-        model=lambda wildcards: model_params(
-            PLAN.tokens[wildcards.tokens].model, "id", "revision", "trust_remote_code"
+        tokenizer=lambda wildcards: tokenizer_identity(
+            EXPERIMENT.models[PLAN.tokens[wildcards.tokens].model]
         ),
-        record=lambda wildcards: model_record(PLAN.tokens[wildcards.tokens].model),
-        content=lambda wildcards: model_content(PLAN.tokens[wildcards.tokens].model),
+        model=lambda wildcards, output: model_fields(PLAN.tokens[wildcards.tokens].model),
         prompt=lambda wildcards: PLAN.tokens[wildcards.tokens].prompt,
         few_shot=lambda wildcards: list(PLAN.tokens[wildcards.tokens].few_shot.values()),
         max_length=lambda wildcards: PLAN.tokens[wildcards.tokens].max_length,
         overlong=lambda wildcards: PLAN.tokens[wildcards.tokens].overlong,
-        code=code_of("tokenize_rows.py"),
+        version=step_version("tokenize_rows"),
+        made_by=made("tokenize_rows"),
     script:
         "../workflow/scripts/tokenize_rows.py"

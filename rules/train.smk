@@ -13,8 +13,7 @@ for kind, count, keeps, runs in PLAN.training_shapes:
         input:
             train=run_tokens("train"),
             dev=run_tokens("dev"),
-            files=lambda wildcards: model_files(run_model(wildcards)),
-            ready=ancient(f"{E}/ready.json"),
+            pin=lambda wildcards: model_pin(run_model(wildcards)),
         output:
             weights=f"{E}/train/{{run}}/final/{WEIGHTS[kind][0]}",
             config=f"{E}/train/{{run}}/final/{WEIGHTS[kind][1]}",
@@ -41,21 +40,17 @@ for kind, count, keeps, runs in PLAN.training_shapes:
             mem=training_memory,
             runtime=training_minutes,
         params:
-            model=lambda wildcards: model_params(run_model(wildcards)),
-            record=lambda wildcards: model_record(run_model(wildcards)),
-            content=lambda wildcards: model_content(run_model(wildcards)),
-            preset=lambda wildcards: run_preset(wildcards).identity(),
-            seed=lambda wildcards: EXPERIMENT.runs[wildcards.run].seed,
-            snapshots=count,
+            settings=lambda wildcards: training_settings(wildcards.run),
+            model=lambda wildcards, output: model_fields(run_model(wildcards)),
             work=f"{E}/.work/train/{{run}}",
-            # Changes no result. Snakemake takes a param that looks at the output as following from
-            # it, and never runs a job again for it.
+            # Changes no result.
             aside=lambda wildcards, output: {
                 "keep": run_preset(wildcards).keep,
                 "report_to": EXPERIMENT.runs[wildcards.run].report_to,
                 "project": Path(E).name,
             },
-            code=code_of("train.py"),
+            version=step_version("train"),
+            made_by=made("train"),
         script:
             "../workflow/scripts/train.py"
 
@@ -63,10 +58,12 @@ for kind, count, keeps, runs in PLAN.training_shapes:
 rule adapter:
     """Takes an adapter that was trained elsewhere, from a folder or the hub."""
     input:
-        files=lambda wildcards: ancient(local_files(EXPERIMENT.runs[wildcards.run].adapter)),
+        # Only where it is made here: else its content is a param.
+        files=lambda wildcards: adapter_made_here(wildcards.run),
     output:
         weights=f"{E}/train/{{run}}/final/adapter_model.safetensors",
         config=f"{E}/train/{{run}}/final/adapter_config.json",
+        record=ensure(f"{E}/train/{{run}}/adapter.json", non_empty=True),
     log:
         f"{E}/logs/adapter/{{run}}.log",
     wildcard_constraints:
@@ -77,10 +74,11 @@ rule adapter:
         mem="4GB",
         runtime=60,
     params:
-        adapter=lambda wildcards: EXPERIMENT.runs[wildcards.run].adapter,
-        revision=lambda wildcards: EXPERIMENT.runs[wildcards.run].adapter_revision,
-        content=lambda wildcards: content_of(EXPERIMENT.runs[wildcards.run].adapter),
-        code=code_of("fetch_adapter.py"),
+        identity=lambda wildcards: adapter_identity(wildcards.run),
+        source=lambda wildcards, output: EXPERIMENT.runs[wildcards.run].adapter,
+        revision=lambda wildcards, output: EXPERIMENT.runs[wildcards.run].adapter_revision,
+        version=step_version("fetch_adapter"),
+        made_by=made("fetch_adapter"),
     script:
         "../workflow/scripts/fetch_adapter.py"
 
@@ -102,6 +100,7 @@ checkpoint choose:
         snapshots=lambda wildcards: [
             row["snapshot"] for row in PLAN.run_table[wildcards.run]["snapshots"]
         ],
-        code=code_of("choose.py"),
+        version=step_version("choose"),
+        made_by=made("choose"),
     script:
         "../workflow/scripts/choose.py"

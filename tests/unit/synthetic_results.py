@@ -287,6 +287,7 @@ def _write_training(folder: Path, run: RunPlan) -> None:
         "steps": 40, "epochs": 1.0, "tokens": 84_211, "tokens_per_second": 641.2,
         "peak_memory_bytes": 812_345_678, "device": "cpu", "device_name": "x86_64",
         "train_sha256": "0" * 64, "versions": {"torch": "2.13.0"},
+        "settings": {key: run[key] for key in ("preset", "seed")},
     }  # fmt: skip
     write_json(train / "train_meta.json", meta)
     write_rows(train / "train_log.parquet", _log(run["run"]), _LOG_SCHEMA)

@@ -6,10 +6,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import yaml
 from synthetic_results import HOSTILE, make_report_inputs
 
-from snaketune.report.labels import run_labels
 from snaketune.report.names import figure_names
 from snaketune.report.protocols import protocols
 from snaketune.report.sources import Sources
@@ -229,9 +227,7 @@ def test_a_snapshot_s_metric_may_have_no_interval(made, tmp_path):
 def test_a_run_is_shown_under_its_label(made, tmp_path):
     _, plan, inputs = made
     name = plan["runs"][0]["run"]
-    settings = tmp_path / "config.yaml"
-    settings.write_text(yaml.safe_dump({"runs": {name: {"label": "Rank <8>"}}}))
     html = tmp_path / "report.html"
-    write_report(plan, inputs, run_labels(settings), html, tmp_path / "figures")
+    write_report(plan, inputs, {name: "Rank <8>"}, html, tmp_path / "figures")
     assert "Rank &lt;8&gt;" in html.read_text()
     assert "Rank <8>" not in html.read_text()

@@ -5,10 +5,15 @@ from pathlib import Path
 from snaketune.job import job
 
 with job(snakemake.log[0]):
+    from snaketune.runtime.records import sign
     from snaketune.tables.aggregate import aggregate
+    from snaketune.tables.as_asked import require_as_asked
     from snaketune.tables.sources import read_sources
 
     names = ("metrics", "scores", "train_meta", "chosen", "train_log", "prediction_meta")
     files = {name: [Path(file) for file in snakemake.input.get(name, [])] for name in names}
-    folder = Path(snakemake.output.metrics).parent
-    aggregate(snakemake.params.table, read_sources(**files), folder)
+    folder, params = Path(snakemake.output.metrics).parent, snakemake.params
+    sources = read_sources(**files)
+    require_as_asked(params.asked, sources)
+    aggregate(params.table, sources, folder)
+    sign(Path(snakemake.output.final), params.made_by)

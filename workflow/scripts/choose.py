@@ -7,10 +7,9 @@ from snaketune.job import job
 with job(snakemake.log[0]):
     from snaketune.choice import choose_snapshot
     from snaketune.jsonl import write_json
+    from snaketune.runtime.records import sign
 
-    choice = choose_snapshot(
-        [Path(f) for f in snakemake.input.metrics],
-        snakemake.params.snapshots,
-        snakemake.params.choose,
-    )
-    write_json(Path(snakemake.output[0]), choice)
+    params, output = snakemake.params, Path(snakemake.output[0])
+    metrics = [Path(f) for f in snakemake.input.metrics]
+    write_json(output, choose_snapshot(metrics, params.snapshots, params.choose))
+    sign(output, params.made_by, choose=params.choose)

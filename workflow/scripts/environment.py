@@ -7,5 +7,8 @@ from snaketune.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.jsonl import write_json
     from snaketune.machine import describe_machine
+    from snaketune.runtime.records import sign
 
-    write_json(Path(snakemake.output[0]), describe_machine())
+    output = Path(snakemake.output[0])
+    write_json(output, describe_machine())
+    sign(output, snakemake.params.made_by)

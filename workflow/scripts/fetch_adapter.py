@@ -5,11 +5,11 @@ from pathlib import Path
 from snaketune.job import job
 
 with job(snakemake.log[0]):
+    from snaketune.jsonl import write_json
     from snaketune.modeling.adapter_source import fetch_adapter
+    from snaketune.runtime.records import sign
 
-    fetch_adapter(
-        snakemake.params.adapter,
-        snakemake.params.revision,
-        Path(snakemake.output.weights),
-        Path(snakemake.output.config),
-    )
+    params, output = snakemake.params, snakemake.output
+    fetch_adapter(params.source, params.revision, Path(output.weights), Path(output.config))
+    write_json(Path(output.record), {"adapter": params.source, "revision": params.revision})
+    sign(Path(output.record), params.made_by, identity=params.identity)

@@ -8,6 +8,7 @@ with job(snakemake.log[0]):
     from snaketune.data.example import read_examples
     from snaketune.data.leakage import leakage_between
     from snaketune.jsonl import write_json
+    from snaketune.runtime.records import sign
 
     found = leakage_between(
         snakemake.wildcards.train,
@@ -15,4 +16,6 @@ with job(snakemake.log[0]):
         snakemake.wildcards.test,
         {Path(file).stem: read_examples(Path(file)) for file in snakemake.input.asked},
     )
-    write_json(Path(snakemake.output[0]), found)
+    output = Path(snakemake.output[0])
+    write_json(output, found)
+    sign(output, snakemake.params.made_by)

@@ -6,6 +6,7 @@ from snaketune.job import job
 
 with job(snakemake.log[0]):
     from snaketune.measures.measure import measure
+    from snaketune.runtime.records import sign
 
     verdicts, rewards = list(snakemake.input.verdicts), list(snakemake.input.rewards)
     measure(
@@ -20,3 +21,4 @@ with job(snakemake.log[0]):
         protocol=snakemake.params.protocol,
         rewards=Path(rewards[0]) if rewards else None,
     )
+    sign(Path(snakemake.output.metrics), snakemake.params.made_by)

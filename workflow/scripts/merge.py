@@ -11,5 +11,5 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.modeling.merge import merge
 
     torch.set_num_threads(snakemake.threads)
-    state = State.given(snakemake.params.state, snakemake.input.weights)
+    state = State.given(snakemake.params.state, snakemake.input.pin, snakemake.input.weights)
     merge(state.model, state.quantisation, state.weights, state.files, Path(snakemake.output[0]))

@@ -8,9 +8,12 @@ with job(snakemake.log[0]):
     from snaketune.jsonl import write_json
     from snaketune.publish.card import card
     from snaketune.publish.push import files_in, push
+    from snaketune.runtime.records import sign
 
     params = snakemake.params
     tables = (Path(snakemake.input[name]) for name in ("final", "comparisons", "base"))
     text = card(*tables, params.run, params.about)
     files = files_in([Path(f) for f in snakemake.input.files])
-    write_json(Path(snakemake.output[0]), push(params.push, files, text))
+    output = Path(snakemake.output[0])
+    write_json(output, push(params.push, files, text))
+    sign(output, params.made_by)

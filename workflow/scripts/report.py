@@ -6,9 +6,10 @@ from snaketune.job import job
 
 with job(snakemake.log[0]):
     from snaketune.asked import asked_of
-    from snaketune.report.labels import run_labels
+    from snaketune.jsonl import write_json
     from snaketune.report.sources import Inputs
     from snaketune.report.write import write_report
+    from snaketune.runtime.records import sign
 
     one = ("final", "comparisons", "checkpoints", "environment")
     many = ("manifests", "leakage", "stats", "lengths", "models")
@@ -23,9 +24,11 @@ with job(snakemake.log[0]):
     write_report(
         snakemake.params.table,
         Inputs(**files),
-        run_labels(settings),
+        snakemake.params.labels,
         html,
         html.parent / "figures",
         asked_of(settings, files["train_meta"]),
         snakemake.params.at_least,
     )
+    write_json(Path(snakemake.output.record), {"experiment": snakemake.params.table["experiment"]})
+    sign(Path(snakemake.output.record), snakemake.params.made_by)

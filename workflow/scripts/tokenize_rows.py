@@ -7,6 +7,7 @@ from snaketune.job import job
 with job(snakemake.log[0]):
     from snaketune.modeling.pinned import pinned
     from snaketune.modeling.tokenizer import load_tokenizer
+    from snaketune.runtime.records import sign
     from snaketune.training.tokenise import Limits, read_few_shot, tokenise
 
     params = snakemake.params
@@ -17,7 +18,7 @@ with job(snakemake.log[0]):
             for file, count in zip(snakemake.input.few_shot, params.few_shot, strict=True)
             for shot in read_few_shot(Path(file), count)
         ],
-        load_tokenizer(pinned(params.model, params.record)),
+        load_tokenizer(pinned(params.model, snakemake.input.pin)),
         params.prompt["task"],
         params.prompt["system"],
         Limits(params.max_length, params.overlong),
@@ -26,3 +27,4 @@ with job(snakemake.log[0]):
         params.prompt["chat"],
         params.prompt["reply_prefix"],
     )
+    sign(Path(snakemake.output.stats), params.made_by, tokenizer=params.tokenizer)

@@ -7,18 +7,19 @@ from snaketune.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.config.preset import Preset
     from snaketune.modeling.pinned import pinned
+    from snaketune.runtime.records import sign
     from snaketune.training.launch import launch
     from snaketune.training.run import Plan, Published
     from snaketune.training.tracking import Tracking
 
-    out, aside = snakemake.output, snakemake.params.aside
+    out, aside, settings = snakemake.output, snakemake.params.aside, snakemake.params.settings
     launch(
         Plan(
-            pinned(snakemake.params.model, snakemake.params.record),
-            Preset.model_validate({**snakemake.params.preset, "keep": aside["keep"]}),
-            snakemake.params.seed,
-            snakemake.params.snapshots,
-            snakemake.params.get("code", ""),
+            pinned(snakemake.params.model, snakemake.input.pin),
+            Preset.model_validate({**settings["preset"], "keep": aside["keep"]}),
+            settings["seed"],
+            settings["snapshots"],
+            snakemake.params.version,
         ),
         Path(snakemake.input.train),
         Path(snakemake.input.dev),
@@ -36,3 +37,4 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         snakemake.resources.get("gpu", 0),
         Tracking(aside["report_to"], aside["project"], snakemake.wildcards.run),
     )
+    sign(Path(out.meta), snakemake.params.made_by, **settings)

@@ -1,6 +1,6 @@
 """The experiment: one config file."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -31,6 +31,9 @@ class Experiment(Strict):
     smoke: bool = False
     """Try the whole experiment in a minute or two: a few rows, steps and tokens, the demo's models
     in the place of the configured ones, results under `{output}/{experiment}-smoke/`."""
+    code: Literal["versions", "strict"] = "versions"
+    """What makes results old when the workflow's own code changes: another version of the step that
+    made them, as CHANGELOG.md tells it; `strict`: any other code, for who works on the code."""
     leave_out: Annotated[list[str], BeforeValidator(_one_or_many)] = []  # noqa: RUF012
     """Evals to leave out of this experiment."""
     models: dict[Name, ModelSpec] = Field(default_factory=dict)

@@ -5,6 +5,7 @@ from typing import TypedDict
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import duration, number, size
 from snaketune.report.use import MEASURED
+from snaketune.runtime.records import settings_of
 from snaketune.tables.summary import flat
 
 
@@ -37,17 +38,22 @@ def settings(sources: Sources) -> Matrix:
         run["run"]: {
             "model": run["model"],
             "training data": run["train_data"],
-            "seed": run["seed"],
-            **flat(run["preset"]),
+            **_recorded(sources.train_meta[run["run"]]),
         }
         for run in sources.runs
-        if run["preset"]
+        if run["run"] in sources.train_meta
     }
     rows = _rows(found)
     if len(found) == 1:
         return Matrix(columns=list(found), rows=rows, folded=[])
     differs = [row for row in rows if len(set(row[1])) > 1]
     return Matrix(columns=list(found), rows=differs, folded=[r for r in rows if r not in differs])
+
+
+def _recorded(meta: Json) -> Json:
+    """Seed and hyperparameters, as the training itself recorded them."""
+    settings = settings_of(meta)
+    return {"seed": settings["seed"], **flat(settings["preset"])}
 
 
 def resources(sources: Sources) -> Matrix:

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from snaketune.runtime.records import settings_of
 from snaketune.tables.plan_types import TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
@@ -33,11 +34,12 @@ def metrics_table(plan: TablePlan, sources: Sources) -> list[Row]:
     table = []
     for (state, protocol), document in sorted(sources.metrics.items()):
         run = owners.get(state)
+        trained = settings_of(sources.train_meta.get(run["run"], {})) if run else {}
         head = {
             "experiment": plan["experiment"],
             "state": state,
             "run": run["run"] if run else None,
-            "seed": run["seed"] if run else None,
+            "seed": trained.get("seed"),
             "protocol": protocol,
             "protocol_hash": document["protocol_hash"],
         }

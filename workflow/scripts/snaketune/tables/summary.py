@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from snaketune.runtime.records import settings_of
 from snaketune.tables.bases import BasePlan, bases
 from snaketune.tables.checkpoints import chosen_snapshot
 from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
@@ -22,8 +23,10 @@ def _base_row(base: BasePlan, sources: Sources) -> Row:
 
 
 def _run_row(run: RunPlan, sources: Sources) -> Row:
-    head = {key: run[key] for key in ("run", "model", "train_data", "method", "seed")}
-    settings = {k: v for k, v in flat(run["preset"]).items() if k not in head}
+    head = {key: run[key] for key in ("run", "model", "train_data", "method")}
+    trained = settings_of(sources.train_meta.get(run["run"], {}))
+    head["seed"] = trained.get("seed")
+    settings = {k: v for k, v in flat(trained.get("preset", {})).items() if k not in head}
     numbers = _numbers(run["state"], run["evals"], sources)
     checkpoint = chosen_snapshot(run, sources) or ("final" if run["preset"] else None)
     return head | settings | numbers | {"base": run["base_state"], "checkpoint": checkpoint}

@@ -66,8 +66,8 @@ class Plan:
     seed: int
     snapshots: int = 0
     """Snapshots at equal distances; 0: none."""
-    code: str = ""
-    """Hash of the code: a checkpoint of other code is not continued."""
+    version: int = 0
+    """Of the step: a checkpoint of another version is not continued."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _identity(plan: Plan, hashes: list[str]) -> dict:
         "preset": plan.preset.identity(),
         "seed": plan.seed,
         "snapshots": plan.snapshots,
-        "code": plan.code,
+        "version": plan.version,
         "rows": hashes,
     }
 

@@ -1,0 +1,1 @@
+"""What happens around the work itself: how jobs start, wait and end."""
