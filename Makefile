@@ -2,6 +2,8 @@
 # make test    all tests
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make lint    style of code and workflow
+# make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
+#              NEW="train" that they change
 # make docs    config/README.md and config/schema.json, from the config models
 # make bench   speed and memory beside other tools, in an environment of its own (half an hour);
 #              fails at the end where a script failed or a bar was missed
@@ -15,7 +17,7 @@ BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_pl
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-slurm lint docs bench clean distclean
+.PHONY: demo test test-slurm lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -33,6 +35,10 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules workflow/Snakefile
 	$(BIN)/snakemake --lint
+
+steps: $(VENV)/.installed
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.steps.command \
+		$(if $(SAME),--same $(SAME)) $(if $(NEW),--new $(NEW))
 
 docs: $(VENV)/.installed
 	PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.config.document
