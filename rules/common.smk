@@ -6,7 +6,7 @@ import os
 
 from snaketune import asked, estimate
 from snaketune.name_pattern import name_pattern
-from snaketune.steps import made_by, step_version
+from snaketune.steps.versions import made_by, step_version
 from snaketune.tables.plan_types import further_names
 
 WEIGHTS = {

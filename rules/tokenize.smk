@@ -35,7 +35,7 @@ rule tokenize:
         few_shot=lambda wildcards: list(PLAN.tokens[wildcards.tokens].few_shot.values()),
         max_length=lambda wildcards: PLAN.tokens[wildcards.tokens].max_length,
         overlong=lambda wildcards: PLAN.tokens[wildcards.tokens].overlong,
-        version=step_version("tokenize_rows"),
-        made_by=made("tokenize_rows"),
+        version=step_version("tokenize"),
+        made_by=made("tokenize"),
     script:
         "../workflow/scripts/tokenize_rows.py"

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from snaketune.config.experiment import Experiment
 from snaketune.runtime.records import MADE_BY
-from snaketune.steps import changed_steps, code_of_step
+from snaketune.steps import versions
 
 _NAMED = 6
 
 
 def code_notes(experiment: Experiment) -> Iterator[str]:
     """Steps whose code is not the one that their version stands for."""
-    changed = sorted(changed_steps())
+    changed = sorted(versions.changed_steps())
     if not changed or experiment.code == "strict":
         return
     names = ", ".join(changed[:_NAMED]) + (" and others" if len(changed) > _NAMED else "")
@@ -39,9 +39,9 @@ def kept_notes(experiment: Experiment, folder: Path) -> Iterator[str]:
 def outdated(records: Iterable[str]) -> list[str]:
     """Of the artefacts with records those that other code made than there is now."""
     there = (Path(file) for file in records if Path(file).is_file())
-    return [str(file) for file in there if not _current(file)]
+    makers = [(file, maker) for file in there for maker in _makers(file)]
+    return [str(file) for file in dict.fromkeys(versions.outdated(makers))]
 
 
-def _current(file: Path) -> bool:
-    makers = json.loads(file.read_text(encoding="utf-8")).get(MADE_BY, [])
-    return bool(makers) and all(code_of_step(m["step"]) == m["code"] for m in makers)
+def _makers(file: Path) -> list[dict | None]:
+    return json.loads(file.read_text(encoding="utf-8")).get(MADE_BY) or [None]
