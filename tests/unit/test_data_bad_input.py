@@ -3,6 +3,9 @@
 import csv
 import json
 
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from prepared_data import prepared, problem, problems, write_lines
 
@@ -37,6 +40,9 @@ def _message(source, form="gsm8k", **settings):
         ({**GOOD, "id": "x"}, ["field id", 'text "x"', "train.jsonl:1 has too", "a unique id"]),
         ({**GOOD, "id": [1]}, ["field id", "a list of 1", "text or a whole number"]),
         ({**GOOD, "id": True}, ["field id", "True (bool)", "text or a whole number"]),
+        ('{"question": "Q?", "question": "R?"}', ["field question: found this key 2 times"]),
+        ('{"m": [0, {"a": 1, "\\u0061": 1}]}', ["field m[1].a: found this key 2", "key once"]),
+        ('[{"a": 1, "a": 2}]', ["found a list of 1", "expected a JSON object"]),
     ],
 )
 def test_bad_records(tmp_path, line, words):
@@ -73,7 +79,14 @@ def test_few_of_many_bad_records_are_shown_with_the_total(tmp_path):
         ("train.csv", b"question,answer\n", ["found no record", "at least one for train"]),
         ("train.csv", b"question,reply\na,b\n", ["field answer", "2 fields: question, reply"]),
         ("train.csv", b"question;answer\na;b\n", ["field question", "1 field: question;answer"]),
-        ("train.csv", b"question,question\na,b\n", ["line 1", "column name twice", "unique names"]),
+        ("train.csv", b"question,question\na,b\n", ["line 1", "twice, in columns 1 and 2;"]),
+        (
+            "train.json",
+            b'[{"a": 1},\n{"question": 1,\n"question": 2}]',
+            [":2: field question: found this key 2 times, on lines 2 and 3", "each key once"],
+        ),
+        ("train.json", b'{"a": 1, "a": 2}', [":1: field a: found this key 2 times, on line 1"]),
+        ("train.json", b'[[{"a": 1, "a": 2}]]', [":1: found a list of 1"]),
         ("train.csv", b'question,answer\n"a"b,c\n', ["line 2", "found no CSV", "separated by"]),
         ("train.csv", b'question,answer\n"a,b\n', ["found no CSV", "unexpected end of data"]),
         ("train.csv", b"question,answer\na,b,c\n", [":1: ", "3 fields", "line 2", "2 fields, as"]),
@@ -104,6 +117,10 @@ def test_wrong_hash(tmp_path):
         ('{"a": 1}', ["an object (1 field", "a list of objects"]),
         ('["a"]', ["record 1", "text of 1 characters", "an object"]),
         (json.dumps([GOOD, {**GOOD, "answer": "7"}]), ["record 2", "field answer", "a number"]),
+        (
+            '[{"question": "Q?", "answer": "#### 1"},\n{"answer": "#### 1",\n"answer": "#### 2"}]',
+            ["shots.json:2: record 2: field answer: found this key 2 times, on lines 2 and 3"],
+        ),
     ],
 )
 def test_bad_few_shot_file(tmp_path, records, words):
@@ -114,6 +131,52 @@ def test_bad_few_shot_file(tmp_path, records, words):
     assert all(word in message for word in words), message
     gone = _message(path, few_shot={"file": "gone.json"})
     assert gone.startswith("datasets.d.few_shot.file: found no file gone.json")
+
+
+def test_rejected_for_a_key_twice_with_all_that_stands_there(tmp_path):
+    twice = '{"question": "Q?", "answer": "#### 1", "answer": "#### 2"}'
+    path = write_lines(tmp_path / "train.jsonl", [*problems(0, 3), twice])
+    found = prepared(path, rejected_at_most=0.5)
+    row = found.rejected[0].row()
+    assert (row["record"], row["reason"], row["field"]) == (4, "duplicate_key", "answer")
+    assert row["raw"] == twice
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (["question", "answer", "answer"], "found the column answer twice, expected unique names"),
+        (["question", "answer", "Answer"], ""),
+        (["question", "answer", "answer "], ""),
+    ],
+)
+def test_columns_of_one_name(tmp_path, columns, words):
+    path = tmp_path / "train.parquet"
+    values = [pa.array([text]) for text in ("Q?", "#### 1", "#### 2")]
+    pq.write_table(pa.Table.from_arrays(values, names=columns), path)
+    if words:
+        assert f"{path}: {words}" in _message(path)
+    else:
+        assert prepared(path).rejected == []
+
+
+def test_fields_of_one_name_within_a_column(tmp_path):
+    pair = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
+    lists = pa.ListArray.from_arrays([0, 1], pair)
+    pq.write_table(pa.table({"question": lists, "answer": ["a"]}), tmp_path / "train.parquet")
+    assert ".x twice, expected unique names" in _message(tmp_path / "train.parquet")
+
+
+def test_saved_columns_of_one_name(tmp_path):
+    folder = tmp_path / "train"
+    datasets.Dataset.from_dict({"question": ["Q?"], "answer": ["#### 1"]}).save_to_disk(str(folder))
+    names = ["question", "answer", "answer"]
+    table = pa.Table.from_arrays([pa.array([text]) for text in ("Q?", "#### 1", "#### 2")], names)
+    (file,) = folder.glob("*.arrow")
+    with pa.OSFile(str(file), "wb") as out, pa.ipc.new_stream(out, table.schema) as writer:
+        writer.write_table(table)
+    message = _message(folder)
+    assert str(folder) in message and '"answer" exists 2 times' in message
 
 
 @pytest.mark.parametrize("dev", [3, 8, 9])
@@ -137,6 +200,9 @@ def _prompts(path, rows):
         ("p.csv", f"1,{SECRET}\n2,b\n"),
         ("p.csv", f"prompt,hazard\n{SECRET},a,b\n"),
         ("p.jsonl", f'{{"{SECRET}": 1}}'),
+        ("p.jsonl", f'{{"{SECRET}": 1, "{SECRET}": 2}}'),
+        ("p.json", f'{{"{SECRET}": 1, "{SECRET}": 2}}'),
+        ("p.csv", f"{SECRET},{SECRET}\n1,2\n"),
         ("p.jsonl", f'{{"prompt": "{SECRET}"'),
         ("p.jsonl", f'{{"prompt": ["{SECRET}"]}}'),
         ("p.jsonl", f'"{SECRET}"'),

@@ -144,6 +144,13 @@ def test_a_rejected_record_does_not_end_the_check_of_the_catalogue(tmp_path, fau
         verified({"test": path}, **settings)
 
 
+def test_a_row_of_the_catalogue_with_a_key_twice(folder):
+    twice = '{"index": 0, "label": 0, "error_type": "a", "error_type": "b"}'
+    file = write_lines(folder / "catalogue.jsonl", [twice])
+    with pytest.raises(UserError, match=r"catalogue\.jsonl:1: field error_type: found this"):
+        verified(folder, catalogue=joined(folder, source=str(file)))
+
+
 def test_with_a_limit_only_the_records_need_their_rows(folder):
     found = verified(folder, limit=2, catalogue=joined(folder))
     entry = found.manifest["catalogue"]

@@ -116,6 +116,8 @@ def test_dolly_takes_the_curated_text_in_whatever_form(tmp_path, curated, contex
         ({"new-response": "{'value': array(['a"}, ["field new-response", "printed dict"]),
         ({"new-response": "{'value': array(print(1))}"}, ["field new-response", "printed dict"]),
         ({"new-response": "[{'user_id': None, 'value': 'a"}, ["new-response", "printed dict"]),
+        ({"new-response": '{"value": "a", "value": "b"}'}, ["new-response", "printed dict"]),
+        ({"new-response": "{'value': 'a', 'value': 'b'}"}, ["new-response", "printed dict"]),
         ({"new-response": '{"value": ["a"'}, ["new-response", "printed dict"]),
         ({"new-response": "{'value': 3}"}, ["new-response", "whose `value` is text"]),
         ({"new-response": "['a', 'b']"}, ["new-response", "printed list of one suggestion"]),

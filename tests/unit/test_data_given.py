@@ -80,6 +80,16 @@ SUMS = {"id": "e0", "sums": [-1, -2], "tokens": [1, 1], "characters": [3, 2]}
         ({"output": "x"}, "open_qa", "given.jsonl:1: field id"),
         ("{", "open_qa", "given.jsonl:1: found"),
         (
+            '{"id": "e0", "output": "x", "output": "y"}',
+            "open_qa",
+            "given.jsonl:1: field output: found this key 2 times, expected each key once",
+        ),
+        (
+            '{"id": "e0", "scores": {"A": 1, "B": 2, "A": 3}}',
+            "multiple_choice",
+            "given.jsonl:1: field scores.A: found this key 2 times",
+        ),
+        (
             {"id": "e1", "output": "x"},
             "open_qa",
             "given.jsonl:2: field id: found 'e1', which line 1",

@@ -39,6 +39,24 @@ def test_a_file_of_overrides_alone_is_no_demo(project: Project) -> None:
     assert "experiment: this key is missing" in fails(project, "-n", "--configfile", "over.yaml")
 
 
+def test_a_run_given_twice_is_told_with_both_lines(project: Project) -> None:
+    file = project.folder / "config/config.yaml"
+    lines = file.read_text().splitlines()
+    at = 1 + lines.index("runs:")
+    lines.insert(at, "  simple: {model: tiny, preset: medium, train: problems}")
+    file.write_text("\n".join(lines) + "\n")
+    again = 1 + lines.index("  simple:", at)
+    shown = fails(project, "-n")
+    assert "1 fault in the config:" in shown
+    found = f"config/config.yaml:{at + 1}: runs.simple: found this key 2 times"
+    assert f"{found}, on lines {at + 1} and {again}; expected it once" in shown
+    (project.folder / "over.json").write_text('{"presets": {"simple": {}},\n\t"presets": {}}')
+    files = ("--configfile", "config/config.yaml", "over.json")
+    shown = fails(project, "-n", *files)
+    assert "over.json:1: presets: found this key 2 times, on lines 1 and 2" in shown
+    assert "2 faults in the config:" in shown
+
+
 def test_a_key_of_the_profile_that_is_misspelt_is_named(project: Project) -> None:
     file = project.folder / "profiles/default/config.yaml"
     file.write_text(file.read_text() + "retrise: 2\n")

@@ -8,15 +8,19 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from snaketune.config.written import tree
+
 Path_ = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong at `path`, a key's place in the config."""
+    """What is wrong at `path`, a key's place in the config, which is looked up in the files unless
+    the fault is one file's own and comes with its `line` (`config/x.yaml:12`)."""
 
     path: Path_
     message: str
+    line: str = ""
 
 
 def suggest(found: str, known: Iterable[str]) -> str:
@@ -93,21 +97,24 @@ _BRANCHES = {"str", "bool", "int", "float", "FewShotSpec", "function-before", "c
 
 def report(faults: list[Fault], files: list[Path]) -> str:
     """All faults, one a line, with the file and line where each key stands."""
-    trees = [(file, yaml.compose(file.read_text(encoding="utf-8"))) for file in files]
-    lines = [f"  {_place(fault.path, trees)}: {fault.message}" for fault in faults]
+    trees = [(file, tree(file)) for file in files]
+    lines = [f"  {_place(fault, trees)}: {fault.message}" for fault in faults]
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return f"{count} in the config:\n" + "\n".join(lines)
 
 
-def _place(path: Path_, trees: list[tuple[Path, yaml.Node]]) -> str:
-    """`config/x.yaml:12: runs.a.preset`: where the deepest part of `path` that exists stands;
+def _place(fault: Fault, trees: list[tuple[Path, yaml.Node | None]]) -> str:
+    """`config/x.yaml:12: runs.a.preset`: where the deepest part of the path that exists stands;
     of several files the last one that has it decides, as Snakemake's merging does."""
+    where = ".".join(map(str, fault.path))
+    if fault.line:
+        return f"{fault.line}: {where}"
     best: tuple[int, str] = (0, "")
-    for file, tree in trees:
-        depth, line = _descend(tree, path)
+    for file, root in trees:
+        depth, line = _descend(root, fault.path)
         if depth >= max(best[0], 1):
             best = (depth, f"{file}:{line}: ")
-    return best[1] + ".".join(map(str, path))
+    return best[1] + where
 
 
 def _descend(node: yaml.Node | None, path: Path_) -> tuple[int, int]:
@@ -115,7 +122,8 @@ def _descend(node: yaml.Node | None, path: Path_) -> tuple[int, int]:
     for key in path:
         if not isinstance(node, yaml.MappingNode):
             break
-        for name, value in node.value:
+        # Of a key that stands twice, the last is what was read.
+        for name, value in reversed(node.value):
             if name.value == str(key):
                 depth, line, node = depth + 1, name.start_mark.line + 1, value
                 break

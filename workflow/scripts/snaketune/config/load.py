@@ -17,6 +17,7 @@ from snaketune.config.push import push_faults, with_repositories
 from snaketune.config.run import RunSpec
 from snaketune.config.smoke import smoke
 from snaketune.config.sweep import expanded, sweep_faults
+from snaketune.config.written import repeats
 from snaketune.errors import UserError
 from snaketune.jsonl import write_text
 
@@ -27,12 +28,13 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
     Raises `UserError` with all faults, each with its place.
     """
     config = _with_nulls(config)
+    twice = list(_keys_twice(files))
     try:
         experiment = Experiment.model_validate(config)
     except ValidationError as error:
         faults = from_pydantic(error, FieldNames(Experiment))
-        raise UserError(report(faults + list(_dangling(config)), files)) from None
-    _refuse([*_faults(experiment), *sweep_faults(experiment)], files)
+        raise UserError(report([*twice, *faults, *_dangling(config)], files)) from None
+    _refuse([*twice, *_faults(experiment), *sweep_faults(experiment)], files)
     if any(run.sweep for run in experiment.runs.values()):
         try:
             experiment = expanded(experiment)
@@ -46,6 +48,14 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
 def _refuse(faults: list[Fault], files: list[Path]) -> None:
     if faults:
         raise UserError(report(faults, files))
+
+
+def _keys_twice(files: list[Path]) -> Iterator[Fault]:
+    """Keys that stand twice in one file. That several files have a key is what overlays are for."""
+    for file in dict.fromkeys(files):
+        for repeat in repeats(file):
+            message = f"found {repeat.places}; expected it once"
+            yield Fault(repeat.path, message, f"{file}:{repeat.lines[0]}")
 
 
 def _with_nulls(value: Any) -> Any:

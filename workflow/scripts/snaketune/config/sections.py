@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from snaketune.config.base import Number, Strict
 from snaketune.config.label import Label
@@ -55,6 +55,13 @@ class ClassesSpec(Strict):
     read: Literal["probabilities", "text"] = "probabilities"
     """`probabilities`: of each label after the prompt, renormalised; `text`: the reply that the
     model writes, which may be no label at all (unparsed)."""
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _each_label_once(cls, names: object) -> object:
+        if isinstance(names, dict) and len({str(label) for label in names}) < len(names):
+            raise ValueError(f"found {list(names)}, expected each label once")
+        return names
 
     @model_validator(mode="after")
     def _known_labels(self) -> "ClassesSpec":

@@ -106,7 +106,8 @@ def _file_part(table: Table, tables: list[Table]) -> str:
 
 def _example(record: Record, form: Format, own_id: str) -> Example:
     if isinstance(record.value, RecordError):
-        raise record.value
+        # A key that stands twice may be a prompt that stands in the wrong place.
+        raise replace(record.value, field=None) if form.private else record.value
     example = form.example(Fields(record.value, form.private))
     return example if example.id else replace(example, id=own_id)
 

@@ -1,6 +1,7 @@
 """What is wrong with a record, and how values are described to the user."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _SHOWN = 60
@@ -20,6 +21,12 @@ class RecordError(Exception):
     def __str__(self) -> str:
         field = f"field {self.field}: " if self.field else ""
         return f"{field}found {self.found}, expected {self.expected}"
+
+
+def key_twice(path: Iterable[str | int], found: str) -> RecordError:
+    """The fault of a record that has the key at `path` more than once."""
+    field = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return RecordError("duplicate_key", field.removeprefix("."), found, "each key once")
 
 
 def describe(value: object, private: bool = False) -> str:

@@ -3,17 +3,18 @@
 import json
 import random
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from snaketune.config.dataset import FewShotSpec
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, describe
+from snaketune.data.faults import RecordError, describe, key_twice
 from snaketune.data.formats.base import Format
 from snaketune.data.record import Fields
 from snaketune.data.sources.lines import read_text
 from snaketune.data.text import normalise
 from snaketune.errors import UserError
+from snaketune.json_keys import Repeat, parse
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
     """The examples of a JSON list of `question` and `answer`, in its order, checked as records
     are. Raises `UserError` at the first fault."""
     try:
-        entries = json.loads(read_text(path, str(path)))
+        entries, repeats = parse(read_text(path, str(path)))
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}: line {error.lineno}: found no JSON ({error.msg}), expected a list of objects "
@@ -53,8 +54,16 @@ def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
         raise UserError(f"{path}: found {error.strerror}, expected a few-shot file") from None
     if not isinstance(entries, list):
         raise UserError(f"{path}: found {describe(entries, True)}, expected a list of objects")
+    if repeats:
+        raise UserError(_key_twice(path, repeats[0], form.private))
     places = _places(train)
     return [_shot(path, n, entry, form, places, train) for n, entry in enumerate(entries, 1)]
+
+
+def _key_twice(path: Path, repeat: Repeat, private: bool) -> str:
+    fault = key_twice(repeat.path[1:], repeat.places)
+    shown = replace(fault, field=None) if private else fault
+    return f"{path}:{repeat.lines[0]}: record {int(repeat.path[0]) + 1}: {shown}"
 
 
 def _places(train: list[Example]) -> dict[str, int]:

@@ -2,21 +2,29 @@
 
 import ast
 import io
-import json
 import tokenize
 from typing import TypeGuard
+
+from snaketune.json_keys import parse
 
 
 def read_printed(text: str) -> object:
     """What JSON, or Python's print of lists, dicts and arrays, says; of a printed dict only what
     stands under `value`, so that nothing else needs to be understood. Raises `ValueError` where
-    `text` is not all of it one list or dict."""
+    `text` is not all of it one list or dict, or has a key twice."""
     if not text.lstrip().startswith(("{", "[")):
         raise ValueError("no list or dict")
     try:
-        return json.loads(text)
+        value, repeats = parse(text)
     except (ValueError, RecursionError):
-        pass
+        return _python(text)
+    if repeats:
+        raise ValueError("a key twice")
+    return value
+
+
+def _python(text: str) -> object:
+    """What Python printed."""
     try:
         return _plain(ast.parse(text.strip(), mode="eval").body, text.strip())
     except (SyntaxError, RecursionError, MemoryError) as error:
@@ -28,6 +36,8 @@ def _plain(node: ast.expr, text: str) -> object:
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
         values = [_plain(value, text) for key, value in pairs if _is_value(key)]
+        if len(values) > 1:
+            raise ValueError("a key twice")
         return {"value": values[-1]} if values else {}
     if isinstance(node, ast.List):
         return [item for element in node.elts for item in _items(element, text)]

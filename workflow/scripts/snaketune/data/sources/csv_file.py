@@ -21,8 +21,11 @@ def read(path: Path, place: str) -> Table:
     header = next(_rows(rows, place), None)
     if header is None:
         raise UserError(f"{place}: line 1: found an empty file, expected a header and records")
-    if len(set(header)) < len(header):
-        raise UserError(f"{place}: line 1: found a column name twice, expected unique names")
+    for number, name in enumerate(header, start=1):
+        if (first := header.index(name) + 1) < number:
+            # By their numbers: where the header is missing, names are a record's own texts.
+            found = f"a column name twice, in columns {first} and {number}"
+            raise UserError(f"{place}: line 1: found {found}; expected unique names")
     return Table(place, path.name, header, _records(rows, header, place))
 
 

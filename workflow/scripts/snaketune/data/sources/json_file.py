@@ -1,19 +1,21 @@
 """A JSON file: a list of objects, or one object."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from snaketune.data.faults import describe
-from snaketune.data.record import Table
+from snaketune.data.faults import describe, key_twice
+from snaketune.data.record import Record, Table
 from snaketune.data.sources.jsonl import as_record
 from snaketune.data.sources.lines import read_text
 from snaketune.errors import UserError
+from snaketune.json_keys import Repeat, parse
 
 
 def read(path: Path, place: str) -> Table:
     """The objects of the file's list; an object by itself is the only record."""
     try:
-        value = json.loads(read_text(path, place))
+        value, repeats = parse(read_text(path, place))
     except json.JSONDecodeError as error:
         raise UserError(
             f"{place}: line {error.lineno}, column {error.colno}: found no JSON ({error.msg}), "
@@ -26,6 +28,20 @@ def read(path: Path, place: str) -> Table:
     if not isinstance(value, list | dict):
         found = describe(value, private=True)
         raise UserError(f"{place}: line 1: found {found}, expected a JSON list of objects")
-    values = value if isinstance(value, list) else [value]
-    records = (as_record(number, v) for number, v in enumerate(values, start=1))
-    return Table(place, path.name, None, records)
+    if isinstance(value, dict):
+        value = [value]
+        repeats = [Repeat((0, *repeat.path), repeat.lines) for repeat in repeats]
+    return Table(place, path.name, None, _records(value, repeats))
+
+
+def _records(values: list, repeats: list[Repeat]) -> Iterator[Record]:
+    """The records of a list; `repeats` are the keys that stand twice in it."""
+    first: dict[str | int, Repeat] = {}
+    for repeat in repeats:
+        first.setdefault(repeat.path[0], repeat)
+    for place, value in enumerate(values):
+        repeat = first.get(place)
+        if repeat and isinstance(value, dict):
+            yield Record(place + 1, key_twice(repeat.path[1:], repeat.places), value)
+        else:
+            yield as_record(place + 1, value)

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from snaketune.data.faults import RecordError, describe
+from snaketune.data.faults import RecordError, describe, key_twice
 from snaketune.data.record import Record, Table
 from snaketune.data.sources.lines import read_text
+from snaketune.json_keys import parse
 
 
 def read(path: Path, place: str) -> Table:
@@ -37,7 +38,11 @@ def _records(text: str) -> Iterator[Record]:
 
 def _record(number: int, line: str) -> Record:
     try:
-        return as_record(number, json.loads(line))
+        value, repeats = parse(line)
+        if repeats and isinstance(value, dict):
+            # The line, as the value has lost what stood there first.
+            return Record(number, key_twice(repeats[0].path, repeats[0].times), line)
+        return as_record(number, value)
     except ValueError as error:
         # The line itself is not shown: its format may be one whose text must not be.
         found = str(error).replace(": line 1 column", " at column")
