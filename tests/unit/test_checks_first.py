@@ -36,7 +36,7 @@ class Dag:
             queue += [other for other in direction[job] if other not in queue]
 
 
-class Failure(Exception):
+class StartError(Exception):
     pass
 
 
@@ -53,7 +53,7 @@ def started():
         _job_selector=select_all, job_selector_greedy=select_all, running=set(), failed=set()
     )
     workflow = SimpleNamespace(dag=dag, scheduler=scheduler)
-    assert restrict(workflow, {"manifest", "model"}, Failure)
+    assert restrict(workflow, {"manifest", "model"}, StartError)
     return workflow, dag, scheduler, (prepare, check, other, train)
 
 
@@ -89,13 +89,13 @@ def test_going_on_after_a_failed_check_ends_in_one_line(started):
     scheduler.failed, scheduler.running = {prepare, other}, {Job("other")}
     assert chosen(scheduler, train) == []
     scheduler.running = set()
-    with pytest.raises(Failure, match=r"a check failed \(model, prepare; see above\)"):
+    with pytest.raises(StartError, match=r"a check failed \(model, prepare; see above\)"):
         scheduler._job_selector([train], [], {}, {})
 
 
 def test_another_scheduler_is_left_alone():
     workflow = SimpleNamespace(dag=Dag(), scheduler=SimpleNamespace(select=select_all))
-    assert not restrict(workflow, {"model"}, Failure)
+    assert not restrict(workflow, {"model"}, StartError)
     assert vars(workflow.scheduler) == {"select": select_all}
 
 
