@@ -2,9 +2,11 @@
 # EXPERIMENT and PLAN are known from the config alone; E is the folder of the results.
 
 import json
+from functools import cache
 
 from snaketune import asked, estimate
-from snaketune.identity import code_hash, folder_fingerprint
+from snaketune.identity import code_hash
+from snaketune.modeling.content import content_of_adapter, content_of_model
 from snaketune.name_pattern import name_pattern
 from snaketune.tables.plan_types import further_names
 
@@ -34,16 +36,22 @@ def local_files(folder: str) -> list[str]:
     return sorted(str(f) for f in Path(folder).glob("[!.]*") if f.is_file())
 
 
-def content_of(folder: str) -> str:
-    return folder_fingerprint(folder) if Path(folder).is_dir() else ""
-
-
 def model_files(name: str) -> list[str]:
     return ancient(local_files(EXPERIMENT.models[name].id))
 
 
+@cache
 def model_content(name: str) -> str:
-    return content_of(EXPERIMENT.models[name].id)
+    """Of a model in a folder; "" of one on the hub, whose commit is in its record."""
+    folder = Path(EXPERIMENT.models[name].id)
+    return content_of_model(folder) if folder.is_dir() else ""
+
+
+@cache
+def adapter_content(run: str) -> str:
+    """Of an adapter in a folder; "" of one on the hub."""
+    folder = Path(EXPERIMENT.runs[run].adapter)
+    return content_of_adapter(folder) if folder.is_dir() else ""
 
 
 def model_record(name: str) -> str:

@@ -79,7 +79,7 @@ rule adapter:
     params:
         adapter=lambda wildcards: EXPERIMENT.runs[wildcards.run].adapter,
         revision=lambda wildcards: EXPERIMENT.runs[wildcards.run].adapter_revision,
-        content=lambda wildcards: content_of(EXPERIMENT.runs[wildcards.run].adapter),
+        content=lambda wildcards: adapter_content(wildcards.run),
         code=code_of("fetch_adapter.py"),
     script:
         "../workflow/scripts/fetch_adapter.py"

@@ -1,14 +1,19 @@
-"""What identifies a step: plain values, the code that does the work, and local models' files."""
+"""What identifies a step: plain values, the content of files, and the code that does the work."""
 
 import ast
 import hashlib
 import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from snaketune.hash_memory import Seen
+
 _PACKAGE = "snaketune"
 _PAGES = ("*.html", "*.css", "*.j2")
-_BLOCKS, _BLOCK = 64, 4096
+_SMALL = 65536  # bytes; a smaller file is read faster than it is remembered
+_READERS = 4  # files at once; with more, disks are what takes the time
 
 
 def digest(value: object) -> str:
@@ -21,6 +26,24 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """`file_hash`, which for a file that is as it was last time takes no reading."""
+    seen = Seen(path)
+    if seen.size < _SMALL:
+        return file_hash(path)
+    known = seen.recall()
+    if known is None:
+        known = file_hash(path)
+        seen.remember(known)
+    return known
+
+
+def content_hashes(paths: Sequence[Path]) -> list[str]:
+    """`content_hash` of each, several at once: hashing leaves the interpreter to others."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(content_hash, paths))
 
 
 def code_hash(script: Path) -> str:
@@ -65,28 +88,3 @@ def _files(module: str, root: Path) -> list[Path]:
     # Page templates and style sheets beside a package's modules are part of what it does.
     pages = [f for folder in folders for kind in _PAGES for f in folder.glob(kind)]
     return [f for f in (*modules, *pages) if f.is_file()]
-
-
-@cache
-def folder_fingerprint(folder: str) -> str:
-    """12 hex digits that change with a local model's content, however large it is.
-
-    Small files count whole; of a large one the size, the first block (with safetensors the names
-    and shapes) and 64 blocks spread over it. Times of change play no part, so a fresh checkout is
-    the same model.
-    """
-    files = sorted(f for f in Path(folder).iterdir() if f.is_file() and f.name[0] != ".")
-    return digest({f.name: _sampled(f) for f in files})
-
-
-def _sampled(file: Path) -> str:
-    size = file.stat().st_size
-    summary = hashlib.sha256(str(size).encode())
-    with file.open("rb") as stream:
-        if size <= _BLOCKS * _BLOCK:
-            summary.update(stream.read())
-        else:
-            for offset in range(0, size, size // _BLOCKS):
-                stream.seek(offset)
-                summary.update(stream.read(_BLOCK))
-    return summary.hexdigest()
