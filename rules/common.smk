@@ -5,6 +5,7 @@ import json
 import os
 
 from snaketune import asked, estimate
+from snaketune.modeling.content import content_of_adapter, model_identity, tokenizer_identity
 from snaketune.name_pattern import name_pattern
 from snaketune.steps.versions import made_by, step_version
 from snaketune.tables.plan_types import further_names
@@ -49,6 +50,13 @@ def model_pin(name: str) -> str:
     return f"{E}/models/{name}.pin.json"
 
 
+def pinned_identity(name: str) -> dict:
+    """What decides a model's commit; one in a folder has none."""
+    spec = EXPERIMENT.models[name]
+    in_folder = Path(spec.id).is_dir()
+    return {} if in_folder else {"id": spec.id, "revision": spec.revision}
+
+
 def model_fields(name: str) -> dict:
     """A model as a job loads it."""
     return EXPERIMENT.models[name].model_dump(mode="json")
@@ -67,7 +75,7 @@ def adapter_identity(run: str) -> dict:
     if adapter_made_here(run):
         return {"adapter": os.path.relpath(spec.adapter, E)}
     if Path(spec.adapter).is_dir():
-        return {"content": adapter_content(Path(spec.adapter))}
+        return {"content": content_of_adapter(Path(spec.adapter))}
     return {"adapter": spec.adapter, "revision": spec.adapter_revision}
 
 

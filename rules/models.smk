@@ -16,7 +16,7 @@ rule pin_model:
         mem="4GB",
         runtime=60,
     params:
-        identity=lambda wildcards: files_identity(EXPERIMENT.models[wildcards.model]),
+        identity=lambda wildcards: pinned_identity(wildcards.model),
         model=lambda wildcards, output: model_fields(wildcards.model),
         version=step_version("pin_model"),
         made_by=made("pin_model"),

@@ -3,6 +3,7 @@ uninterrupted, bit for bit; records of other code, numbers or devices are not go
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def judge_job(inputs, *where, code):
 
 def reward_job(inputs, *where, code):
     files = [inputs / name for name in ("replies.jsonl", "examples.parquet")]
-    reward(ModelSpec(id=str(inputs / "reward")), "", "", *files, *where, code=code)
+    reward(ModelSpec(id=str(inputs / "reward")), "", *files, *where, code=code)
 
 
 JOBS = {
@@ -162,6 +163,13 @@ ledger.Ledger.append = slow
 import test_inference_resume as here
 here.run({kind!r}, {inputs!r}, Path({out!r}))
 """
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_a_model_that_moved_goes_on(kind, inputs, tmp_path, monkeypatch):
+    run_until(monkeypatch, 3, kind, inputs, tmp_path)
+    moved = shutil.copytree(inputs, tmp_path / "moved")
+    assert run(kind, moved, tmp_path)[1]["resumed_records"] >= 3
 
 
 @pytest.mark.parametrize("kind", ["generate", "options", "rewards"])

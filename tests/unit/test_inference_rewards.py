@@ -106,7 +106,6 @@ def run(folder, replies, code="", name="rewards"):
     reward(
         ModelSpec(id=str(folder / "model")),
         "",
-        "",
         folder / "predictions.jsonl",
         folder / "examples.parquet",
         folder / f"{name}-work",

@@ -1,5 +1,6 @@
 """Folders and files that a config names are looked for before anything runs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def test_a_model_folder_without_safetensors(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_text("")
     message = check("models", "tiny", id=str(tmp_path))
     assert "has no *.safetensors; only safetensors are loaded" in message
+
+
+def test_a_model_folder_that_lacks_weights_its_index_names(tmp_path: Path) -> None:
+    for name in ("config.json", "tokenizer_config.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "model-1-of-2.safetensors").write_text("")
+    shards = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    message = check("models", "tiny", id=str(tmp_path))
+    assert "models.tiny.id" in message
+    assert f"{tmp_path}/model.safetensors.index.json: found no model-2-of-2" in message
 
 
 def test_an_adapter_folder_without_its_files(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from transformers import Lfm2Config, Lfm2ForCausalLM
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
+from snaketune.modeling import folder
 from snaketune.progress import Progress
 from snaketune.training import run
 from snaketune.training.batch import padded
@@ -31,7 +32,7 @@ def test_another_commit_device_or_dtype_is_another_training(monkeypatch):
     """All that a plan leaves open: the hub's newest commit, the GPU that is there, its dtypes."""
     found = []
     for commit in ("0123abc", "4567def"):
-        monkeypatch.setattr(run, "model_folder", lambda _, c=commit: Path("snapshots") / c)
+        monkeypatch.setattr(folder, "model_folder", lambda _, c=commit: Path("snapshots") / c)
         for device, has_bfloat16 in [(CPU, False), (CUDA, False), (CUDA, True)]:
             monkeypatch.setattr(run, "pick_device", lambda d=device: d)
             monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda b=has_bfloat16, **_: b)
@@ -42,9 +43,9 @@ def test_another_commit_device_or_dtype_is_another_training(monkeypatch):
 
 def test_the_content_of_a_folder_counts_and_its_place_does_not(tmp_path):
     found = []
-    for folder, seed in (("a", 0.1), ("b", 0.1), ("c", 0.2)):
-        tiny.save_model(tmp_path / folder, initializer_range=seed)
-        found.append(identity(str(tmp_path / folder))["files"])
+    for name, seed in (("a", 0.1), ("b", 0.1), ("c", 0.2)):
+        tiny.save_model(tmp_path / name, initializer_range=seed)
+        found.append(identity(str(tmp_path / name))["model"])
     assert found[0] == found[1] != found[2]
 
 

@@ -15,7 +15,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     params = snakemake.params
     few_shot = snakemake.input.get("few_shot")
     generate(
-        State.given(params.state, snakemake.input.get("weights", [])),
+        State.given(params.state, snakemake.input.pin, snakemake.input.get("weights", [])),
         Protocol(**params.protocol),
         Path(snakemake.input.examples),
         Path(str(few_shot)) if few_shot else None,

@@ -14,7 +14,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     judge(
-        State.given(params.state),
+        State.given(params.state, snakemake.input.pin),
         JudgeSpec.model_validate(params.judge),
         params.batch_size,
         Path(snakemake.input.predictions),

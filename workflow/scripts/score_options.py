@@ -14,7 +14,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     score_options(
-        State.given(params.state, snakemake.input.get("weights", [])),
+        State.given(params.state, snakemake.input.pin, snakemake.input.get("weights", [])),
         OptionsProtocol(**params.protocol),
         Path(snakemake.input.examples),
         Path(params.work),

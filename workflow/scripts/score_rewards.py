@@ -11,10 +11,8 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.inference.state import State
 
     torch.set_num_threads(snakemake.threads)
-    state = State.given(snakemake.params.state)
     reward(
-        state.model,
-        state.content,
+        State.given(snakemake.params.state, snakemake.input.pin).model,
         snakemake.params.reply_prefix,
         Path(snakemake.input.predictions),
         Path(snakemake.input.examples),

@@ -1,5 +1,5 @@
 """Local data, models and adapters that a config names: are they there? Asked at every parse, so
-cheap: no file's content is read."""
+cheap: of models no more is read than what names their weights."""
 
 import re
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, report
 from snaketune.data.locate import catalogue_file, source_files
 from snaketune.errors import UserError
+from snaketune.modeling.model_files import weight_files
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -46,6 +47,11 @@ def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
     for name, spec in experiment.models.items():
         needed = ("config.json", "tokenizer_config.json", "*.safetensors")
         yield from _folder_faults(("models", name, "id"), spec.id, needed)
+        if Path(spec.id).is_dir():
+            try:
+                weight_files(Path(spec.id))
+            except UserError as error:
+                yield Fault(("models", name, "id"), str(error))
     for name, run in experiment.runs.items():
         for eval_name, file in run.predictions.items():
             if not Path(file).is_file():

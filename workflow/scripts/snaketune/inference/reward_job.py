@@ -16,6 +16,7 @@ from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.rewards import reward_tokens, score_rewards
 from snaketune.jsonl import read_jsonl, write_json
 from snaketune.machine import library_versions
+from snaketune.modeling.content import model_identity
 from snaketune.modeling.describe import context_length
 from snaketune.modeling.load import load_reward_model, pick_device
 from snaketune.modeling.tokenizer import load_tokenizer
@@ -26,7 +27,6 @@ from snaketune.usage import usage
 
 def reward(
     spec: ModelSpec,
-    content: str,
     reply_prefix: str,
     predictions: Path,
     examples: Path,
@@ -42,8 +42,7 @@ def reward(
     identity = identity_of(
         spec,
         code,
-        model=spec.model_dump(mode="json"),
-        content=content,
+        model=model_identity(spec),
         reply_prefix=reply_prefix,
         inputs=[file_hash(f) for f in (predictions, examples)],
     )

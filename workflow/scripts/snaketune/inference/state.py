@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.model import ModelSpec, Quantisation
-from snaketune.identity import file_hash
+from snaketune.identity import content_hashes
+from snaketune.modeling.content import model_identity
 from snaketune.modeling.pinned import pinned
 from snaketune.modeling.state import Weights
 
@@ -19,26 +20,22 @@ class State:
     quantisation: Quantisation
     weights: Weights
     files: Sequence[Path]
-    content: str = ""
-    """What identifies the files of a local base model."""
 
     @classmethod
-    def given(cls, params: Mapping[str, Any], files: Iterable[str] = ()) -> "State":
-        """From a rule's params (model, record, content, quantisation, weights) and its input
-        files."""
+    def given(cls, params: Mapping[str, Any], pin: str, files: Iterable[str] = ()) -> "State":
+        """From a rule's params (model, quantisation, weights) and its input files: the `pin` of the
+        base, and the state's own weights."""
         return cls(
-            pinned(params["model"], params["record"]),
+            pinned(params["model"], pin),
             params["quantisation"],
             params["weights"],
             [Path(f) for f in files],
-            params["content"],
         )
 
     def identity(self) -> dict[str, Any]:
         """Plain values that change with the weights."""
         return {
-            "model": self.model.model_dump(mode="json"),
-            "content": self.content,
+            "model": model_identity(self.model),
             "quantisation": self.quantisation,
-            "weights": [self.weights, *(file_hash(f) for f in self.files)],
+            "weights": [self.weights, *content_hashes(self.files)],
         }

@@ -12,6 +12,7 @@ from snaketune.inference.stops import end_tokens
 from snaketune.modeling.folder import model_folder
 from snaketune.modeling.headers import count_parameters, tensor_shapes
 from snaketune.modeling.kind import Kind, require_head, require_kind
+from snaketune.modeling.model_files import weight_files
 
 
 def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) -> dict[str, Any]:
@@ -63,13 +64,13 @@ def generation_configs(folder: Path) -> list[GenerationConfig]:
 
 def _checked_parameters(folder: Path, name: str) -> int:
     """From the headers of the safetensors files; no weight is read."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        others = sorted(f.name for f in folder.glob("*.bin")) or "no weights at all"
+    if not weight_files(folder):
+        kinds = ("*.bin", "*.safetensors")
+        others = sorted(f.name for kind in kinds for f in folder.glob(kind)) or "no weights at all"
         raise UserError(
-            f"model {name}: no .safetensors file. Found {others}; only safetensors are loaded, "
-            "because other formats can run code. Convert the model with save_pretrained of "
-            "transformers, or use one that has them."
+            f"model {name}: no model.safetensors and no model.safetensors.index.json. Found "
+            f"{others}; only safetensors under these names are loaded: other formats can run code. "
+            "Convert the model with save_pretrained of transformers, or use one that has them."
         )
     return count_parameters(folder)
 

@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.errors import UserError
+from snaketune.modeling.model_files import weight_files
 
 
 @cache
 def count_parameters(folder: Path) -> int:
-    """Numbers in all safetensors files of the folder; 0 where there are none."""
+    """Numbers in the weights that loading takes from the folder; 0 where there are none."""
     return sum(prod(shape) for shape in tensor_shapes(folder).values())
 
 
 def tensor_shapes(folder: Path) -> dict[str, list[int]]:
-    """By name, of every tensor in the folder's safetensors files."""
+    """By name, of every tensor that loading takes from the folder."""
     return {
         key: tensor["shape"]
-        for file in sorted(folder.glob("*.safetensors"))
+        for file in weight_files(folder)
         for key, tensor in _header(file).items()
         if key != "__metadata__"
     }

@@ -12,30 +12,24 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from snaketune.config.model import ModelSpec
-from snaketune.identity import digest, folder_fingerprint
-from snaketune.modeling.folder import model_folder
+from snaketune.identity import digest
+from snaketune.modeling.content import model_identity
+from snaketune.modeling.folder import at_commit, model_folder
+from snaketune.modeling.model_files import weight_files
+from snaketune.user_cache import cache_root
 
 _WORTH = 16_000_000  # bytes of weights; a smaller model is quantised faster than it is found
-
-
-def cache_root() -> Path:
-    """`$SNAKETUNE_CACHE`, else `snaketune` in the user's cache folder."""
-    if chosen := os.environ.get("SNAKETUNE_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snaketune"
 
 
 def nf4_folder(spec: ModelSpec, dtype: torch.dtype) -> Path | None:
     """Where the NF4 weights of a model lie or will lie, named by all that they follow from; None
     for a model so small that keeping them does not pay."""
     source = model_folder(spec)
-    if sum(f.stat().st_size for f in source.glob("*.safetensors")) < _WORTH:
+    if sum(f.stat().st_size for f in weight_files(source)) < _WORTH:
         return None
-    local = Path(spec.id).is_dir()
     identity = {
-        "content": folder_fingerprint(str(source)) if local else [spec.id, source.name],
+        **model_identity(at_commit(spec)),
         "dtype": str(dtype),
-        "double_quantisation": spec.double_quantisation,
         "libraries": [version("bitsandbytes"), version("transformers")],
     }
     return cache_root() / "nf4" / digest(identity)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import sys
 import time
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from snaketune.jsonl import write_text
 from snaketune.steps import normal
+from snaketune.user_cache import cache_root
 
 # A file that changes again within one tick of its file system's clock looks the same.
 _SETTLED_AFTER = 2_000_000_000  # nanoseconds
@@ -24,13 +24,6 @@ def file_state(path: Path) -> State:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
-def cache_folder() -> Path:
-    """`$SNAKETUNE_CACHE`, else `snaketune` in the user's cache folder."""
-    if chosen := os.environ.get("SNAKETUNE_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snaketune"
-
-
 class Memory:
     """Readings of the files under one folder, by name and state. A cache that is damaged, made by
     other code or can't be written only costs time."""
@@ -43,7 +36,7 @@ class Memory:
         # There may be no home folder, nor a right to read what lies in it.
         with suppress(OSError, RuntimeError):
             name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-            self._path = cache_folder() / "code" / f"{name}.json"
+            self._path = cache_root() / "code" / f"{name}.json"
             seal, _, text = self._path.read_bytes().partition(b"\n")
             if seal.decode(errors="replace") == _seal(text):
                 self._kept = json.loads(text)

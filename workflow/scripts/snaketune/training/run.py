@@ -14,9 +14,10 @@ from transformers import PreTrainedModel
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.errors import UserError
-from snaketune.identity import digest, file_hash, folder_fingerprint
+from snaketune.identity import digest, file_hash
 from snaketune.jsonl import write_json
-from snaketune.modeling.folder import model_folder
+from snaketune.modeling.content import model_identity
+from snaketune.modeling.folder import at_commit
 from snaketune.modeling.load import pick_device
 from snaketune.training import saving
 from snaketune.training.batch import TokenRow, padded, read_rows
@@ -187,12 +188,9 @@ def _settings(plan: Plan) -> dict:
 
 
 def _identity(plan: Plan, hashes: list[str]) -> dict:
-    folder, device = model_folder(plan.model), pick_device()
-    # A folder of the hub's is named by the commit.
-    local = Path(plan.model.id).is_dir()
+    device = pick_device()
     return {
-        "model": plan.model.model_dump(mode="json"),
-        "files": folder_fingerprint(str(folder)) if local else folder.name,
+        "model": model_identity(at_commit(plan.model)),
         "device": device.type,
         "dtype": str(compute_dtype(plan.model, plan.preset, device)),
         "preset": plan.preset.identity(),
