@@ -69,7 +69,6 @@ use rule generate as generate_shard with:
         shard="[0-9]+of[0-9]+",
     params:
         shard=lambda wildcards: shard_numbers(wildcards.shard),
-        work=f"{E}/.work/generate/{{state}}/{{protocol}}.{{shard}}",
 
 
 use rule generate_shard as generate_shard_vllm with:
@@ -152,7 +151,6 @@ use rule score_options as score_options_shard with:
         shard="[0-9]+of[0-9]+",
     params:
         shard=lambda wildcards: shard_numbers(wildcards.shard),
-        work=f"{E}/.work/score_options/{{state}}/{{protocol}}.{{shard}}",
 
 
 rule score_rewards:

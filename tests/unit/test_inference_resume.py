@@ -184,7 +184,7 @@ def test_a_process_that_was_killed(kind, inputs, tmp_path):
     env = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.DEVNULL)
     for _ in range(600):
-        written = list(tmp_path.glob("it.work/*/records.jsonl"))
+        written = list(tmp_path.glob("it.work/*/1of1/records.jsonl"))
         if written and written[0].read_bytes().count(b"\n") >= 3:
             break
         assert process.poll() is None, "the job ended by itself"
@@ -197,7 +197,6 @@ def test_a_process_that_was_killed(kind, inputs, tmp_path):
     records, meta = run(kind, inputs, tmp_path)
     assert 3 <= meta["resumed_records"] < COUNT
     assert records == run(kind, inputs, tmp_path, "whole")[0]
-    assert not (tmp_path / "it.work").exists()
     if kind == "generate":
         assert meta["new_tokens"] == sum(r["new_tokens"] for r in records)
         own = meta["tokens_per_second"] * meta["seconds"]

@@ -15,7 +15,7 @@ import torch
 from tiny_chat import questions, save_chat_model
 
 from snaketune.data.example import Example, write_examples
-from snaketune.inference.ledger import Ledger
+from snaketune.jsonl import read_jsonl
 
 files = trainings.files
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
@@ -24,10 +24,10 @@ PATHS = [str(SCRIPTS), str(Path(__file__).parent)]
 WORKS = """
 import sys, time
 from pathlib import Path
-from snaketune.inference.ledger import Ledger
+from snaketune.inference.ledger import Ledger, plain
 from snaketune.job import job
 with job(sys.argv[1] + "/log", 0):
-    ledger = Ledger(Path(sys.argv[1], "records.jsonl"))
+    ledger = Ledger(Path(sys.argv[1]), "1of1", plain((str(i), 0) for i in range(1000)))
     for i in range(1000):
         ledger.append({"id": str(i)})
         time.sleep(0.01)
@@ -68,7 +68,7 @@ def warned_when(command: list[str], ready, number: signal.Signals) -> tuple[int,
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_work_that_keeps_records_ends_at_once_and_says_why(tmp_path: Path, number) -> None:
-    records = tmp_path / "records.jsonl"
+    records = tmp_path / "1of1/records.jsonl"
     code, said = warned_when(
         [WORKS, str(tmp_path)], lambda: records.is_file() and records.stat().st_size > 50, number
     )
@@ -187,11 +187,11 @@ def test_the_shell_and_the_snakemake_around_a_script_wait_until_it_has_saved(
 
 LOST = """
 import os, signal
-from snaketune.inference.ledger import Ledger
+from snaketune.inference.ledger import Ledger, plain
 class Last:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGTERM)
-ledger = Ledger(folder / "records")
+ledger = Ledger(folder, "1of1", plain([("a", 0), ("b", 0)]))
 last = Last()
 del last
 ledger.append({"id": "a"})
@@ -204,7 +204,7 @@ def test_a_warning_that_a_destructor_swallowed_ends_the_job_after_the_next_recor
 ) -> None:
     assert start(LOST, tmp_path).wait(30) == 1
     assert "stopped: SIGTERM" in (tmp_path / "log").read_text()
-    assert [r["id"] for r in Ledger(tmp_path / "records").records.values()] == ["a"]
+    assert [r["id"] for r in read_jsonl(tmp_path / "1of1/records.jsonl")] == ["a"]
 
 
 PARALLEL = """

@@ -48,7 +48,10 @@ def test_everything_is_there(finished: Project) -> None:
         "tables/final_metrics.csv",
     ):
         assert (folder / name).stat().st_size > 0, name
-    assert not any((folder / ".work").rglob("*.*")), "work folders go when their job is done"
+    work = folder / ".work"
+    assert not any((work / "train").rglob("*.*")), "checkpoints go when their training is done"
+    for records in work.rglob("records.jsonl"):
+        assert records.stat().st_nlink == 2 or "judge" in records.parts, "no second copy of replies"
 
 
 def test_the_table_is_printed_at_the_end(finished: Project) -> None:

@@ -56,7 +56,8 @@ def wait_for(process: subprocess.Popen, ending: str) -> psutil.Process:
 
 
 def wait_for_work(victim: psutil.Process, folder: Path) -> None:
-    while not any(folder.glob("*/*")):
+    # A job holds a lock while it works; what jobs before it have kept lies there too.
+    while not any(folder.rglob(".*.lock")):
         assert victim.is_running(), f"{folder}: the job ended without having worked there"
         time.sleep(0.02)
 

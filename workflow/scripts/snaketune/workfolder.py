@@ -5,7 +5,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -18,15 +18,17 @@ _SECONDS_TO_BE_NOTED = 3600
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
-def work_folder(base: Path, identity: object) -> Path:
+def work_folder(base: Path, identity: object, beside: Collection[str] = ()) -> Path:
     """`base/{key}`, made if it isn't there, where `key` stands for all that defines the job.
 
     What other keys left under `base` belongs to other settings: it is removed, never continued.
+    Only the names in `beside` stay there: jobs that share `base` with this one, at the same time,
+    may work in them, on other numbers where they run on another kind of device.
     """
     folder = base / digest(identity)
     for other in base.glob("*") if base.is_dir() else ():
         if other != folder:
-            _remove(other)
+            _remove(other, beside)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _PUBLISHED).unlink(missing_ok=True)
     return folder
@@ -111,8 +113,20 @@ def finish(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def forget(base: Path) -> None:
+    """Removes whatever was kept of a job that is to begin anew. For when no job runs there."""
+    _remove(base)
+
+
+def _remove(path: Path, spared: Collection[str] = ()) -> None:
+    """Removes a file, or a folder but for what it holds of the names in `spared`. Other jobs may be
+    removing it too, or begin to work under one of these names."""
+    with suppress(FileNotFoundError):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+            return
+        for inside in list(path.iterdir()):
+            if inside.name not in spared:
+                _remove(inside)
+        with suppress(OSError):
+            path.rmdir()

@@ -11,7 +11,8 @@ from snaketune.data.sampling import read_asked
 from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import Backend, open_session
-from snaketune.inference.ledger import Ledger
+from snaketune.inference.ledger import Ledger, plain
+from snaketune.inference.made import Made
 from snaketune.inference.overlong import report_overlong
 from snaketune.inference.pick import Sampling
 from snaketune.inference.prompts import prompt_tokens
@@ -19,7 +20,6 @@ from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.session import Session, Text
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
-from snaketune.jsonl import write_json
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import messages
 
@@ -71,9 +71,9 @@ def generate(
 ) -> None:
     """Writes a line a reply, in the order of the sampled examples, and how they were made.
 
-    A job that was killed goes on with the replies that are missing, if nothing has changed, the
-    code (its hash) included. Of an eval in shards only the
-    examples of `shard` are asked.
+    Replies that a job before made are taken, one that was killed or is done, if nothing that
+    decides a reply has changed, the code (its hash) included; where none is missing, no model is
+    loaded. Of an eval in shards only the examples of `shard` are asked.
     """
     sampling = protocol.sampling()
     asked = shard.of(read_asked(examples, protocol.sample))
@@ -82,45 +82,48 @@ def generate(
         state.model,
         code,
         state=state.identity(),
-        protocol=asdict(protocol),
+        protocol={k: v for k, v in asdict(protocol).items() if k != "samples"},
         examples=file_hash(examples),
         shots=shots,
-        shard=asdict(shard),
     )
-    with open_ledger(work, identity) as ledger:
-        session = open_session(state, protocol.backend)
-        words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
-        turns = [messages(e, shots=shots, **words) for e in asked]
-        prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
-        keys = [(e.id, s) for e in asked for s in range(protocol.samples)]
-        missing = _missing(asked, protocol.samples, ledger)
-        progress = Progress(len(keys), "replies", done=ledger.resumed)
-        texts = session.replies(
-            [prompts[i] for i in missing],
-            protocol.max_new_tokens,
-            protocol.batch_size,
-            sampling,
-            list(missing.values()),
-            [asked[i].id for i in missing],
-        )
-        places = list(missing)
-        for text in texts:
-            at = places[text.index]
-            ledger.append(_record(asked[at].id, text, len(prompts[at]), session, protocol))
-            progress.advance()
-        records = ledger.records.values()
-        report_overlong(records, session.context, "prompts")
-        write_json(
-            meta,
-            session.meta(records)
-            | {
-                "quantisation": state.quantisation,
-                "protocol": asdict(protocol),
-                "resumed_records": ledger.resumed,
-                "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
-            },
-        )
-        ledger.publish(predictions, keys)
+    wanted = plain((e.id, s) for e in asked for s in range(protocol.samples))
+    with open_ledger(work, identity, wanted, shard) as ledger:
+        made = ledger.known or _ask(state, protocol, sampling, asked, shots, ledger)
+        report_overlong(ledger.records.values(), made["context_length"], "prompts")
+        about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
+        ledger.publish(predictions, meta, made | about)
+
+
+def _ask(
+    state: State,
+    protocol: Protocol,
+    sampling: Sampling | None,
+    asked: list[Example],
+    shots: list[dict[str, str]],
+    ledger: Ledger,
+) -> Made:
+    """Appends the replies that are missing; how all were made."""
+    session = open_session(state, protocol.backend)
+    words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
+    turns = [messages(e, shots=shots, **words) for e in asked]
+    prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
+    missing = _missing(asked, protocol.samples, ledger)
+    progress = Progress(len(asked) * protocol.samples, "replies", done=ledger.resumed)
+    texts = session.replies(
+        [prompts[i] for i in missing],
+        protocol.max_new_tokens,
+        protocol.batch_size,
+        sampling,
+        list(missing.values()),
+        [asked[i].id for i in missing],
+    )
+    places = list(missing)
+    for text in texts:
+        at = places[text.index]
+        ledger.append(_record(asked[at].id, text, len(prompts[at]), session, protocol))
+        progress.advance()
+    example = session.tokenizer.decode(prompts[0]) if prompts else None
+    return session.meta(ledger.records.values()) | {"example_prompt": example}
 
 
 def _shots(path: Path | None, count: int) -> list[dict[str, str]]:
@@ -147,7 +150,7 @@ def _record(
 ) -> dict[str, Any]:
     return {
         "id": identifier,
-        **({"sample": text.sample} if protocol.samples > 1 else {}),
+        **({"sample": text.sample} if protocol.temperature else {}),
         "output": session.tokenizer.decode(text.tokens, skip_special_tokens=True),
         "prompt_tokens": prompt_tokens,
         "new_tokens": text.new_tokens,

@@ -1,21 +1,21 @@
 """A judge model's words about each reply, from files to files."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from snaketune.chat import Messages
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
 from snaketune.identity import file_hash
 from snaketune.inference.backends import open_session
-from snaketune.inference.ledger import Ledger, key
+from snaketune.inference.ledger import Ledger, of_replies
+from snaketune.inference.made import Made
 from snaketune.inference.overlong import OVERLONG, report_overlong
+from snaketune.inference.part import key
 from snaketune.inference.prompts import prompt_tokens
 from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.session import Session, Text
 from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl, write_json
+from snaketune.jsonl import read_jsonl
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened
 from snaketune.tasks.prompts import judge_system, judge_user
@@ -37,7 +37,8 @@ def judge(
     """Writes a line a reply, in the predictions' order: the judge's text as it came, or null where
     the reply was blank, or too long for the judge, and nothing was asked. The judge sees a reply
     with the `reply_prefix` that opened it. A verdict that came with the reply, from elsewhere, is
-    taken as it is; without anything to ask the judge is not loaded."""
+    taken as it is, and so is one that a job before made of the same reply; without anything to ask
+    the judge is not loaded."""
     replies = list(read_jsonl(predictions))
     identity = identity_of(
         state.model,
@@ -46,20 +47,24 @@ def judge(
         spec=spec.model_dump(mode="json", exclude={"guideline"}),
         batch_size=batch_size,
         reply_prefix=reply_prefix,
-        inputs=[file_hash(f) for f in (predictions, examples, guideline)],
+        inputs=[file_hash(f) for f in (examples, guideline)],
     )
-    with open_ledger(work, identity) as ledger:
-        for reply in _settled(replies, ledger):
-            ledger.append(_verdict(reply, reply.get("verdict")))
-        asked = [r for r in replies if key(r) not in ledger.records]
-        made = {"made": "elsewhere"} if any("verdict" in r for r in replies) else {}
-        if asked or not made:
+    with open_ledger(work, identity, of_replies(replies)) as ledger:
+        given = {"made": "elsewhere"} if any("verdict" in r for r in replies) else {}
+        to_ask = [r for r in replies if "verdict" not in r and r["output"].strip()]
+        for reply in replies:
+            if "verdict" in reply or not reply["output"].strip():
+                ledger.settle(_verdict(reply, reply.get("verdict")))
+        made = {}
+        if to_ask or not given:
             words = guideline.read_text(encoding="utf-8")
             shown = {e.id: e.prompt for e in read_examples(examples)}
+            asked = [r for r in to_ask if key(r) not in ledger.records]
             turns = _conversations(asked, shown, words, spec, reply_prefix)
-            made |= _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
-        write_json(meta, made | {"resumed_records": ledger.resumed})
-        ledger.publish(verdicts, [key(r) for r in replies])
+            made = ledger.known or _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
+            what = "replies with their prompts"
+            report_overlong(ledger.records.values(), made["context_length"], what)
+        ledger.publish(verdicts, meta, given | made)
 
 
 def _ask(
@@ -70,7 +75,7 @@ def _ask(
     asked: list[dict],
     turns: list[Messages],
     ledger: Ledger,
-) -> dict[str, Any]:
+) -> Made:
     """Asks the judge and appends what it says; how that was done."""
     session = open_session(state)
     # A judge that reasons would use up its few tokens on that.
@@ -79,9 +84,7 @@ def _ask(
     for text in session.replies(prompts, spec.max_new_tokens, batch_size):
         ledger.append(_judged(asked[text.index], text, session))
         progress.advance()
-    records = ledger.records.values()
-    report_overlong(records, session.context, "replies with their prompts")
-    return session.meta(records) | {
+    return session.meta(ledger.records.values()) | {
         "quantisation": state.quantisation,
         "judge": spec.model_dump(mode="json", exclude={"guideline"}),
         "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
@@ -91,15 +94,6 @@ def _ask(
 def _verdict(reply: dict, raw: str | None) -> dict:
     sample = {"sample": reply["sample"]} if "sample" in reply else {}
     return {"id": reply["id"], **sample, "raw": raw}
-
-
-def _settled(replies: Iterable[dict], ledger: Ledger) -> list[dict]:
-    """The replies that nothing is to be asked about."""
-    return [
-        r
-        for r in replies
-        if ("verdict" in r or not r["output"].strip()) and key(r) not in ledger.records
-    ]
 
 
 def _conversations(

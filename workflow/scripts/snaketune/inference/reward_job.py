@@ -1,8 +1,7 @@
 """Rewards of predictions, from files to files."""
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,13 @@ from snaketune.chat import Messages, template_hash
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
 from snaketune.identity import file_hash
-from snaketune.inference.ledger import key
+from snaketune.inference.ledger import Ledger, of_replies
+from snaketune.inference.made import Made, counts
 from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
+from snaketune.inference.part import key
 from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.rewards import reward_tokens, score_rewards
-from snaketune.jsonl import read_jsonl, write_json
+from snaketune.jsonl import read_jsonl
 from snaketune.machine import library_versions
 from snaketune.modeling.content import model_identity
 from snaketune.modeling.describe import context_length
@@ -37,45 +38,54 @@ def reward(
 ) -> None:
     """Writes a line a prediction, in their order: `id`, `sample` where there are several, and
     `reward`; null for an empty reply, which is not scored, and for one that is longer, with its
-    prompt, than the reward model's context. Goes on after a kill."""
+    prompt, than the reward model's context. What a job before made of the same reply is taken;
+    where none is missing, the reward model is not loaded."""
     replies = list(read_jsonl(predictions))
     identity = identity_of(
         spec,
         code,
         model=model_identity(spec),
         reply_prefix=reply_prefix,
-        inputs=[file_hash(f) for f in (predictions, examples)],
+        examples=file_hash(examples),
     )
-    with open_ledger(work, identity) as ledger:
-        model, tokenizer = load_reward_model(spec, pick_device()), load_tokenizer(spec)
-        context = context_length(model.config)
-        said = [r for r in replies if r["output"].strip()]
-        rows = reward_tokens(tokenizer, _conversations(said, examples, reply_prefix))
-        fits = [i for i, row in enumerate(rows) if len(row) <= (context or len(row))]
-        for line in _unscored(replies, said, fits):
-            ledger.settle(line)
-        missing = [place for place, i in enumerate(fits) if key(said[i]) not in ledger.records]
-        progress = Progress(len(replies), "rewards", done=len(ledger.records))
-        start = time.monotonic()
-        found = score_rewards(model, [rows[i] for i in fits], tokenizer.eos_token_id, missing)
-        for place, value in found:
-            ledger.append(_record(said[fits[place]], value, SCORED))
-            progress.advance()
-        report_overlong(ledger.records.values(), context, "replies with their prompts")
-        finishes = Counter(record["finish"] for record in ledger.records.values())
-        about = {
-            "finishes": dict(sorted(finishes.items())),
-            "context_length": context,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(next(model.parameters()).device),
-            "template_hash": template_hash(tokenizer),
-            "seconds": round(time.monotonic() - start, 3),
-            "resumed_records": ledger.resumed,
-            "versions": library_versions(),
-            **usage(),
-        }
-        write_json(meta, about)
-        ledger.publish(rewards, [key(r) for r in replies])
+    with open_ledger(work, identity, of_replies(replies)) as ledger:
+        for reply in replies:
+            if not reply["output"].strip():
+                ledger.settle(_record(reply, None, "empty"))
+        made = ledger.known or _score(spec, replies, examples, reply_prefix, ledger)
+        what = "replies with their prompts"
+        report_overlong(ledger.records.values(), made["context_length"], what)
+        ledger.publish(rewards, meta, made)
+
+
+def _score(
+    spec: ModelSpec, replies: list[dict], examples: Path, reply_prefix: str, ledger: Ledger
+) -> Made:
+    """Appends the rewards that are missing; how all were made."""
+    model, tokenizer = load_reward_model(spec, pick_device()), load_tokenizer(spec)
+    context = context_length(model.config)
+    said = [r for r in replies if r["output"].strip()]
+    rows = reward_tokens(tokenizer, _conversations(said, examples, reply_prefix))
+    fits = [i for i, row in enumerate(rows) if len(row) <= (context or len(row))]
+    for i in set(range(len(said))) - set(fits):
+        ledger.settle(_record(said[i], None, OVERLONG))
+    missing = [place for place, i in enumerate(fits) if key(said[i]) not in ledger.records]
+    progress = Progress(len(replies), "rewards", done=len(ledger.records))
+    start = time.monotonic()
+    found = score_rewards(model, [rows[i] for i in fits], tokenizer.eos_token_id, missing)
+    for place, value in found:
+        ledger.append(_record(said[fits[place]], value, SCORED))
+        progress.advance()
+    return {
+        "finishes": counts(ledger.records.values())["finishes"],
+        "context_length": context,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(next(model.parameters()).device),
+        "template_hash": template_hash(tokenizer),
+        "seconds": round(time.monotonic() - start, 3),
+        "versions": library_versions(),
+        **usage(),
+    }
 
 
 def _conversations(replies: Sequence[dict], examples: Path, prefix: str) -> list[Messages]:
@@ -88,12 +98,6 @@ def _conversations(replies: Sequence[dict], examples: Path, prefix: str) -> list
         ]
         for r in replies
     ]
-
-
-def _unscored(replies: Sequence[dict], said: Sequence[dict], fits: Sequence[int]) -> Iterator[dict]:
-    """The lines of replies that are empty or too long."""
-    yield from (_record(r, None, "empty") for r in replies if not r["output"].strip())
-    yield from (_record(said[i], None, OVERLONG) for i in set(range(len(said))) - set(fits))
 
 
 def _record(reply: dict, value: float | None, finish: str) -> dict[str, Any]:

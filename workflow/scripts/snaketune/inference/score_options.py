@@ -13,6 +13,8 @@ from snaketune.data.sampling import read_asked
 from snaketune.errors import UserError
 from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
+from snaketune.inference.ledger import Ledger, plain
+from snaketune.inference.made import Made
 from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
 from snaketune.inference.options import score_trees
 from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
@@ -21,7 +23,6 @@ from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
 from snaketune.inference.stops import turn_ending
-from snaketune.jsonl import write_json
 from snaketune.progress import Progress
 from snaketune.tasks.conversation import opened, worded
 from snaketune.tasks.wording import fill
@@ -58,7 +59,8 @@ def score_options(
 ) -> None:
     """Writes a line an example: for each option the summed log-probability, its tokens and its
     characters, from which per-token and per-character scores follow; no sums where the prompt and
-    its longest option are longer than the model's context. Goes on after a kill."""
+    its longest option are longer than the model's context. Scores that a job before made are taken;
+    where none is missing, no model is loaded."""
     asked = shard.of(read_asked(examples, protocol.sample))
     identity = identity_of(
         state.model,
@@ -66,33 +68,36 @@ def score_options(
         state=state.identity(),
         protocol=asdict(protocol),
         examples=file_hash(examples),
-        shard=asdict(shard),
     )
-    with open_ledger(work, identity) as ledger:
-        session = open_transformers(state)
-        questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
-        trees = [_tree(session.tokenizer, protocol, q) for q in questions]
-        fits = [
-            i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)
-        ]
-        for i in set(range(len(trees))) - set(fits):
-            ledger.settle(_record(questions[i], trees[i], None))
-        missing = [place for place, i in enumerate(fits) if (asked[i].id, 0) not in ledger.records]
-        progress = Progress(len(asked), "questions", done=len(ledger.records))
-        start = time.monotonic()
-        scored = score_trees(session.model, session.engine, [trees[i] for i in fits], missing)
-        for found in scored:
-            i = fits[found.index]
-            ledger.append(_record(questions[i], trees[i], found.sums))
-            progress.advance()
-        session.seconds = time.monotonic() - start
-        records = ledger.records.values()
-        report_overlong(records, session.context, "questions with their longest options")
+    with open_ledger(work, identity, plain((e.id, 0) for e in asked), shard) as ledger:
+        made = ledger.known or _score(state, protocol, asked, ledger)
+        what = "questions with their longest options"
+        report_overlong(ledger.records.values(), made["context_length"], what)
         about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
-        if questions:
-            about["example_prompt"] = unshield(session.tokenizer, questions[0].context)
-        write_json(meta, session.meta(records) | about | {"resumed_records": ledger.resumed})
-        ledger.publish(scores, [(e.id, 0) for e in asked])
+        ledger.publish(scores, meta, made | about)
+
+
+def _score(state: State, protocol: OptionsProtocol, asked: list[Example], ledger: Ledger) -> Made:
+    """Appends the scores that are missing; how all were made."""
+    session = open_transformers(state)
+    questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
+    trees = [_tree(session.tokenizer, protocol, q) for q in questions]
+    fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
+    for i in set(range(len(trees))) - set(fits):
+        ledger.settle(_record(questions[i], trees[i], None))
+    missing = [place for place, i in enumerate(fits) if (asked[i].id, 0) not in ledger.records]
+    progress = Progress(len(asked), "questions", done=len(ledger.records))
+    start = time.monotonic()
+    scored = score_trees(session.model, session.engine, [trees[i] for i in fits], missing)
+    for found in scored:
+        i = fits[found.index]
+        ledger.append(_record(questions[i], trees[i], found.sums))
+        progress.advance()
+    session.seconds = time.monotonic() - start
+    made = session.meta(ledger.records.values())
+    if questions:
+        made["example_prompt"] = unshield(session.tokenizer, questions[0].context)
+    return made
 
 
 def question(

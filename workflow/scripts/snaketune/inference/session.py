@@ -2,13 +2,13 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from snaketune.chat import template_hash
 from snaketune.inference.decode import Finish, Reply
+from snaketune.inference.made import counts
 from snaketune.inference.pick import Sampling
 from snaketune.machine import library_versions
 from snaketune.usage import usage
@@ -97,14 +97,12 @@ class Session(ABC):
     def meta(self, records: Collection[dict]) -> dict[str, Any]:
         """How `records` were made, for the file beside them. Seconds and rate are of the last
         start of a job that was killed, all else is of the whole."""
-        finishes = Counter(record["finish"] for record in records if "finish" in record)
         return self.about() | {
-            "finishes": dict(sorted(finishes.items())),
+            **counts(records),
             "end_tokens": self.ends,
             "context_length": self.context,
             "template_hash": template_hash(self.tokenizer),
             "seconds": round(self.seconds, 3),
-            "new_tokens": sum(record.get("new_tokens", 0) for record in records),
             "tokens_per_second": round(self.new_tokens / max(self.seconds, 1e-9), 1),
             "versions": library_versions(),
             **usage(),

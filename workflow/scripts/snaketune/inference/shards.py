@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from snaketune.errors import UserError
-from snaketune.inference.ledger import key
+from snaketune.inference.made import joined as joined_made
+from snaketune.inference.part import key
 from snaketune.jsonl import read_jsonl, write_json, write_jsonl
 
 T = TypeVar("T")
@@ -25,6 +26,16 @@ class Shard:
         """The items of this part, in their order."""
         return list(items[self.number :: self.count])
 
+    @property
+    def name(self) -> str:
+        """`1of4` for the first of four."""
+        return f"{self.number + 1}of{self.count}"
+
+    @property
+    def beside(self) -> set[str]:
+        """Names of the parts whose jobs may run at the same time."""
+        return {Shard(i, self.count).name for i in range(self.count)} - {self.name}
+
 
 WHOLE = Shard(0, 1)
 
@@ -32,7 +43,8 @@ WHOLE = Shard(0, 1)
 def join_shards(parts: Sequence[Path], metas: Sequence[Path], joined: Path, meta: Path) -> None:
     """Writes the records of all parts in the order that one job would have given them."""
     write_jsonl(joined, _dealt([_by_example(p) for p in parts], parts))
-    write_json(meta, _joined_meta([json.loads(m.read_text(encoding="utf-8")) for m in metas]))
+    made = joined_made([json.loads(m.read_text(encoding="utf-8")) for m in metas])
+    write_json(meta, made | {"shards": len(metas)})
 
 
 def _by_example(path: Path) -> list[list[dict]]:
@@ -51,32 +63,3 @@ def _dealt(shards: list[list[list[dict]]], paths: Sequence[Path]) -> Iterator[di
     for round_ in zip_longest(*shards, fillvalue=[]):
         for group in round_:
             yield from group
-
-
-_USAGE = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
-
-
-def _joined_meta(metas: list[dict[str, Any]]) -> dict[str, Any]:
-    """The first part's, with counts and times added up and the sizes of all."""
-    finishes: dict[str, int] = {}
-    for part in metas:
-        for name, count in part["finishes"].items():
-            finishes[name] = finishes.get(name, 0) + count
-    seconds = sum(m["seconds"] for m in metas)
-    # Of the parts' rates: one that was killed made some of its tokens in seconds not counted here.
-    timed = sum(m["seconds"] * m["tokens_per_second"] for m in metas)
-    return metas[0] | {
-        "shards": len(metas),
-        "finishes": finishes,
-        "batch_sizes": sorted({size for m in metas for size in m["batch_sizes"]}),
-        "largest_batch": max(m["largest_batch"] for m in metas),
-        "seconds": round(seconds, 3),
-        "new_tokens": sum(m["new_tokens"] for m in metas),
-        "tokens_per_second": round(timed / max(seconds, 1e-9), 1),
-        **{key: _most(metas, key) for key in _USAGE},
-        "resumed_records": sum(m["resumed_records"] for m in metas),
-    }
-
-
-def _most(metas: list[dict[str, Any]], key: str) -> float | None:
-    return max((m[key] for m in metas if m.get(key) is not None), default=None)
