@@ -120,7 +120,7 @@ def read(files, name):
     return list(read_jsonl(files / f"{name}.jsonl")), meta
 
 
-def generate(models, files, name="p", shard=WHOLE, code="", state=None, work="work", **changes):
+def generate(models, files, name="p", shard=WHOLE, version=0, state=None, work="work", **changes):
     settings = {"system": "add", "few_shot": 0, "sample": None, "max_new_tokens": 5}
     settings |= {"task": "math", "batch_size": "auto"} | changes
     generation.generate(
@@ -131,7 +131,7 @@ def generate(models, files, name="p", shard=WHOLE, code="", state=None, work="wo
         files / work,
         *published(files, name),
         shard,
-        code,
+        version,
     )
     return read(files, name)
 
@@ -379,7 +379,7 @@ def test_shards_on_other_numbers_leave_each_other_alone(models, files, made, mon
     made.taken()
     generate(models, files, "1of2", Shard(0, 2))
     assert made.taken() == (0, 0)
-    generate(models, files, code="b")
+    generate(models, files, version=2)
     assert len(kept(files)) == 1
 
 
@@ -447,7 +447,7 @@ def test_two_shards_at_once_in_two_processes(models, files, made):
     stale = files / "work" / "0123456789ab" / "1of1"
     stale.mkdir(parents=True)
     write_json(stale / "meta.json", {})
-    both = [subprocess.Popen([sys.executable, "-c", code, str(i)]) for i in range(2)]
+    both = [subprocess.Popen([sys.executable, "-c", version, str(i)]) for i in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
     assert not stale.parent.exists() and len(kept(files)) == 2
     whole, _ = generate(models, files, work="other")

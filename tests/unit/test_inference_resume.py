@@ -1,5 +1,5 @@
 """Options, labels, rewards and verdicts: killed at any record and gone on with, they end as if
-uninterrupted, bit for bit; records of other code, numbers or devices are not gone on with."""
+uninterrupted, bit for bit; records of other version, numbers or devices are not gone on with."""
 
 import json
 import os
@@ -57,24 +57,24 @@ def base(inputs):
     return State(ModelSpec(id=str(inputs / "model")), "none", "none", [])
 
 
-def generate_job(inputs, *where, code):
+def generate_job(inputs, *where, version):
     protocol = Protocol("math", "add", 0, None, 6, "auto")
-    generate(base(inputs), protocol, inputs / "examples.parquet", None, *where, code=code)
+    generate(base(inputs), protocol, inputs / "examples.parquet", None, *where, version=version)
 
 
-def options_job(inputs, *where, code):
+def options_job(inputs, *where, version):
     protocol = OptionsProtocol("{question} {options}")
-    score_options(base(inputs), protocol, inputs / "examples.parquet", *where, code=code)
+    score_options(base(inputs), protocol, inputs / "examples.parquet", *where, version=version)
 
 
-def judge_job(inputs, *where, code):
+def judge_job(inputs, *where, version):
     files = [inputs / name for name in ("replies.jsonl", "examples.parquet", "guideline.txt")]
-    judge(base(inputs), JudgeSpec(model="j", max_new_tokens=4), 2, *files, *where, code=code)
+    judge(base(inputs), JudgeSpec(model="j", max_new_tokens=4), 2, *files, *where, version=version)
 
 
-def reward_job(inputs, *where, code):
+def reward_job(inputs, *where, version):
     files = [inputs / name for name in ("replies.jsonl", "examples.parquet")]
-    reward(ModelSpec(id=str(inputs / "reward")), "", *files, *where, code=code)
+    reward(ModelSpec(id=str(inputs / "reward")), "", *files, *where, version=version)
 
 
 JOBS = {
@@ -85,10 +85,10 @@ JOBS = {
 }
 
 
-def run(kind, inputs, out, name="it", code="a"):
+def run(kind, inputs, out, name="it", version=1):
     """The records and how they were made."""
     where = (out / f"{name}.work", out / f"{name}.jsonl", out / f"{name}.meta.json")
-    JOBS[kind](Path(inputs), *where, code=code)
+    JOBS[kind](Path(inputs), *where, version=version)
     return list(read_jsonl(where[1])), json.loads(where[2].read_text())
 
 
@@ -128,7 +128,7 @@ def test_records_of_other_code_or_numbers_or_devices_are_made_anew(
     kind, inputs, tmp_path, monkeypatch
 ):
     run_until(monkeypatch, 9, kind, inputs, tmp_path)
-    assert run(kind, inputs, tmp_path, code="b")[1]["resumed_records"] == 0
+    assert run(kind, inputs, tmp_path, version=2)[1]["resumed_records"] == 0
     run_until(monkeypatch, 9, kind, inputs, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(resume, "pick_dtype", lambda name, device: torch.bfloat16)

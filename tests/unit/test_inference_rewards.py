@@ -95,7 +95,7 @@ def test_exactly_one_opening_token(printed, added):
     assert tokenizer.decode(row[row.count(start) :]).startswith("<|im_start|>user\none<|im_end|>")
 
 
-def run(folder, replies, code="", name="rewards"):
+def run(folder, replies, version=0, name="rewards"):
     """Rewards of replies, each (example, sample, text)."""
     if not (folder / "model").exists():
         make_reward_model().save_pretrained(folder / "model")
@@ -111,7 +111,7 @@ def run(folder, replies, code="", name="rewards"):
         folder / f"{name}-work",
         folder / f"{name}.jsonl",
         folder / f"{name}.meta.json",
-        code,
+        version,
     )
     meta = json.loads((folder / f"{name}.meta.json").read_text())
     return list(read_jsonl(folder / f"{name}.jsonl")), meta

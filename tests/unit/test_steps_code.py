@@ -9,7 +9,7 @@ import pytest
 
 from snaketune.errors import UserError
 from snaketune.steps.code import Code
-from snaketune.steps.remembered import cache_folder
+from snaketune.user_cache import cache_root
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 LOOP = '''"""Trains."""
@@ -151,7 +151,7 @@ def test_a_step_covers_every_module_that_its_imports_name(step: str) -> None:
 
 
 def cache_file() -> Path:
-    (file,) = (cache_folder() / "code").iterdir()
+    (file,) = (cache_root() / "code").iterdir()
     return file
 
 
@@ -177,7 +177,7 @@ def test_a_file_of_this_moment_is_read_again(
     """Its next edit may come within the same tick of the clock."""
     monkeypatch.setattr("snaketune.steps.remembered._SETTLED_AFTER", 3600 * 10**9)
     hashes(scripts)
-    assert not (cache_folder() / "code").exists()
+    assert not (cache_root() / "code").exists()
 
 
 def test_an_edit_that_keeps_size_and_time_counts(scripts: Path) -> None:

@@ -7,6 +7,7 @@ from snaketune.job import job
 with job(snakemake.log[0]):
     from snaketune.config.evaluation import SampleSpec
     from snaketune.data.given import bring, overlapping_ids
+    from snaketune.runtime.records import sign
 
     sample = snakemake.params.sample
     bring(
@@ -20,3 +21,4 @@ with job(snakemake.log[0]):
         largest=snakemake.params.largest,
         left_out=overlapping_ids(Path(snakemake.input.rejected)),
     )
+    sign(Path(snakemake.output.meta), snakemake.params.made_by)

@@ -10,6 +10,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.inference.generate import Protocol, generate
     from snaketune.inference.shards import Shard
     from snaketune.inference.state import State
+    from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
@@ -23,5 +24,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         Path(snakemake.output.predictions),
         Path(snakemake.output.meta),
         Shard(*params.get("shard", (0, 1))),
-        params.code,
+        params.version,
     )
+    settings = {"identity": params.identity, "protocol": params.protocol}
+    sign(Path(snakemake.output.meta), params.made_by, **settings)

@@ -6,6 +6,7 @@ from snaketune.job import job
 
 with job(snakemake.log[0]):
     from snaketune.inference.shards import join_shards
+    from snaketune.runtime.records import sign
 
     join_shards(
         [Path(f) for f in snakemake.input.parts],
@@ -13,3 +14,4 @@ with job(snakemake.log[0]):
         Path(snakemake.output.joined),
         Path(snakemake.output.meta),
     )
+    sign(Path(snakemake.output.meta), snakemake.params.made_by)

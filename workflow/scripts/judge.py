@@ -10,6 +10,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.config.evaluation import JudgeSpec
     from snaketune.inference.judge import judge
     from snaketune.inference.state import State
+    from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
@@ -24,5 +25,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         Path(snakemake.output.verdicts),
         Path(snakemake.output.meta),
         params.reply_prefix,
-        params.code,
+        params.version,
     )
+    settings = {"identity": params.identity, "judge": params.judge}
+    sign(Path(snakemake.output.meta), params.made_by, **settings)

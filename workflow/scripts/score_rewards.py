@@ -9,6 +9,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
 
     from snaketune.inference.reward_job import reward
     from snaketune.inference.state import State
+    from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     reward(
@@ -19,5 +20,6 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         Path(snakemake.params.work),
         Path(snakemake.output.rewards),
         Path(snakemake.output.meta),
-        snakemake.params.code,
+        snakemake.params.version,
     )
+    sign(Path(snakemake.output.meta), snakemake.params.made_by, identity=snakemake.params.identity)

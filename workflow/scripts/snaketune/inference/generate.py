@@ -67,12 +67,12 @@ def generate(
     predictions: Path,
     meta: Path,
     shard: Shard = WHOLE,
-    code: str = "",
+    version: int = 0,
 ) -> None:
     """Writes a line a reply, in the order of the sampled examples, and how they were made.
 
     Replies that a job before made are taken, one that was killed or is done, if nothing that
-    decides a reply has changed, the code (its hash) included; where none is missing, no model is
+    decides a reply has changed, the step's version included; where none is missing, no model is
     loaded. Of an eval in shards only the examples of `shard` are asked.
     """
     sampling = protocol.sampling()
@@ -80,7 +80,7 @@ def generate(
     shots = _shots(few_shot, protocol.few_shot)
     identity = identity_of(
         state.model,
-        code,
+        version,
         state=state.identity(),
         protocol={k: v for k, v in asdict(protocol).items() if k != "samples"},
         examples=file_hash(examples),

@@ -32,7 +32,7 @@ def judge(
     verdicts: Path,
     meta: Path,
     reply_prefix: str = "",
-    code: str = "",
+    version: int = 0,
 ) -> None:
     """Writes a line a reply, in the predictions' order: the judge's text as it came, or null where
     the reply was blank, or too long for the judge, and nothing was asked. The judge sees a reply
@@ -42,7 +42,7 @@ def judge(
     replies = list(read_jsonl(predictions))
     identity = identity_of(
         state.model,
-        code,
+        version,
         judge=state.identity(),
         spec=spec.model_dump(mode="json", exclude={"guideline"}),
         batch_size=batch_size,

@@ -13,9 +13,9 @@ from snaketune.modeling.load import pick_device, pick_dtype
 from snaketune.workfolder import held, work_folder
 
 
-def identity_of(model: ModelSpec, code: str, /, **settings: Any) -> dict[str, Any]:
-    """What decides a record: the job's own settings, and what computes: the hash of the code, and
-    the numbers and kind of device that the model gets here.
+def identity_of(model: ModelSpec, version: int, /, **settings: Any) -> dict[str, Any]:
+    """What decides a record: the job's own settings, and what computes: the version of the step,
+    and the numbers and kind of device that the model gets here.
 
     Not which records are wanted: a shard's or a smaller number of samples' are the same ones. That
     holds in 16 bits as far as it does for a job that goes on after a kill: rounding, and with it
@@ -23,7 +23,7 @@ def identity_of(model: ModelSpec, code: str, /, **settings: Any) -> dict[str, An
     """
     device = pick_device()
     dtype = str(pick_dtype(model.dtype, device)).removeprefix("torch.")
-    return {"code": code, "dtype": dtype, "device": device.type, **settings}
+    return {"version": version, "dtype": dtype, "device": device.type, **settings}
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def reward(
     work: Path,
     rewards: Path,
     meta: Path,
-    code: str = "",
+    version: int = 0,
 ) -> None:
     """Writes a line a prediction, in their order: `id`, `sample` where there are several, and
     `reward`; null for an empty reply, which is not scored, and for one that is longer, with its
@@ -43,7 +43,7 @@ def reward(
     replies = list(read_jsonl(predictions))
     identity = identity_of(
         spec,
-        code,
+        version,
         model=model_identity(spec),
         reply_prefix=reply_prefix,
         examples=file_hash(examples),

@@ -55,7 +55,7 @@ def score_options(
     scores: Path,
     meta: Path,
     shard: Shard = WHOLE,
-    code: str = "",
+    version: int = 0,
 ) -> None:
     """Writes a line an example: for each option the summed log-probability, its tokens and its
     characters, from which per-token and per-character scores follow; no sums where the prompt and
@@ -64,7 +64,7 @@ def score_options(
     asked = shard.of(read_asked(examples, protocol.sample))
     identity = identity_of(
         state.model,
-        code,
+        version,
         state=state.identity(),
         protocol=asdict(protocol),
         examples=file_hash(examples),
