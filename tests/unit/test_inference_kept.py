@@ -277,7 +277,7 @@ def test_half_of_a_whole_job_serves_shards_and_only_the_rest_is_made(models, fil
 @pytest.mark.parametrize(
     "change",
     [
-        {"code": "b"},
+        {"version": 2},
         {"system": "take"},
         {"max_new_tokens": 4},
         {"seed": 8},
@@ -447,7 +447,7 @@ def test_two_shards_at_once_in_two_processes(models, files, made):
     stale = files / "work" / "0123456789ab" / "1of1"
     stale.mkdir(parents=True)
     write_json(stale / "meta.json", {})
-    both = [subprocess.Popen([sys.executable, "-c", version, str(i)]) for i in range(2)]
+    both = [subprocess.Popen([sys.executable, "-c", code, str(i)]) for i in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
     assert not stale.parent.exists() and len(kept(files)) == 2
     whole, _ = generate(models, files, work="other")

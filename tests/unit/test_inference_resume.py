@@ -1,5 +1,5 @@
 """Options, labels, rewards and verdicts: killed at any record and gone on with, they end as if
-uninterrupted, bit for bit; records of other version, numbers or devices are not gone on with."""
+uninterrupted, bit for bit; records of other versions, numbers or devices are not gone on with."""
 
 import json
 import os
