@@ -6,8 +6,11 @@ import pytest
 from prepared_data import write_lines
 
 from snaketune.config.evaluation import SampleSpec
+from snaketune.data.check import Rejected
 from snaketune.data.example import Example, write_examples
+from snaketune.data.faults import RecordError
 from snaketune.data.given import bring, overlapping_ids
+from snaketune.data.split_report import SplitReport
 from snaketune.errors import UserError
 from snaketune.jsonl import read_jsonl
 
@@ -46,6 +49,16 @@ def test_ids_that_do_not_match_are_listed(run):
     with pytest.raises(UserError) as error:
         run([*texts(0, 1), {"id": "x9", "output": ""}, {"id": "x8", "output": ""}])
     assert "2 that no example has: x8, x9; and 2 missing: e2, e3" in str(error.value)
+
+
+def test_an_id_may_have_its_split_in_front(run):
+    given = [*texts(0, 1), {"id": "test-e2", "output": "x"}, {"id": "test-e3", "output": "y"}]
+    records, _ = run(given)
+    assert [(r["id"], r["output"]) for r in records[2:]] == [("e2", "x"), ("e3", "y")]
+    with pytest.raises(UserError, match="1 that no example has: dev-e3; and 1 missing: e3"):
+        run([*texts(0, 1, 2), {"id": "dev-e3", "output": "y"}])
+    with pytest.raises(UserError, match="1 that no example has: test-e3"):
+        run([*texts(0, 1, 2, 3), {"id": "test-e3", "output": "another answer to e3"}])
 
 
 @pytest.mark.parametrize("scores", [[-2, -1.5], {"A": -2, "B": -1.5}])
@@ -165,10 +178,11 @@ def test_what_was_left_out_for_its_overlap_may_be_answered_too(tmp_path):
     examples = [Example("e0", "Q0?"), Example("e1", "Q1?")]
     write_examples(tmp_path / "test.parquet", examples)
     rejected = [
-        {"reason": "overlap", "raw": {"id": "e2"}},
-        {"reason": "missing", "raw": {"id": "e3"}},
+        Rejected("t.jsonl", 3, RecordError(reason, None, "a", "b"), {"id": name}).row()
+        for reason, name in (("overlap", "e2"), ("missing", "e3"))
     ]
-    left_out = overlapping_ids(write_lines(tmp_path / "rejected.jsonl", rejected))
+    SplitReport({}, rejected=rejected).write(tmp_path / "test.json")
+    left_out = overlapping_ids(tmp_path / "test.json")
     assert left_out == {"e2"}
 
     def answered(*numbers):

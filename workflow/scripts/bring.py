@@ -18,5 +18,5 @@ with job(snakemake.log[0]):
         Path(snakemake.output.meta),
         labels=snakemake.params.labels,
         largest=snakemake.params.largest,
-        left_out=overlapping_ids(Path(snakemake.input.rejected)),
+        left_out=overlapping_ids(Path(snakemake.input.report)),
     )

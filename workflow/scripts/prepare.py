@@ -1,12 +1,16 @@
-"""Reads a dataset's source, checks every record and writes its splits."""
+"""Reads a source for one split, checks every record and writes the split."""
 
 from pathlib import Path
 
 from snaketune.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.config.dataset import DatasetSpec
-    from snaketune.data.prepare import prepare
+    from snaketune.data.prepare import prepare_split
+    from snaketune.data.steps import spec_of
 
-    spec = DatasetSpec.model_validate(snakemake.params.dataset)
-    prepare(spec, Path(snakemake.output.manifest).parent, snakemake.params.numeric)
+    prepare_split(
+        spec_of(snakemake.params.dataset, snakemake.params.places),
+        snakemake.wildcards.split,
+        Path(snakemake.output.report).parent,
+        snakemake.params.dataset["numeric"],
+    )

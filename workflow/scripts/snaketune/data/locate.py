@@ -1,6 +1,6 @@
 """Where a dataset's records lie: which address, which files, which split.
 
-Light on purpose, and without the network: the Snakefile asks for the input files at every parse.
+Light on purpose, and without the network: the Snakefile asks for the files at every parse.
 """
 
 import json
@@ -47,6 +47,16 @@ class Part:
     split: SplitName | None
     pinned: bool = False
 
+    @property
+    def name(self) -> str:
+        """The address without its folders, as what is written shows it."""
+        if self.kind == "hub":
+            return f"hub:{self.address}"
+        if self.kind == "download":
+            return PurePosixPath(urlsplit(self.address).path).name
+        path = PurePosixPath(self.address)
+        return f"{path.parent.name}/{path.name}".lstrip("/") if self.kind == "saved" else path.name
+
 
 def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
     """The addresses behind `spec`, in the order train, dev, test.
@@ -64,15 +74,27 @@ def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
     ]
 
 
+def parts_for(
+    spec: DatasetSpec, splits: Sequence[SplitName], where: str = "datasets"
+) -> list[Part]:
+    """The addresses that have to be read for `splits`: their own, and those that may hold any
+    split."""
+    return [p for p in parts(spec, where) if spec.draw or p.split in splits or p.split is None]
+
+
+def files_of(part: Part) -> list[tuple[str, Path]]:
+    """The local files of a part with their names; none of hub and https."""
+    path = Path(part.address)
+    if part.kind == "file":
+        return [(part.name, path)]
+    if part.kind == "saved":
+        return [(f"{part.name}/{file.name}", file) for file in saved_files(path)]
+    return []
+
+
 def source_files(spec: DatasetSpec, where: str = "datasets") -> list[str]:
-    """The local files that `spec` reads, sorted: a rule's inputs. Empty for hub and https."""
-    found: list[Path] = []
-    for part in parts(spec, where):
-        if part.kind == "file":
-            found.append(Path(part.address))
-        elif part.kind == "saved":
-            found += saved_files(Path(part.address))
-    return sorted({str(path) for path in found})
+    """The local files that `spec` reads, sorted. Empty for hub and https."""
+    return sorted({str(file) for part in parts(spec, where) for _, file in files_of(part)})
 
 
 def catalogue_file(spec: DatasetSpec, where: str = "datasets") -> Path | None:
