@@ -6,7 +6,7 @@
 # were rejected; data/leakage/, what a dataset that is evaluated shares with another that is trained
 # on; and ready.json, which says that all inputs were checked.
 
-from snaketune.data.locate import left_aside
+from snaketune.data.files import left_aside
 
 HELD_OUT = [name for name, spec in EXPERIMENT.datasets.items() if spec.dev]
 

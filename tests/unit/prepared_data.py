@@ -10,7 +10,8 @@ from snaketune.data import steps
 from snaketune.data.check import Rejected
 from snaketune.data.example import Example, read_examples
 from snaketune.data.few_shot import Shot, read_shots, write_few_shot
-from snaketune.data.locate import SPLITS, left_aside
+from snaketune.data.files import left_aside
+from snaketune.data.locate import SPLITS
 from snaketune.data.manifest import write_manifest
 from snaketune.data.prepare import prepare_held_out, prepare_split
 from snaketune.data.splits import training_records

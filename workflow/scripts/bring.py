@@ -6,7 +6,8 @@ from snaketune.job import job
 
 with job(snakemake.log[0]):
     from snaketune.config.evaluation import SampleSpec
-    from snaketune.data.given import bring, overlapping_ids
+    from snaketune.data.given import bring
+    from snaketune.data.split_report import SplitReport
 
     sample = snakemake.params.sample
     bring(
@@ -18,5 +19,5 @@ with job(snakemake.log[0]):
         Path(snakemake.output.meta),
         labels=snakemake.params.labels,
         largest=snakemake.params.largest,
-        left_out=overlapping_ids(Path(snakemake.input.report)),
+        report=SplitReport.read(Path(snakemake.input.report)),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, report
-from snaketune.data.locate import catalogue_file, source_files
+from snaketune.data.files import catalogue_file, source_files
 from snaketune.errors import UserError
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -20,6 +20,7 @@ from snaketune.identity import file_hash
 from snaketune.jsonl import write_json, write_jsonl
 
 _LISTED = 20
+_NOTHING_LEFT_OUT = SplitReport({})
 
 
 def bring(
@@ -31,7 +32,7 @@ def bring(
     meta: Path,
     labels: Sequence[str] = (),
     largest: int | None = None,
-    left_out: Set[str] = frozenset(),
+    report: SplitReport = _NOTHING_LEFT_OUT,
 ) -> None:
     """Writes the records of `file` as this project's own predictions, in the sample's order.
 
@@ -41,15 +42,16 @@ def bring(
     label as a list or by label, or `sums` as predictions here have; for safety a `verdict`, which
     the judge is then not asked for, with or without the output; for an eval of `largest` samples
     what `read_given` reads. Other keys mean nothing. Records of examples outside the sample, and of
-    those `left_out` of the split as they overlap with others, are left aside. An id may have the
-    split that `examples` is named for in front. Raises `UserError` for a record that is none, and
-    with the ids that are missing, unknown or there twice.
+    those that the split's `report` has for an overlap, are left aside. An id may have the split in
+    front, which `examples` is named for, or that it was held out of. Raises `UserError` for a
+    record that is none, and with the ids that are missing, unknown or there twice.
     """
     everything = {e.id: e for e in read_examples(examples)}
     asked = take(list(everything.values()), sample)
+    left_out = _overlapping_ids(report)
     known = {*everything, *left_out}
     given = _by_id(file) if largest is None else read_given(file, largest)
-    own = _without_split(given, known, examples.stem)
+    own = _without_split(given, known, "train" if report.held_out else examples.stem)
     found = {own.get(name, name): value for name, value in given.items()}
     _require_ids(file, set(found), {e.id for e in asked}, known)
     if largest is None:
@@ -64,10 +66,9 @@ def bring(
     write_json(meta, about)
 
 
-def overlapping_ids(report: Path) -> set[str]:
-    """The ids of the examples that were left out of a split for their overlap, by its report."""
-    refused = SplitReport.read(report).refused
-    return {r.raw["id"] for r in refused if r.fault.reason == OVERLAP}
+def _overlapping_ids(report: SplitReport) -> set[str]:
+    """The examples that were left out of a split for their overlap."""
+    return {r.raw["id"] for r in report.refused if r.fault.reason == OVERLAP}
 
 
 def _without_split(found: Collection[str], known: Set[str], split: str) -> dict[str, str]:

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from snaketune.config.dataset import DatasetSpec, SplitName, without_query
-from snaketune.data.locate import SUFFIXES, Part, parts_for, saved_files
+from snaketune.data.files import saved_files
+from snaketune.data.locate import SUFFIXES, Part, parts_for
 from snaketune.data.record import Table
 from snaketune.data.sources import csv_file, json_file, jsonl, parquet
 from snaketune.errors import UserError

@@ -10,9 +10,10 @@ from snaketune.data.check import refuse_too_many
 from snaketune.data.example import Example, read_examples
 from snaketune.data.faults import OVERLAP
 from snaketune.data.few_shot import Shot, read_shots, refuse_own_examples
+from snaketune.data.files import catalogue_file
 from snaketune.data.leakage import KINDS, METHOD
 from snaketune.data.load import read_file
-from snaketune.data.locate import SPLITS, catalogue_file
+from snaketune.data.locate import SPLITS
 from snaketune.data.overlaps import overlaps_of_dev, overlaps_of_test
 from snaketune.data.split_report import SplitReport
 from snaketune.data.steps import paths_by_name

@@ -10,10 +10,10 @@ from snaketune.data.check import Checked, Rejected, check, first_rejected
 from snaketune.data.draw import drawn
 from snaketune.data.example import Example, read_examples, write_examples, write_readable
 from snaketune.data.few_shot import read_shots, shots_of
+from snaketune.data.files import catalogue_file
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.registry import format_for
 from snaketune.data.load import Loaded, load, read_file
-from snaketune.data.locate import catalogue_file
 from snaketune.data.overlaps import overlaps_of_test, without_overlap
 from snaketune.data.split_report import SplitReport, counted, repeats, sources_of, tell
 from snaketune.data.splits import hold_out

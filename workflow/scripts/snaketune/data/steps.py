@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.dataset import DatasetSpec, SplitName, without_query
-from snaketune.data.locate import catalogue_file, files_of, parts_for
+from snaketune.data.files import catalogue_file, files_of
+from snaketune.data.locate import parts_for
 from snaketune.data.same_draw import same_draw
 from snaketune.identity import digest, file_hash
 
