@@ -33,7 +33,7 @@ if "experiment" not in config and not workflow.configfiles:
 try:
     CONFIG_FILES = [Path(f) for f in workflow.configfiles]
     ASKED = load_experiment(config, CONFIG_FILES)
-    DATA_FILES = data_files(ASKED, CONFIG_FILES)
+    data_files(ASKED, CONFIG_FILES)
     PLAN = make_plan(ASKED)
     limit = workflow.global_resources.get("gpu")
     GPUS = gpus_at_once(limit.value if limit else None, workflow.is_main_process)
@@ -65,6 +65,9 @@ wildcard_constraints:
 localrules:
     all,
     prepare,
+    prepare_held_out,
+    few_shot,
+    manifest,
     leakage,
     pin_model,
     model,

@@ -5,6 +5,8 @@ import json
 import os
 
 from snaketune import asked, estimate
+from snaketune.config.eval_faults import asks_for_numbers
+from snaketune.data import steps
 from snaketune.modeling.content import content_of_adapter, model_identity, tokenizer_identity
 from snaketune.name_pattern import name_pattern
 from snaketune.steps.versions import made_by, step_version
@@ -82,14 +84,62 @@ def adapter_identity(run: str) -> dict:
 # Data.
 
 
-def few_shot_file(wildcards) -> list[str]:
-    """The user's own few-shot examples, where the config names a file of them."""
-    file = EXPERIMENT.datasets[wildcards.dataset].few_shot.file
-    return [file] if file else []
+def dataset_of(wildcards):
+    return EXPERIMENT.datasets[wildcards.dataset]
+
+
+def places_of(wildcards, output) -> dict:
+    """Where the dataset's files lie. Takes `output`, so that Snakemake doesn't compare it."""
+    return steps.places(dataset_of(wildcards))
+
+
+def numeric(dataset: str) -> bool:
+    return asks_for_numbers(EXPERIMENT, dataset)
+
+
+def training_files(dataset: str) -> list[str]:
+    """What a dataset's training records are read from: where dev was held out of them, it and its
+    places too."""
+    held_out = ["dev.parquet", "dev.json"] if EXPERIMENT.datasets[dataset].dev else []
+    return [f"{E}/data/{dataset}/{name}" for name in ["train.parquet", *held_out]]
+
+
+def compared_with(wildcards) -> list[str]:
+    """What a test split is held against before it is written, where overlaps are left out of it."""
+    if wildcards.split != "test" or dataset_of(wildcards).overlap != "drop":
+        return []
+    names = ("train.parquet", "dev.parquet", "few_shot.json")
+    return [f"{E}/data/{wildcards.dataset}/{name}" for name in names]
 
 
 def tokens_data(name: str):
     return lambda wildcards: f"{E}/data/{PLAN.tokens[wildcards.tokens].dataset}/{name}"
+
+
+def shown_to(wildcards) -> dict[str, dict]:
+    """By dataset: how many few-shot examples the evals of a token set's runs show, and what decides
+    these. The same for every `few_shot.count` that leaves them as they are."""
+    shown = {}
+    for name, count in sorted(PLAN.tokens[wildcards.tokens].few_shot.items()):
+        spec = EXPERIMENT.datasets[name]
+        settings = steps.shown_settings(spec, numeric(name))
+        shown[name] = {"count": count, "settings": settings, "file": steps.few_shot_content(spec)}
+    return shown
+
+
+def shown_from(wildcards) -> dict[str, list[str]]:
+    """The training records that these are drawn from, by dataset."""
+    return {
+        f"shown_{name}": training_files(name)
+        for name in PLAN.tokens[wildcards.tokens].few_shot
+        if EXPERIMENT.datasets[name].few_shot.file is None
+    }
+
+
+def shown_places(wildcards, output) -> dict[str, dict]:
+    """Where the files of these datasets lie. Takes `output`: see `places_of`."""
+    names = PLAN.tokens[wildcards.tokens].few_shot
+    return {name: steps.places(EXPERIMENT.datasets[name]) for name in names}
 
 
 # Runs and their snapshots.

@@ -191,7 +191,7 @@ rule bring:
     input:
         file=lambda wildcards: PLAN.given[wildcards.state, wildcards.protocol],
         examples=examples_of,
-        rejected=lambda wildcards: protocol_data(wildcards, "rejected.jsonl"),
+        report=lambda wildcards: examples_of(wildcards).replace(".parquet", ".json"),
     output:
         predictions=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),

@@ -1,47 +1,145 @@
-# Needs: the sources under `datasets` of the config.
+# Needs: the sources under `datasets` of the config. Their content is a param and their paths are
+# not: a file that was touched, moved or checked out anew makes nothing run again, a changed byte
+# does.
 # Makes: data/{dataset}/ with the examples of each split (Parquet for the workflow, CSV and JSON
-# lines for people), the few-shot examples, the manifest and the records that were rejected;
-# data/leakage/, what a dataset that is evaluated shares with another that is trained on.
+# lines for people) and a report on it, the few-shot examples, the manifest and the records that
+# were rejected; data/leakage/, what a dataset that is evaluated shares with another that is trained
+# on.
 
-from snaketune.config.eval_faults import asks_for_numbers
+from snaketune.data.files import left_aside
+
+HELD_OUT = [name for name, spec in EXPERIMENT.datasets.items() if spec.dev]
+
+
+# Dev is held out of train: one job makes both.
+ruleorder: prepare_held_out > prepare
 
 
 rule prepare:
-    """Checks every record of a source and writes its splits: in = out + rejected."""
+    """Checks every record of a split and writes it: in = out + rejected."""
     input:
-        files=lambda wildcards: DATA_FILES[wildcards.dataset],
-        few_shot_file=few_shot_file,
+        # Only where a test split is to have nothing of the others.
+        others=compared_with,
     output:
-        train=f"{E}/data/{{dataset}}/train.parquet",
-        dev=f"{E}/data/{{dataset}}/dev.parquet",
-        test=f"{E}/data/{{dataset}}/test.parquet",
-        readable=[
-            f"{E}/data/{{dataset}}/{split}.{ending}"
-            for split in ("train", "dev", "test")
-            for ending in ("csv", "jsonl")
-        ],
-        few_shot=ensure(f"{E}/data/{{dataset}}/few_shot.json", non_empty=True),
-        manifest=ensure(f"{E}/data/{{dataset}}/manifest.json", non_empty=True),
-        rejected=f"{E}/data/{{dataset}}/rejected.jsonl",
+        examples=f"{E}/data/{{dataset}}/{{split}}.parquet",
+        readable=multiext(f"{E}/data/{{dataset}}/{{split}}", ".csv", ".jsonl"),
+        report=ensure(f"{E}/data/{{dataset}}/{{split}}.json", non_empty=True),
     log:
-        f"{E}/logs/prepare/{{dataset}}.log",
+        f"{E}/logs/prepare/{{dataset}}/{{split}}.log",
+    wildcard_constraints:
+        split="train|dev|test",
     conda:
         "../envs/data.yaml"
     resources:
         mem="4GB",
         runtime=60,
     params:
-        dataset=lambda wildcards: EXPERIMENT.datasets[wildcards.dataset].model_dump(mode="json"),
-        numeric=lambda wildcards: asks_for_numbers(EXPERIMENT, wildcards.dataset),
+        dataset=lambda wildcards: steps.split_settings(
+            dataset_of(wildcards), [wildcards.split], numeric(wildcards.dataset)
+        ),
+        content=lambda wildcards: steps.split_content(dataset_of(wildcards), [wildcards.split]),
+        places=places_of,
         version=step_version("prepare"),
         made_by=made("prepare"),
     script:
         "../workflow/scripts/prepare.py"
 
 
+rule prepare_held_out:
+    """Does the same for a train split and the dev split that is held out of it, which has none of
+    the few-shot examples."""
+    output:
+        train=f"{E}/data/{{dataset}}/train.parquet",
+        dev=f"{E}/data/{{dataset}}/dev.parquet",
+        readable=multiext(
+            f"{E}/data/{{dataset}}/", "train.csv", "train.jsonl", "dev.csv", "dev.jsonl"
+        ),
+        reports=ensure(multiext(f"{E}/data/{{dataset}}/", "train.json", "dev.json"), non_empty=True),
+    log:
+        f"{E}/logs/prepare/{{dataset}}/train_and_dev.log",
+    wildcard_constraints:
+        dataset=any_of(HELD_OUT),
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem="4GB",
+        runtime=60,
+    params:
+        dataset=lambda wildcards: steps.held_out_settings(
+            dataset_of(wildcards), numeric(wildcards.dataset)
+        ),
+        content=lambda wildcards: steps.split_content(dataset_of(wildcards), ["train", "dev"]),
+        few_shot=lambda wildcards: steps.few_shot_content(dataset_of(wildcards)),
+        places=places_of,
+        version=step_version("prepare_held_out"),
+        made_by=made("prepare_held_out"),
+    script:
+        "../workflow/scripts/prepare_held_out.py"
+
+
+rule few_shot:
+    """Draws the few-shot examples from all training records, or reads the user's own."""
+    input:
+        lambda wildcards: training_files(wildcards.dataset),
+    output:
+        ensure(f"{E}/data/{{dataset}}/few_shot.json", non_empty=True),
+    log:
+        f"{E}/logs/few_shot/{{dataset}}.log",
+    retries: 0
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem="4GB",
+        runtime=30,
+    params:
+        dataset=lambda wildcards: steps.few_shot_settings(
+            dataset_of(wildcards), numeric(wildcards.dataset)
+        ),
+        content=lambda wildcards: steps.few_shot_content(dataset_of(wildcards)),
+        places=places_of,
+        version=step_version("few_shot"),
+    script:
+        "../workflow/scripts/few_shot.py"
+
+
+rule manifest:
+    """Checks the dataset as a whole: how much was rejected, the catalogue, what splits share."""
+    input:
+        multiext(
+            f"{E}/data/{{dataset}}/",
+            *[
+                f"{split}.{end}"
+                for split in ("train", "dev", "test")
+                for end in ("parquet", "json")
+            ],
+        ),
+        few_shot=f"{E}/data/{{dataset}}/few_shot.json",
+    output:
+        manifest=ensure(f"{E}/data/{{dataset}}/manifest.json", non_empty=True),
+        rejected=f"{E}/data/{{dataset}}/rejected.jsonl",
+    log:
+        f"{E}/logs/manifest/{{dataset}}.log",
+    retries: 0
+    conda:
+        "../envs/data.yaml"
+    resources:
+        mem="4GB",
+        runtime=30,
+    params:
+        dataset=lambda wildcards: steps.manifest_settings(dataset_of(wildcards)),
+        catalogue=lambda wildcards: steps.catalogue_content(dataset_of(wildcards)),
+        few_shot=lambda wildcards: steps.few_shot_content(dataset_of(wildcards)),
+        left_aside=lambda wildcards: left_aside(dataset_of(wildcards)),
+        places=places_of,
+        version=step_version("manifest"),
+        made_by=made("manifest"),
+    script:
+        "../workflow/scripts/manifest.py"
+
+
 rule leakage:
     """Looks for the questions that are asked of a dataset among those of another one that a run
-    trains on. Within a dataset `prepare` does."""
+    trains on. Within a dataset `manifest` does."""
     input:
         train=f"{E}/data/{{train}}/train.parquet",
         asked=lambda wildcards: [

@@ -1,4 +1,5 @@
-# Needs: data/{dataset}/ of the run's training data, and the model's tokenizer.
+# Needs: data/{dataset}/ of the run's training data and of that whose few-shot examples its evals
+# show, and the model's tokenizer.
 # Makes: tokens/{tokens}/ with rows of input_ids and labels, length statistics and a histogram.
 # Runs that agree in model, data, prompt and limits share them.
 
@@ -6,12 +7,9 @@
 rule tokenize:
     """Renders, tokenises and masks training rows; a row without a verified mask is left out."""
     input:
+        unpack(shown_from),
         train=tokens_data("train.parquet"),
         dev=tokens_data("dev.parquet"),
-        few_shot=lambda wildcards: [
-            f"{E}/data/{dataset}/few_shot.json"
-            for dataset in PLAN.tokens[wildcards.tokens].few_shot
-        ],
         pin=lambda wildcards: model_pin(PLAN.tokens[wildcards.tokens].model),
     output:
         train=f"{E}/tokens/{{tokens}}/train.parquet",
@@ -32,7 +30,8 @@ rule tokenize:
         ),
         model=lambda wildcards, output: model_fields(PLAN.tokens[wildcards.tokens].model),
         prompt=lambda wildcards: PLAN.tokens[wildcards.tokens].prompt,
-        few_shot=lambda wildcards: list(PLAN.tokens[wildcards.tokens].few_shot.values()),
+        shown=shown_to,
+        places=shown_places,
         max_length=lambda wildcards: PLAN.tokens[wildcards.tokens].max_length,
         overlong=lambda wildcards: PLAN.tokens[wildcards.tokens].overlong,
         version=step_version("tokenize"),

@@ -31,7 +31,7 @@ from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
-from snaketune.data.prepare import prepare
+from snaketune.data.prepare import prepare_split
 from snaketune.inference.score_options import OptionsProtocol, score_options
 from snaketune.inference.state import State
 from snaketune.jsonl import write_jsonl
@@ -53,7 +53,7 @@ CHECKED = 20
 def ours(model: str, data: Path, folder: Path) -> tuple[list[dict], dict[str, float]]:
     """The scores of each question, and the metrics over all questions."""
     spec = DatasetSpec.model_validate(RECIPE["datasets"]["f1"] | {"source": {"test": str(data)}})
-    prepare(spec, folder / "f1")
+    prepare_split(spec, "test", folder / "f1")
     examples = folder / "f1" / "test.parquet"
     protocol = options_protocol(EVAL)
     score_options(

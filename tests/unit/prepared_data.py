@@ -1,10 +1,21 @@
 """Small sources for the tests of `snaketune.data`."""
 
 import json
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from snaketune.config.dataset import DatasetSpec
-from snaketune.data.prepare import Prepared, prepared_from
+from snaketune.config.dataset import DatasetSpec, SplitName
+from snaketune.data import steps
+from snaketune.data.check import Rejected
+from snaketune.data.example import Example, read_examples
+from snaketune.data.few_shot import Shot, read_shots, write_few_shot
+from snaketune.data.files import left_aside
+from snaketune.data.locate import SPLITS
+from snaketune.data.manifest import write_manifest
+from snaketune.data.prepare import prepare_held_out, prepare_split
+from snaketune.data.splits import training_records
+from snaketune.jsonl import read_jsonl
 
 _NAMES = ["Ada", "Ben", "Cleo", "Dov", "Eve", "Finn", "Gus", "Hal"]
 
@@ -31,9 +42,55 @@ def write_lines(path: Path, records: list) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset as its steps leave it."""
+
+    splits: dict[SplitName, list[Example]]
+    shots: list[Shot]
+    manifest: dict
+    rejected: list[Rejected]
+
+
+def prepare(spec: DatasetSpec, folder: Path, numeric: bool = False) -> None:
+    """A dataset in `folder`, which is named for it: one step after another, each with the settings
+    and files that its rule gives it."""
+    lies = steps.places(spec)
+
+    def split_alone(split: SplitName) -> None:
+        settings = steps.split_settings(spec, [split], numeric)
+        prepare_split(steps.spec_of(settings, lies), split, folder, numeric)
+
+    training = [folder / "train.parquet"]
+    if spec.dev:
+        held_out = steps.held_out_settings(spec, numeric)
+        prepare_held_out(steps.spec_of(held_out, lies), folder, numeric)
+        training += [folder / "dev.parquet", folder / "dev.json"]
+    else:
+        split_alone("train")
+        split_alone("dev")
+    shown = steps.spec_of(steps.few_shot_settings(spec, numeric), lies)
+    where = f"datasets.{folder.name}"
+    write_few_shot(shown, training_records(training), folder / "few_shot.json", where, numeric)
+    split_alone("test")
+    summary = steps.spec_of(steps.manifest_settings(spec), lies)
+    write_manifest(summary, folder, left_aside(spec))
+
+
+def prepared_from(spec: DatasetSpec, numeric: bool = False) -> Prepared:
+    """The dataset `d`, in memory."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "d"
+        prepare(spec, folder, numeric)
+        return Prepared(
+            {split: read_examples(folder / f"{split}.parquet") for split in SPLITS},
+            read_shots(folder / "few_shot.json"),
+            json.loads((folder / "manifest.json").read_text()),
+            [Rejected.from_row(row) for row in read_jsonl(folder / "rejected.jsonl")],
+        )
+
+
 def prepared(source: object, form: str = "gsm8k", **settings: object) -> Prepared:
     """The dataset `d` from `source`, in memory."""
     source = {k: str(v) for k, v in source.items()} if isinstance(source, dict) else str(source)
-    return prepared_from(
-        DatasetSpec.model_validate({"source": source, "format": form, **settings}), "d"
-    )
+    return prepared_from(DatasetSpec.model_validate({"source": source, "format": form, **settings}))

@@ -5,11 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
-from prepared_data import prepared, write_lines
+from prepared_data import prepare, prepared, prepared_from, write_lines
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.data.example import read_examples
-from snaketune.data.prepare import prepare, prepared_from
 from snaketune.errors import UserError
 
 RAW = {
@@ -195,11 +194,11 @@ def test_open_answers_that_must_be_numbers(tmp_path):
     records = [{"q": "2 + 2?", "a": 4}, {"q": "1,000 + 1?", "a": "One more.\n#### 1,001"}]
     path = write_lines(tmp_path / "test.jsonl", records)
     spec = DatasetSpec(source=str(path), format="table", columns=named)
-    found = prepared_from(spec, "d", numeric=True).splits["test"]
+    found = prepared_from(spec, numeric=True).splits["test"]
     assert [e.gold for e in found] == ["4", "1001"]
     write_lines(path, [records[0], {"q": "Who?", "a": "Ada"}])
     with pytest.raises(UserError, match=r'test.jsonl:2: field a: found the text "Ada", .*a number'):
-        prepared_from(spec, "d", numeric=True)
+        prepared_from(spec, numeric=True)
 
 
 def test_a_name_with_a_split_word_does_not_take_the_folder(tmp_path):

@@ -6,8 +6,11 @@ import pytest
 from prepared_data import write_lines
 
 from snaketune.config.evaluation import SampleSpec
+from snaketune.data.check import Rejected
 from snaketune.data.example import Example, write_examples
-from snaketune.data.given import bring, overlapping_ids
+from snaketune.data.faults import RecordError
+from snaketune.data.given import bring
+from snaketune.data.split_report import SplitReport
 from snaketune.errors import UserError
 from snaketune.jsonl import read_jsonl
 
@@ -46,6 +49,26 @@ def test_ids_that_do_not_match_are_listed(run):
     with pytest.raises(UserError) as error:
         run([*texts(0, 1), {"id": "x9", "output": ""}, {"id": "x8", "output": ""}])
     assert "2 that no example has: x8, x9; and 2 missing: e2, e3" in str(error.value)
+
+
+def test_an_id_may_have_its_split_in_front(run):
+    given = [*texts(0, 1), {"id": "test-e2", "output": "x"}, {"id": "test-e3", "output": "y"}]
+    records, _ = run(given)
+    assert [(r["id"], r["output"]) for r in records[2:]] == [("e2", "x"), ("e3", "y")]
+    with pytest.raises(UserError, match="1 that no example has: dev-e3; and 1 missing: e3"):
+        run([*texts(0, 1, 2), {"id": "dev-e3", "output": "y"}])
+    with pytest.raises(UserError, match="1 that no example has: test-e3"):
+        run([*texts(0, 1, 2, 3), {"id": "test-e3", "output": "another answer to e3"}])
+
+
+def test_what_was_held_out_may_have_the_split_in_front_that_it_was_held_out_of(tmp_path):
+    write_examples(tmp_path / "dev.parquet", [Example("7", "Q?")])
+    file = write_lines(tmp_path / "given.jsonl", [{"id": "train-7", "output": "x"}])
+    paths = (file, tmp_path / "dev.parquet", "open_qa", None, tmp_path / "out.jsonl")
+    bring(*paths, tmp_path / "meta.json", report=SplitReport({}, held_out=[7]))
+    assert [r["id"] for r in read_jsonl(tmp_path / "out.jsonl")] == ["7"]
+    with pytest.raises(UserError, match="1 that no example has: train-7"):
+        bring(*paths, tmp_path / "meta.json")
 
 
 @pytest.mark.parametrize("scores", [[-2, -1.5], {"A": -2, "B": -1.5}])
@@ -175,16 +198,15 @@ def test_what_was_left_out_for_its_overlap_may_be_answered_too(tmp_path):
     examples = [Example("e0", "Q0?"), Example("e1", "Q1?")]
     write_examples(tmp_path / "test.parquet", examples)
     rejected = [
-        {"reason": "overlap", "raw": {"id": "e2"}},
-        {"reason": "missing", "raw": {"id": "e3"}},
+        Rejected("t.jsonl", 3, RecordError(reason, None, "a", "b"), {"id": name}).row()
+        for reason, name in (("overlap", "e2"), ("missing", "e3"))
     ]
-    left_out = overlapping_ids(write_lines(tmp_path / "rejected.jsonl", rejected))
-    assert left_out == {"e2"}
+    report = SplitReport({}, rejected=rejected)
 
     def answered(*numbers):
         file, out = write_lines(tmp_path / "g.jsonl", texts(*numbers)), tmp_path / "out.jsonl"
         meta = tmp_path / "meta.json"
-        bring(file, tmp_path / "test.parquet", "open_qa", None, out, meta, left_out=left_out)
+        bring(file, tmp_path / "test.parquet", "open_qa", None, out, meta, report=report)
         return [r["id"] for r in read_jsonl(out)], json.loads(meta.read_text())
 
     ids, meta = answered(0, 1, 2)

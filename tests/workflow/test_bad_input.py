@@ -88,7 +88,9 @@ def test_faults_in_the_data_stop_before_any_training(
         project, "--keep-going", "--config",
         "datasets={problems: {source: data/bad, dev: 0}}",
     )  # fmt: skip
-    log = (project.folder / "results/demo/logs/prepare/problems.log").read_text()
+    logs = project.folder / "results/demo/logs"
+    files = [*logs.glob("prepare/problems/train.log"), *logs.glob("manifest/problems.log")]
+    log = "".join(file.read_text() for file in files)
     message = next(x for x in log.splitlines() if x.startswith("error:"))
     for part in expected:
         assert part in log, message
@@ -131,7 +133,9 @@ def test_faults_in_articles_are_one_message_each(project: Project) -> None:
     (project.folder / "bad.yaml").write_text(yaml.safe_dump(config))
     shown = fails(project, "--keep-going", "--configfile", "bad.yaml")
     for name, (_, expected) in BAD_ARTICLES.items():
-        log = (project.folder / f"results/bad/logs/prepare/{name}.log").read_text()
+        logs = project.folder / "results/bad/logs"
+        files = [logs / f"prepare/{name}/test.log", *logs.glob(f"manifest/{name}.log")]
+        log = "".join(file.read_text() for file in files)
         assert log.count("error:") == 1, log
         assert expected in log and expected in shown
 

@@ -149,7 +149,7 @@ def test_resources_and_threads_rerun_nothing(finished: Project) -> None:
     [
         ("measures/verdicts.py", {"measure"}),
         ("choice.py", {"choose"}),
-        ("data/leakage.py", {"prepare"}),
+        ("data/leakage.py", {"prepare", "manifest", "leakage"}),
         ("training/loss.py", {"train_adapter_0", "train_adapter_2"}),
         ("demo/problems.py", set()),
     ],

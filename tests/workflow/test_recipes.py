@@ -155,7 +155,7 @@ def test_recipe_2_rejects_questions_with_repeated_options_by_name(project: Proje
         if row["split"] == "test" and not row["kept"]
     }
     assert named == set(REPEATED)
-    log = (project.folder / "results/f1_multiple_choice/logs/prepare/f1.log").read_text()
+    log = (project.folder / "results/f1_multiple_choice/logs/prepare/f1/test.log").read_text()
     assert all(f"options repeat, rejected: {place} for test" in log for place in REPEATED)
 
 

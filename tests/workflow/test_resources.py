@@ -63,4 +63,4 @@ def test_local_rules_are_tried_again_only_where_the_network_may_be_at_fault() ->
     names = [name for name in re.findall(r"\w+", local) if name in bodies]
     again = {name for name in names if "    retries: 0\n" not in bodies[name]}
     assert len(names) > len(again)
-    assert again == {"prepare", "model", "adapter"}
+    assert again == {"prepare", "prepare_held_out", "model", "adapter"}

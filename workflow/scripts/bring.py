@@ -6,7 +6,8 @@ from snaketune.job import job
 
 with job(snakemake.log[0]):
     from snaketune.config.evaluation import SampleSpec
-    from snaketune.data.given import bring, overlapping_ids
+    from snaketune.data.given import bring
+    from snaketune.data.split_report import SplitReport
     from snaketune.runtime.records import sign
 
     sample = snakemake.params.sample
@@ -19,6 +20,6 @@ with job(snakemake.log[0]):
         Path(snakemake.output.meta),
         labels=snakemake.params.labels,
         largest=snakemake.params.largest,
-        left_out=overlapping_ids(Path(snakemake.input.rejected)),
+        report=SplitReport.read(Path(snakemake.input.report)),
     )
     sign(Path(snakemake.output.meta), snakemake.params.made_by)

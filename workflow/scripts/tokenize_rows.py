@@ -5,18 +5,32 @@ from pathlib import Path
 from snaketune.job import job
 
 with job(snakemake.log[0]):
+    from snaketune.data.few_shot import shown_questions
+    from snaketune.data.splits import training_records
+    from snaketune.data.steps import spec_of
     from snaketune.modeling.pinned import pinned
     from snaketune.modeling.tokenizer import load_tokenizer
     from snaketune.runtime.records import sign
-    from snaketune.training.tokenise import Limits, read_few_shot, tokenise
+    from snaketune.training.tokenise import Limits, tokenise
 
     params = snakemake.params
+
+    def shown_of(dataset: str, count: int, settings: dict) -> list[str]:
+        files = snakemake.input.get(f"shown_{dataset}", [])
+        return shown_questions(
+            spec_of(settings, params.places[dataset]),
+            training_records([Path(file) for file in files]),
+            count,
+            f"datasets.{dataset}",
+            settings["numeric"],
+        )
+
     tokenise(
         {"train": Path(snakemake.input.train), "dev": Path(snakemake.input.dev)},
         [
-            shot
-            for file, count in zip(snakemake.input.few_shot, params.few_shot, strict=True)
-            for shot in read_few_shot(Path(file), count)
+            question
+            for dataset, shown in params.shown.items()
+            for question in shown_of(dataset, shown["count"], shown["settings"])
         ],
         load_tokenizer(pinned(params.model, snakemake.input.pin)),
         params.prompt["task"],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, report
-from snaketune.data.locate import catalogue_file, source_files
+from snaketune.data.files import catalogue_file, source_files
 from snaketune.errors import UserError
 from snaketune.modeling.model_files import weight_files
 

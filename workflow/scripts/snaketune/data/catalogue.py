@@ -19,7 +19,7 @@ _LISTED = 10
 
 @dataclass
 class Catalogue:
-    """The catalogue's rows by key, and which records took theirs.
+    """The catalogue's rows by key, and which records of a split, or of all of them, took theirs.
 
     Keys are compared as text, so that `3` and `"3"` are the same.
     """
@@ -27,8 +27,10 @@ class Catalogue:
     spec: CatalogueSpec
     place: str
     rows: dict[Key, dict]
-    taken: dict[Key, str] = field(default_factory=dict)
-    """The ids of the records by key."""
+    taken: set[Key] = field(default_factory=set)
+    """Keys of records, whether or not they have a row."""
+    shared: list[Key] = field(default_factory=list)
+    """Keys that records of several splits have."""
     without: list[Key] = field(default_factory=list)
     """Keys of records that have no row."""
     rejected: set[Key] = field(default_factory=set)
@@ -36,7 +38,7 @@ class Catalogue:
     settled: int = 0
     """Records of which it is known whether they have a row."""
 
-    def row_of(self, fields: Fields, example: Example) -> dict:
+    def row_of(self, fields: Fields) -> dict:
         """What the catalogue says of a record. Raises `RecordError` for a record whose key cannot
         be read or is another's; one without a row is noted for `require_one_to_one`."""
         key = _key(fields, self.spec.join_on)
@@ -46,7 +48,7 @@ class Catalogue:
                 "repeated_key", ", ".join(self.spec.join_on),
                 f"{_shown(key)}, which another record has", "fields that name one record",
             )  # fmt: skip
-        self.taken[key] = example.id
+        self.taken.add(key)
         if key not in self.rows:
             self.without.append(key)
             return dict.fromkeys(self.spec.columns)
@@ -61,13 +63,35 @@ class Catalogue:
                 self.rejected.add(key)
                 self.settled += 1
 
+    def found(self) -> dict:
+        """What was noted, to be written as JSON and taken up by `add`."""
+        return {
+            "taken": sorted(map(list, self.taken)),
+            "without": list(map(list, self.without)),
+            "rejected": sorted(map(list, self.rejected)),
+            "settled": self.settled,
+        }
+
+    def add(self, found: dict) -> None:
+        """Takes up what another step noted of another split's records."""
+        taken, without, rejected = (
+            [tuple(key) for key in found[kind]] for kind in ("taken", "without", "rejected")
+        )
+        self.shared += [key for key in taken if key in self.taken]
+        self.taken |= set(taken)
+        self.without += without
+        self.rejected |= set(rejected)
+        self.settled += found["settled"]
+
     def require_one_to_one(self, records: int | None, where: str) -> None:
-        """Raises `UserError` with the records that have no row and, where the whole source of so
-        many `records` was read, the rows that have no record: more of them than there are records
-        that any row may belong to."""
+        """Raises `UserError` with the records that have no row, those of several splits that share
+        one and, where the whole source of so many `records` was read, the rows that have no record:
+        more of them than there are records that any row may belong to."""
         faults = []
         if self.without:
             faults.append(_counted(self.without, "record", "without a row in the catalogue"))
+        if self.shared:
+            faults.append(_counted(self.shared, "row", "with records in several splits"))
         left = [key for key in self.rows if key not in self.taken and key not in self.rejected]
         if records is not None and len(left) > records - self.settled:
             faults.append(_counted(left, "row", "of the catalogue without a record"))
@@ -105,7 +129,7 @@ class Catalogued(Format):
         except RecordError:
             self.catalogue.note_rejected(fields)
             raise
-        meta = json.loads(example.meta) | self.catalogue.row_of(fields, example)
+        meta = json.loads(example.meta) | self.catalogue.row_of(fields)
         return replace(example, meta=json.dumps(meta, ensure_ascii=False, default=str))
 
 

@@ -1,7 +1,7 @@
 """Every record is read into an example or rejected with its reason."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import PurePath
@@ -18,13 +18,18 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Rejected:
-    """A record that became no example. `path` is for messages and is not written."""
+    """A record that became no example. `source` is a file's name, without its folder."""
 
-    path: str
     source: str
     record: int
     fault: RecordError
     raw: object
+
+    @classmethod
+    def from_row(cls, row: dict) -> "Rejected":
+        """What `row` wrote."""
+        fault = RecordError(row["reason"], row["field"], row["found"], row["expected"])
+        return cls(row["source"], row["record"], fault, row["raw"])
 
     def row(self) -> dict:
         """The record as it is listed in rejected.jsonl."""
@@ -42,10 +47,11 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of one split's records; `examples` and `rejected` together are all of them."""
+    """What became of the records that were read of one split's source."""
 
     examples: list[Example]
     rejected: list[Rejected]
+    records: int
 
 
 def check(
@@ -59,38 +65,52 @@ def check(
         _require_columns(table, form)
     tables = form.expand(tables, split)
     places: dict[str, str] = {}
-    checked = Checked([], [])
+    examples: list[Example] = []
+    rejected: list[Rejected] = []
+    records = 0
     for table, record in islice(_all(tables), limit):
+        records += 1
         number = _file_part(table, tables) + f"{record.number:05d}"
         try:
             example = _example(record, form, f"{dataset}-{split}-{number}")
             _require_new_id(example.id, places, f"{table.name}:{record.number}", form.private)
         except RecordError as fault:
             raw = None if form.private else record.raw
-            checked.rejected.append(Rejected(table.path, table.name, record.number, fault, raw))
+            rejected.append(Rejected(table.name, record.number, fault, raw))
         else:
-            checked.examples.append(replace(example, source=table.name, record=record.number))
-    if not (checked.examples or checked.rejected):
+            examples.append(replace(example, source=table.name, record=record.number))
+    if not records:
         listed = ", ".join(table.path for table in tables)
         raise UserError(f"{listed}: found no record, expected at least one for {split}")
-    return checked
+    return Checked(examples, rejected, records)
 
 
-def refuse_too_many(checked: Checked, split: SplitName, at_most: float, where: str) -> None:
-    """Raises `UserError`, with the first few rejected records, where their share is above
-    `at_most`."""
-    rejected, total = checked.rejected, len(checked.rejected) + len(checked.examples)
+def refuse_too_many(
+    rejected: Sequence[Rejected],
+    total: int,
+    split: SplitName,
+    at_most: float,
+    where: str,
+    paths: Mapping[str, str],
+) -> None:
+    """Raises `UserError`, with the first few rejected records, where their share of `total` is
+    above `at_most`. `paths` has the files' paths by their names."""
     if len(rejected) <= at_most * total:
         return
-    lines = [f"  {r.path}:{r.record}: {r.fault}" for r in rejected[:_SHOWN]]
-    if len(rejected) > _SHOWN:
-        lines.append(f"  and {len(rejected) - _SHOWN} more")
     raise UserError(
         f"{where}: {len(rejected)} of {total} records for {split} rejected "
         f"({len(rejected) / total:.2%}; rejected_at_most allows {at_most:.2%}):\n"
-        + "\n".join(lines)
+        + first_rejected(rejected, paths)
         + f"\nMend the records, or raise {where}.rejected_at_most to go on without them."
     )
+
+
+def first_rejected(rejected: Sequence[Rejected], paths: Mapping[str, str]) -> str:
+    """The first few with file, record and fault, a line each, and how many more there are."""
+    lines = [f"  {paths.get(r.source, r.source)}:{r.record}: {r.fault}" for r in rejected[:_SHOWN]]
+    if len(rejected) > _SHOWN:
+        lines.append(f"  and {len(rejected) - _SHOWN} more")
+    return "\n".join(lines)
 
 
 def _all(tables: list[Table]) -> Iterator[tuple[Table, Record]]:

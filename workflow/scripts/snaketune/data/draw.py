@@ -30,7 +30,7 @@ def drawn(loaded: Loaded, spec: DrawnSplitsSpec, where: str) -> Loaded:
     end = None if spec.train is None else needed
     chosen = {"test": order[: spec.test], "train": order[spec.test : end]}
     left = len(records) - sum(map(len, chosen.values()))
-    out = Loaded(unused=[*loaded.unused, *([f"{left} records not drawn"] if left else [])])
+    out = Loaded(unused=loaded.unused, not_drawn=left)
     for name, places in chosen.items():
         for table, origin in _in_runs(loaded, split, [records[i] for i in places]):
             out.tables.setdefault(name, []).append(table)

@@ -41,7 +41,7 @@ class Example:
     """
 
     id: str
-    """Unique within the dataset."""
+    """Unique within the split."""
     question: str
     context: str | None = None
     answer: str | None = None

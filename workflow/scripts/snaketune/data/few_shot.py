@@ -6,15 +6,17 @@ from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from snaketune.config.dataset import FewShotSpec
+from snaketune.config.dataset import DatasetSpec, FewShotSpec
 from snaketune.data.example import Example
 from snaketune.data.faults import RecordError, describe, key_twice
 from snaketune.data.formats.base import Format
+from snaketune.data.formats.registry import format_for
 from snaketune.data.record import Fields
 from snaketune.data.sources.lines import read_text
 from snaketune.data.text import normalise
 from snaketune.errors import UserError
 from snaketune.json_keys import Repeat, parse
+from snaketune.jsonl import write_json
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,24 @@ class Shot:
     id: str
     question: str
     answer: str
+
+
+def shots_of(spec: DatasetSpec, form: Format, train: list[Example], where: str) -> list[Shot]:
+    """The dataset's few-shot examples; `train` are all its training records in file order."""
+    if spec.few_shot.file is None:
+        return draw(train, spec.few_shot)
+    return from_file(_own_file(spec, where), form, train)
+
+
+def shown_questions(
+    spec: DatasetSpec, train: list[Example], count: int, where: str, numeric: bool = False
+) -> list[str]:
+    """The questions of the first `count` few-shot examples, with their contexts. A user's own file
+    needs no `train`."""
+    if spec.few_shot.file is None:
+        return [shot.question for shot in draw(train, spec.few_shot)[:count]]
+    found = _read_file(_own_file(spec, where), format_for(spec, numeric))
+    return [question for question, _ in found[:count]]
 
 
 def draw(train: list[Example], spec: FewShotSpec) -> list[Shot]:
@@ -43,6 +63,22 @@ def draw(train: list[Example], spec: FewShotSpec) -> list[Shot]:
 def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
     """The examples of a JSON list of `question` and `answer`, in its order, checked as records
     are. Raises `UserError` at the first fault."""
+    places = _places(train)
+    return [
+        _shot(number, question, answer, places, train)
+        for number, (question, answer) in enumerate(_read_file(path, form), 1)
+    ]
+
+
+def _own_file(spec: DatasetSpec, where: str) -> Path:
+    path = Path(spec.few_shot.file)
+    if not path.is_file():
+        raise UserError(f"{where}.few_shot.file: found no file {path}, expected a JSON list")
+    return path
+
+
+def _read_file(path: Path, form: Format) -> list[tuple[str, str]]:
+    """Question, with its context, and answer of every example."""
     try:
         entries, repeats = parse(read_text(path, str(path)))
     except json.JSONDecodeError as error:
@@ -56,8 +92,7 @@ def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
         raise UserError(f"{path}: found {describe(entries, True)}, expected a list of objects")
     if repeats:
         raise UserError(_key_twice(path, repeats[0], form.private))
-    places = _places(train)
-    return [_shot(path, n, entry, form, places, train) for n, entry in enumerate(entries, 1)]
+    return [_entry(path, number, entry, form) for number, entry in enumerate(entries, 1)]
 
 
 def _key_twice(path: Path, repeat: Repeat, private: bool) -> str:
@@ -91,14 +126,20 @@ def refuse_own_examples(shots: list[Shot], test: list[Example], where: str) -> N
             )
 
 
-def as_json(shots: list[Shot]) -> list[dict]:
-    """The examples as few_shot.json holds them."""
-    return [asdict(shot) for shot in shots]
+def write_few_shot(
+    spec: DatasetSpec, train: list[Example], path: Path, where: str, numeric: bool = False
+) -> None:
+    """Writes the dataset's few-shot examples as JSON."""
+    shots = shots_of(spec, format_for(spec, numeric), train, where)
+    write_json(path, [asdict(shot) for shot in shots])
 
 
-def _shot(
-    path: Path, number: int, entry: object, form: Format, places: dict, train: list[Example]
-) -> Shot:
+def read_shots(path: Path) -> list[Shot]:
+    """The examples of a few_shot.json that `write_few_shot` wrote."""
+    return [Shot(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _entry(path: Path, number: int, entry: object, form: Format) -> tuple[str, str]:
     if not isinstance(entry, dict):
         raise UserError(
             f"{path}: record {number}: found {describe(entry, True)}, expected an object"
@@ -109,8 +150,12 @@ def _shot(
         question, answer = fields.text("question"), fields.text("answer")
     except RecordError as fault:
         raise UserError(f"{path}: record {number}: {fault}") from None
-    if example.context:
-        question = example.prompt
+    return (example.prompt if example.context else question), answer
+
+
+def _shot(
+    number: int, question: str, answer: str, places: dict[str, int], train: list[Example]
+) -> Shot:
     index = places.get(normalise(question))
     if index is None:
         return Shot(None, f"few_shot-{number}", question, answer)

@@ -1,6 +1,6 @@
 """Predictions that were made elsewhere, checked against the examples that they answer."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from snaketune.data.given_samples import read_given
 from snaketune.data.record import Fields
 from snaketune.data.sampling import take
 from snaketune.data.sources import jsonl
+from snaketune.data.split_report import SplitReport
 from snaketune.errors import UserError
 from snaketune.identity import file_hash
-from snaketune.jsonl import read_jsonl, write_json, write_jsonl
+from snaketune.jsonl import write_json, write_jsonl
 
 _LISTED = 20
+_NOTHING_LEFT_OUT = SplitReport({})
 
 
 def bring(
@@ -30,7 +32,7 @@ def bring(
     meta: Path,
     labels: Sequence[str] = (),
     largest: int | None = None,
-    left_out: Set[str] = frozenset(),
+    report: SplitReport = _NOTHING_LEFT_OUT,
 ) -> None:
     """Writes the records of `file` as this project's own predictions, in the sample's order.
 
@@ -40,18 +42,22 @@ def bring(
     label as a list or by label, or `sums` as predictions here have; for safety a `verdict`, which
     the judge is then not asked for, with or without the output; for an eval of `largest` samples
     what `read_given` reads. Other keys mean nothing. Records of examples outside the sample, and of
-    those `left_out` of the test split as they overlap with others, are left aside. Raises
-    `UserError` for a record that is none, and with the ids that are missing, unknown or there
-    twice.
+    those that the split's `report` has for an overlap, are left aside. An id may have the split in
+    front, which `examples` is named for, or that it was held out of. Raises `UserError` for a
+    record that is none, and with the ids that are missing, unknown or there twice.
     """
     everything = {e.id: e for e in read_examples(examples)}
     asked = take(list(everything.values()), sample)
-    found = _by_id(file) if largest is None else read_given(file, largest)
-    _require_ids(file, set(found), {e.id for e in asked}, {*everything, *left_out})
+    left_out = _overlapping_ids(report)
+    known = {*everything, *left_out}
+    given = _by_id(file) if largest is None else read_given(file, largest)
+    own = _without_split(given, known, "train" if report.held_out else examples.stem)
+    found = {own.get(name, name): value for name, value in given.items()}
+    _require_ids(file, set(found), {e.id for e in asked}, known)
     if largest is None:
         records = [_record(file, *found[e.id], e, task, labels) for e in asked]
     else:
-        records = [line for e in asked for line in found[e.id]]
+        records = [line | {"id": e.id} for e in asked for line in found[e.id]]
     write_jsonl(to, records)
     overlapping = len(left_out & found.keys())
     left = len(found) - len(asked) - overlapping
@@ -60,9 +66,15 @@ def bring(
     write_json(meta, about)
 
 
-def overlapping_ids(rejected: Path) -> set[str]:
-    """The ids of the examples that a dataset's `rejected.jsonl` has for an overlap."""
-    return {row["raw"]["id"] for row in read_jsonl(rejected) if row["reason"] == OVERLAP}
+def _overlapping_ids(report: SplitReport) -> set[str]:
+    """The examples that were left out of a split for their overlap."""
+    return {r.raw["id"] for r in report.refused if r.fault.reason == OVERLAP}
+
+
+def _without_split(found: Collection[str], known: Set[str], split: str) -> dict[str, str]:
+    """The examples' ids by those given, which may have the split in front (`test-17`)."""
+    plain = {name: name.removeprefix(f"{split}-") for name in found if name not in known}
+    return {name: own for name, own in plain.items() if own in known and own not in found}
 
 
 def _by_id(file: Path) -> dict[str, tuple[int, dict]]:

@@ -1,14 +1,15 @@
 """All tables behind a dataset, and what identifies their content."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from snaketune.config.dataset import DatasetSpec, SplitName, without_query
-from snaketune.data.locate import SUFFIXES, Part, left_aside, parts, saved_files
+from snaketune.data.files import saved_files
+from snaketune.data.locate import SUFFIXES, Part, parts_for
 from snaketune.data.record import Table
 from snaketune.data.sources import csv_file, json_file, jsonl, parquet
 from snaketune.errors import UserError
@@ -25,11 +26,13 @@ _READERS: dict[str, Callable[[Path, str], Table]] = {
 @dataclass
 class Loaded:
     """The tables of each split with, in the same order, what the manifest says of them; `unused`
-    names files and splits of the source that serve as none of ours."""
+    names splits of a hub dataset that serve as none of ours."""
 
     tables: dict[SplitName, list[Table]] = field(default_factory=dict)
     origins: dict[SplitName, list[dict]] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
+    not_drawn: int = 0
+    """Records that are left over where splits are drawn."""
 
     def add(self, split: SplitName, table: Table, origin: dict) -> None:
         """One more table of `split`."""
@@ -38,16 +41,16 @@ class Loaded:
 
 
 @contextmanager
-def load(spec: DatasetSpec, where: str) -> Iterator[Loaded]:
-    """The tables of `spec`; downloads live as long as the context.
+def load(spec: DatasetSpec, splits: Sequence[SplitName], where: str) -> Iterator[Loaded]:
+    """The tables of `spec` that are read for `splits`, which may hold more; downloads live as long
+    as the context.
 
     Raises `UserError` for what can't be found, read or trusted.
     """
     with tempfile.TemporaryDirectory(prefix="snaketune-") as folder:
         loaded = Loaded()
-        for part in parts(spec, where):
+        for part in parts_for(spec, splits, where):
             _add(loaded, part, spec, Path(folder))
-        loaded.unused += left_aside(spec)
         _check_hashes(loaded, spec, where)
         yield loaded
 

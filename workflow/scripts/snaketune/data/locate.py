@@ -1,6 +1,6 @@
 """Where a dataset's records lie: which address, which files, which split.
 
-Light on purpose, and without the network: the Snakefile asks for the input files at every parse.
+Light on purpose, and without the network: the Snakefile asks for the files at every parse.
 """
 
 import json
@@ -29,8 +29,6 @@ EVALUATION_ONLY: frozenset[FormatName] = frozenset({"ailuminate"})
 # A folder of these formats holds many files of such names, each with some records of one split.
 MANY_FILES: dict[FormatName, str] = {"f1_qa": "qa_*.json"}
 
-# What `save_to_disk` writes about its data.
-_OF_SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
@@ -46,6 +44,16 @@ class Part:
     address: str
     split: SplitName | None
     pinned: bool = False
+
+    @property
+    def name(self) -> str:
+        """The address without its folders, as what is written shows it."""
+        if self.kind == "hub":
+            return f"hub:{self.address}"
+        if self.kind == "download":
+            return PurePosixPath(urlsplit(self.address).path).name
+        path = PurePosixPath(self.address)
+        return f"{path.parent.name}/{path.name}".lstrip("/") if self.kind == "saved" else path.name
 
 
 def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
@@ -64,40 +72,12 @@ def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
     ]
 
 
-def source_files(spec: DatasetSpec, where: str = "datasets") -> list[str]:
-    """The local files that `spec` reads, sorted: a rule's inputs. Empty for hub and https."""
-    found: list[Path] = []
-    for part in parts(spec, where):
-        if part.kind == "file":
-            found.append(Path(part.address))
-        elif part.kind == "saved":
-            found += saved_files(Path(part.address))
-    return sorted({str(path) for path in found})
-
-
-def catalogue_file(spec: DatasetSpec, where: str = "datasets") -> Path | None:
-    """The file of the dataset's catalogue; None where it has none."""
-    if spec.catalogue is None:
-        return None
-    path, at = Path(spec.catalogue.source), f"{where}.catalogue.source"
-    if not path.is_file():
-        raise UserError(f"{at}: found {path}, which is no file")
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{at}: found {path}, expected a file of {', '.join(SUFFIXES)}")
-    return path
-
-
-def saved_files(folder: Path) -> list[Path]:
-    """The files of one saved split. Its caches (`cache-*.arrow`) come and go: not counted."""
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        names = [entry["filename"] for entry in state["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / 'state.json'}: found {type(error).__name__}: {error}, "
-            "expected the state file of a datasets `save_to_disk` folder"
-        ) from None
-    return [folder / name for name in ("state.json", "dataset_info.json", *names)]
+def parts_for(
+    spec: DatasetSpec, splits: Sequence[SplitName], where: str = "datasets"
+) -> list[Part]:
+    """The addresses that have to be read for `splits`: their own, and those that may hold any
+    split."""
+    return [p for p in parts(spec, where) if spec.draw or p.split in splits or p.split is None]
 
 
 def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -> list[Part]:
@@ -191,7 +171,7 @@ def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) 
     if (folder / "state.json").is_file():
         yield Part("saved", str(folder), split or _split_for(folder.name, form, where), bool(split))
         return
-    names = _saved_splits(folder / "dataset_dict.json")
+    names = saved_splits(folder / "dataset_dict.json")
     wanted = [split] if split else SPLITS
     by_split = _claimed(names, wanted, folder, where)
     if split and split not in by_split and len(names) == 1:
@@ -225,26 +205,8 @@ def _claimed(
     return by_split
 
 
-def left_aside(spec: DatasetSpec) -> list[str]:
-    """Data files in the sources' folders, or splits that were saved there, that are read for no
-    split."""
-    sources = [spec.source] if isinstance(spec.source, str) else spec.source.values()
-    folders = sorted({Path(source) for source in sources if Path(source).is_dir()})
-    read = {Path(part.address) for part in parts(spec)} | {catalogue_file(spec)}
-    return sorted({p.name for folder in folders for p in _data_in(folder) if p not in read})
-
-
-def _data_in(folder: Path) -> list[Path]:
-    """The data files in a folder, and the splits that were saved there."""
-    saved = folder / "dataset_dict.json"
-    names = _saved_splits(saved) if saved.is_file() else []
-    files = [
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name not in _OF_SAVED
-    ]
-    return [*files, *(folder / name for name in names)]
-
-
-def _saved_splits(path: Path) -> list[str]:
+def saved_splits(path: Path) -> list[str]:
+    """The splits that a `dataset_dict.json` names."""
     try:
         return list(json.loads(path.read_text(encoding="utf-8"))["splits"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,6 +1,5 @@
 """Prepared examples as training rows on disk, with everything left out listed and counted."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +63,7 @@ class Split:
 
 def tokenise(
     examples: dict[str, Path],
-    few_shot: Sequence[dict],
+    shown: Sequence[str],
     tokenizer: Any,
     task: TaskName,
     system: str | None,
@@ -75,7 +74,8 @@ def tokenise(
     reply_prefix: str = "",
 ) -> None:
     """Writes `{split}.parquet` for every split of `examples`, `stats.json`, `lengths.json` and
-    `dropped.jsonl` into `folder`. Examples that stand in `few_shot` make no row.
+    `dropped.jsonl` into `folder`. Examples whose question is among `shown`, those of
+    few-shot examples, make no row.
 
     `prompt` words the example (None: as the task does); without `chat` rows are plain text.
     `reply_prefix` opens the reply and carries no loss.
@@ -86,7 +86,7 @@ def tokenise(
         raise UserError(
             "models: tokenizer: found one without character offsets, expected a fast one"
         )
-    shown = {normalise(shot["question"]) for shot in few_shot}
+    left_out = {normalise(question) for question in shown}
 
     def row_of(example: Example) -> Row:
         if chat:
@@ -96,7 +96,7 @@ def tokenise(
         return build_plain_row(tokenizer, text, example.answer or "")
 
     splits = {
-        name: _split(read_examples(path), name, shown, row_of, limits)
+        name: _split(read_examples(path), name, left_out, row_of, limits)
         for name, path in examples.items()
     }
     if not splits["train"].rows:
@@ -117,7 +117,7 @@ def tokenise(
             "splits": stats,
             "max_length": limits.max_length,
             "overlong": limits.overlong,
-            "few_shot": len(few_shot),
+            "few_shot": len(shown),
             "template_hash": template_hash(tokenizer),
             "example": _shown_example(tokenizer, splits["train"].rows),
         },
@@ -127,14 +127,14 @@ def tokenise(
 def _split(
     examples: Iterable[Example],
     split: str,
-    shown: set[str],
+    left_out: set[str],
     row_of: Callable[[Example], Row],
     limits: Limits,
 ) -> Split:
     out = Split()
     for example in examples:
         try:
-            if normalise(example.prompt) in shown or normalise(example.question) in shown:
+            if normalise(example.prompt) in left_out or normalise(example.question) in left_out:
                 raise RowError(FEW_SHOT)
             if not example.answer:
                 raise RowError("no answer to train on")
@@ -204,8 +204,3 @@ def _shown_example(tokenizer: Any, rows: dict[str, Row]) -> dict:
         "tokens": len(row.input_ids),
         "trained_tokens": len(trained),
     }
-
-
-def read_few_shot(path: Path, count: int) -> list[dict]:
-    """The first `count` few-shot examples: those that a run's evals show."""
-    return json.loads(path.read_text(encoding="utf-8"))[:count]

@@ -1,0 +1,18 @@
+"""Draws a dataset's few-shot examples from its training records, or reads the user's own."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.data.few_shot import write_few_shot
+    from snaketune.data.splits import training_records
+    from snaketune.data.steps import spec_of
+
+    write_few_shot(
+        spec_of(snakemake.params.dataset, snakemake.params.places),
+        training_records([Path(file) for file in snakemake.input]),
+        Path(snakemake.output[0]),
+        f"datasets.{snakemake.wildcards.dataset}",
+        snakemake.params.dataset["numeric"],
+    )

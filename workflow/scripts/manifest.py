@@ -1,0 +1,17 @@
+"""Checks a dataset as a whole and writes down where it came from and what became of it."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.data.manifest import write_manifest
+    from snaketune.data.steps import spec_of
+    from snaketune.runtime.records import sign
+
+    write_manifest(
+        spec_of(snakemake.params.dataset, snakemake.params.places),
+        Path(snakemake.output.manifest).parent,
+        snakemake.params.left_aside,
+    )
+    sign(Path(snakemake.output.manifest), snakemake.params.made_by)

@@ -1,0 +1,18 @@
+"""Reads a source for the train split, checks every record and holds the dev split out of it."""
+
+from pathlib import Path
+
+from snaketune.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.data.prepare import prepare_held_out
+    from snaketune.data.steps import spec_of
+    from snaketune.runtime.records import sign
+
+    prepare_held_out(
+        spec_of(snakemake.params.dataset, snakemake.params.places),
+        Path(snakemake.output.train).parent,
+        snakemake.params.dataset["numeric"],
+    )
+    for report in snakemake.output.reports:
+        sign(Path(report), snakemake.params.made_by)
