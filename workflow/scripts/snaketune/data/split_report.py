@@ -12,6 +12,7 @@ from snaketune.data.example import Example
 from snaketune.data.formats.choices import REPEATED, has_repeats
 from snaketune.data.load import Loaded
 from snaketune.jsonl import write_json
+from snaketune.runtime.records import unsigned
 
 TOLD = 20
 """Rejected records that the log names; the file has all."""
@@ -47,7 +48,7 @@ class SplitReport:
     @classmethod
     def read(cls, path: Path) -> "SplitReport":
         """What `write` wrote."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        return cls(**unsigned(json.loads(path.read_text(encoding="utf-8"))))
 
     @property
     def refused(self) -> list[Rejected]:

@@ -24,6 +24,11 @@ def sign(file: Path, made_by: Mapping[str, Any], **settings: Any) -> None:
     write_json(file, record)
 
 
+def unsigned(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record as it was before it was signed."""
+    return {key: value for key, value in record.items() if key not in (MADE_BY, SETTINGS)}
+
+
 def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that an artefact was made under, by its record."""
     return record.get(SETTINGS, {})
