@@ -50,8 +50,8 @@ def test_everything_is_there(finished: Project) -> None:
         assert (folder / name).stat().st_size > 0, name
     work = folder / ".work"
     assert not any((work / "train").rglob("*.*")), "checkpoints go when their training is done"
-    for records in work.rglob("records.jsonl"):
-        assert records.stat().st_nlink == 2 or "judge" in records.parts, "no second copy of replies"
+    for records in (work / "generate").rglob("records.jsonl"):
+        assert records.stat().st_nlink == 2, "replies that are kept for later jobs take no room"
 
 
 def test_the_table_is_printed_at_the_end(finished: Project) -> None:

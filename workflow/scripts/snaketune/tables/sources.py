@@ -42,8 +42,8 @@ class Sources:
         raise KeyError(f"metrics/{state}/{plan['protocol_name']}.json has no metric {name!r}")
 
     def seconds(self, state: str, plan: EvalPlan) -> float | None:
-        """How long a state took under an eval's protocol; None where it wasn't asked here, or a
-        killed job was gone on with, whose first part nobody timed."""
+        """How long a state took under an eval's protocol; None where it wasn't asked here, or
+        records of a job before were taken: a killed one's time, for one, nobody knows."""
         meta = self.prediction_meta.get((state, plan["protocol_name"]), {})
         return None if meta.get("resumed_records") else meta.get("seconds")
 
