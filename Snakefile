@@ -18,7 +18,7 @@ from snaketune.inputs import data_files
 from snaketune.granted import gpus_at_once, threads_for
 from snaketune.limits import check_gpus
 from snaketune.plan import about_run, asked_in_chat, is_reward_model, make_plan, pushed_whole
-from snaketune.plan import snapshot_count, snapshots
+from snaketune.plan import run_quantisation, snapshot_count, snapshots
 from snaketune.slurm_site import Asked, Profile, check_site
 from snaketune.tables.terminal import summary_of
 from snaketune.runtime.checks_first import behind_checks, restrict

@@ -11,7 +11,7 @@ def asked_settings() -> dict:
     return {
         "training": {run: training_settings(run) for run in TRAINED},
         "states": {name: base_identity(*state_of(name)) for name in PLAN.states},
-        "protocols": {name: spec.protocol() for name, spec in PLAN.protocols.items()},
+        "protocols": {name: protocol_shown(name) for name in PLAN.protocols},
     }
 
 

@@ -7,6 +7,7 @@ import os
 from snaketune import asked, estimate
 from snaketune.config.eval_faults import asks_for_numbers
 from snaketune.data import steps
+from snaketune.identity import content_hash
 from snaketune.modeling.content import content_of_adapter, model_identity, tokenizer_identity
 from snaketune.name_pattern import name_pattern
 from snaketune.steps.versions import made_by, step_version
@@ -35,9 +36,11 @@ def any_of(names) -> str:
 def training_settings(run: str) -> dict:
     """What decides a run's training but for its rows."""
     spec = EXPERIMENT.runs[run]
+    preset = EXPERIMENT.presets[spec.preset]
+    held_in = run_quantisation(EXPERIMENT.models[spec.model], preset.method)
     return {
-        "base": model_identity(EXPERIMENT.models[spec.model]),
-        "preset": EXPERIMENT.presets[spec.preset].identity(),
+        "base": held_identity(spec.model, held_in),
+        "preset": preset.identity(),
         "seed": spec.seed,
         "snapshots": snapshot_count(EXPERIMENT, spec),
     }
@@ -62,6 +65,14 @@ def pinned_identity(name: str) -> dict:
 def model_fields(name: str) -> dict:
     """A model as a job loads it."""
     return EXPERIMENT.models[name].model_dump(mode="json")
+
+
+def held_identity(name: str, quantisation: str) -> dict:
+    """What identifies a model that is held in these numbers. How 4 bits are come by decides nothing
+    where there are more."""
+    identity = model_identity(EXPERIMENT.models[name])
+    left_out = set() if quantisation == "nf4" else {"double_quantisation"}
+    return {key: value for key, value in identity.items() if key not in left_out}
 
 
 def adapter_made_here(run: str) -> list[str]:
@@ -191,7 +202,7 @@ def base_params(model: str, quantisation: str, weights: str = "none") -> dict:
 
 def base_identity(model: str, quantisation: str, weights: str = "none") -> dict:
     """What identifies a state but for its run's files."""
-    identity = model_identity(EXPERIMENT.models[model])
+    identity = held_identity(model, quantisation)
     return {"model": identity, "quantisation": quantisation, "weights": weights}
 
 
@@ -273,6 +284,24 @@ def judge_of(wildcards):
 def verdicts_of(wildcards) -> list[str]:
     file = f"{E}/verdicts/{wildcards.state}/{wildcards.protocol}.jsonl"
     return [file] if judge_of(wildcards) else []
+
+
+def guideline_of(wildcards) -> Path:
+    return Path(judge_of(wildcards).guideline)
+
+
+def protocol_shown(name: str) -> dict:
+    """What decides a protocol's figures. The judge's guideline is known by its name: its content
+    decides the verdicts, and where it lies nothing."""
+    protocol = PLAN.protocols[name].protocol()
+    if judge := protocol["judge"]:
+        protocol["judge"] = judge | {"guideline": Path(judge["guideline"]).name}
+    return protocol
+
+
+def given_file(wildcards) -> Path:
+    """The predictions that were made elsewhere."""
+    return Path(PLAN.given[wildcards.state, wildcards.protocol])
 
 
 def reward_model(spec):

@@ -189,7 +189,6 @@ rule score_rewards:
 rule bring:
     """Takes predictions that were made elsewhere, and checks them against the examples."""
     input:
-        file=lambda wildcards: PLAN.given[wildcards.state, wildcards.protocol],
         examples=examples_of,
         report=lambda wildcards: examples_of(wildcards).replace(".parquet", ".json"),
     output:
@@ -206,6 +205,9 @@ rule bring:
         mem="4GB",
         runtime=30,
     params:
+        # By content, not by place.
+        content=lambda wildcards: content_hash(given_file(wildcards)),
+        file=lambda wildcards, output: str(given_file(wildcards)),
         task=lambda wildcards: PLAN.protocols[wildcards.protocol].task,
         sample=lambda wildcards: PLAN.protocols[wildcards.protocol].model_dump(mode="json")[
             "sample"

@@ -7,7 +7,6 @@ rule judge:
     input:
         predictions=predictions_of,
         examples=examples_of,
-        guideline=lambda wildcards: judge_of(wildcards).guideline,
         pin=lambda wildcards: model_pin(judge_of(wildcards).model),
     output:
         verdicts=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.jsonl", non_empty=True),
@@ -29,6 +28,9 @@ rule judge:
         identity=lambda wildcards: base_identity(*judging_state(wildcards)),
         state=lambda wildcards, output: base_params(*judging_state(wildcards)),
         judge=lambda wildcards: judge_of(wildcards).model_dump(mode="json", exclude={"guideline"}),
+        # By content, not by place.
+        guideline=lambda wildcards: content_hash(guideline_of(wildcards)),
+        guideline_file=lambda wildcards, output: str(guideline_of(wildcards)),
         batch_size=lambda wildcards: PLAN.protocols[wildcards.protocol].batch_size,
         reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
         work=f"{E}/.work/judge/{{state}}/{{protocol}}",

@@ -23,7 +23,7 @@ rule measure:
         runtime=30,
     params:
         eval=lambda wildcards: PLAN.eval_of[wildcards.protocol],
-        protocol=lambda wildcards: PLAN.protocols[wildcards.protocol].protocol(),
+        protocol=lambda wildcards: protocol_shown(wildcards.protocol),
         version=step_version("measure"),
         made_by=made("measure"),
     script:

@@ -12,7 +12,7 @@ with job(snakemake.log[0]):
 
     sample = snakemake.params.sample
     bring(
-        Path(snakemake.input.file),
+        Path(snakemake.params.file),
         Path(snakemake.input.examples),
         snakemake.params.task,
         SampleSpec.model_validate(sample) if sample else None,

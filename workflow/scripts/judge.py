@@ -20,7 +20,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         params.batch_size,
         Path(snakemake.input.predictions),
         Path(snakemake.input.examples),
-        Path(snakemake.input.guideline),
+        Path(params.guideline_file),
         Path(params.work),
         Path(snakemake.output.verdicts),
         Path(snakemake.output.meta),
