@@ -87,6 +87,8 @@ class Edit:
     """Values by the key's path in the config."""
     do: Do | None = None
     """What it does to files."""
+    file: str = ""
+    """The file or folder that it edits or copies."""
     adds: str = ""
     """Jobs, and what they read, that are there after it."""
     removes: str = ""
@@ -97,9 +99,9 @@ class Edit:
     """Rearranges so much that what it means beside other edits is not written down."""
 
     def paths(self) -> list[str]:
-        """What it touches, to keep edits of the same thing apart. All that edits files of one kind
-        is one thing."""
-        return [path for path, _ in self.keys] + ([f"file.{self.name}"] if self.do else [])
+        """What it touches, to keep edits of the same thing apart."""
+        keys = [path.replace(".", "/") for path, _ in self.keys]
+        return keys + ([f"file/{self.file}"] if self.file else [])
 
 
 def config_after(config: Config, edits: Iterable[Edit]) -> Config:
@@ -139,7 +141,7 @@ def expected_after(
 
 def apart(edits: Iterable[Edit]) -> bool:
     """Whether no two of these edits touch the same key, or one within the other."""
-    paths = [(n, *path.split(".")) for n, edit in enumerate(edits) for path in edit.paths()]
+    paths = [(n, *path.split("/")) for n, edit in enumerate(edits) for path in edit.paths()]
     return not any(
         a[0] != b[0] and a[1 : min(len(a), len(b))] == b[1 : min(len(a), len(b))]
         for a in paths

@@ -29,7 +29,7 @@ def _copied(path: str, source: str, target: str) -> Edit:
     def copy(files: Files) -> None:
         files.copy(source, target)
 
-    return Edit(f"{path} names a copy", keys=((path, target),), do=copy)
+    return Edit(f"{path} names a copy", keys=((path, target),), do=copy, file=source)
 
 
 # Of files that no other edit touches.

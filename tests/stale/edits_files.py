@@ -12,15 +12,15 @@ LIBRARY = "workflow/scripts/snaketune"
 
 
 def _text(name: str, file: str, change: Callable[[str], str], expected: str = "") -> Edit:
-    return Edit(name, expected, do=lambda files: files.edit(file, change))
+    return Edit(name, expected, do=lambda files: files.edit(file, change), file=file)
 
 
 def _bytes(name: str, file: str, change: Callable[[bytes], bytes], expected: str = "") -> Edit:
-    return Edit(name, expected, do=lambda files: files.replace(file, change))
+    return Edit(name, expected, do=lambda files: files.replace(file, change), file=file)
 
 
 def _touch(file: str) -> Edit:
-    return Edit(f"touch {file}", do=lambda files: files.touch(file))
+    return Edit(f"touch {file}", do=lambda files: files.touch(file), file=file)
 
 
 def last_line(change: Callable[[str], str]) -> Callable[[str], str]:
@@ -57,7 +57,7 @@ ROWS = [
     _text("a training row of problems", f"{DATA}/problems/train.jsonl", last_line(other_question),
           "prepare_held_out:problems"),
     _text("a broken training row", f"{DATA}/problems/train.jsonl",
-          last_line(lambda line: line[:40]), "prepare_held_out:problems"),
+          last_line(lambda line: line.replace("#### ", "so ")), "prepare_held_out:problems"),
     _text("a test row of a source by split", f"{DATA}/reading_test.jsonl",
           lambda text: text.replace("the", "that", 1), "prepare:reading/test"),
     _text("a row of a file that all splits are drawn from", f"{DATA}/quiz.csv",
@@ -170,8 +170,11 @@ CODE = [
     _text("a remark in errors.py", f"{LIBRARY}/errors.py", commented),
     Edit("a remark in errors.py, strictly", "", (("code", "strict"),),
          lambda files: files.edit(f"{LIBRARY}/errors.py", commented)),
-    _text("other code in errors.py", f"{LIBRARY}/errors.py", extended),
-    _text("other code in train.py", "workflow/scripts/train.py", extended),
+    # Alone, as beside `code: strict` it would not be nothing.
+    Edit("other code in errors.py", alone=True,
+         do=lambda files: files.edit(f"{LIBRARY}/errors.py", extended)),
+    Edit("other code in train.py", alone=True,
+         do=lambda files: files.edit("workflow/scripts/train.py", extended)),
     _strict("choose.py", "choose:*"),
     _strict("measure.py", "measure:*"),
     _strict("train.py", "train:*"),

@@ -44,7 +44,8 @@ generate:second/safety < prepare:prompts/test train:second pin_model:tiny
 judge:second/safety < generate:second/safety prepare:prompts/test pin_model:judge
 measure:second/safety < judge:second/safety generate:second/safety prepare:prompts/test
 """
-SECOND = CONFIG["runs"]["low"] | {"seed": 7}
+_LOW = CONFIG["runs"]["low"]
+SECOND = _LOW | {"seed": 7, "evals": _LOW["evals"] | {"asked": False}}
 _SEEDS = "\n".join(
     f"""
 train:low_seed_{seed} < tokenize:low pin_model:tiny
@@ -90,7 +91,8 @@ EVALS = [
     _key("evals.math.batch_size", 3, MATH),
     _key("evals.math.answer_rule", "final_answer", "measure:*/math measure:*/math-split_dev"),
     _key("evals.answers.backend", "vllm", "generate:*/answers"),
-    _key("evals.safety.shards", 2, "generate_shard:*", adds=_shards(), removes="generate:*/safety"),
+    _key("evals.safety.shards", 2, "generate_shard:*", adds=_shards(), removes="generate:*/safety",
+         alone=True),
     _key("evals.quiz.options.chat", False, "score_options:*/quiz"),
     _key("evals.quiz.options.line", "{letter}) {option}\n", "score_options:*/quiz"),
     _key("evals.quiz.options.option", "{letter}", "score_options:*/quiz"),
@@ -132,22 +134,24 @@ RUNS = [
          (("runs.given.model", GONE), ("runs.given.base", "whole"))),
     Edit("runs.picked.preset names the same settings", "",
          (("presets.twin", {"method": "lora", "max_steps": 2, "batch_size": 4, "max_length": 256,
-                            "lora": {"r": 4, "alpha": 8}}), ("runs.picked.preset", "twin"))),
+                            "lora": {"r": 4, "alpha": 8}}), ("runs.picked.preset", "twin")),
+         alone=True),
     _key("runs.whole.train", "problems", "tokenize:whole train:whole leakage:problems-*",
          adds=_ON_PROBLEMS, removes="leakage:reading-solutions", alone=True),
     _key("runs.borrowed.adapter", "./data/stale/adapter"),
     Edit("runs.borrowed.adapter names a copy", "", (("runs.borrowed.adapter", "data/adapter"),),
-         lambda files: files.copy("data/stale/adapter", "data/adapter")),
+         lambda files: files.copy("data/stale/adapter", "data/adapter"), file="data/stale/adapter"),
     _key("runs.borrowed.adapter_revision", "main"),
     _key("runs.given.predictions.answers", "./data/stale/answers.jsonl"),
     Edit("runs.given.predictions names a copy", "",
-         (("runs.given.predictions.answers", "data/answers.jsonl"),), _copy_answers),
+         (("runs.given.predictions.answers", "data/answers.jsonl"),), _copy_answers,
+         file="data/stale/answers.jsonl"),
     _key("runs.low.seed", 7, "train:low"),
     _key("runs.picked.seed", 7, "train:picked"),
     _key("runs.low.system", "Think.", "tokenize:low train:low"),
     _key("runs.low.prompt", "Solve: {question}", "tokenize:low train:low"),
     _key("runs.low.reply_prefix", "Well,", "tokenize:low train:low"),
-    _key("runs.low.chat", False, "tokenize:low train:low"),
+    _key("runs.low.chat", False, "tokenize:low train:low", alone=True),
     _key("runs.low.snapshots", 2, "train:low"),
     _key("runs.picked.snapshots", 3, "train:picked", adds=_THIRDS, removes="*:picked-?of2/*",
          alone=True),
