@@ -6,6 +6,19 @@ TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 CHOSEN = [name for name, run in EXPERIMENT.runs.items() if run.choose]
 
 
+def trained_weights() -> list[str]:
+    """A file of everything that trainings leave. No table needs them all. But of a job with an
+    output that was never made, and that nobody asks for, Snakemake does not look at the params: a
+    new number of snapshots, and whatever changed with it, would go unseen."""
+    files = []
+    for run in TRAINED:
+        names = snapshots(snapshot_count(EXPERIMENT, EXPERIMENT.runs[run]))
+        folders = ["final", *(f"snapshots/{name}" for name in names)]
+        kind = PLAN.states[run].weights
+        files += [f"{E}/train/{run}/{folder}/{WEIGHTS[kind][0]}" for folder in folders]
+    return files
+
+
 def asked_settings() -> dict:
     """What the artefacts have to say of themselves."""
     return {
@@ -24,6 +37,7 @@ rule aggregate:
         train_meta=expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
         train_log=expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
         prediction_meta=measured("predictions", "meta.json"),
+        weights=trained_weights(),
         chosen=expand(f"{E}/train/{{run}}/chosen.json", run=CHOSEN),
     output:
         **{

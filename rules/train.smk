@@ -5,11 +5,11 @@
 
 # A rule's outputs must be known from its wildcards, so runs that leave different files (an adapter
 # or a whole model, so many snapshots) train by rules of their own with the same body.
-for kind, count, keeps, runs in PLAN.training_shapes:
+for kind, count, runs in PLAN.training_shapes:
 
     rule:
         name:
-            f"train_{kind}_{count}{'_kept' if keeps else ''}"
+            f"train_{kind}_{count}"
         input:
             train=run_tokens("train"),
             dev=run_tokens("dev"),
@@ -23,7 +23,6 @@ for kind, count, keeps, runs in PLAN.training_shapes:
             snapshot_configs=[
                 f"{E}/train/{{run}}/snapshots/{k}/{WEIGHTS[kind][1]}" for k in snapshots(count)
             ],
-            kept=[directory(f"{E}/train/{{run}}/kept")] if keeps else [],
             log=ensure(f"{E}/train/{{run}}/train_log.parquet", non_empty=True),
             meta=ensure(f"{E}/train/{{run}}/train_meta.json", non_empty=True),
         log:
@@ -43,9 +42,11 @@ for kind, count, keeps, runs in PLAN.training_shapes:
             settings=lambda wildcards: training_settings(wildcards.run),
             model=lambda wildcards, output: model_fields(run_model(wildcards)),
             work=f"{E}/.work/train/{{run}}",
-            # Changes no result.
+            # Changes no result. What is kept is no output either: while one of a job's outputs was
+            # never made, and nobody asks for it, Snakemake looks at none of the job's params.
             aside=lambda wildcards, output: {
                 "keep": run_preset(wildcards).keep,
+                "kept": f"{E}/train/{wildcards.run}/kept",
                 "report_to": EXPERIMENT.runs[wildcards.run].report_to,
                 "project": Path(E).name,
             },

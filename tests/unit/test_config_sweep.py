@@ -72,7 +72,7 @@ def test_methods_side_by_side_and_models() -> None:
     sweep = {"preset": ["full", "lora"], "model": ["tiny", "other"]}
     experiment = load_experiment(config(sweep, preset=None, model=None), [])
     plan = make_plan(experiment)
-    shapes = {(kind, tuple(runs)) for kind, _, _, runs in plan.training_shapes}
+    shapes = {(kind, tuple(runs)) for kind, _, runs in plan.training_shapes}
     assert shapes == {
         ("full", ("a_preset_full_model_tiny", "a_preset_full_model_other")),
         ("adapter", ("a_preset_lora_model_tiny", "a_preset_lora_model_other")),

@@ -125,7 +125,7 @@ def test_slurm_that_does_not_answer(site) -> None:
 def test_resources_of_a_rule_that_is_not_there(site) -> None:
     site()
     rules = ["tokenize", "train_adapter_0", "generate"]
-    named = ["tokenize", "train_full_3", "train_adapter_0_kept"]
+    named = ["tokenize", "train_full_3", "train_adapter_3"]
     check_site([job()], Profile(set_resources=named, set_threads=named), rules)
     for key in ("set_resources", "set_threads"):
         expected = (

@@ -1,5 +1,6 @@
 """Trains one run: adapter (or whole model), snapshots, log and meta."""
 
+import shutil
 from pathlib import Path
 
 from snaketune.job import job
@@ -13,6 +14,8 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.training.tracking import Tracking
 
     out, aside, settings = snakemake.output, snakemake.params.aside, snakemake.params.settings
+    # Of an earlier training. It is no output, which Snakemake would remove.
+    shutil.rmtree(aside["kept"], ignore_errors=True)
     launch(
         Plan(
             pinned(snakemake.params.model, snakemake.input.pin),
@@ -28,7 +31,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
             Path(out.config),
             [Path(p) for p in out.get("snapshot_weights", [])],
             [Path(p) for p in out.get("snapshot_configs", [])],
-            [Path(p) for p in out.get("kept", [])],
+            [Path(aside["kept"])] if aside["keep"] else [],
             Path(out.log),
             Path(out.meta),
         ),

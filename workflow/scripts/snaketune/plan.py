@@ -88,9 +88,8 @@ class Plan:
     crossed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     """By dataset that a run trains on and another one that it is evaluated on: the splits asked."""
     table: list[RunPlan] = field(default_factory=list)
-    training_shapes: list[tuple[Weights, int, bool, list[str]]] = field(default_factory=list)
-    """Trained runs by what they leave: kind of weights, number of snapshots, whether weights that
-    were scored on dev are kept, runs."""
+    training_shapes: list[tuple[Weights, int, list[str]]] = field(default_factory=list)
+    """Trained runs by what they leave: kind of weights, number of snapshots, runs."""
 
     @cached_property
     def run_table(self) -> dict[str, RunPlan]:
@@ -116,12 +115,11 @@ def make_plan(experiment: Experiment) -> Plan:
     return plan
 
 
-def _shapes(plan: Plan, experiment: Experiment) -> list[tuple[Weights, int, bool, list[str]]]:
-    shapes: dict[tuple[Weights, int, bool], list[str]] = {}
+def _shapes(plan: Plan, experiment: Experiment) -> list[tuple[Weights, int, list[str]]]:
+    shapes: dict[tuple[Weights, int], list[str]] = {}
     for name, run in experiment.runs.items():
         if run.train:
-            keeps = experiment.presets[run.preset].keep > 0
-            shape = (plan.states[name].weights, snapshot_count(experiment, run), keeps)
+            shape = (plan.states[name].weights, snapshot_count(experiment, run))
             shapes.setdefault(shape, []).append(name)
     return [(*shape, names) for shape, names in shapes.items()]
 
