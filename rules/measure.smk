@@ -5,7 +5,7 @@
 rule measure:
     """Scores every example and counts; neither a model nor a GPU is needed."""
     input:
-        predictions=f"{E}/predictions/{{state}}/{{protocol}}.jsonl",
+        predictions=predictions_of,
         meta=f"{E}/predictions/{{state}}/{{protocol}}.meta.json",
         examples=examples_of,
         verdicts=verdicts_of,
