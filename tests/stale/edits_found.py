@@ -24,6 +24,9 @@ EDITS = [
          (("runs.low.seed", 9), ("datasets.more", UNUSED_DATASET), ("evals.asked", _ASKED_EVAL),
           *((f"runs.{run}.evals.asked", False) for run in _OTHERS)),
          adds=unused_jobs("more") + _ASKED),
+    # Outputs that nobody asks for, and that are not there, must not hide what else changed.
+    Edit("keep, beside a learning rate", "train:low",
+         (("presets.quantised.learning_rate", 9.0e-4), ("presets.quantised.keep", 2))),
     Edit("a new run with another seed, and an unused dataset",
          "train:second prepare:more/*",
          (("runs.second", SECOND), ("datasets.more", UNUSED_DATASET)),

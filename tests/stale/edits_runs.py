@@ -90,7 +90,7 @@ EVALS = [
     _key("evals.math.max_new_tokens", 5, MATH),
     _key("evals.math.batch_size", 3, MATH),
     _key("evals.math.answer_rule", "final_answer", "measure:*/math measure:*/math-split_dev"),
-    _key("evals.answers.backend", "vllm", "generate:*/answers"),
+    _key("evals.answers.backend", "vllm", "generate:*/answers measure:given/answers"),
     _key("evals.safety.shards", 2, "generate_shard:*", adds=_shards(), removes="generate:*/safety",
          alone=True),
     _key("evals.quiz.options.chat", False, "score_options:*/quiz"),
@@ -136,7 +136,8 @@ RUNS = [
          (("presets.twin", {"method": "lora", "max_steps": 2, "batch_size": 4, "max_length": 256,
                             "lora": {"r": 4, "alpha": 8}}), ("runs.picked.preset", "twin")),
          alone=True),
-    _key("runs.whole.train", "problems", "tokenize:whole train:whole leakage:problems-*",
+    _key("runs.whole.train", "problems", "tokenize:whole train:whole leakage:problems-reading "
+         "leakage:problems-solutions",
          adds=_ON_PROBLEMS, removes="leakage:reading-solutions", alone=True),
     _key("runs.borrowed.adapter", "./data/stale/adapter"),
     Edit("runs.borrowed.adapter names a copy", "", (("runs.borrowed.adapter", "data/adapter"),),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 _HEAD = re.compile(r"(?:local)?(?:rule|checkpoint) (\w+):")
 _TOKENS = re.compile(r"/tokens/([^/]+)/train\.parquet")
 # Rules that are variants of one.
-_TRAIN = re.compile(r"train_(adapter|full)_\d+(_kept)?")
+_TRAIN = re.compile(r"train_(adapter|full)_\d+")
 
 
 def jobs_listed(output: str) -> set[str]:
