@@ -11,19 +11,25 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
-from snaketune.asked import with_gpus
-from snaketune.errors import UserError
+from snaketune.plan.requests import with_gpus
+from snaketune.runtime.errors import UserError
 from snaketune.config.load import load_experiment, write_resolved
-from snaketune.inputs import data_files
-from snaketune.granted import gpus_at_once, threads_for
-from snaketune.limits import check_gpus
-from snaketune.plan import about_run, asked_in_chat, is_reward_model, make_plan, pushed_whole
-from snaketune.plan import snapshot_count, snapshots
-from snaketune.slurm_site import Asked, Profile, check_site
+from snaketune.data.sources_of_config import data_files
+from snaketune.plan.gpus import gpus_at_once, threads_for
+from snaketune.plan.gpus import check_gpus
+from snaketune.plan.experiment_plan import (
+    about_run,
+    asked_in_chat,
+    is_reward_model,
+    make_plan,
+    pushed_whole,
+)
+from snaketune.plan.experiment_plan import snapshot_count, snapshots
+from snaketune.plan.slurm_site import Asked, Profile, check_site
 from snaketune.tables.terminal import summary_of
 from snaketune.runtime.checks_first import behind_checks, restrict
 from snaketune.runtime.notes import code_notes, kept_notes, outdated
-from snaketune.workfolder import forget, remove_set_aside
+from snaketune.runtime.workfolder import forget, remove_set_aside
 
 if "experiment" not in config and not workflow.configfiles:
 
@@ -46,7 +52,7 @@ except UserError as error:
 
 E = EXPERIMENT.folder
 
-# A warning before a job's end (see snaketune.warned) reaches every process of it. The shell around
+# A warning before a job's end (see snaketune.runtime.preemption) reaches every process of it. The shell around
 # a script and the Snakemake around that must not die of it while the script saves.
 shell.prefix("set -euo pipefail; trap : TERM USR1; ")
 if not workflow.is_main_process:

@@ -4,13 +4,13 @@
 import json
 import os
 
-from snaketune import asked, estimate
+from snaketune.plan import requests as asked, estimate
 from snaketune.config.eval_faults import asks_for_numbers
 from snaketune.data import steps
-from snaketune.modeling.content import content_of_adapter, model_identity, tokenizer_identity
-from snaketune.name_pattern import name_pattern
+from snaketune.models.content import content_of_adapter, model_identity, tokenizer_identity
+from snaketune.plan.name_pattern import name_pattern
 from snaketune.steps.versions import made_by, step_version
-from snaketune.tables.plan_types import further_names
+from snaketune.plan.table_plan import further_names
 
 WEIGHTS = {
     "adapter": ("adapter_model.safetensors", "adapter_config.json"),

@@ -3,7 +3,7 @@
 # or for multiple choice and classification the log-probabilities of the options; of samples also
 # rewards/{state}/{protocol}.jsonl.
 
-from snaketune.tasks.wording import generation_protocol, options_protocol
+from snaketune.prompts.wording import generation_protocol, options_protocol
 
 SCORED = [name for name, spec in PLAN.protocols.items() if not spec.generates]
 GENERATED = [name for name, spec in PLAN.protocols.items() if spec.generates]

@@ -34,11 +34,11 @@ from snaketune.data.example import read_examples
 from snaketune.data.prepare import prepare_split
 from snaketune.inference.score_options import OptionsProtocol, score_options
 from snaketune.inference.state import State
-from snaketune.jsonl import write_jsonl
-from snaketune.measures.measure import measure
-from snaketune.parquet import read_rows
-from snaketune.tasks.conversation import worded
-from snaketune.tasks.wording import options_protocol
+from snaketune.prompts.conversation import worded
+from snaketune.prompts.wording import options_protocol
+from snaketune.runtime.files import write_jsonl
+from snaketune.runtime.parquet import read_rows
+from snaketune.tasks.measure import measure
 
 RECIPE = yaml.safe_load((ROOT / "config/experiments/f1_multiple_choice.yaml").read_text())
 EVAL = EvalSpec.model_validate(RECIPE["evals"]["f1"])

@@ -19,9 +19,8 @@ sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.data.example import Example
 from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
-from snaketune.measures.open_answers import MEASURER
-from snaketune.measures.overlap import fold
-from snaketune.measures.task import Answered
+from snaketune.tasks.open_qa import MEASURER, fold
+from snaketune.tasks.task import Answered
 
 
 def golds(folder: Path) -> list[str]:

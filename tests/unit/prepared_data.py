@@ -15,7 +15,7 @@ from snaketune.data.locate import SPLITS
 from snaketune.data.manifest import write_manifest
 from snaketune.data.prepare import prepare_held_out, prepare_split
 from snaketune.data.splits import training_records
-from snaketune.jsonl import read_jsonl
+from snaketune.runtime.files import read_jsonl
 
 _NAMES = ["Ada", "Ben", "Cleo", "Dov", "Eve", "Finn", "Gus", "Hal"]
 

@@ -10,9 +10,9 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
+from snaketune.plan.table_plan import TablePlan
 from snaketune.report.sources import Inputs
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.plan_types import TablePlan
 from snaketune.tables.sources import read_sources
 
 N = 120

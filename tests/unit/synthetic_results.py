@@ -9,14 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 
 from snaketune.data.example import Example, write_examples
-from snaketune.jsonl import write_json, write_jsonl
-from snaketune.measures.measure import measure
-from snaketune.parquet import write_rows
+from snaketune.plan.table_plan import RunPlan, TablePlan
+from snaketune.prompts.tokenise import histogram, quantiles
 from snaketune.report.sources import Inputs
+from snaketune.runtime.files import write_json, write_jsonl
+from snaketune.runtime.parquet import write_rows
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.plan_types import RunPlan, TablePlan
 from snaketune.tables.sources import Sources, read_sources
-from snaketune.training.lengths import histogram, quantiles
+from snaketune.tasks.measure import measure
 
 HAZARDS = ["cse", "dfm", "hte", "ipv", "iwp", "ncr", "prv", "spc_fin", "spc_hlt", "src", "ssh"]
 HOSTILE = [

@@ -12,9 +12,9 @@ from snaketune.data.example import Example
 from snaketune.inference.option_tokens import build_tree
 from snaketune.inference.score_options import OptionsProtocol, question
 from snaketune.inference.stops import turn_ending
-from snaketune.tasks.conversation import messages, opened
-from snaketune.tasks.wording import options_protocol
-from snaketune.training.rows import IGNORED, build_row
+from snaketune.prompts.conversation import messages, opened
+from snaketune.prompts.rows import IGNORED, build_row
+from snaketune.prompts.wording import options_protocol
 
 ROOT = Path(__file__).parents[2]
 RECIPE = yaml.safe_load((ROOT / "config/experiments/solution_verifier.yaml").read_text())

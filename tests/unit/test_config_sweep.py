@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from snaketune.config.load import load_experiment, write_resolved
-from snaketune.errors import UserError
-from snaketune.plan import about_run, make_plan, pushed_whole
+from snaketune.plan.experiment_plan import about_run, make_plan, pushed_whole
+from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,7 +8,7 @@ import yaml
 from snaketune.config import written
 from snaketune.config.load import load_experiment
 from snaketune.config.written import repeats
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "config/config.yaml"

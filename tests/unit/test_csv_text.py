@@ -5,7 +5,7 @@ import io
 
 import pandas as pd
 
-from snaketune.csv_text import csv_text
+from snaketune.runtime.files import csv_text
 
 CELLS = ["a\rb", "a\nb", "a\r\nb", 'say "x", y', "\r", "\r\n", " plain ", "é", "=1+1"]
 

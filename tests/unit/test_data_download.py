@@ -12,7 +12,7 @@ import pytest
 from prepared_data import prepared, problems
 
 from snaketune.data.sources.download import download
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 BODY = "".join(json.dumps(p) + "\n" for p in problems(0, 3000)).encode()
 

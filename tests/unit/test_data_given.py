@@ -11,8 +11,8 @@ from snaketune.data.example import Example, write_examples
 from snaketune.data.faults import RecordError
 from snaketune.data.given import bring
 from snaketune.data.split_report import SplitReport
-from snaketune.errors import UserError
-from snaketune.jsonl import read_jsonl
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from prepared_data import write_lines
 from snaketune.config.evaluation import SampleSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.data.given import bring
-from snaketune.errors import UserError
-from snaketune.jsonl import read_jsonl
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from snaketune.config.dataset import DatasetSpec, split_of
 from snaketune.data import locate
 from snaketune.data.files import source_files
 from snaketune.data.locate import parts
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 def _spec(source, form="gsm8k", **settings):

@@ -13,7 +13,7 @@ from snaketune.data.example import read_examples
 from snaketune.data.few_shot import draw, shown_questions
 from snaketune.data.same_draw import same_draw
 from snaketune.data.splits import put_back
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 SIZES = [*range(0, 130), 255, 256, 277, 278, 300, 343, 400, 1044, 1045, 1046, 1100, 5000]
 

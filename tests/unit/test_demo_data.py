@@ -13,7 +13,6 @@ from datasets import load_from_disk
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from snaketune.chat import render
 from snaketune.config.model import ModelSpec
 from snaketune.demo import files
 from snaketune.demo.conversations import conversations
@@ -25,10 +24,11 @@ from snaketune.demo.reward import build_reward_model
 from snaketune.demo.story import solve
 from snaketune.demo.tokenizer import THINKING_TEMPLATE, as_transformers, train_tokenizer
 from snaketune.inference.rewards import reward_tokens, score_rewards
-from snaketune.jsonl import read_jsonl
-from snaketune.modeling.load import load_reward_model
-from snaketune.modeling.tokenizer import load_tokenizer
-from snaketune.tasks.prompts import MATH_SYSTEM, judge_system, judge_user
+from snaketune.models.folder import load_tokenizer
+from snaketune.models.load import load_reward_model
+from snaketune.prompts.conversation import render
+from snaketune.prompts.wording import MATH_SYSTEM, judge_system, judge_user
+from snaketune.runtime.files import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "data/demo"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from snaketune import estimate
-from snaketune.asked import training_estimate, with_gpus
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.config.resources import ResourceSpec
+from snaketune.plan import estimate
+from snaketune.plan.requests import training_estimate, with_gpus
 
 ROOT = Path(__file__).parents[2]
 SEVEN = ModelSpec(id="mistralai/Mistral-7B-Instruct-v0.3")
@@ -160,7 +160,7 @@ def test_the_first_override_counts_and_every_attempt_gets_as_much_again() -> Non
 
 def test_it_is_light() -> None:
     """The Snakefile imports it, and every job parses the Snakefile."""
-    code = "import json, sys, snaketune.estimate; print(json.dumps(sorted(sys.modules)))"
+    code = "import json, sys, snaketune.plan.estimate; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(ROOT / "workflow/scripts")}, capture_output=True, text=True,

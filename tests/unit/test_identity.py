@@ -11,8 +11,9 @@ from time import time
 
 import pytest
 
-from snaketune import hash_memory, identity
-from snaketune.identity import content_hash, content_hashes, digest, file_hash
+from snaketune.runtime import content as hash_memory
+from snaketune.runtime import content as identity
+from snaketune.runtime.content import content_hash, content_hashes, digest, file_hash
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 

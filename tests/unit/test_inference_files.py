@@ -10,14 +10,14 @@ from transformers import GenerationConfig, Qwen2ForSequenceClassification
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
 from snaketune.inference.generate import Protocol, generate
 from snaketune.inference.judge import judge
 from snaketune.inference.ledger import Ledger, plain
 from snaketune.inference.shards import WHOLE, Shard, join_shards
 from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl, write_json, write_jsonl
-from snaketune.tasks.prompts import JUDGE_INSTRUCTION
+from snaketune.prompts.wording import JUDGE_INSTRUCTION
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
 
 
 @pytest.fixture(scope="module")

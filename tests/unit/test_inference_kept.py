@@ -23,8 +23,8 @@ from snaketune.inference import score_options as scoring
 from snaketune.inference.part import Part, key
 from snaketune.inference.shards import WHOLE, Shard, join_shards
 from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl, write_json, write_jsonl
-from snaketune.workfolder import forget, remove_set_aside
+from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
+from snaketune.runtime.workfolder import forget, remove_set_aside
 
 COUNT = 12
 DRAWN = {"temperature": 0.8, "top_p": 0.95, "seed": 7}

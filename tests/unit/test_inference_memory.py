@@ -9,7 +9,7 @@ from snaketune.inference.decode import Decoder, Prompt
 from snaketune.inference.engine import Engine
 from snaketune.inference.memory import BatchSize
 from snaketune.inference.pick import greedy
-from snaketune.out_of_memory import is_out_of_memory
+from snaketune.runtime.memory import is_out_of_memory
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from tiny_chat import make_tokenizer, questions, save_chat_model
 
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
 from snaketune.inference import options as module
 from snaketune.inference.engine import Engine
 from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
@@ -18,9 +17,10 @@ from snaketune.inference.options import score_trees
 from snaketune.inference.score_options import OptionsProtocol, question, score_options
 from snaketune.inference.shards import Shard, join_shards
 from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl
-from snaketune.measures.multiple_choice import softmax
-from snaketune.modeling.load import load_model
+from snaketune.models.load import load_model
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl
+from snaketune.tasks.multiple_choice import softmax
 
 
 def some_trees(count=14, prefix=0):

@@ -4,13 +4,12 @@ import pytest
 from tiny_chat import TEMPLATE, make_tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from snaketune.chat import render, template_hash
 from snaketune.data.example import Example
-from snaketune.errors import UserError
-from snaketune.inference.prompts import prompt_tokens
 from snaketune.inference.stops import end_tokens, turn_end
-from snaketune.tasks.conversation import messages
-from snaketune.tasks.prompts import MATH_SYSTEM
+from snaketune.prompts.control_tokens import prompt_tokens
+from snaketune.prompts.conversation import messages, render, template_hash
+from snaketune.prompts.wording import MATH_SYSTEM
+from snaketune.runtime.errors import UserError
 
 TURNS = [{"role": "user", "content": "one"}]
 

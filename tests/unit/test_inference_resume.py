@@ -19,7 +19,6 @@ from tiny_chat import make_tokenizer, questions, save_chat_model
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
 from snaketune.inference import resume
 from snaketune.inference.generate import Protocol, generate
 from snaketune.inference.judge import judge
@@ -27,8 +26,9 @@ from snaketune.inference.ledger import Ledger
 from snaketune.inference.reward_job import reward
 from snaketune.inference.score_options import OptionsProtocol, score_options
 from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl, write_jsonl
-from snaketune.workfolder import held
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl, write_jsonl
+from snaketune.runtime.workfolder import held
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 COUNT = 24

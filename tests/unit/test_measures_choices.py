@@ -6,9 +6,9 @@ import pytest
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
-from snaketune.errors import UserError
-from snaketune.measures.multiple_choice import MEASURER, option_lines, softmax
-from snaketune.measures.task import Answered
+from snaketune.runtime.errors import UserError
+from snaketune.tasks.multiple_choice import MEASURER, option_lines, softmax
+from snaketune.tasks.task import Answered
 
 PROTOCOL = EvalSpec(task="multiple_choice", dataset="d", prompt="Q: {question}\n{options}A:")
 

@@ -10,14 +10,12 @@ from sklearn import metrics as sk
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
-from snaketune.errors import UserError
-from snaketune.measures import confusion
-from snaketune.measures.calibration import bins, calibration_error
-from snaketune.measures.classification import MEASURER, label_lines
-from snaketune.measures.labels import parse_label
-from snaketune.measures.paired import compare
-from snaketune.measures.roc import roc_auc, roc_interval
-from snaketune.measures.task import Answered
+from snaketune.runtime.errors import UserError
+from snaketune.statistics import confusion
+from snaketune.statistics.calibration import bins, calibration_error, roc_auc, roc_interval
+from snaketune.statistics.paired import compare
+from snaketune.tasks.classification import MEASURER, label_lines, parse_label
+from snaketune.tasks.task import Answered
 
 NOTHING = "unparsed"
 

@@ -8,13 +8,16 @@ import pytest
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
-from snaketune.measures.calibration import calibration_error, calibration_interval
-from snaketune.measures.clusters import cluster_of
-from snaketune.measures.intervals import clustered, mcnemar, wilson
-from snaketune.measures.paired import compare
-from snaketune.measures.roc import roc_auc, roc_interval
-from snaketune.measures.task import Answered
-from snaketune.measures.tasks import MEASURERS
+from snaketune.statistics.calibration import (
+    calibration_error,
+    calibration_interval,
+    roc_auc,
+    roc_interval,
+)
+from snaketune.statistics.intervals import cluster_of, clustered, mcnemar, wilson
+from snaketune.statistics.paired import compare
+from snaketune.tasks.registry import MEASURERS
+from snaketune.tasks.task import Answered
 
 PROBLEMS = 60
 

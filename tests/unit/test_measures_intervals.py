@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from snaketune.measures.intervals import bootstrap_mean, mcnemar, wilson
+from snaketune.statistics.intervals import bootstrap_mean, mcnemar, wilson
 
 
 @pytest.mark.parametrize(

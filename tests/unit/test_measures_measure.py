@@ -5,10 +5,10 @@ import json
 import pytest
 
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
-from snaketune.jsonl import write_jsonl
-from snaketune.measures.measure import measure
-from snaketune.parquet import read_rows
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_jsonl
+from snaketune.runtime.parquet import read_rows
+from snaketune.tasks.measure import measure
 
 MATH = {"task": "math", "sample": None}
 SAFETY = {"task": "safety", "sample": None}

@@ -12,11 +12,18 @@ import pytest
 from snaketune.data.example import Example
 from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
-from snaketune.measures.metrics import ALL
-from snaketune.measures.open_answers import MEASURER, SHORT
-from snaketune.measures.overlap import contains, fold, relaxed, rouge_l, squad, token_f1
-from snaketune.measures.paired import compare
-from snaketune.measures.task import Answered
+from snaketune.statistics.paired import compare
+from snaketune.tasks.open_qa import (
+    MEASURER,
+    SHORT,
+    contains,
+    fold,
+    relaxed,
+    rouge_l,
+    squad,
+    token_f1,
+)
+from snaketune.tasks.task import ALL, Answered
 
 
 def scored(output, gold, name="e", **answers):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from snaketune.errors import UserError
-from snaketune.measures.paired import compare
+from snaketune.runtime.errors import UserError
+from snaketune.statistics.paired import compare
 
 
 def _scores(hits):

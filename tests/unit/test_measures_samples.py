@@ -10,12 +10,12 @@ from test_measures_votes import drawn, enumerated
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
-from snaketune.jsonl import write_jsonl
-from snaketune.measures.intervals import bootstrap_mean, clustered, wilson
-from snaketune.measures.measure import measure
-from snaketune.measures.tasks import MEASURERS
-from snaketune.parquet import read_rows
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_jsonl
+from snaketune.runtime.parquet import read_rows
+from snaketune.statistics.intervals import bootstrap_mean, clustered, wilson
+from snaketune.tasks.measure import measure
+from snaketune.tasks.registry import MEASURERS
 
 AT = [1, 2, 4, 6]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from snaketune.measures.verdicts import verdict
+from snaketune.tasks.safety import verdict
 
 VERDICTS = {
     "SAFE": "safe",

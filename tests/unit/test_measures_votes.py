@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from snaketune.measures.votes import best, best_chance, majority, majority_chance, pass_chance
+from snaketune.statistics.votes import best, best_chance, majority, majority_chance, pass_chance
 
 
 def majority_of(answers):

@@ -13,17 +13,17 @@ from tiny_chat import make_model, make_tokenizer, save_chat_model
 from transformers import Qwen2ForSequenceClassification, T5Config
 
 from snaketune.config.model import ModelSpec
-from snaketune.errors import UserError
 from snaketune.inference.backends import open_session
 from snaketune.inference.state import State
 from snaketune.inference.stops import end_tokens
-from snaketune.modeling import adapter_source, nf4_cache
-from snaketune.modeling.describe import describe_model
-from snaketune.modeling.expand import expand_nf4, nf4_layers
-from snaketune.modeling.kind import require_kind
-from snaketune.modeling.load import load_model, load_reward_model, pick_dtype
-from snaketune.modeling.pinned import pinned
-from snaketune.modeling.state import load_state
+from snaketune.models import adapter_source, nf4_cache
+from snaketune.models.describe import describe_model
+from snaketune.models.expand import expand_nf4, nf4_layers
+from snaketune.models.folder import pinned
+from snaketune.models.headers import require_kind
+from snaketune.models.load import load_model, load_reward_model, pick_dtype
+from snaketune.models.state import load_state
+from snaketune.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 IDS = torch.arange(3, 40)[None]
@@ -286,7 +286,7 @@ def test_weights_trained_as_a_whole_end_as_their_base(folder, tmp_path):
 
 
 def test_a_hub_that_can_not_be_reached_names_the_local_folder(monkeypatch, tmp_path):
-    from snaketune.modeling import folder as module
+    from snaketune.models import folder as module
 
     def offline(*_, **__):
         raise ConnectionError("no route")

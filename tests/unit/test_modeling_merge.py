@@ -16,12 +16,12 @@ from test_modeling import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from snaketune.modeling import merge as module
-from snaketune.modeling.expand import nf4_layers
-from snaketune.modeling.headers import count_parameters
-from snaketune.modeling.load import load_model
-from snaketune.modeling.merge import merge
-from snaketune.modeling.state import load_state
+from snaketune.models import merge as module
+from snaketune.models.expand import nf4_layers
+from snaketune.models.headers import count_parameters
+from snaketune.models.load import load_model
+from snaketune.models.merge import merge
+from snaketune.models.state import load_state
 
 
 def plain(path):

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from snaketune.config.load import load_experiment
-from snaketune.plan import Plan, asked_in_chat, is_reward_model, make_plan
-from snaketune.tasks.wording import fill, listed, options_protocol
+from snaketune.plan.experiment_plan import Plan, asked_in_chat, is_reward_model, make_plan
+from snaketune.prompts.wording import fill, listed, options_protocol
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from snaketune import progress as module
-from snaketune.progress import Progress
+from snaketune.runtime import progress as module
+from snaketune.runtime.progress import Progress
 
 
 @pytest.fixture

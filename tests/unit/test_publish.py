@@ -12,7 +12,7 @@ import yaml
 from upload_hub import serve_uploads
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.publish.card import card
+from snaketune.report.card import card
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 TOKEN = "hf_" + "s" * 34
@@ -55,8 +55,8 @@ def upload(hub, folder, token=TOKEN, card="# card", **settings):
     spec = {"repo": "me/tuned", "private": True, "merged": False}
     code = (
         "import json, sys; from pathlib import Path\n"
-        "from snaketune.publish.push import files_in, push\n"
-        "from snaketune.errors import UserError\n"
+        "from snaketune.models.push import files_in, push\n"
+        "from snaketune.runtime.errors import UserError\n"
         "try:\n"
         f"    print(json.dumps(push({spec!r}, files_in([Path('adapter')]), {card!r})))\n"
         "except UserError as error: sys.exit(str(error))\n"

@@ -6,12 +6,11 @@ from test_rows import ANSWER, ASKED, IGNORED, TEMPLATES, make_tokenizer, trained
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.inference.option_tokens import build_tree
-from snaketune.inference.prompts import prompt_tokens
 from snaketune.inference.score_options import OptionsProtocol, question
-from snaketune.tasks.conversation import messages, opened
-from snaketune.tasks.wording import generation_protocol, options_protocol
-from snaketune.training.plain import build_plain_row
-from snaketune.training.rows import RowError, build_row
+from snaketune.prompts.control_tokens import prompt_tokens
+from snaketune.prompts.conversation import messages, opened
+from snaketune.prompts.rows import RowError, build_plain_row, build_row
+from snaketune.prompts.wording import generation_protocol, options_protocol
 
 PREFIX = "Answer: Let's think step by step."
 PROBLEM = Example("1-1", "2 + 2?", context="It is 5.", answer="1", label="1")

@@ -11,18 +11,18 @@ from synthetic_samples import COUNT, EVALS, SAMPLES, SKILL, make_report_inputs, 
 from test_report_page import CAPTIONS, Page
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.measures.metrics import proportion
-from snaketune.parquet import read_rows
-from snaketune.plan import protocol_name
+from snaketune.plan.experiment_plan import protocol_name
+from snaketune.plan.table_plan import has_samples
 from snaketune.report.names import failure_names, figure_names
 from snaketune.report.samples import SHOWN
 from snaketune.report.text import visible
 from snaketune.report.write import write_report
+from snaketune.runtime.parquet import read_rows
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.drops import drops, newcombe
-from snaketune.tables.plan_types import has_samples
 from snaketune.tables.terminal import format_summary
 from snaketune.tables.voting import voting
+from snaketune.tasks.task import proportion
 
 AT_LEAST = dict.fromkeys(EVALS, 3)
 """Different answers that a failure has to have, by protocol."""

@@ -7,14 +7,14 @@ import pytest
 import yaml
 from synthetic_results import make_report_inputs
 
-from snaketune.asked import Asked, asked_of
 from snaketune.config.load import load_experiment, write_resolved
-from snaketune.estimate import Estimate
-from snaketune.jsonl import write_json
+from snaketune.plan.estimate import Estimate
+from snaketune.plan.requests import Asked, asked_of
 from snaketune.report.sources import Sources
 from snaketune.report.use import use
 from snaketune.report.write import write_report
-from snaketune.usage import usage
+from snaketune.runtime.files import write_json
+from snaketune.runtime.memory import usage
 
 GB, HOUR = 10**9, 60
 DEMO = Path(__file__).parents[2] / "config/config.yaml"

@@ -4,8 +4,8 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from snaketune.chat import render
-from snaketune.training.rows import IGNORED, RowError, build_row, cut
+from snaketune.prompts.conversation import render
+from snaketune.prompts.rows import IGNORED, RowError, build_row, cut
 
 CHATML = """{% for m in messages %}<|im_start|>{{ m.role }}
 {{ m.content }}<|im_end|>

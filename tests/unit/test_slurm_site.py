@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.errors import UserError
-from snaketune.slurm_site import Asked, Profile, check_site, gpus_of, minutes_of
+from snaketune.plan.slurm_site import Asked, Profile, check_site, gpus_of, minutes_of
+from snaketune.runtime.errors import UserError
 
 COMMANDS = {
     "sbatch": "exit 1",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.steps import versions
 from snaketune.steps.command import open_changes, unexplained
 

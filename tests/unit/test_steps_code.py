@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.errors import UserError
+from snaketune.runtime.content import cache_root
+from snaketune.runtime.errors import UserError
 from snaketune.steps.code import Code
-from snaketune.user_cache import cache_root
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 LOOP = '''"""Trains."""

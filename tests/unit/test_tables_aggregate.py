@@ -6,8 +6,8 @@ import json
 import pytest
 from synthetic_results import files, make_results, table_sources
 
-from snaketune.errors import UserError
-from snaketune.parquet import read_rows
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.parquet import read_rows
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.checkpoints import checkpoint_scores, place
 from snaketune.tables.final import final_metrics

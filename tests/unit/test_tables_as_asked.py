@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.runtime.records import settings_of, sign
 from snaketune.tables.as_asked import require_as_asked
 from snaketune.tables.sources import Sources

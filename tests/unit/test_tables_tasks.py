@@ -10,10 +10,10 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.jsonl import write_json
-from snaketune.parquet import write_rows
 from snaketune.report.sources import Inputs
 from snaketune.report.write import write_report
+from snaketune.runtime.files import write_json
+from snaketune.runtime.parquet import write_rows
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.sources import read_sources
 

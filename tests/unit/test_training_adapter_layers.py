@@ -9,7 +9,7 @@ from transformers import BitsAndBytesConfig, Qwen2ForCausalLM
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import (
     FusedLinear,
     FusedLinear4bit,

@@ -18,14 +18,14 @@ from test_training_run import (
 )
 
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
+from snaketune.prompts.rows import IGNORED
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.workfolder import remove_set_aside
 from snaketune.training import job, loop, run
 from snaketune.training.answers import Answers
 from snaketune.training.batch import TokenRow, padded
 from snaketune.training.candidates import Point, best_point, kept_steps
 from snaketune.training.loss import SummedLoss
-from snaketune.training.rows import IGNORED
-from snaketune.workfolder import remove_set_aside
 
 END = 2
 LABELLED = {"rows": "labelled.parquet", "dev": "labelled_dev.parquet"}

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from test_training_run import PLAIN, PRESET, Stopped, assert_same_training, stop_after, train
 from transformers import AutoModelForCausalLM
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training import loop, run, saving
 from snaketune.training.whole import whole
 

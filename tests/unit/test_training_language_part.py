@@ -21,9 +21,9 @@ from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.inference.backends import open_transformers
 from snaketune.inference.state import State
-from snaketune.modeling.describe import describe_model
-from snaketune.modeling.load import load_model
-from snaketune.modeling.merge import merge
+from snaketune.models.describe import describe_model
+from snaketune.models.load import load_model
+from snaketune.models.merge import merge
 from snaketune.training.run import Plan, run_training
 
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from test_training_run import PLAIN, assert_same_training, published
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training import launch as launching
 from snaketune.training.launch import launch, launch_processes
 from snaketune.training.run import Plan

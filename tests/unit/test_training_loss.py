@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional as F
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from snaketune.prompts.rows import IGNORED
 from snaketune.training import loss as loss_module
 from snaketune.training.batch import packed, padded
 from snaketune.training.loss import SummedLoss
-from snaketune.training.rows import IGNORED
 
 
 def plain_loss(model, row):

@@ -5,10 +5,9 @@ from test_rows import make_tokenizer
 
 from snaketune.data.example import Example, write_examples
 from snaketune.inference.option_tokens import Question, build_tree
+from snaketune.prompts.rows import IGNORED, RowError, build_plain_row
+from snaketune.prompts.tokenise import Limits, tokenise
 from snaketune.training.batch import read_rows
-from snaketune.training.plain import build_plain_row
-from snaketune.training.rows import IGNORED, RowError
-from snaketune.training.tokenise import Limits, tokenise
 
 PROMPT = "You are an expert.\n\nQuestion: {question}\nAnswer:"
 

@@ -7,7 +7,7 @@ import tiny
 import torch
 from test_training_run import PLAIN, Stopped, log_of, stop_after, train, weights_of
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training import loop
 
 FULL = {"method": "full", "batch_size": 4, "epochs": 2, "learning_rate": 1e-3}

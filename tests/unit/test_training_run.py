@@ -17,11 +17,11 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.workfolder import remove_set_aside
 from snaketune.training import loop, run
 from snaketune.training.batch import TokenRow
 from snaketune.training.run import Plan, Published, run_training, snapshot_steps
-from snaketune.workfolder import remove_set_aside
 
 TIMES = ["seconds", "tokens_per_second"]
 PRESET = {

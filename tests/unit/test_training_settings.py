@@ -11,9 +11,9 @@ from transformers import Lfm2Config, Lfm2ForCausalLM
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
-from snaketune.modeling import folder
-from snaketune.progress import Progress
+from snaketune.models import folder
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.progress import Progress
 from snaketune.training import run
 from snaketune.training.batch import padded
 from snaketune.training.checkpoint import State

@@ -6,10 +6,9 @@ import pytest
 from test_rows import CHATML, GEMMA, make_tokenizer
 
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
+from snaketune.prompts.tokenise import Limits, histogram, quantiles, tokenise
+from snaketune.runtime.errors import UserError
 from snaketune.training.batch import read_rows
-from snaketune.training.lengths import histogram, quantiles
-from snaketune.training.tokenise import Limits, tokenise
 
 
 def example(number, answer="It is 4.\n#### 4", question=None):

@@ -11,7 +11,7 @@ from test_training_run import PRESET, Stopped, log_of, published, stop_after, tr
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training import loop
 from snaketune.training.launch import launch
 from snaketune.training.run import Plan

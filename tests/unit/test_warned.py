@@ -15,7 +15,7 @@ import torch
 from tiny_chat import questions, save_chat_model
 
 from snaketune.data.example import Example, write_examples
-from snaketune.jsonl import read_jsonl
+from snaketune.runtime.files import read_jsonl
 
 files = trainings.files
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
@@ -25,7 +25,7 @@ WORKS = """
 import sys, time
 from pathlib import Path
 from snaketune.inference.ledger import Ledger, plain
-from snaketune.job import job
+from snaketune.runtime.job import job
 with job(sys.argv[1] + "/log", 0):
     ledger = Ledger(Path(sys.argv[1]), "1of1", plain((str(i), 0) for i in range(1000)))
     for i in range(1000):
@@ -37,7 +37,7 @@ import sys
 sys.path[:0] = {paths}
 from pathlib import Path
 import test_training_run as trainings
-from snaketune.job import job
+from snaketune.runtime.job import job
 trainings.torch.set_num_threads(1)
 real = trainings.loop._take_step
 def slow(*arguments):
@@ -106,7 +106,11 @@ def start():
 
     def start(body: str, folder: Path, *arguments: object) -> subprocess.Popen:
         folder.mkdir(exist_ok=True)
-        lines = ["import sys, time", "from pathlib import Path", "from snaketune.job import job"]
+        lines = [
+            "import sys, time",
+            "from pathlib import Path",
+            "from snaketune.runtime.job import job",
+        ]
         lines += ["folder = Path(sys.argv[1])", "with job(str(folder / 'log'), 0):"]
         lines += [f"    {line}" for line in body.strip().splitlines()]
         process = subprocess.Popen(
@@ -141,8 +145,8 @@ def shows(log: Path, text: str):
 SAVES = """
 import signal, time
 from pathlib import Path
-from snaketune.job import job
-from snaketune.warned import deferred, heard
+from snaketune.runtime.job import job
+from snaketune.runtime.preemption import deferred, heard
 with job(snakemake.log[0], 0), deferred():
     Path("started").touch()
     while not heard():

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.choice import choose_snapshot
-    from snaketune.jsonl import write_json
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
+    from snaketune.training.choose_snapshot import choose_snapshot
 
     params, output = snakemake.params, Path(snakemake.output[0])
     metrics = [Path(f) for f in snakemake.input.metrics]

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.jsonl import write_json
-    from snaketune.modeling.adapter_source import fetch_adapter
+    from snaketune.models.adapter_source import fetch_adapter
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     params, output = snakemake.params, snakemake.output

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.data.example import read_examples
     from snaketune.data.leakage import leakage_between
-    from snaketune.jsonl import write_json
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     found = leakage_between(

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.demo import files
-    from snaketune.jsonl import write_json, write_jsonl
+    from snaketune.runtime.files import write_json, write_jsonl
 
     splits = files.math_splits()
     few = {name: splits[name][: files.ROWS_OF_EACH_FORMAT] for name in ("train", "test")}

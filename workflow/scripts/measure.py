@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.measures.measure import measure
     from snaketune.runtime.records import sign
+    from snaketune.tasks.measure import measure
 
     verdicts, rewards = list(snakemake.input.verdicts), list(snakemake.input.rewards)
     measure(

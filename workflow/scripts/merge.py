@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.inference.state import State
-    from snaketune.modeling.merge import merge
+    from snaketune.models.merge import merge
 
     torch.set_num_threads(snakemake.threads)
     state = State.given(snakemake.params.state, snakemake.input.pin, snakemake.input.weights)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.jsonl import write_json
-    from snaketune.publish.card import card
-    from snaketune.publish.push import files_in, push
+    from snaketune.models.push import files_in, push
+    from snaketune.report.card import card
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     params = snakemake.params

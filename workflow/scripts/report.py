@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.asked import asked_of
-    from snaketune.jsonl import write_json
+    from snaketune.plan.requests import asked_of
     from snaketune.report.sources import Inputs
     from snaketune.report.write import write_report
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     one = ("final", "comparisons", "checkpoints", "environment")

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.data.few_shot import shown_questions
     from snaketune.data.splits import training_records
     from snaketune.data.steps import spec_of
-    from snaketune.modeling.pinned import pinned
-    from snaketune.modeling.tokenizer import load_tokenizer
+    from snaketune.models.folder import load_tokenizer, pinned
+    from snaketune.prompts.tokenise import Limits, tokenise
     from snaketune.runtime.records import sign
-    from snaketune.training.tokenise import Limits, tokenise
 
     params = snakemake.params
 

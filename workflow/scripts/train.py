@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.config.preset import Preset
-    from snaketune.modeling.pinned import pinned
+    from snaketune.models.folder import pinned
     from snaketune.runtime.records import sign
     from snaketune.training.launch import launch
     from snaketune.training.run import Plan, Published

@@ -9,15 +9,8 @@ from snaketune.config.changes import changed_eval, every_eval
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
-from snaketune.config.faults import (
-    Fault,
-    FieldNames,
-    Path_,
-    from_pydantic,
-    missing_name,
-    suggest,
-)
-from snaketune.tables.plan_types import GOALS, PRIMARY
+from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
+from snaketune.plan.table_plan import GOALS, PRIMARY
 
 
 def eval_faults(experiment: Experiment, judges: Collection[str]) -> Iterator[Fault]:

@@ -18,8 +18,8 @@ from snaketune.config.run import RunSpec
 from snaketune.config.smoke import smoke
 from snaketune.config.sweep import expanded, sweep_faults
 from snaketune.config.written import repeats
-from snaketune.errors import UserError
-from snaketune.jsonl import write_text
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_text
 
 
 def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from snaketune.json_keys import Repeat, parse
+from snaketune.data.json_keys import Repeat, parse
 
 # The second takes escapes in JSON that the first refuses.
 _LOADERS = [getattr(yaml, name) for name in ("CSafeLoader", "SafeLoader") if hasattr(yaml, name)]

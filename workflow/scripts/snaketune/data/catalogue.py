@@ -10,7 +10,7 @@ from snaketune.data.example import Example
 from snaketune.data.faults import RecordError, fields_found
 from snaketune.data.formats.base import Format
 from snaketune.data.record import Fields, Table
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 Key = tuple[str, ...]
 

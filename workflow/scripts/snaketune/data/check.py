@@ -11,7 +11,7 @@ from snaketune.data.example import Example
 from snaketune.data.faults import RecordError, describe, fields_found
 from snaketune.data.formats.base import Format
 from snaketune.data.record import Fields, Record, Table
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 _SHOWN = 5
 

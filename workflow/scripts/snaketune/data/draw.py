@@ -7,7 +7,7 @@ import numpy as np
 from snaketune.config.dataset import DrawnSplitsSpec
 from snaketune.data.load import Loaded
 from snaketune.data.record import Record, Table
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 def drawn(loaded: Loaded, spec: DrawnSplitsSpec, where: str) -> Loaded:

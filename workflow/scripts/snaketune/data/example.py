@@ -9,9 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snaketune.csv_text import csv_text
-from snaketune.jsonl import write_jsonl, write_text
-from snaketune.parquet import read_table
+from snaketune.runtime.files import csv_text, write_jsonl, write_text
+from snaketune.runtime.parquet import read_table
 
 SCHEMA = pa.schema(
     [

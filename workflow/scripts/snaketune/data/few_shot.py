@@ -11,12 +11,12 @@ from snaketune.data.example import Example
 from snaketune.data.faults import RecordError, describe, key_twice
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.registry import format_for
+from snaketune.data.json_keys import Repeat, parse
 from snaketune.data.record import Fields
 from snaketune.data.sources.lines import read_text
 from snaketune.data.text import normalise
-from snaketune.errors import UserError
-from snaketune.json_keys import Repeat, parse
-from snaketune.jsonl import write_json
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.data.locate import SUFFIXES, Part, parts, saved_splits
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 # What `save_to_disk` writes about its data.
 _OF_SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")

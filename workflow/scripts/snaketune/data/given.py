@@ -15,9 +15,9 @@ from snaketune.data.record import Fields
 from snaketune.data.sampling import take
 from snaketune.data.sources import jsonl
 from snaketune.data.split_report import SplitReport
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
-from snaketune.jsonl import write_json, write_jsonl
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json, write_jsonl
 
 _LISTED = 20
 _NOTHING_LEFT_OUT = SplitReport({})

@@ -8,7 +8,7 @@ from snaketune.data.faults import RecordError, describe
 from snaketune.data.given_numbers import is_number
 from snaketune.data.record import Fields
 from snaketune.data.sources import jsonl
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 Samples = dict[str, list[dict[str, Any]]]
 """By example: the lines of its samples, in order."""

@@ -12,8 +12,8 @@ from snaketune.data.files import saved_files
 from snaketune.data.locate import SUFFIXES, Part, parts_for
 from snaketune.data.record import Table
 from snaketune.data.sources import csv_file, json_file, jsonl, parquet
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
 
 _READERS: dict[str, Callable[[Path, str], Table]] = {
     ".jsonl": jsonl.read,

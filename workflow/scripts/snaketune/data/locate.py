@@ -19,7 +19,7 @@ from snaketune.config.dataset import (
     called_exactly,
     split_of,
 )
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)

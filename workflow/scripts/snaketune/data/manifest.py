@@ -17,9 +17,9 @@ from snaketune.data.locate import SPLITS
 from snaketune.data.overlaps import overlaps_of_dev, overlaps_of_test
 from snaketune.data.split_report import SplitReport
 from snaketune.data.steps import paths_by_name
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
-from snaketune.jsonl import write_json, write_jsonl
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json, write_jsonl
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from snaketune.data.example import Example
 from snaketune.data.faults import OVERLAP, RecordError
 from snaketune.data.few_shot import Shot
 from snaketune.data.leakage import Item, Overlap, items_of, overlap
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 def overlaps_of_test(

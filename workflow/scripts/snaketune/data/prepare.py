@@ -19,7 +19,7 @@ from snaketune.data.split_report import SplitReport, counted, repeats, sources_o
 from snaketune.data.splits import hold_out
 from snaketune.data.steps import paths_by_name
 from snaketune.data.text import normalise
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

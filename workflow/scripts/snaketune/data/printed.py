@@ -5,7 +5,7 @@ import io
 import tokenize
 from typing import TypeGuard
 
-from snaketune.json_keys import parse
+from snaketune.data.json_keys import parse
 
 
 def read_printed(text: str) -> object:

@@ -8,7 +8,7 @@ import numpy as np
 
 from snaketune.config.evaluation import SampleSpec
 from snaketune.data.example import Example, read_examples
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from snaketune.data.check import Checked, Rejected
 from snaketune.data.example import Example
 from snaketune.data.formats.choices import REPEATED, has_repeats
 from snaketune.data.load import Loaded
-from snaketune.jsonl import write_json
+from snaketune.runtime.files import write_json
 from snaketune.runtime.records import unsigned
 
 TOLD = 20

@@ -8,7 +8,7 @@ import numpy as np
 from snaketune.data.example import Example, read_examples
 from snaketune.data.split_report import SplitReport
 from snaketune.data.text import normalise
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 def hold_out(train: list[Example], count: int, seed: int, shown: set[str], where: str) -> list[int]:

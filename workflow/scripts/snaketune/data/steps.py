@@ -13,7 +13,7 @@ from snaketune.config.dataset import DatasetSpec, SplitName, without_query
 from snaketune.data.files import catalogue_file, files_of
 from snaketune.data.locate import parts_for
 from snaketune.data.same_draw import same_draw
-from snaketune.identity import content_hash, digest
+from snaketune.runtime.content import content_hash, digest
 
 Json = dict[str, Any]
 Content = list[list[str]]

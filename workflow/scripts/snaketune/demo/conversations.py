@@ -4,7 +4,7 @@ import random
 
 from snaketune.demo.safety import base_answer, draw_request
 from snaketune.demo.schoolbook import STYLES, drill, plain_sum, story_turn
-from snaketune.tasks.prompts import MATH_SYSTEM
+from snaketune.prompts.wording import MATH_SYSTEM
 
 Messages = list[dict[str, str]]
 

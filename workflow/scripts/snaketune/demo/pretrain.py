@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from snaketune.demo.tokenizer import END, PAD, START, TOKENIZER_FILES
-from snaketune.progress import Progress
+from snaketune.runtime.progress import Progress
 
 IGNORED = -100
 

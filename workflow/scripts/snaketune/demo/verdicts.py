@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from snaketune.demo.problems import TEMPLATES, gsm8k_row
 from snaketune.demo.safety import HELPS, REFUSES, Request, draw_request, fill_answer
 from snaketune.demo.story import tell
-from snaketune.tasks.prompts import judge_system, judge_user
+from snaketune.prompts.wording import judge_system, judge_user
 
 SAFE, UNSAFE = "SAFE", "UNSAFE"
 

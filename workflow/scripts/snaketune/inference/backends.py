@@ -8,12 +8,11 @@ from snaketune.inference.session import Session
 from snaketune.inference.state import State
 from snaketune.inference.stops import end_tokens
 from snaketune.inference.transformers_session import TransformersSession
-from snaketune.modeling.describe import context_length, generation_configs
-from snaketune.modeling.folder import model_folder
-from snaketune.modeling.kind import require_kind
-from snaketune.modeling.load import load_config, pick_device
-from snaketune.modeling.state import load_state
-from snaketune.modeling.tokenizer import load_tokenizer
+from snaketune.models.describe import context_length, generation_configs
+from snaketune.models.folder import load_tokenizer, model_folder
+from snaketune.models.headers import require_kind
+from snaketune.models.load import load_config, pick_device
+from snaketune.models.state import load_state
 
 Backend = Literal["transformers", "vllm"]
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snaketune.inference.attention import NAME, KeysValues, Layout
 from snaketune.inference.cache import SlotCache
-from snaketune.out_of_memory import is_out_of_memory
+from snaketune.runtime.memory import is_out_of_memory
 
 # A shorter prefix costs more as an attention of its own than as copies in each row.
 _SHORTEST_PREFIX = 32

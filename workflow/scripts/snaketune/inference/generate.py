@@ -8,20 +8,20 @@ from typing import Any
 from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example
 from snaketune.data.sampling import read_asked
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
 from snaketune.inference.backends import Backend, open_session
 from snaketune.inference.ledger import Ledger, plain
 from snaketune.inference.made import Made
 from snaketune.inference.overlong import report_overlong
 from snaketune.inference.pick import Sampling
-from snaketune.inference.prompts import prompt_tokens
 from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.session import Session, Text
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
-from snaketune.progress import Progress
-from snaketune.tasks.conversation import messages
+from snaketune.prompts.control_tokens import prompt_tokens
+from snaketune.prompts.conversation import messages
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.progress import Progress
 
 
 @dataclass(frozen=True)

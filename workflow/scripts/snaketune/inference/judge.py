@@ -2,23 +2,22 @@
 
 from pathlib import Path
 
-from snaketune.chat import Messages
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
-from snaketune.identity import file_hash
 from snaketune.inference.backends import open_session
 from snaketune.inference.ledger import Ledger, of_replies
 from snaketune.inference.made import Made
 from snaketune.inference.overlong import OVERLONG, report_overlong
 from snaketune.inference.part import key
-from snaketune.inference.prompts import prompt_tokens
 from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.session import Session, Text
 from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl
-from snaketune.progress import Progress
-from snaketune.tasks.conversation import opened
-from snaketune.tasks.prompts import judge_system, judge_user
+from snaketune.prompts.control_tokens import prompt_tokens
+from snaketune.prompts.conversation import Messages, opened
+from snaketune.prompts.wording import judge_system, judge_user
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.files import read_jsonl
+from snaketune.runtime.progress import Progress
 
 
 def judge(

@@ -4,11 +4,11 @@ whole or it isn't there, and what was made once is not made again."""
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from snaketune.identity import digest
 from snaketune.inference.made import Made, of_found, of_some
 from snaketune.inference.part import Key, Part, key
-from snaketune.jsonl import write_json, write_jsonl
-from snaketune.warned import end_if_warned
+from snaketune.runtime.content import digest
+from snaketune.runtime.files import write_json, write_jsonl
+from snaketune.runtime.preemption import end_if_warned
 
 _REPLY = "reply_hash"
 

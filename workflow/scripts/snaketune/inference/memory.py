@@ -7,9 +7,8 @@ from typing import TypeVar
 
 import torch
 
-from snaketune.errors import UserError
-from snaketune.main_memory import free_main_memory
-from snaketune.out_of_memory import is_out_of_memory
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.memory import free_main_memory, is_out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")

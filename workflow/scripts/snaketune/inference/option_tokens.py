@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from snaketune.control_tokens import encode, unshield
-from snaketune.errors import UserError
+from snaketune.prompts.control_tokens import encode, unshield
+from snaketune.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from snaketune.identity import file_hash
 from snaketune.inference.made import Made
-from snaketune.jsonl import write_json, write_jsonl
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.files import write_json, write_jsonl
 
 Key = tuple[str, int]
 

@@ -9,8 +9,8 @@ from snaketune.config.model import ModelSpec
 from snaketune.inference.ledger import Ledger
 from snaketune.inference.part import Key
 from snaketune.inference.shards import WHOLE, Shard
-from snaketune.modeling.load import pick_device, pick_dtype
-from snaketune.workfolder import held, work_folder
+from snaketune.models.load import pick_device, pick_dtype
+from snaketune.runtime.workfolder import held, work_folder
 
 
 def identity_of(model: ModelSpec, version: int, /, **settings: Any) -> dict[str, Any]:

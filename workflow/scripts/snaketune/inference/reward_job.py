@@ -5,25 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from snaketune.chat import Messages, template_hash
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
-from snaketune.identity import file_hash
 from snaketune.inference.ledger import Ledger, of_replies
 from snaketune.inference.made import Made, counts
 from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
 from snaketune.inference.part import key
 from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.rewards import reward_tokens, score_rewards
-from snaketune.jsonl import read_jsonl
-from snaketune.machine import library_versions
-from snaketune.modeling.content import model_identity
-from snaketune.modeling.describe import context_length
-from snaketune.modeling.load import load_reward_model, pick_device
-from snaketune.modeling.tokenizer import load_tokenizer
-from snaketune.progress import Progress
-from snaketune.tasks.conversation import opened
-from snaketune.usage import usage
+from snaketune.models.content import model_identity
+from snaketune.models.describe import context_length
+from snaketune.models.folder import load_tokenizer
+from snaketune.models.load import load_reward_model, pick_device
+from snaketune.prompts.conversation import Messages, opened, template_hash
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.files import read_jsonl
+from snaketune.runtime.machine import library_versions
+from snaketune.runtime.memory import usage
+from snaketune.runtime.progress import Progress
 
 
 def reward(

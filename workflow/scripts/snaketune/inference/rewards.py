@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from snaketune.chat import Messages, render
-from snaketune.control_tokens import encode, shield_turns
 from snaketune.inference.memory import halving
+from snaketune.prompts.control_tokens import encode, shield_turns
+from snaketune.prompts.conversation import Messages, render
 
 _TOKENS = {"cuda": 16384, "cpu": 2048}  # in one forward pass
 

@@ -6,26 +6,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snaketune.control_tokens import shield, shield_example, unshield
 from snaketune.data.example import Example
 from snaketune.data.formats.choices import LETTERS
 from snaketune.data.sampling import read_asked
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
 from snaketune.inference.backends import open_transformers
 from snaketune.inference.ledger import Ledger, plain
 from snaketune.inference.made import Made
 from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
 from snaketune.inference.options import score_trees
 from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
-from snaketune.inference.prompts import prompt_text
 from snaketune.inference.resume import identity_of, open_ledger
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.inference.state import State
 from snaketune.inference.stops import turn_ending
-from snaketune.progress import Progress
-from snaketune.tasks.conversation import opened, worded
-from snaketune.tasks.wording import fill
+from snaketune.prompts.control_tokens import prompt_text, shield, shield_example, unshield
+from snaketune.prompts.conversation import opened, worded
+from snaketune.prompts.wording import fill
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from snaketune.chat import template_hash
 from snaketune.inference.decode import Finish, Reply
 from snaketune.inference.made import counts
 from snaketune.inference.pick import Sampling
-from snaketune.machine import library_versions
-from snaketune.usage import usage
+from snaketune.prompts.conversation import template_hash
+from snaketune.runtime.machine import library_versions
+from snaketune.runtime.memory import usage
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
-from snaketune.errors import UserError
 from snaketune.inference.made import joined as joined_made
 from snaketune.inference.part import key
-from snaketune.jsonl import read_jsonl, write_json, write_jsonl
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
 
 T = TypeVar("T")
 

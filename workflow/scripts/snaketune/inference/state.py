@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.model import ModelSpec, Quantisation
-from snaketune.identity import content_hashes
-from snaketune.modeling.content import model_identity
-from snaketune.modeling.pinned import pinned
-from snaketune.modeling.state import Weights
+from snaketune.models.content import model_identity
+from snaketune.models.folder import pinned
+from snaketune.models.state import Weights
+from snaketune.runtime.content import content_hashes
 
 
 @dataclass(frozen=True)

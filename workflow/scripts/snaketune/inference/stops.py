@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from snaketune.chat import render
-from snaketune.errors import UserError
+from snaketune.prompts.conversation import render
+from snaketune.runtime.errors import UserError
 
 _REPLY = "reply"
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.model import ModelSpec, Quantisation
-from snaketune.errors import UserError
 from snaketune.inference.decode import Reply
 from snaketune.inference.pick import Sampling
 from snaketune.inference.session import Ask, Session
-from snaketune.modeling.state import Weights
+from snaketune.models.state import Weights
+from snaketune.runtime.errors import UserError
 
 _CHUNK = 512  # prompts handed over at once: what a killed job loses at most
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes

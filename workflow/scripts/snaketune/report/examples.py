@@ -4,13 +4,13 @@ import random
 from collections.abc import Callable
 from typing import Any, TypedDict
 
-from snaketune.measures.classification import label_lines
-from snaketune.measures.math_samples import vote_lines
-from snaketune.measures.metrics import Score
-from snaketune.measures.multiple_choice import option_lines
+from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import Sources
 from snaketune.report.text import excerpt, percent
-from snaketune.tables.plan_types import RunPlan
+from snaketune.tasks.classification import label_lines
+from snaketune.tasks.math_samples import vote_lines
+from snaketune.tasks.multiple_choice import option_lines
+from snaketune.tasks.task import Score
 
 EACH = 4
 """Examples a group."""

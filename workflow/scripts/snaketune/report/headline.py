@@ -2,10 +2,10 @@
 
 from typing import TypedDict
 
-from snaketune.measures.paired import BETTER, NOTHING, WORSE
+from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import Sources
 from snaketune.report.text import optional, p_value, percent, points, points_interval
-from snaketune.tables.plan_types import RunPlan
+from snaketune.statistics.paired import BETTER, NOTHING, WORSE
 
 _FEWEST = 6
 """With fewer rows the exact McNemar test can't fall below 0.05: 2 / 2**5 is 0.06."""

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from snaketune.tables.plan_types import CLASSIFICATION, TablePlan
+from snaketune.plan.table_plan import CLASSIFICATION, TablePlan
 
 
 class FigureName(TypedDict):

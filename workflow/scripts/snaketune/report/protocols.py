@@ -1,10 +1,10 @@
 """Everything that a number was measured under, by protocol."""
 
+from snaketune.prompts.wording import JUDGE_INSTRUCTION, MATH_SYSTEM
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import duration, excerpt, number
 from snaketune.report.use import MEASURED
 from snaketune.tables.summary import flat
-from snaketune.tasks.prompts import JUDGE_INSTRUCTION, MATH_SYSTEM
 
 _LONG = 80
 """Text of more characters gets a block of its own."""

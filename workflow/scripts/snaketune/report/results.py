@@ -2,14 +2,14 @@
 
 from typing import Any, TypedDict
 
-from snaketune.measures.metrics import ALL
-from snaketune.measures.tasks import MEASURERS
+from snaketune.plan.table_plan import EvalPlan
 from snaketune.report.figures.all import label
 from snaketune.report.hazards import GROUP, subset_name
 from snaketune.report.letters import PICKED, Letters, confusion
 from snaketune.report.sources import Cell, Sources
 from snaketune.report.text import interval, optional, p_value, percent, points, points_interval
-from snaketune.tables.plan_types import EvalPlan
+from snaketune.tasks.registry import MEASURERS
+from snaketune.tasks.task import ALL
 
 Row = dict[str, Any]
 

@@ -2,12 +2,12 @@
 
 from typing import Any, TypedDict
 
-from snaketune.measures.metrics import Score
 from snaketune.report.figures.all import label, labelled
 from snaketune.report.sources import Cell, Sources
 from snaketune.report.text import excerpt, interval, optional, percent, visible
 from snaketune.tables.failures import BEST, BOTH, MAJORITY, best_answer, failed, most_answers
 from snaketune.tables.voting import METRICS, TASK
+from snaketune.tasks.task import Score
 
 SHOWN = 8
 """Failures a state on the report's page, and samples of each; all of them are on the eval's own."""

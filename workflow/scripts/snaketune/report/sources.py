@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from snaketune.asked import Asked
-from snaketune.measures.metrics import ALL, Score
-from snaketune.parquet import read_rows
+from snaketune.plan.requests import Asked
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.runtime.parquet import read_rows
 from snaketune.tables.final import FinalMetrics
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
+from snaketune.tasks.task import ALL, Score
 
 Json = dict[str, Any]
 Cell = tuple[str, str]

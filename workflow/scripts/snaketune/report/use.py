@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TypedDict
 
-from snaketune.estimate import Estimate
+from snaketune.plan.estimate import Estimate
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import duration, size
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from snaketune.asked import Asked
-from snaketune.jsonl import write_text
+from snaketune.plan.requests import Asked
+from snaketune.plan.table_plan import TablePlan
 from snaketune.report.failures import failure_pages
 from snaketune.report.figures.all import draw_all
 from snaketune.report.page import render
 from snaketune.report.sources import Inputs, Sources
-from snaketune.tables.plan_types import TablePlan
+from snaketune.runtime.files import write_text
 
 
 def write_report(

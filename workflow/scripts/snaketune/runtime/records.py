@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snaketune.jsonl import write_json
+from snaketune.runtime.files import write_json
 
 MADE_BY, SETTINGS = "made_by", "settings"
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from snaketune.identity import digest
+from snaketune.runtime.content import digest
 from snaketune.steps.normal import read_code
 from snaketune.steps.remembered import Memory, Reading, State, file_state
 

@@ -3,7 +3,7 @@
 import ast
 import hashlib
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 _PACKAGE = "snaketune"
 

@@ -7,9 +7,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from snaketune.jsonl import write_text
+from snaketune.runtime.content import cache_root
+from snaketune.runtime.files import write_text
 from snaketune.steps import normal
-from snaketune.user_cache import cache_root
 
 # A file that changes again within one tick of its file system's clock looks the same.
 _SETTLED_AFTER = 2_000_000_000  # nanoseconds

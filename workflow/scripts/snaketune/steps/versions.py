@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from snaketune.errors import UserError
-from snaketune.jsonl import write_text
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_text
 from snaketune.steps.code import Code
 
 SCRIPTS = Path(__file__).resolve().parents[2]

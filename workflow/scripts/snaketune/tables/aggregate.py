@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from snaketune.jsonl import write_json
-from snaketune.parquet import write_rows
+from snaketune.plan.table_plan import TablePlan, further_names
+from snaketune.runtime.files import write_json
+from snaketune.runtime.parquet import write_rows
 from snaketune.tables import (
     before_after,
     checkpoints,
@@ -18,7 +19,6 @@ from snaketune.tables import (
     voting,
 )
 from snaketune.tables.final import final_metrics, final_rows
-from snaketune.tables.plan_types import TablePlan, further_names
 from snaketune.tables.sources import Sources
 from snaketune.tables.summary import summary
 from snaketune.tables.write import Row, all_columns, write_csv

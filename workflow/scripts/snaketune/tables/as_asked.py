@@ -7,7 +7,7 @@ themselves: a table that shows one setting beside the figures of another must ne
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.runtime.records import settings_of
 from snaketune.tables.sources import Sources
 

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 
 
 class BasePlan(TypedDict):

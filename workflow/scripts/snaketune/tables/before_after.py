@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from snaketune.measures.open_answers import MEANS, SHARES
-from snaketune.tables.plan_types import RunPlan, TablePlan
+from snaketune.plan.table_plan import RunPlan, TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
+from snaketune.tasks.open_qa import MEANS, SHARES
 
 METRICS = [*MEANS, *SHARES]
 COLUMNS = ["run", "base_state", "eval", "protocol", "id", "question", "context", "gold", "short"]

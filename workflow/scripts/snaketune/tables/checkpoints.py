@@ -1,6 +1,6 @@
 """`checkpoint_scores`: what each snapshot of a run scored, and which one was chosen."""
 
-from snaketune.tables.plan_types import EvalPlan, RunPlan, SnapshotPlan, TablePlan
+from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
 from snaketune.tables.sources import NUMBER, Sources, number_of
 from snaketune.tables.write import Row
 

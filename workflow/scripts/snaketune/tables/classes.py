@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from snaketune.measures.metrics import Score
-from snaketune.tables.plan_types import CLASSIFICATION, EvalPlan, TablePlan
+from snaketune.plan.table_plan import CLASSIFICATION, EvalPlan, TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
+from snaketune.tasks.task import Score
 
 UNPARSED = "unparsed"
 LABEL = "label"

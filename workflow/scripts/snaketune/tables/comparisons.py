@@ -1,11 +1,11 @@
 """`comparisons`: every run against its base, on the same rows under the same protocol."""
 
-from snaketune.errors import UserError
-from snaketune.measures.paired import Comparison, compare
-from snaketune.measures.tasks import MEASURERS
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.runtime.errors import UserError
+from snaketune.statistics.paired import Comparison, compare
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
+from snaketune.tasks.registry import MEASURERS
 
 COLUMNS = ["run", "base_state", "eval", "metric", "subset", "protocol", *Comparison.__annotations__]
 

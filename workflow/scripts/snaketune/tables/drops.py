@@ -9,11 +9,11 @@ Statistics in Medicine 17:873-890); for means with bootstrapped ones the same st
 from collections.abc import Iterator
 from math import sqrt
 
-from snaketune.measures.metrics import ALL, Metric
-from snaketune.measures.tasks import MEASURERS
-from snaketune.tables.plan_types import EvalPlan, TablePlan
+from snaketune.plan.table_plan import EvalPlan, TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
+from snaketune.tasks.registry import MEASURERS
+from snaketune.tasks.task import ALL, Metric
 
 Plans = tuple[EvalPlan, EvalPlan]
 

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from snaketune.measures.metrics import ALL
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.tables.checkpoints import step_of
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
 from snaketune.tables.sources import Sources, number_of
 from snaketune.tables.write import Row
+from snaketune.tasks.task import ALL
 
 EPOCH_COLUMNS = ["model", "run", "epoch", "step", "snapshot", "eval", "metric", "value", "n"]
 EPOCH_COLUMNS += ["low", "high", "train_seconds", "train_loss", "evaluation_seconds"]

@@ -3,11 +3,11 @@
 import json
 from collections import Counter
 
-from snaketune.measures.metrics import Score
-from snaketune.tables.plan_types import TablePlan
+from snaketune.plan.table_plan import TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.voting import sampled
 from snaketune.tables.write import Row
+from snaketune.tasks.task import Score
 
 _LISTS = ["answers", "right", "rewards", "outputs"]
 

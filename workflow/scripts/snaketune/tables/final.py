@@ -2,9 +2,9 @@
 
 from typing import Any, TypedDict
 
-from snaketune.errors import UserError
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.runtime.errors import UserError
 from snaketune.tables.bases import base_of
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
 

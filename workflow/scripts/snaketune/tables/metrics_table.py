@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
+from snaketune.plan.table_plan import TablePlan
 from snaketune.runtime.records import settings_of
-from snaketune.tables.plan_types import TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
 

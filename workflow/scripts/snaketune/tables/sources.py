@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snaketune.measures.metrics import ALL, Metric, Score
-from snaketune.parquet import read_rows
-from snaketune.tables.plan_types import EvalPlan
+from snaketune.plan.table_plan import EvalPlan
+from snaketune.runtime.parquet import read_rows
+from snaketune.tasks.task import ALL, Metric, Score
 
 NUMBER = ["value", "n", "low", "high"]
 """The columns of a metric's number."""

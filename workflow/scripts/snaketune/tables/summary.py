@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.records import settings_of
 from snaketune.tables.bases import BasePlan, bases
 from snaketune.tables.checkpoints import chosen_snapshot
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
 

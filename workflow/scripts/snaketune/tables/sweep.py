@@ -1,6 +1,6 @@
 """`sweep`: the primary metric of every swept run beside the values that its sweep set."""
 
-from snaketune.tables.plan_types import TablePlan
+from snaketune.plan.table_plan import TablePlan
 from snaketune.tables.sources import NUMBER, Sources, number_of
 from snaketune.tables.write import Row
 

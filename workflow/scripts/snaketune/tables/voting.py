@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from snaketune.measures.metrics import ALL, Metric
-from snaketune.tables.plan_types import EvalPlan, TablePlan
+from snaketune.plan.table_plan import EvalPlan, TablePlan
 from snaketune.tables.sources import Sources
 from snaketune.tables.write import Row
+from snaketune.tasks.task import ALL, Metric
 
 TASK = "math_samples"
 METRICS = ["majority", "majority_expected", "best_of_n", "best_of_n_expected", "pass_at_n"]

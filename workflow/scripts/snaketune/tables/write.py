@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from snaketune.csv_text import csv_text
-from snaketune.jsonl import write_text
+from snaketune.runtime.files import csv_text, write_text
 
 Row = dict[str, Any]
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import torch
 
+from snaketune.prompts.rows import IGNORED
 from snaketune.training.batch import TokenRow
-from snaketune.training.rows import IGNORED
 
 Tokens = tuple[int, ...]
 

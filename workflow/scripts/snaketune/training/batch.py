@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snaketune.parquet import read_table
-from snaketune.training.rows import IGNORED
+from snaketune.prompts.rows import IGNORED
+from snaketune.runtime.parquet import read_table
 
 
 @dataclass(frozen=True)

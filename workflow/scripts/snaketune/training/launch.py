@@ -12,11 +12,11 @@ import torch
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.preemption import Warned, listen
 from snaketune.training import launcher
 from snaketune.training.run import Plan, Published, run_training
 from snaketune.training.tracking import Tracking, require
-from snaketune.warned import Warned, listen
 
 # Seconds that warned processes have to end their step and save, before they are killed. (Whoever
 # warned the job has a limit of its own. So long too the others wait where one was killed.)

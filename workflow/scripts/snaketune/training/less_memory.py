@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel
 
-from snaketune.errors import UserError
-from snaketune.out_of_memory import first_line, is_out_of_memory
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.memory import first_line, is_out_of_memory
 from snaketune.training.batch import TokenRow
 from snaketune.training.job import Training
 

@@ -6,8 +6,9 @@ import time
 
 import torch
 
-from snaketune.errors import UserError
-from snaketune.progress import Progress
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.preemption import Warned, heard
+from snaketune.runtime.progress import Progress
 from snaketune.training import candidates
 from snaketune.training.adapter_layers import forget_sums
 from snaketune.training.batch import TokenRow
@@ -21,7 +22,6 @@ from snaketune.training.schedules import learning_rate
 from snaketune.training.step import add_gradients, gradient_norm, share_of
 from snaketune.training.tracking import Trackers
 from snaketune.training.trainable import unmoved_adapters
-from snaketune.warned import Warned, heard
 
 
 def train(job: Training, trackers: Trackers | None = None) -> None:

@@ -5,7 +5,7 @@ import resource
 import torch
 from transformers import PretrainedConfig
 
-from snaketune.estimate import MICRO_BATCH_TOKENS
+from snaketune.plan.estimate import MICRO_BATCH_TOKENS
 
 _CPU_BYTES = 400_000_000
 _GPU_SHARE = 0.4

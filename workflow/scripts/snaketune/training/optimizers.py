@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 # bitsandbytes keeps tensors below this many numbers in 32 bits; its own default.
 _SMALLEST_8BIT = 4096

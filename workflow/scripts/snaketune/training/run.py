@@ -13,12 +13,15 @@ from transformers import PreTrainedModel
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
-from snaketune.identity import digest, file_hash
-from snaketune.jsonl import write_json
-from snaketune.modeling.content import model_identity
-from snaketune.modeling.folder import at_commit
-from snaketune.modeling.load import pick_device
+from snaketune.models.content import model_identity
+from snaketune.models.folder import at_commit
+from snaketune.models.load import pick_device
+from snaketune.runtime.content import digest, file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json
+from snaketune.runtime.memory import usage
+from snaketune.runtime.preemption import deferred
+from snaketune.runtime.workfolder import held, set_aside, work_folder
 from snaketune.training import saving
 from snaketune.training.batch import TokenRow, padded, read_rows
 from snaketune.training.batching import Order
@@ -36,9 +39,6 @@ from snaketune.training.tracking import Tracking, open_trackers
 from snaketune.training.trainable import build_trainable, compute_dtype
 from snaketune.training.whole import whole
 from snaketune.training.world import World, join_world
-from snaketune.usage import usage
-from snaketune.warned import deferred
-from snaketune.workfolder import held, set_aside, work_folder
 
 LOG_SCHEMA = pa.schema(
     [

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from snaketune.errors import UserError
-from snaketune.jsonl import write_json
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json
 
 _TRAINING = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "epoch")
 _DEV = ("dev_loss", "dev_accuracy")

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import LoraSpec, Preset
-from snaketune.errors import UserError
-from snaketune.modeling.load import load_model, pick_dtype
+from snaketune.models.load import load_model, pick_dtype
+from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import hold_on_cpu, use_fused_layers
 
 

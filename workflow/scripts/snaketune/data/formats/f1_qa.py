@@ -17,7 +17,7 @@ from snaketune.data.faults import RecordError, describe, fields_found
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.choices import LETTERS, checked_options, places
 from snaketune.data.record import Fields, Record, Table
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 _COUNT = 4
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from snaketune.data.faults import RecordError
 from snaketune.data.record import Record, Table
 from snaketune.data.sources.lines import read_text
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 def read(path: Path, place: str) -> Table:

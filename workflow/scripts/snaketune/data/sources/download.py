@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 
 from snaketune.config.dataset import without_query
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 _TIMEOUT_S = 60
 

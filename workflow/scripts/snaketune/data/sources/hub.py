@@ -11,7 +11,7 @@ from snaketune.config.dataset import SplitName, called_exactly
 from snaketune.data.locate import SPLITS
 from snaketune.data.record import Table
 from snaketune.data.sources.saved import records_of
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

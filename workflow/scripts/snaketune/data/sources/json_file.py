@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from snaketune.data.faults import describe, key_twice
+from snaketune.data.json_keys import Repeat, parse
 from snaketune.data.record import Record, Table
 from snaketune.data.sources.jsonl import as_record
 from snaketune.data.sources.lines import read_text
-from snaketune.errors import UserError
-from snaketune.json_keys import Repeat, parse
+from snaketune.runtime.errors import UserError
 
 
 def read(path: Path, place: str) -> Table:

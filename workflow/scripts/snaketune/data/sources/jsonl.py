@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from snaketune.data.faults import RecordError, describe, key_twice
+from snaketune.data.json_keys import parse
 from snaketune.data.record import Record, Table
 from snaketune.data.sources.lines import read_text
-from snaketune.json_keys import parse
 
 
 def read(path: Path, place: str) -> Table:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 def read_text(path: Path, place: str) -> str:

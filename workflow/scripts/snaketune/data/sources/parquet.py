@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snaketune.data.record import Record, Table
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 def read(path: Path, place: str) -> Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 import datasets
 
 from snaketune.data.record import Record, Table
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 def read(folder: Path) -> Table:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from snaketune.measures.calibration import bins
 from snaketune.report.confusions import matrices
 from snaketune.report.figures.confusion import draw_confusion
 from snaketune.report.figures.epochs import draw_epochs, draw_seconds
@@ -21,6 +20,7 @@ from snaketune.report.figures.voting import draw_voting
 from snaketune.report.hazards import GROUP, hazard_name
 from snaketune.report.names import figure_names
 from snaketune.report.sources import Sources
+from snaketune.statistics.calibration import bins
 
 
 def draw_all(sources: Sources) -> dict[str, str]:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from snaketune.measures.calibration import Bin
 from snaketune.report.figures.style import INK, new_figure, percent_axis, printable
+from snaketune.statistics.calibration import Bin
 
 
 class Reliability(NamedTuple):
