@@ -76,7 +76,7 @@ rule aggregate:
         mem="4GB",
         runtime=30,
     params:
-        table=TABLE,
+        table=TABLE.as_json(),
         asked=lambda wildcards: asked_settings(),
         version=step_version("aggregate"),
         made_by=made("aggregate"),

@@ -5,12 +5,12 @@ import json
 import os
 
 from snaketune.plan import requests as asked, estimate
-from snaketune.config.eval_faults import asks_for_numbers
+from snaketune.config.checks import asks_for_numbers
 from snaketune.data import steps
 from snaketune.models.content import content_of_adapter, model_identity, tokenizer_identity
 from snaketune.plan.name_pattern import name_pattern
 from snaketune.steps.versions import made_by, step_version
-from snaketune.plan.table_plan import further_names
+from snaketune.plan.table_plan import TablePlan, further_names
 
 WEIGHTS = {
     "adapter": ("adapter_model.safetensors", "adapter_config.json"),
@@ -90,7 +90,7 @@ def dataset_of(wildcards):
 
 def places_of(wildcards, output) -> dict:
     """Where the dataset's files lie. Takes `output`, so that Snakemake doesn't compare it."""
-    return steps.places(dataset_of(wildcards))
+    return steps.source_places(dataset_of(wildcards))
 
 
 def numeric(dataset: str) -> bool:
@@ -139,7 +139,7 @@ def shown_from(wildcards) -> dict[str, list[str]]:
 def shown_places(wildcards, output) -> dict[str, dict]:
     """Where the files of these datasets lie. Takes `output`: see `places_of`."""
     names = PLAN.tokens[wildcards.tokens].few_shot
-    return {name: steps.places(EXPERIMENT.datasets[name]) for name in names}
+    return {name: steps.source_places(EXPERIMENT.datasets[name]) for name in names}
 
 
 # Runs and their snapshots.
@@ -163,9 +163,9 @@ def weights_in(folder: str, kind: str) -> list[str]:
 
 def snapshot_metrics(wildcards) -> list[str]:
     return [
-        f"{E}/metrics/{row['state']}/{entry['protocol_name']}.json"
-        for row in PLAN.run_table[wildcards.run]["snapshots"]
-        for entry in row["evals"].values()
+        f"{E}/metrics/{row.state}/{entry.protocol_name}.json"
+        for row in PLAN.run_table[wildcards.run].snapshots
+        for entry in row.evals.values()
     ]
 
 
@@ -185,7 +185,7 @@ def state_model(wildcards) -> str:
 
 
 def base_params(model: str, quantisation: str, weights: str = "none") -> dict:
-    """A state but for its run's files, as a job loads it: see snaketune.inference.state."""
+    """A state but for its run's files, as a job loads it: see snaketune.inference.jobs."""
     return {"model": model_fields(model), "quantisation": quantisation, "weights": weights}
 
 
@@ -318,7 +318,7 @@ def rewarded(ending: str) -> list[str]:
 
 # Tables.
 
-TABLE = {"experiment": Path(E).name, "runs": PLAN.table, "drops": EXPERIMENT.drops}
+TABLE = TablePlan(experiment=Path(E).name, runs=PLAN.table, drops=EXPERIMENT.drops)
 
 
 def further_tables() -> dict[str, str]:

@@ -80,7 +80,7 @@ rule report:
         mem="4GB",
         runtime=30,
     params:
-        table=TABLE,
+        table=TABLE.as_json(),
         behind=BEHIND,
         labels={name: run.label for name, run in EXPERIMENT.runs.items() if run.label},
         settings=f"{E}/config.yaml",

@@ -98,7 +98,7 @@ checkpoint choose:
     params:
         choose=lambda wildcards: EXPERIMENT.runs[wildcards.run].choose,
         snapshots=lambda wildcards: [
-            row["snapshot"] for row in PLAN.run_table[wildcards.run]["snapshots"]
+            row.snapshot for row in PLAN.run_table[wildcards.run].snapshots
         ],
         version=step_version("choose"),
         made_by=made("choose"),

@@ -10,7 +10,7 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.plan.table_plan import TablePlan
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.report.sources import Inputs
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.sources import read_sources
@@ -26,19 +26,19 @@ EVALS = {
 }
 STATES = ["base-m", "run"]
 PLANS = {
-    name: {"task": "classification", "protocol_name": name, "primary": "accuracy"} for name in EVALS
+    name: EvalPlan(task="classification", protocol_name=name, primary="accuracy") for name in EVALS
 }
 
 
 def make_plan() -> TablePlan:
     """The plan that the folder is made for."""
-    run = {
-        "run": "run", "state": "run", "base_state": "base-m", "model": "m", "train_data": None,
-        "method": "adapter", "seed": None, "preset": {}, "swept": {},
-            "evals": PLANS, "snapshots": [],
-        "followed": [], "choose": None, "thresholds": {"solutions.accuracy": 0.7}, "totals": {},
-    }  # fmt: skip
-    return {"experiment": "classes", "runs": [run], "drops": {}}
+    run = RunPlan(
+        run="run", state="run", base_state="base-m", model="m", train_data=None,
+        method="adapter", seed=None, preset={}, swept={},
+            evals=PLANS, snapshots=[],
+        followed=[], choose=None, thresholds={"solutions.accuracy": 0.7}, totals={},
+    )  # fmt: skip
+    return TablePlan(experiment="classes", runs=[run], drops={})
 
 
 def make_class_results(folder: Path) -> tuple[TablePlan, Inputs]:

@@ -8,7 +8,7 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.plan.table_plan import TablePlan
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.report.sources import Inputs
 from snaketune.runtime.files import write_jsonl
 from snaketune.tables.aggregate import aggregate
@@ -29,20 +29,20 @@ def spec_of(name: str) -> EvalSpec:
 def make_plan() -> TablePlan:
     """The plan that the folder is made for."""
     evals = {
-        name: {"task": "math_samples", "protocol_name": name, "primary": "majority"}
+        name: EvalPlan(task="math_samples", protocol_name=name, primary="majority")
         for name in EVALS
     }
     runs = [
-        {
-            "run": name, "state": name, "base_state": "base-m", "model": "m", "train_data": None,
-            "method": "adapter", "seed": None, "preset": {}, "swept": {},
-            "evals": evals, "snapshots": [],
-            "followed": [], "choose": None, "thresholds": {"near.best_of_n": 0.5},
-            "totals": {"near": COUNT},
-        }
+        RunPlan(
+            run=name, state=name, base_state="base-m", model="m", train_data=None,
+            method="adapter", seed=None, preset={}, swept={},
+            evals=evals, snapshots=[],
+            followed=[], choose=None, thresholds={"near.best_of_n": 0.5},
+            totals={"near": COUNT},
+        )
         for name in ("light", "full")
     ]  # fmt: skip
-    return {"experiment": "sampled", "runs": runs, "drops": {"far": "near"}}
+    return TablePlan(experiment="sampled", runs=runs, drops={"far": "near"})
 
 
 def questions(name: str) -> list[Example]:

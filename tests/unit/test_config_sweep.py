@@ -60,11 +60,11 @@ def test_names_say_what_differs_and_the_plan_has_all_runs() -> None:
         "a_learning_rate_0_002_r_8",
     ]
     plan = make_plan(experiment)
-    assert [row["swept"] for row in plan.table] == [
+    assert [row.swept for row in plan.table] == [
         {"learning_rate": 1e-4, "lora.r": 8},
         {"learning_rate": 0.002, "lora.r": 8},
     ]
-    assert [row["preset"]["learning_rate"] for row in plan.table] == [1e-4, 0.002]
+    assert [row.preset["learning_rate"] for row in plan.table] == [1e-4, 0.002]
     assert set(plan.states) == {"base-tiny", *experiment.runs}
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from synthetic_results import HOSTILE
@@ -114,8 +115,9 @@ def test_drops_have_every_state_once(made):
 
 def test_a_base_that_is_a_run_itself_stands_once(made, tmp_path):
     plan, sources = make_samples(tmp_path)
-    light, full = plan["runs"]
-    plan = {**plan, "runs": [{**light, "base_state": None}, {**full, "base_state": "light"}]}
+    light, full = plan.runs
+    runs = [replace(light, base_state=None), replace(full, base_state="light")]
+    plan = replace(plan, runs=runs)
     found = [(r["state"], r["run"]) for r in drops(plan, sources) if r["metric"] == "majority"]
     assert found == [("light", "light"), ("full", "full")]
     found = [(r["eval"], r["state"], r["run"]) for r in voting(plan, sources) if r["n"] == 8]
@@ -159,8 +161,8 @@ def test_comparisons_are_by_question_and_without_rewards_there_is_no_best(made):
 def test_an_experiment_without_samples_has_no_such_tables(made, tmp_path):
     plan, sources = make_samples(tmp_path)
     assert has_samples(plan)
-    bare = [{**run, "evals": {}, "thresholds": {}, "totals": {}} for run in plan["runs"]]
-    plan = {**plan, "runs": bare, "drops": {}}
+    bare = [replace(run, evals={}, thresholds={}, totals={}) for run in plan.runs]
+    plan = replace(plan, runs=bare, drops={})
     aggregate(plan, sources, tmp_path / "tables")
     names = {path.stem for path in (tmp_path / "tables").iterdir()}
     assert names.isdisjoint({"voting", "failures", "unique_answers", "drops"})

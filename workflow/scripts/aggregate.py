@@ -5,6 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
+    from snaketune.plan.table_plan import TablePlan
     from snaketune.runtime.records import sign
     from snaketune.tables.aggregate import aggregate
     from snaketune.tables.as_asked import require_as_asked
@@ -15,5 +16,5 @@ with job(snakemake.log[0]):
     folder, params = Path(snakemake.output.metrics).parent, snakemake.params
     sources = read_sources(**files)
     require_as_asked(params.asked, sources)
-    aggregate(params.table, sources, folder)
+    aggregate(TablePlan.from_json(params.table), sources, folder)
     sign(Path(snakemake.output.final), params.made_by)

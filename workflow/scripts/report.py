@@ -6,6 +6,7 @@ from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.plan.requests import asked_of
+    from snaketune.plan.table_plan import TablePlan
     from snaketune.report.sources import Inputs
     from snaketune.report.write import write_report
     from snaketune.runtime.files import write_json
@@ -20,9 +21,10 @@ with job(snakemake.log[0]):
     further += ("confusion", "wrong_predictions", "voting", "unique_answers", "drops", "sweep")
     files |= {name: Path(found) for name in further if (found := snakemake.input.get(name))}
     html = Path(snakemake.output.html)
+    table = TablePlan.from_json(snakemake.params.table)
     settings = Path(snakemake.params.settings)
     write_report(
-        snakemake.params.table,
+        table,
         Inputs(**files),
         snakemake.params.labels,
         html,
@@ -30,5 +32,5 @@ with job(snakemake.log[0]):
         asked_of(settings, files["train_meta"]),
         snakemake.params.at_least,
     )
-    write_json(Path(snakemake.output.record), {"experiment": snakemake.params.table["experiment"]})
+    write_json(Path(snakemake.output.record), {"experiment": table.experiment})
     sign(Path(snakemake.output.record), snakemake.params.made_by)

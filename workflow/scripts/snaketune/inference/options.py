@@ -1,171 +1,111 @@
-"""Log-probabilities of options, with the prompt computed once for all options of a question."""
+"""A question and its options as one tree of tokens."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from snaketune.inference.attention import Layout, Packing
-from snaketune.inference.engine import Engine, common_prefix
-from snaketune.inference.memory import halving
-from snaketune.inference.option_tokens import Tree
-from snaketune.inference.plain_model import PlainModel
-
-# In one forward pass. On the CPU larger passes fall out of the caches.
-_TOKENS = {"cuda": 16384, "cpu": 1024}
-_LOGITS = {"cuda": 1 << 29, "cpu": 1 << 26}  # numbers
-_SHORTEST_PREFIX = 8
+from snaketune.prompts.control_tokens import encode, unshield
+from snaketune.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
-class OptionScores:
-    """Scores of the options of one question."""
+class Question:
+    """A prompt and the options that may continue it, with control tokens shielded."""
 
-    index: int
-    sums: list[float]
-    """Log-probability of each option after the prompt."""
-    tokens: list[int]
-    """Tokens of each option."""
+    id: str
+    context: str
+    options: Sequence[str]
+    """As they stand in the text, with the space before them."""
+    record: str = ""
+    """Source and record, for messages."""
+
+    @property
+    def where(self) -> str:
+        """The question, as messages name it."""
+        return self.record or f"question {self.id}"
 
 
-def score_trees(
-    model: Any,
-    engine: Engine | None,
-    trees: Sequence[Tree],
-    wanted: Collection[int] | None = None,
-) -> Iterator[OptionScores]:
-    """Scores of the `wanted` trees (unset: of all), as they come, longest first. Without an engine
-    (the model's attention takes no mask of our making) the prompt's cache is shared between its
-    options instead.
+@dataclass(frozen=True)
+class Tree:
+    """Tokens that all options share, then a branch for each option.
 
-    Whatever is wanted, trees share their passes with the same others: a job that goes on after a
-    kill scores what is missing exactly as it would have.
+    Of branch j, the tokens from `scored[j]` on belong to the option; those before it are the
+    context's, where the tokens at the join differ between options.
     """
-    order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
-    wanted = set(order if wanted is None else wanted)
-    if engine is None:
-        plain = PlainModel(model)
-        yield from (_by_cache(plain, i, trees[i]) for i in order if i in wanted)
-        return
-    cut = engine.share(common_prefix([t.stem for t in trees]), _SHORTEST_PREFIX) if trees else 0
-    kind = engine.device.type
 
-    def score(group: list[int]) -> list[OptionScores]:
-        return _score_group(engine, [(i, trees[i]) for i in group], cut)
+    stem: list[int]
+    branches: list[list[int]]
+    scored: list[int]
 
-    for group in _groups(order, trees, cut, _TOKENS[kind], _LOGITS[kind] // engine.vocabulary):
-        if wanted.intersection(group):
-            yield from (found for found in halving(score, group) if found.index in wanted)
+    @property
+    def size(self) -> int:
+        """Tokens in the tree."""
+        return len(self.stem) + sum(map(len, self.branches))
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt and its longest option."""
+        return len(self.stem) + max(map(len, self.branches))
 
-def _groups(
-    order: list[int], trees: Sequence[Tree], cut: int, tokens: int, kept: int
-) -> Iterator[list[int]]:
-    """Trees of like size with at most `tokens` tokens together, of which at most `kept` give
-    logits."""
-    group: list[int] = []
-    held = wanted = 0
-    for i in order:
-        size, tail = trees[i].size - cut, 1 + sum(map(len, trees[i].branches))
-        if group and (held + size > tokens or wanted + tail > kept):
-            yield group
-            group, held, wanted = [], 0, 0
-        group.append(i)
-        held, wanted = held + size, wanted + tail
-    if group:
-        yield group
+    @property
+    def counts(self) -> list[int]:
+        """Scored tokens of each option."""
+        return [len(b) - start for b, start in zip(self.branches, self.scored, strict=True)]
 
 
-@torch.inference_mode()
-def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> list[OptionScores]:
-    """One pass over the trees, end to end without padding; logits only where an option's token is
-    predicted."""
-    trees = [tree for _, tree in group]
-    device = engine.device
-    ids = torch.tensor([[t for tree in trees for t in _tokens(tree, cut)]], device=device)
-    branch, positions, packing = _rows(trees, cut, device)
-    layout = Layout(_visible(branch), positions, positions, prefix=engine.prefix, packing=packing)
-    flat = positions.flatten()[packing.tokens][None]
-    before, targets, counts = _predictions(trees, cut)
-    keep, where = torch.tensor(before, device=device).unique(return_inverse=True)
-    logits = engine.call(ids, flat, layout, None, keep)[0].float()
-    spread = logits.logsumexp(-1)
-    gains = logits[where, torch.tensor(targets, device=device)] - spread[where]
-    sums = [float(part.sum()) for part in gains.cpu().double().split(counts)]
-    return _by_question(group, sums, counts)
+def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
+    """Context and option are tokenised together and split where the context's tokens end.
+
+    `plain` text gets the tokenizer's special tokens, and white space at the context's end goes to
+    the option (as in lm-evaluation-harness); a rendered conversation is taken as it is. Raises
+    UserError for an option that has no token to score.
+    """
+    context = question.context.rstrip() if plain else question.context
+    gap = question.context[len(context) :]
+    texts = [context, *(context + gap + option for option in question.options)]
+    start, *wholes = encode(tokenizer, texts, add_special_tokens=plain)
+    if not start:
+        start, wholes = (
+            _opened(tokenizer, question),
+            [_opened(tokenizer, question) + w for w in wholes],
+        )
+    for option, whole in zip(question.options, wholes, strict=True):
+        if len(whole) <= len(start):
+            raise UserError(
+                f"{question.where}: found option {unshield(tokenizer, option)!r} without a token "
+                "of its own, expected at least one; a token that spans the join with the prompt "
+                "leaves none"
+            )
+    stem = _shared(wholes)[: len(start)]
+    branches = [whole[len(stem) :] for whole in wholes]
+    return Tree(stem, branches, [len(start) - len(stem)] * len(branches))
 
 
-def _tokens(tree: Tree, cut: int) -> list[int]:
-    return tree.stem[cut:] + [token for branch in tree.branches for token in branch]
+def told_apart(tree: Tree, ending: Sequence[int], where: str) -> Tree:
+    """The tree of labels, each with the tokens that end a reply where one label begins another:
+    else 1 could never be less likely than 10. Raises UserError where a model has no such tokens."""
+    branches = sorted(tree.branches)
+    # Sorted, a branch stands right before those that it begins.
+    if all(other[: len(one)] != one for one, other in pairwise(branches)):
+        return tree
+    if not ending:
+        raise UserError(
+            f"{where}: found labels one of which begins another, expected a model whose replies "
+            "end with a token, or labels that the first tokens tell apart"
+        )
+    return Tree(tree.stem, [[*branch, *ending] for branch in tree.branches], tree.scored)
 
 
-def _rows(trees: list[Tree], cut: int, device: torch.device) -> tuple[Tensor, Tensor, Packing]:
-    """Branch numbers (0: stem, -1: padding) and positions [n, T], and where the tokens lie."""
-    sizes = [tree.size - cut for tree in trees]
-    width = max(sizes)
-    branch, positions, places, tokens = [], [], [], []
-    start = 0
-    for row, (tree, size) in enumerate(zip(trees, sizes, strict=True)):
-        numbers, at = [0] * (len(tree.stem) - cut), list(range(cut, len(tree.stem)))
-        for number, part in enumerate(tree.branches, 1):
-            numbers += [number] * len(part)
-            at += range(len(tree.stem), len(tree.stem) + len(part))
-        branch.append(numbers + [-1] * (width - size))
-        positions.append(at + [0] * (width - size))
-        places.append([*range(start, start + size), *[0] * (width - size)])
-        tokens += range(row * width, row * width + size)
-        start += size
-    made = (torch.tensor(values, device=device) for values in (branch, positions, places, tokens))
-    branch, positions, places, tokens = made
-    return branch, positions, Packing(places, tokens)
+def _opened(tokenizer: Any, question: Question) -> list[int]:
+    """What stands before the first option token where the context is empty."""
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return [token]
+    raise UserError(f"{question.where}: found an empty prompt, expected some text")
 
 
-def _visible(branch: Tensor) -> Tensor:
-    """[n, T, T]: a token sees its stem, its own branch up to itself, and no other branch."""
-    column = torch.arange(branch.shape[1], device=branch.device)
-    before = column[None, :, None] >= column[None, None, :]
-    return before & ((branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0))
-
-
-def _predictions(trees: list[Tree], cut: int) -> tuple[list[int], list[int], list[int]]:
-    """For each option token the packed place of the token before it, and its id; and the number of
-    them for each option."""
-    before, targets, counts = [], [], []
-    place = 0
-    for tree in trees:
-        place += len(tree.stem) - cut
-        stem_end = place - 1
-        for tokens, start in zip(tree.branches, tree.scored, strict=True):
-            before += [stem_end, *range(place, place + len(tokens) - 1)][start:]
-            targets += tokens[start:]
-            counts.append(len(tokens) - start)
-            place += len(tokens)
-    return before, targets, counts
-
-
-def _by_question(
-    group: list[tuple[int, Tree]], sums: list[float], counts: list[int]
-) -> list[OptionScores]:
-    out, at = [], 0
-    for index, tree in group:
-        stop = at + len(tree.branches)
-        out.append(OptionScores(index, sums[at:stop], counts[at:stop]))
-        at = stop
-    return out
-
-
-@torch.inference_mode()
-def _by_cache(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
-    """One question: what was read of the stem, copied for each option."""
-    before, past = plain.read(tree.stem, None, keep=1) if tree.stem else (None, None)
-    sums = []
-    for tokens, start in zip(tree.branches, tree.scored, strict=True):
-        logits, _ = plain.read(tokens, past.copied() if past else None, keep=len(tokens))
-        # A token is predicted by the one before it; without a stem the first one by none.
-        logits = logits[:-1] if before is None else torch.cat([before, logits[:-1]])
-        targets = torch.tensor(tokens[start:], device=logits.device)
-        gains = logits[-len(targets) :].float().log_softmax(-1).gather(1, targets[:, None])
-        sums.append(float(gains.double().sum()))
-    return OptionScores(index, sums, tree.counts)
+def _shared(rows: Sequence[list[int]]) -> list[int]:
+    low, high = min(rows), max(rows)
+    count = next((i for i, t in enumerate(low) if i >= len(high) or high[i] != t), len(low))
+    return low[:count]

@@ -10,13 +10,11 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from snaketune.config.changes import changed_eval, every_eval
+from snaketune.config.changes import changed_eval, every_eval, small_eval
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.experiment import Experiment
+from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, report
 from snaketune.config.model import ModelSpec, Quantisation
-from snaketune.config.run import RunSpec
-from snaketune.config.smoke import small_eval
 from snaketune.plan.table_plan import PRIMARY, EvalPlan, RunPlan, SnapshotPlan
 from snaketune.runtime.content import digest
 from snaketune.runtime.errors import UserError
@@ -95,7 +93,7 @@ class Plan:
     @cached_property
     def run_table(self) -> dict[str, RunPlan]:
         """The table's rows by run."""
-        return {row["run"]: row for row in self.table}
+        return {row.run: row for row in self.table}
 
 
 def make_plan(experiment: Experiment) -> Plan:
@@ -154,23 +152,23 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
         _add_tokens(plan, experiment, name, run, evals)
         _add_crossed(plan, run.train, evals)
     plan.table.append(
-        {
-            "run": name,
-            "state": name,
-            "base_state": base,
-            "model": run.model or "",
-            "train_data": run.train,
-            "method": method,
-            "seed": run.seed if run.train else None,
-            "preset": preset.model_dump(mode="json") if preset else {},
-            "swept": {key: values[0] for key, values in run.sweep.items()},
-            "evals": {key: _eval_plan(evals[key], names[key]) for key in evals},
-            "snapshots": _add_snapshots(plan, experiment, name, run),
-            "followed": _add_followed(plan, experiment, name, run, evals),
-            "choose": run.choose,
-            "thresholds": _kept(experiment.thresholds.get(name, {}), evals),
-            "totals": _kept(experiment.totals.get(name, {}), evals),
-        }
+        RunPlan(
+            run=name,
+            state=name,
+            base_state=base,
+            model=run.model or "",
+            train_data=run.train,
+            method=method,
+            seed=run.seed if run.train else None,
+            preset=preset.model_dump(mode="json") if preset else {},
+            swept={key: values[0] for key, values in run.sweep.items()},
+            evals={key: _eval_plan(evals[key], names[key]) for key in evals},
+            snapshots=_add_snapshots(plan, experiment, name, run),
+            followed=_add_followed(plan, experiment, name, run, evals),
+            choose=run.choose,
+            thresholds=_kept(experiment.thresholds.get(name, {}), evals),
+            totals=_kept(experiment.totals.get(name, {}), evals),
+        )
     )
 
 
@@ -191,7 +189,7 @@ def _kept(entries: dict[str, Any], evals: dict[str, EvalSpec]) -> Json:
 
 def _eval_plan(spec: EvalSpec, protocol: str) -> EvalPlan:
     task = spec.measured_as
-    return {"task": task, "protocol_name": protocol, "primary": PRIMARY[task]}
+    return EvalPlan(task=task, protocol_name=protocol, primary=PRIMARY[task])
 
 
 def run_quantisation(model: ModelSpec, method: str) -> Quantisation:
@@ -264,7 +262,7 @@ def _add_snapshots(
         state = _add_state(plan, name, snapshot)
         plan.measured[state, protocol] = None
         evals = {key: _eval_plan(spec, protocol)}
-        rows.append({"snapshot": snapshot, "state": state, "evals": evals})
+        rows.append(SnapshotPlan(snapshot=snapshot, state=state, evals=evals))
     return rows
 
 
@@ -287,7 +285,7 @@ def _add_followed(
             protocol = protocol_name(key, _sized(experiment, experiment.evals[key]), spec)
             plan.measured[state, protocol] = None
             plans[key] = _eval_plan(spec, protocol)
-        rows.append({"snapshot": snapshot, "state": state, "evals": plans})
+        rows.append(SnapshotPlan(snapshot=snapshot, state=state, evals=plans))
     return rows
 
 
@@ -348,14 +346,13 @@ def about_run(experiment: Experiment, plan: Plan, name: str) -> Json:
         "train_data": run.train,
         "adapter": run.adapter,
         "data_licence": data.licence if data else None,
-        "method": row["method"],
+        "method": row.method,
         "weights": state.weights,
         "quantisation": state.quantisation,
-        "preset": row["preset"],
+        "preset": row.preset,
         "merged": pushed_whole(experiment, plan, name) and state.weights == "adapter",
         "protocols": {
-            key: plan.protocols[entry["protocol_name"]].protocol()
-            for key, entry in row["evals"].items()
+            key: plan.protocols[entry.protocol_name].protocol() for key, entry in row.evals.items()
         },
     }
 

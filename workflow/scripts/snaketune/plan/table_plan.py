@@ -3,7 +3,7 @@
 The Snakefile builds a `TablePlan` from the config, because only the config knows what belongs
 together: which base a run is compared with, which protocol an eval has under a run, what the
 thresholds are. Everything else (numbers, counts, protocols) comes from the files that the jobs
-wrote. Light on purpose: nothing but `typing` is imported.
+wrote. Light on purpose: only the standard library is imported.
 
 Nothing here names a path: files are found among the job's inputs by the two names at the end of
 their paths, `metrics/{state}/{protocol_name}.json` and `train/{run}/train_meta.json`. Labels are
@@ -36,14 +36,24 @@ protocols among the runs, in order. Example::
     }
 """
 
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 
-class EvalPlan(TypedDict):
+class _Readable:
+    """Fields by subscript, until every reader asks for attributes."""
+
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
+
+@dataclass(frozen=True)
+class EvalPlan(_Readable):
     """An eval under the protocol that it has for one state."""
 
     task: str
-    """`math`, `math_samples`, `safety`, …: a key of the registry in `measures/tasks.py`."""
+    """`math`, `math_samples`, `safety`, …: a key of the registry in `tasks/registry.py`."""
     protocol_name: str
     """The file's stem: `metrics/{state}/{protocol_name}.json`, and so for predictions, verdicts
     and scores."""
@@ -52,7 +62,8 @@ class EvalPlan(TypedDict):
     usual one."""
 
 
-class SnapshotPlan(TypedDict):
+@dataclass(frozen=True)
+class SnapshotPlan(_Readable):
     """A snapshot of a run that is evaluated."""
 
     snapshot: str
@@ -64,7 +75,8 @@ class SnapshotPlan(TypedDict):
     """
 
 
-class RunPlan(TypedDict):
+@dataclass(frozen=True)
+class RunPlan(_Readable):
     """A run, or an adapter that stands in for one, and what it is compared with."""
 
     run: str
@@ -102,13 +114,36 @@ class RunPlan(TypedDict):
     """Rows that an eval must have had, by eval name; a different count fails the tables."""
 
 
-class TablePlan(TypedDict):
+@dataclass(frozen=True)
+class TablePlan(_Readable):
     """What `aggregate` and `report` get as `params.table`."""
 
     experiment: str
     runs: list[RunPlan]
     drops: dict[str, str]
     """By eval: the eval, in distribution, that its drop is measured from."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What a job gets as `params.table`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> Self:
+        """The plan that a job got."""
+        return cls(**{**table, "runs": [_run_of(row) for row in table["runs"]]})
+
+
+def _run_of(row: Mapping[str, Any]) -> RunPlan:
+    snapshots = {key: [_snapshot_of(s) for s in row[key]] for key in ("snapshots", "followed")}
+    return RunPlan(**{**row, **snapshots, "evals": _evals_of(row["evals"])})
+
+
+def _snapshot_of(row: Mapping[str, Any]) -> SnapshotPlan:
+    return SnapshotPlan(**{**row, "evals": _evals_of(row["evals"])})
+
+
+def _evals_of(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, EvalPlan]:
+    return {name: EvalPlan(**row) for name, row in rows.items()}
 
 
 GOALS = {
@@ -135,7 +170,7 @@ CLASSIFICATION = "classification"
 
 def followed(plan: TablePlan) -> bool:
     """Whether evals follow a training: then there are tables by epoch."""
-    return any(run["followed"] for run in plan["runs"])
+    return any(run.followed for run in plan.runs)
 
 
 def has_open_answers(plan: TablePlan) -> bool:
@@ -154,7 +189,7 @@ def has_samples(plan: TablePlan) -> bool:
 
 
 def _has_task(plan: TablePlan, task: str) -> bool:
-    return any(spec["task"] == task for run in plan["runs"] for spec in run["evals"].values())
+    return any(spec.task == task for run in plan.runs for spec in run.evals.values())
 
 
 def further_names(plan: TablePlan) -> list[str]:
@@ -165,6 +200,6 @@ def further_names(plan: TablePlan) -> list[str]:
         *(["before_after"] if has_open_answers(plan) else []),
         *(["confusion", "wrong_predictions"] if has_classes(plan) else []),
         *(["voting", "failures", "unique_answers"] if has_samples(plan) else []),
-        *(["drops"] if plan["drops"] else []),
-        *(["sweep"] if any(run["swept"] for run in plan["runs"]) else []),
+        *(["drops"] if plan.drops else []),
+        *(["sweep"] if any(run.swept for run in plan.runs) else []),
     ]

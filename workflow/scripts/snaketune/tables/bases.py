@@ -1,11 +1,12 @@
 """The base models' entries: one for each set of protocols that runs are compared under."""
 
-from typing import TypedDict
+from dataclasses import dataclass
 
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 
 
-class BasePlan(TypedDict):
+@dataclass(frozen=True)
+class BasePlan:
     """A base model under the protocols of the runs that it stands beside."""
 
     state: str
@@ -16,7 +17,7 @@ class BasePlan(TypedDict):
 def bases(plan: TablePlan) -> list[BasePlan]:
     """Each once, in the order of the runs."""
     found: list[BasePlan] = []
-    for run in plan["runs"]:
+    for run in plan.runs:
         base = base_of(run)
         if base is not None and base not in found:
             found.append(base)
@@ -25,6 +26,6 @@ def bases(plan: TablePlan) -> list[BasePlan]:
 
 def base_of(run: RunPlan) -> BasePlan | None:
     """What a run is compared with; None: nothing."""
-    if run["base_state"] is None:
+    if run.base_state is None:
         return None
-    return BasePlan(state=run["base_state"], model=run["model"], evals=run["evals"])
+    return BasePlan(state=run.base_state, model=run.model, evals=run.evals)

@@ -20,24 +20,24 @@ def before_after(plan: TablePlan, sources: Sources) -> list[Row]:
     """One row a run, eval and example; within a run and eval the worst loss in F1 first."""
     return [
         row
-        for run in plan["runs"]
-        if run["base_state"] is not None
-        for name, entry in run["evals"].items()
-        if entry["task"] == TASK
+        for run in plan.runs
+        if run.base_state is not None
+        for name, entry in run.evals.items()
+        if entry.task == TASK
         for row in _rows(run, name, sources)
     ]
 
 
 def _rows(run: RunPlan, name: str, sources: Sources) -> list[Row]:
-    plan = run["evals"][name]
-    base = {score["id"]: score for score in sources.rows(run["base_state"], plan)}
+    plan = run.evals[name]
+    base = {score["id"]: score for score in sources.rows(run.base_state, plan)}
     head = {
-        "run": run["run"],
-        "base_state": run["base_state"],
+        "run": run.run,
+        "base_state": run.base_state,
         "eval": name,
-        "protocol": plan["protocol_name"],
+        "protocol": plan.protocol_name,
     }
-    tuned = sources.rows(run["state"], plan)
+    tuned = sources.rows(run.state, plan)
     rows = [head | _row(base[score["id"]], score) for score in tuned]
     return sorted(rows, key=lambda row: (row["f1_change"], row["rouge_l_change"], row["id"]))
 

@@ -64,11 +64,11 @@ def _surest(score: Score) -> tuple[float, str]:
 def _evals(plan: TablePlan) -> Iterator[tuple[Row, EvalPlan]]:
     """Every state's evals of classes, each base before its first run, each once."""
     seen = set()
-    for run in plan["runs"]:
-        for name, entry in run["evals"].items():
-            for state in (run["base_state"], run["state"]):
-                key = (name, state, entry["protocol_name"])
-                if entry["task"] == CLASSIFICATION and state is not None and key not in seen:
+    for run in plan.runs:
+        for name, entry in run.evals.items():
+            for state in (run.base_state, run.state):
+                key = (name, state, entry.protocol_name)
+                if entry.task == CLASSIFICATION and state is not None and key not in seen:
                     seen.add(key)
                     yield dict(zip(("eval", "state", "protocol"), key, strict=True)), entry
 

@@ -15,26 +15,26 @@ def comparisons(plan: TablePlan, sources: Sources) -> list[Row]:
     neither state has, such as the best of n where nothing was rewarded, is left out."""
     return [
         row
-        for run in plan["runs"]
-        if run["base_state"] is not None
-        for name, eval_plan in run["evals"].items()
+        for run in plan.runs
+        if run.base_state is not None
+        for name, eval_plan in run.evals.items()
         for row in _compared(run, name, eval_plan, sources)
     ]
 
 
 def _compared(run: RunPlan, name: str, plan: EvalPlan, sources: Sources) -> list[Row]:
-    base = sources.rows(run["base_state"], plan)
-    tuned = sources.rows(run["state"], plan)
+    base = sources.rows(run.base_state, plan)
+    tuned = sources.rows(run.state, plan)
     head = {
-        "run": run["run"],
-        "base_state": run["base_state"],
+        "run": run.run,
+        "base_state": run.base_state,
         "eval": name,
-        "protocol": plan["protocol_name"],
+        "protocol": plan.protocol_name,
     }
-    states = (run["base_state"], run["state"])
+    states = (run.base_state, run.state)
     rows = [row for s in states for row in sources.document(s, plan)["rows"]]
     known = {(row["subset"], row["metric"]) for row in rows}
-    measurer = MEASURERS[plan["task"]]
+    measurer = MEASURERS[plan.task]
     before, after = measurer.members(base), measurer.members(tuned)
     try:
         return [

@@ -33,14 +33,14 @@ def drops(plan: TablePlan, sources: Sources) -> list[Row]:
 
 def _pairs(plan: TablePlan) -> Iterator[tuple[str, str | None, tuple[str, str], Plans]]:
     """State, run (None: a base), names and protocols of each pair of evals, each once."""
-    runs = {run["state"]: run["run"] for run in plan["runs"]}
+    runs = {run.state: run.run for run in plan.runs}
     shown: list[tuple] = []
-    for to, start in plan["drops"].items():
-        for run in plan["runs"]:
-            if to not in run["evals"] or start not in run["evals"]:
+    for to, start in plan.drops.items():
+        for run in plan.runs:
+            if to not in run.evals or start not in run.evals:
                 continue
-            plans = run["evals"][start], run["evals"][to]
-            for state in (run["base_state"], run["state"]):
+            plans = run.evals[start], run.evals[to]
+            for state in (run.base_state, run.state):
                 # Runs under the same protocols share a base, which can be a run itself.
                 if state is not None and (state, plans) not in shown:
                     shown.append((state, plans))
@@ -63,8 +63,8 @@ def _row(
         "from_eval": names[0],
         "to_eval": names[1],
         **_difference(found, other),
-        "from_protocol": plans[0]["protocol_name"],
-        "to_protocol": plans[1]["protocol_name"],
+        "from_protocol": plans[0].protocol_name,
+        "to_protocol": plans[1].protocol_name,
     }
 
 
@@ -72,7 +72,7 @@ def _metrics(state: str, plans: Plans, sources: Sources) -> list[str]:
     """The primary metric and the others by which states are compared, as far as both evals have
     them."""
     first, *_ = plans
-    names = dict.fromkeys([first["primary"], *MEASURERS[first["task"]].paired])
+    names = dict.fromkeys([first.primary, *MEASURERS[first.task].paired])
     known = [
         {row["metric"] for row in sources.document(state, plan)["rows"] if row["subset"] == ALL}
         for plan in plans

@@ -21,7 +21,7 @@ def epoch_results(plan: TablePlan, sources: Sources) -> list[Row]:
     """One row a snapshot and eval, the base model as epoch 0 first."""
     return [
         row
-        for run in plan["runs"]
+        for run in plan.runs
         for name in _followed(run)
         for row in (_before(run, name, sources), *_after(run, name, sources))
     ]
@@ -31,25 +31,25 @@ def summary_results(plan: TablePlan, sources: Sources) -> list[Row]:
     """One row a run and eval that follows it. `accuracy` is empty where the eval has none; `metric`
     and `value` are the eval's primary one. Of the GPU's memory all that the card has, and what the
     training took at most."""
-    return [_summary(run, name, sources) for run in plan["runs"] for name in _followed(run)]
+    return [_summary(run, name, sources) for run in plan.runs for name in _followed(run)]
 
 
 def _followed(run: RunPlan) -> list[str]:
-    return list(dict.fromkeys(name for snap in run["followed"] for name in snap["evals"]))
+    return list(dict.fromkeys(name for snap in run.followed for name in snap.evals))
 
 
 def _before(run: RunPlan, name: str, sources: Sources) -> Row:
-    head = {"model": run["model"], "run": run["run"], "epoch": 0, "step": 0, "eval": name}
-    return head | _number(run["base_state"], run["evals"][name], sources)
+    head = {"model": run.model, "run": run.run, "epoch": 0, "step": 0, "eval": name}
+    return head | _number(run.base_state, run.evals[name], sources)
 
 
 def _after(run: RunPlan, name: str, sources: Sources) -> list[Row]:
     rows, start = [], 0
-    for snapshot in run["followed"]:
-        step = step_of(snapshot["snapshot"], sources.train_meta[run["run"]]["steps"])
-        head = {"model": run["model"], "run": run["run"], "snapshot": snapshot["snapshot"]}
-        trained = _trained(sources.train_log[run["run"]], start, step)
-        number = _number(snapshot["state"], snapshot["evals"][name], sources)
+    for snapshot in run.followed:
+        step = step_of(snapshot.snapshot, sources.train_meta[run.run]["steps"])
+        head = {"model": run.model, "run": run.run, "snapshot": snapshot.snapshot}
+        trained = _trained(sources.train_log[run.run], start, step)
+        number = _number(snapshot.state, snapshot.evals[name], sources)
         rows.append(head | {"step": step, "eval": name} | trained | number)
         start = step
     return rows
@@ -69,40 +69,40 @@ def _trained(log: list[dict[str, Any]], start: int, step: int) -> Row:
 
 
 def _number(state: str, plan: EvalPlan, sources: Sources) -> Row:
-    metric = sources.metric(state, plan, plan["primary"])
+    metric = sources.metric(state, plan, plan.primary)
     return {
-        "metric": plan["primary"],
+        "metric": plan.primary,
         **number_of(metric),
         "evaluation_seconds": sources.seconds(state, plan),
         "state": state,
-        "protocol": plan["protocol_name"],
+        "protocol": plan.protocol_name,
     }
 
 
 def _summary(run: RunPlan, name: str, sources: Sources) -> Row:
-    meta, plan = sources.train_meta[run["run"]], run["evals"][name]
+    meta, plan = sources.train_meta[run.run], run.evals[name]
     gpu = meta["device"] == "cuda"
     return {
-        "model": run["model"],
-        "run": run["run"],
+        "model": run.model,
+        "run": run.run,
         "eval": name,
         "train_seconds": meta["wall_seconds"],
         "final_train_loss": meta["final_loss"],
         "accuracy": _accuracy(run, plan, sources),
-        "base_value": sources.metric(run["base_state"], plan, plan["primary"])["value"],
+        "base_value": sources.metric(run.base_state, plan, plan.primary)["value"],
         "device": meta["device"],
         "gpu_name": meta["device_name"] if gpu else None,
         "gpu_memory_bytes": meta["device_memory_bytes"],
         "peak_gpu_memory_bytes": meta["peak_memory_bytes"] if gpu else None,
         **{
             key: value
-            for key, value in _number(run["state"], plan, sources).items()
+            for key, value in _number(run.state, plan, sources).items()
             if key in SUMMARY_COLUMNS
         },
     }
 
 
 def _accuracy(run: RunPlan, plan: EvalPlan, sources: Sources) -> float | None:
-    rows = sources.document(run["state"], plan)["rows"]
+    rows = sources.document(run.state, plan)["rows"]
     found = [row["value"] for row in rows if (row["metric"], row["subset"]) == ("accuracy", ALL)]
     return found[0] if found else None

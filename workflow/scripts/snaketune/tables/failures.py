@@ -37,7 +37,7 @@ def failures(plan: TablePlan, sources: Sources) -> list[Row]:
     what each sample was are JSON."""
     table = []
     for name, state, run, entry in sampled(plan):
-        head = {"eval": name, "state": state, "run": run, "protocol": entry["protocol_name"]}
+        head = {"eval": name, "state": state, "run": run, "protocol": entry.protocol_name}
         rows = [s for s in sources.rows(state, entry) if failed(s)]
         table += [head | _failure(score) for score in sorted(rows, key=most_answers)]
     return table
@@ -79,7 +79,7 @@ def unique_answers(plan: TablePlan, sources: Sources) -> list[Row]:
     many of them majority and best of n are right and a right sample is there."""
     table = []
     for name, state, run, entry in sampled(plan):
-        head = {"eval": name, "state": state, "run": run, "protocol": entry["protocol_name"]}
+        head = {"eval": name, "state": state, "run": run, "protocol": entry.protocol_name}
         scores = sources.rows(state, entry)
         counts = Counter(score["unique_answers"] for score in scores)
         table += [head | _unique(number, scores) for number in sorted(counts)]

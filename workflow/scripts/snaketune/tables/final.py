@@ -60,10 +60,10 @@ class FinalMetrics(TypedDict):
 
 def final_metrics(plan: TablePlan, sources: Sources) -> FinalMetrics:
     """Raises UserError where an eval had another number of rows than the config expects."""
-    runs = [_result(run, sources) for run in plan["runs"]]
-    for run, result in zip(plan["runs"], runs, strict=True):
+    runs = [_result(run, sources) for run in plan.runs]
+    for run, result in zip(plan.runs, runs, strict=True):
         _check_totals(run, result)
-    return FinalMetrics(experiment=plan["experiment"], runs=runs)
+    return FinalMetrics(experiment=plan.experiment, runs=runs)
 
 
 def final_rows(final: FinalMetrics) -> list[Row]:
@@ -72,17 +72,17 @@ def final_rows(final: FinalMetrics) -> list[Row]:
 
 
 def _result(run: RunPlan, sources: Sources) -> Result:
-    evals = _evals(run["state"], run["evals"], sources)
+    evals = _evals(run.state, run.evals, sources)
     base = base_of(run)
     return Result(
-        run=run["run"],
-        state=run["state"],
-        model=run["model"],
-        method=run["method"],
+        run=run.run,
+        state=run.state,
+        model=run.model,
+        method=run.method,
         evals=evals,
-        base_state=base["state"] if base else None,
-        base_evals=_evals(base["state"], base["evals"], sources) if base else {},
-        thresholds=[_threshold(k, least, evals) for k, least in run["thresholds"].items()],
+        base_state=base.state if base else None,
+        base_evals=_evals(base.state, base.evals, sources) if base else {},
+        thresholds=[_threshold(k, least, evals) for k, least in run.thresholds.items()],
     )
 
 
@@ -92,12 +92,12 @@ def _evals(state: str, plans: dict[str, EvalPlan], sources: Sources) -> dict[str
 
 def _eval(state: str, plan: EvalPlan, sources: Sources) -> EvalResult:
     document = sources.document(state, plan)
-    primary = sources.metric(state, plan, plan["primary"])
+    primary = sources.metric(state, plan, plan.primary)
     return EvalResult(
-        task=plan["task"],
-        protocol=plan["protocol_name"],
+        task=plan.task,
+        protocol=plan.protocol_name,
         protocol_hash=document["protocol_hash"],
-        metric=plan["primary"],
+        metric=plan.primary,
         value=primary["value"],
         n=primary["n"],
         low=primary["low"],
@@ -115,7 +115,7 @@ def _threshold(metric: str, at_least: float, evals: dict[str, EvalResult]) -> Th
 
 
 def _check_totals(run: RunPlan, result: Result) -> None:
-    for name, expected in run["totals"].items():
+    for name, expected in run.totals.items():
         found = result["evals"][name]["counts"]["total"] if name in result["evals"] else expected
         if found != expected:
             raise UserError(

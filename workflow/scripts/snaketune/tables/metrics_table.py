@@ -28,17 +28,17 @@ SCHEMA = pa.schema(
 
 def metrics_table(plan: TablePlan, sources: Sources) -> list[Row]:
     """Sorted by state and protocol; within a file in its own order."""
-    owners = {run["state"]: run for run in plan["runs"]}
-    for run in plan["runs"]:
-        owners |= {snap["state"]: run for snap in (*run["snapshots"], *run["followed"])}
+    owners = {run.state: run for run in plan.runs}
+    for run in plan.runs:
+        owners |= {snap.state: run for snap in (*run.snapshots, *run.followed)}
     table = []
     for (state, protocol), document in sorted(sources.metrics.items()):
         run = owners.get(state)
-        trained = settings_of(sources.train_meta.get(run["run"], {})) if run else {}
+        trained = settings_of(sources.train_meta.get(run.run, {})) if run else {}
         head = {
-            "experiment": plan["experiment"],
+            "experiment": plan.experiment,
             "state": state,
-            "run": run["run"] if run else None,
+            "run": run.run if run else None,
             "seed": trained.get("seed"),
             "protocol": protocol,
             "protocol_hash": document["protocol_hash"],

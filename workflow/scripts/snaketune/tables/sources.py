@@ -32,7 +32,7 @@ class Sources:
 
     def document(self, state: str, plan: EvalPlan) -> dict[str, Any]:
         """The metrics file of a state under an eval's protocol."""
-        return self.metrics[state, plan["protocol_name"]]
+        return self.metrics[state, plan.protocol_name]
 
     def metric(self, state: str, plan: EvalPlan, name: str) -> Metric:
         """The row of a metric over all examples."""
@@ -44,12 +44,12 @@ class Sources:
     def seconds(self, state: str, plan: EvalPlan) -> float | None:
         """How long a state took under an eval's protocol; None where it wasn't asked here, or
         records of a job before were taken: a killed one's time, for one, nobody knows."""
-        meta = self.prediction_meta.get((state, plan["protocol_name"]), {})
+        meta = self.prediction_meta.get((state, plan.protocol_name), {})
         return None if meta.get("resumed_records") else meta.get("seconds")
 
     def rows(self, state: str, plan: EvalPlan) -> list[Score]:
         """The scores of a state under an eval's protocol."""
-        return read_rows(self.scores[state, plan["protocol_name"]])
+        return read_rows(self.scores[state, plan.protocol_name])
 
 
 def read_sources(

@@ -13,23 +13,23 @@ from snaketune.tables.write import Row
 def summary(plan: TablePlan, sources: Sources) -> list[Row]:
     """Bases first. Each eval gives `{eval}.{metric}` with interval, n and protocol."""
     return [_base_row(base, sources) for base in bases(plan)] + [
-        _run_row(run, sources) for run in plan["runs"]
+        _run_row(run, sources) for run in plan.runs
     ]
 
 
 def _base_row(base: BasePlan, sources: Sources) -> Row:
-    head = {"run": base["state"], "model": base["model"], "method": "base"}
-    return head | _numbers(base["state"], base["evals"], sources)
+    head = {"run": base.state, "model": base.model, "method": "base"}
+    return head | _numbers(base.state, base.evals, sources)
 
 
 def _run_row(run: RunPlan, sources: Sources) -> Row:
     head = {key: run[key] for key in ("run", "model", "train_data", "method")}
-    trained = settings_of(sources.train_meta.get(run["run"], {}))
+    trained = settings_of(sources.train_meta.get(run.run, {}))
     head["seed"] = trained.get("seed")
     settings = {k: v for k, v in flat(trained.get("preset", {})).items() if k not in head}
-    numbers = _numbers(run["state"], run["evals"], sources)
-    checkpoint = chosen_snapshot(run, sources) or ("final" if run["preset"] else None)
-    return head | settings | numbers | {"base": run["base_state"], "checkpoint": checkpoint}
+    numbers = _numbers(run.state, run.evals, sources)
+    checkpoint = chosen_snapshot(run, sources) or ("final" if run.preset else None)
+    return head | settings | numbers | {"base": run.base_state, "checkpoint": checkpoint}
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -46,13 +46,13 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _numbers(state: str, evals: dict[str, EvalPlan], sources: Sources) -> Row:
     row: Row = {}
     for name, plan in evals.items():
-        metric = sources.metric(state, plan, plan["primary"])
+        metric = sources.metric(state, plan, plan.primary)
         column = f"{name}.{plan['primary']}"
         row |= {
             column: metric["value"],
             f"{column}.low": metric["low"],
             f"{column}.high": metric["high"],
             f"{column}.n": metric["n"],
-            f"{column}.protocol": plan["protocol_name"],
+            f"{column}.protocol": plan.protocol_name,
         }
     return row

@@ -30,18 +30,18 @@ def voting(plan: TablePlan, sources: Sources) -> list[Row]:
 
 def sampled(plan: TablePlan) -> Iterator[tuple[str, str, str | None, EvalPlan]]:
     """Eval, state, run (None: a base) and protocol of all that was sampled, each once."""
-    names = dict.fromkeys(name for run in plan["runs"] for name in run["evals"])
+    names = dict.fromkeys(name for run in plan.runs for name in run.evals)
     shown: set[tuple[str, str]] = set()
-    runs = {run["state"] for run in plan["runs"]}
+    runs = {run.state for run in plan.runs}
     for name in names:
-        for run in plan["runs"]:
-            entry = run["evals"].get(name)
-            if entry is None or entry["task"] != TASK:
+        for run in plan.runs:
+            entry = run.evals.get(name)
+            if entry is None or entry.task != TASK:
                 continue
-            for state in (run["base_state"], run["state"]):
-                known = (state, entry["protocol_name"]) in shown
+            for state in (run.base_state, run.state):
+                known = (state, entry.protocol_name) in shown
                 if state is not None and not known:
-                    shown.add((state, entry["protocol_name"]))
+                    shown.add((state, entry.protocol_name))
                     yield name, state, state if state in runs else None, entry
 
 
@@ -57,7 +57,7 @@ def _rows(
             "eval": name,
             "state": state,
             "run": run,
-            "protocol": entry["protocol_name"],
+            "protocol": entry.protocol_name,
             "n": int(subset.removeprefix("n=")),
             "questions": found["majority"]["n"],
             **_numbers(found | single),
