@@ -87,6 +87,7 @@ def made(tmp_path_factory) -> Path:
     train = folder / "train" / "run"
     meta = {"steps": 4, "wall_seconds": 40.0, "final_loss": 0.5, "device": "cuda"}
     meta |= {"device_name": "GPU", "device_memory_bytes": 16, "peak_memory_bytes": 9}
+    meta |= {"settings": {"preset": {"epochs": 2.0}, "seed": 1}}
     write_json(train / "train_meta.json", meta)
     rows = [
         {"step": k, "epoch": k / 2, "loss": 4.0 - k, "seconds": 10.0, "trained_tokens": k}
