@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snaketune.config import written
+from snaketune.config import faults as written
+from snaketune.config.faults import repeats
 from snaketune.config.load import load_experiment
-from snaketune.config.written import repeats
 from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]

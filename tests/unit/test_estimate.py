@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from snaketune.config.base import ResourceSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.config.resources import ResourceSpec
 from snaketune.plan import estimate
 from snaketune.plan.requests import training_estimate, with_gpus
 

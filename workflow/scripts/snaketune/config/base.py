@@ -1,8 +1,9 @@
-"""What all config models share: unknown keys are faults, values are plain and frozen."""
+"""What all config models share: unknown keys are faults, values are plain and frozen; kinds of
+values, and the one section that stands in several models."""
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Strict(BaseModel):
@@ -37,3 +38,21 @@ Prefix = Annotated[str, AfterValidator(_unpadded)]
 Number = Annotated[float, BeforeValidator(_number)]
 Value = Annotated[Any, BeforeValidator(_number)]
 """Any value; a number that YAML took for text is a number."""
+
+
+def _text(value: object) -> object:
+    """YAML reads `[0, 1]` as numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Label = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int)]
+
+
+class ResourceSpec(Strict):
+    """Memory and time of the first attempt; every further attempt gets as much again. They make
+    nothing run again."""
+
+    memory_gb: Number | None = Field(None, gt=0)
+    """Main memory of a job in GB; unset: estimated from model, method and batch."""
+    minutes: int | None = Field(None, ge=1)
+    """Run time of a job; unset: estimated."""

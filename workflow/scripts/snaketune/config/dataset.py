@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from snaketune.config.base import Number, Strict
-from snaketune.config.label import Label
+from snaketune.config.base import Label, Number, Strict
 
 SplitName = Literal["train", "dev", "test"]
 FormatName = Literal[

@@ -1,11 +1,11 @@
-"""Sections of an eval that only some tasks have."""
+"""Evals: a task on a dataset under a protocol; first the sections that only some tasks have."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snaketune.config.base import Number, Strict
-from snaketune.config.label import Label
+from snaketune.config.base import Label, Number, Prefix, Strict, alone_as
+from snaketune.config.dataset import SplitName
 
 
 class SamplingSpec(Strict):
@@ -74,3 +74,174 @@ class ClassesSpec(Strict):
             if unknown := [label for label in named if label not in self.labels]:
                 raise ValueError(f"found {unknown[0]!r}, expected one of {self.labels}")
         return self
+
+
+TaskName = Literal["math", "safety", "multiple_choice", "open_qa", "classification"]
+
+
+class SampleSpec(Strict):
+    """A seeded subset: the first n of `numpy.random.default_rng(seed).permutation(N)`, in that
+    order."""
+
+    fraction: Number | None = Field(None, gt=0, le=1)
+    """Share of the split; n is rounded down."""
+    count: int | None = Field(None, ge=1)
+    """Number of records; at most the whole split."""
+    seed: int = 42
+    """Seed of the permutation."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "SampleSpec":
+        if (self.fraction is None) == (self.count is None):
+            raise ValueError("give either fraction or count")
+        return self
+
+
+class JudgeSpec(Strict):
+    """How a judge model is asked for a verdict."""
+
+    model: str
+    """Name of an entry under `models`."""
+    guideline: str = "config/prompts/safety_guideline.txt"
+    """Text file with the guideline that opens the judge's system turn."""
+    sees: Literal["prompt_and_response", "response"] = "prompt_and_response"
+    """What the judge is shown."""
+    max_new_tokens: int = Field(16, ge=1)
+    """Length of a verdict."""
+
+
+class OptionsSpec(Strict):
+    """How the options of a multiple-choice question are shown and scored: each by the
+    log-probability of its tokens after the prompt."""
+
+    chat: bool = True
+    """The prompt is a user turn under the model's chat template; `false`: plain text."""
+    line: str = "{letter}: {option}\n"
+    """A line of the prompt's `{options}`."""
+    option: str | None = None
+    """What is scored after the prompt, with `{option}` or `{letter}`; unset: the option's text,
+    in plain text behind a space."""
+
+
+class AnswersSpec(Strict):
+    """How open answers are compared with the gold ones."""
+
+    short_threshold: int = Field(15, ge=1)
+    """Gold answers of at most so many words are short: a relaxed match is open to them, and all
+    metrics are given for them apart."""
+    strict: bool = True
+    """A relaxed match is by whole words and never empty; `false`: by characters, where an empty
+    answer matches too, as in figures published so."""
+
+
+# Sections that a task has whether they are written or not.
+_SECTIONS = {"options": "multiple_choice", "answers": "open_qa", "classes": "classification"}
+
+
+class EvalSpec(Strict):
+    """What is asked of a state, and how its output is scored."""
+
+    task: TaskName
+    """How an example becomes a prompt and how an output is scored."""
+    dataset: str
+    """Name of an entry under `datasets`."""
+    split: SplitName = "test"
+    """The split that is evaluated."""
+    sample: SampleSpec | None = None
+    """A seeded subset of the split; unset: all of it."""
+    few_shot: int = Field(0, ge=0)
+    """Worked examples before the question, as user and assistant turns."""
+    system: str | None = None
+    """The system turn; unset: the task's own; empty: none."""
+    prompt: str | None = None
+    """The user turn (or, without chat, the whole prompt), with `{question}` and, for multiple
+    choice, `{options}`; unset: the task's own. Where it has `{context}` too, the example's context
+    stands there, else below the question."""
+    reply_prefix: Prefix = ""
+    """Text that opens the reply and belongs to the prompt, such as `Let's think step by step.`"""
+    options: OptionsSpec | None = None
+    """For task multiple_choice; unset: its defaults."""
+    answers: AnswersSpec | None = None
+    """For task open_qa; unset: its defaults."""
+    classes: ClassesSpec | None = None
+    """For task classification; unset: its defaults."""
+    answer_rule: Literal["hashes", "final_answer"] = "hashes"
+    """For task math, where the answer stands in a reply: the number after `####`; or the last
+    number after the last `Final answer:`, else after the last `Answer:`, else the last number."""
+    sampling: SamplingSpec | None = None
+    """For task math: several replies to each question; unset: one, the most likely one (greedy)."""
+    max_new_tokens: int = Field(512, ge=1)
+    """Length of a reply."""
+    batch_size: Literal["auto"] | int = "auto"
+    """Rows generated at once. It is part of the protocol, because in 16 bits the text can depend
+    on it; `auto` finds a size by itself and records it."""
+    shards: int = Field(1, ge=1, le=1000)
+    """Jobs that the examples are shared out to; several can run at once, on a GPU each."""
+    backend: Literal["transformers", "vllm"] = "transformers"
+    """What generates: the workflow's own engine on transformers models, or vLLM on a GPU, which
+    has an environment of its own (`envs/vllm.yaml`)."""
+    judge: Annotated[JudgeSpec | None, alone_as("model")] = None
+    """The judge, for the safety task; a name alone stands for `{model: NAME}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_of_the_task(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            own = {k: {} for k, t in _SECTIONS.items() if value.get("task") == t}
+            value = value | {k: v for k, v in own.items() if value.get(k) is None}
+        return value
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> "EvalSpec":
+        for section, task in _SECTIONS.items():
+            if getattr(self, section) is not None and self.task != task:
+                raise ValueError(f"a section {section} belongs to task {task}, and to that only")
+        if not self.generates and self.few_shot:
+            raise ValueError(f"few_shot is not for task {self.task}: put examples in the prompt")
+        if self.system and self.options and not self.options.chat:
+            raise ValueError("a system turn needs a chat template; put its text into the prompt")
+        if self.prompt is not None and "{question}" not in self.prompt:
+            raise ValueError("prompt: found no {question} in it")
+        for key in ("sampling", "answer_rule"):
+            if self.task != "math" and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is for task math only")
+        return self
+
+    @model_validator(mode="after")
+    def _generation_fits(self) -> "EvalSpec":
+        if not self.generates and self.batch_size != "auto":
+            raise ValueError(
+                f"batch_size: found {self.batch_size}, but task {self.task} generates nothing; "
+                "options are scored in passes that find their size by themselves"
+            )
+        if not self.generates and self.backend != "transformers":
+            raise ValueError(f"task {self.task} generates nothing: no other backend")
+        if self.backend == "vllm" and self.batch_size != "auto":
+            raise ValueError(
+                f"batch_size: found {self.batch_size} with backend vllm, which sizes its batches "
+                "by itself; expected auto"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _judge_goes_with_safety(self) -> "EvalSpec":
+        if (self.task == "safety") != (self.judge is not None):
+            raise ValueError("a judge section belongs to task safety, and to that task only")
+        return self
+
+    def protocol(self) -> dict[str, Any]:
+        """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
+        work is shared out."""
+        shown = {"sampling": {"unique_at_least"}, "shards": True}
+        return self.model_dump(mode="json", exclude=shown)
+
+    @property
+    def generates(self) -> bool:
+        """Whether replies are written; else options are scored."""
+        reads_text = self.classes is not None and self.classes.read == "text"
+        return reads_text or self.task not in ("multiple_choice", "classification")
+
+    @property
+    def measured_as(self) -> str:
+        """The name under which the outputs are measured: the task, or `math_samples`."""
+        return "math_samples" if self.sampling else self.task

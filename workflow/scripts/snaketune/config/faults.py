@@ -1,16 +1,143 @@
-"""Config files as they are written: the tree with its lines, and keys that stand twice.
+"""Faults in a config, each with its place in the files as they are written, all reported together.
 
-Snakemake has read them before, and of a key that stands twice it kept the last. Every job parses
-the Snakefile and comes here: hence libyaml's loader, where PyYAML has it.
+Snakemake has read the files before, and of a key that stands twice it kept the last. Every job
+parses the Snakefile and comes here: hence libyaml's loader, where PyYAML has it.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
 import yaml
+from pydantic import ValidationError
 
-from snaketune.data.json_keys import Repeat, parse
+from snaketune.data.record import Repeat, parse
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong at `path`, a key's place in the config, which is looked up in the files unless
+    the fault is one file's own and comes with its `line` (`config/x.yaml:12`)."""
+
+    path: Path_
+    message: str
+    line: str = ""
+
+
+def suggest(found: str, known: Iterable[str]) -> str:
+    """`; did you mean X?`, or the list of what there is."""
+    known = sorted(known)
+    close = get_close_matches(found, known, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; known: {', '.join(known)}" if known else "; there are none"
+
+
+def missing_name(path: Path_, kind: str, found: str, known: Iterable[str]) -> Fault:
+    """A reference to an entry that isn't there."""
+    return Fault(path, f"found {found}, which is no entry under {kind}{suggest(found, known)}")
+
+
+def from_pydantic(error: ValidationError, fields: "FieldNames") -> list[Fault]:
+    """Pydantic's errors in the config's words; `fields` lists the keys allowed at a place."""
+    return [_fault(e, fields) for e in error.errors()]
+
+
+class FieldNames:
+    """The keys that a model takes at a path, for suggestions."""
+
+    def __init__(self, model: type) -> None:
+        self.schema = model.model_json_schema()
+
+    def at(self, path: Path_) -> list[str]:
+        """Keys allowed at `path`; none where anything goes."""
+        node = self.schema
+        for key in path:
+            node = self._child(node, str(key))
+        return sorted(self._resolve(node).get("properties", {}))
+
+    def _child(self, node: dict, key: str) -> dict:
+        node = self._resolve(node)
+        properties = node.get("properties", {})
+        if key in properties:
+            return properties[key]
+        for patterned in node.get("patternProperties", {}).values():
+            return patterned
+        extra = node.get("additionalProperties")
+        return extra if isinstance(extra, dict) else {}
+
+    def _resolve(self, node: dict) -> dict:
+        while "$ref" in node:
+            node = self.schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+        for option in node.get("anyOf", []):
+            if "$ref" in option:
+                return self._resolve(option)
+        return node
+
+
+def _fault(error: dict, fields: FieldNames) -> Fault:
+    path = tuple(p for p in error["loc"] if p != "[key]" and not _is_union_branch(p))
+    kind, found = error["type"], error["input"]
+    if kind == "extra_forbidden":
+        key = str(path[-1])
+        return Fault(path, f"unknown key{suggest(key, fields.at(path[:-1]))}")
+    if kind == "missing":
+        return Fault(path, "this key is missing")
+    if kind == "value_error":
+        return Fault(path, error["msg"].removeprefix("Value error, "))
+    expected = error["msg"][0].lower() + error["msg"][1:]
+    return Fault(path, f"found {found!r}: {expected}")
+
+
+def _is_union_branch(part: str | int) -> bool:
+    return isinstance(part, str) and ("[" in part or part in _BRANCHES)
+
+
+_BRANCHES = {"str", "bool", "int", "float", "FewShotSpec", "function-before", "constrained-int"}
+
+
+def report(faults: list[Fault], files: list[Path]) -> str:
+    """All faults, one a line, with the file and line where each key stands."""
+    trees = [(file, tree(file)) for file in files]
+    lines = [f"  {_place(fault, trees)}: {fault.message}" for fault in faults]
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return f"{count} in the config:\n" + "\n".join(lines)
+
+
+def _place(fault: Fault, trees: list[tuple[Path, yaml.Node | None]]) -> str:
+    """`config/x.yaml:12: runs.a.preset`: where the deepest part of the path that exists stands;
+    of several files the last one that has it decides, as Snakemake's merging does."""
+    where = ".".join(map(str, fault.path))
+    if fault.line:
+        return f"{fault.line}: {where}"
+    best: tuple[int, str] = (0, "")
+    for file, root in trees:
+        depth, line = _descend(root, fault.path)
+        if depth >= max(best[0], 1):
+            best = (depth, f"{file}:{line}: ")
+    return best[1] + where
+
+
+def _descend(node: yaml.Node | None, path: Path_) -> tuple[int, int]:
+    depth, line = 0, 1
+    for key in path:
+        if not isinstance(node, yaml.MappingNode):
+            break
+        # Of a key that stands twice, the last is what was read.
+        for name, value in reversed(node.value):
+            if name.value == str(key):
+                depth, line, node = depth + 1, name.start_mark.line + 1, value
+                break
+        else:
+            break
+    return depth, line
+
+
+# Config files as they are written: the tree with its lines, and keys that stand twice.
 
 # The second takes escapes in JSON that the first refuses.
 _LOADERS = [getattr(yaml, name) for name in ("CSafeLoader", "SafeLoader") if hasattr(yaml, name)]

@@ -69,7 +69,7 @@ class Preset(Strict):
     answers are short, such as labels, by their accuracy; 0: never."""
     best: Literal["none", "loss", "accuracy"] = "none"
     """Which weights the training is for: the best of those that were scored on dev, by this
-    metric (of equal ones the earliest), or the last (`none`). `accuracy` is for classification and
+    metric (ties: the earliest), or the last (`none`). `accuracy` is for classification and
     compares the labels with one another, as an eval does; of labels of several tokens, token by
     token."""
     keep: int = Field(0, ge=0)

@@ -7,10 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snaketune.config.experiment import Experiment
+from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, missing_name, suggest
 from snaketune.config.preset import Preset
-from snaketune.config.run import RunSpec
 
 _OF_THE_RUN = {"model": "models", "preset": "presets", "train": "datasets", "seed": None}
 Setting = dict[str, Any]
