@@ -19,8 +19,8 @@ from transformers import GenerationConfig
 from turns import options_of, take_turns
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
+from snaketune.inference.backends.transformers import TransformersSession
 from snaketune.inference.pick import Sampling
-from snaketune.inference.transformers_session import TransformersSession
 from snaketune.prompts.control_tokens import prompt_tokens
 
 SHOTS, SAMPLES, NEW = 8, 8, 96

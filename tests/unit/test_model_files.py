@@ -13,7 +13,7 @@ import transformers
 from transformers.modeling_utils import _get_resolved_checkpoint_files
 
 from snaketune.config.model import ModelSpec
-from snaketune.inference.state import State
+from snaketune.inference.jobs import LoadableState
 from snaketune.models.content import (
     BESIDE_WEIGHTS,
     content_of_adapter,
@@ -115,7 +115,9 @@ def test_times_and_places_play_no_part(
     ]
     assert found == [found[0]] * 8
     assert str(tmp_path) not in json.dumps(found[0])
-    states = [State(ModelSpec(id=name), "none", "none", []) for name in ("whole", "elsewhere")]
+    states = [
+        LoadableState(ModelSpec(id=name), "none", "none", []) for name in ("whole", "elsewhere")
+    ]
     assert states[0].identity() == states[1].identity()
 
 

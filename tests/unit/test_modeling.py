@@ -13,9 +13,8 @@ from tiny_chat import make_model, make_tokenizer, save_chat_model
 from transformers import Qwen2ForSequenceClassification, T5Config
 
 from snaketune.config.model import ModelSpec
-from snaketune.inference.backends import open_session
-from snaketune.inference.state import State
-from snaketune.inference.stops import end_tokens
+from snaketune.inference.backends.transformers import open_session
+from snaketune.inference.jobs import LoadableState
 from snaketune.models import adapter_source, nf4_cache
 from snaketune.models.describe import describe_model
 from snaketune.models.expand import expand_nf4, nf4_layers
@@ -23,6 +22,7 @@ from snaketune.models.folder import pinned
 from snaketune.models.headers import require_kind
 from snaketune.models.load import load_model, load_reward_model, pick_dtype
 from snaketune.models.state import load_state
+from snaketune.prompts.conversation import end_tokens
 from snaketune.runtime.errors import UserError
 
 CPU = torch.device("cpu")
@@ -281,7 +281,10 @@ def test_weights_trained_as_a_whole_end_as_their_base(folder, tmp_path):
     make_model(300).save_pretrained(trained)
     (trained / "generation_config.json").unlink()
     files = [trained / "model.safetensors", trained / "config.json"]
-    for state in (State(spec(base), "none", "full", files), State(spec(base), "none", "none", [])):
+    for state in (
+        LoadableState(spec(base), "none", "full", files),
+        LoadableState(spec(base), "none", "none", []),
+    ):
         assert open_session(state).ends == [0, 2, 7]
 
 

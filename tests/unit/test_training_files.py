@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from snaketune.runtime.errors import UserError
 from snaketune.training import loop, run, saving
-from snaketune.training.whole import whole
+from snaketune.training.whole import atomic
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ CHOOSING = PLAIN | {"epochs": 1}
         (run, "_final", "none", "final"),
         (saving, "publish", "none", "final/adapter_model.safetensors"),
         (run, "_write_log", "none", "log.parquet"),
-        (run, "usage", "none", "meta.json"),
+        (run, "resource_usage", "none", "meta.json"),
     ],
 )
 def test_a_full_disk_is_told_wherever_it_fills_and_the_training_goes_on(
@@ -92,17 +92,17 @@ def test_a_full_disk_is_told_wherever_it_fills_and_the_training_goes_on(
 
 def test_safetensors_numbers_and_torch_s_own_errors_are_understood(tmp_path):
     for number in (28, 122, 27):
-        with pytest.raises(UserError, match="expected room"), whole(tmp_path / "a") as new:
+        with pytest.raises(UserError, match="expected room"), atomic(tmp_path / "a") as new:
             new.mkdir()
             raise RuntimeError(f"Error while serializing: I/O error: no (os error {number})")
         assert not list(tmp_path.iterdir())
-    with pytest.raises(RuntimeError, match="os error 5"), whole(tmp_path / "a"):
+    with pytest.raises(RuntimeError, match="os error 5"), atomic(tmp_path / "a"):
         raise RuntimeError("I/O error (os error 5)")
 
 
 def test_a_folder_takes_the_place_of_an_older_one(tmp_path):
     for content in ("one", "two"):
-        with whole(tmp_path / "deep" / "folder") as new:
+        with atomic(tmp_path / "deep" / "folder") as new:
             new.mkdir()
             (new / content).touch()
     assert [path.name for path in (tmp_path / "deep" / "folder").iterdir()] == ["two"]

@@ -21,7 +21,7 @@ from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside
 from snaketune.training import loop, run
 from snaketune.training.batch import TokenRow
-from snaketune.training.run import Plan, Published, run_training, snapshot_steps
+from snaketune.training.run import TrainingOutputs, TrainingPlan, run_training, snapshot_steps
 
 TIMES = ["seconds", "tokens_per_second"]
 PRESET = {
@@ -53,7 +53,7 @@ def _one_thread():
 def published(folder, snapshots=0, full=False, keeps=False):
     weights, config = run.saving.MODEL_FILES if full else run.saving.ADAPTER_FILES
     parts = [folder / "snapshots" / f"{k}of{snapshots}" for k in range(1, snapshots + 1)]
-    return Published(
+    return TrainingOutputs(
         folder / "final" / weights,
         folder / "final" / config,
         [part / weights for part in parts],
@@ -65,7 +65,9 @@ def published(folder, snapshots=0, full=False, keeps=False):
 
 
 def train(files, folder, preset=PRESET, rows="train.parquet", snapshots=0, **options):
-    plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1, snapshots)
+    plan = TrainingPlan(
+        ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1, snapshots
+    )
     out = published(folder, snapshots, preset["method"] == "full", "keep" in preset)
     dev = options.pop("dev", "dev.parquet")
     run_training(plan, files / rows, files / dev, out, folder / "work", 1, **options)
@@ -555,7 +557,7 @@ def test_the_end_of_turn_is_learned(files, tmp_path):
         row.input_ids[-2:] = row.labels[-2:] = (5, 2)
     tiny.write_rows(tmp_path / "train.parquet", rows)
     preset = {"method": "full", "batch_size": 8, "epochs": 4, "learning_rate": 5e-3}
-    plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1)
+    plan = TrainingPlan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1)
     out = published(tmp_path, full=True)
     run_training(plan, tmp_path / "train.parquet", files / "none.parquet", out, tmp_path / "work")
     model = type(tiny.make_model()).from_pretrained(out.weights.parent).eval()

@@ -13,8 +13,8 @@ from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.runtime.errors import UserError
 from snaketune.training import loop
-from snaketune.training.launch import launch
-from snaketune.training.run import Plan
+from snaketune.training.launch import launch_training
+from snaketune.training.run import TrainingPlan
 from snaketune.training.tracking import Tracking
 
 STAND_IN = """
@@ -189,9 +189,9 @@ def test_a_tracker_may_come_or_go_amid_a_training(files, tmp_path, monkeypatch, 
 
 def test_a_missing_package_is_named_before_anything_begins(files, tmp_path, monkeypatch):
     monkeypatch.setattr("snaketune.training.tracking.find_spec", lambda name: None)
-    plan = Plan(ModelSpec(id="no/such-model"), Preset.model_validate(PRESET), 1)
+    plan = TrainingPlan(ModelSpec(id="no/such-model"), Preset.model_validate(PRESET), 1)
     with pytest.raises(UserError, match=r"found wandb, trackio, which is not.*pip instal"):
-        launch(
+        launch_training(
             plan,
             files / "train.parquet",
             files / "dev.parquet",

@@ -7,9 +7,13 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.inference.state import State
-    from snaketune.models.merge import merge
+    from snaketune.inference.jobs import LoadableState
+    from snaketune.models.merge import write_merged
 
     torch.set_num_threads(snakemake.threads)
-    state = State.given(snakemake.params.state, snakemake.input.pin, snakemake.input.weights)
-    merge(state.model, state.quantisation, state.weights, state.files, Path(snakemake.output[0]))
+    state = LoadableState.given(
+        snakemake.params.state, snakemake.input.pin, snakemake.input.weights
+    )
+    write_merged(
+        state.model, state.quantisation, state.weights, state.files, Path(snakemake.output[0])
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.models.push import files_in, push
+    from snaketune.models.push import files_in, push_to_hub
     from snaketune.report.card import card
     from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
@@ -15,5 +15,5 @@ with job(snakemake.log[0]):
     text = card(*tables, params.run, params.about)
     files = files_in([Path(f) for f in snakemake.input.files])
     output = Path(snakemake.output[0])
-    write_json(output, push(params.push, files, text))
+    write_json(output, push_to_hub(params.push, files, text))
     sign(output, params.made_by)

@@ -8,13 +8,13 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.config.preset import Preset
     from snaketune.models.folder import pinned
     from snaketune.runtime.records import sign
-    from snaketune.training.launch import launch
-    from snaketune.training.run import Plan, Published
+    from snaketune.training.launch import launch_training
+    from snaketune.training.run import TrainingOutputs, TrainingPlan
     from snaketune.training.tracking import Tracking
 
     out, aside, settings = snakemake.output, snakemake.params.aside, snakemake.params.settings
-    launch(
-        Plan(
+    launch_training(
+        TrainingPlan(
             pinned(snakemake.params.model, snakemake.input.pin),
             Preset.model_validate({**settings["preset"], "keep": aside["keep"]}),
             settings["seed"],
@@ -23,7 +23,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         ),
         Path(snakemake.input.train),
         Path(snakemake.input.dev),
-        Published(
+        TrainingOutputs(
             Path(out.weights),
             Path(out.config),
             [Path(p) for p in out.get("snapshot_weights", [])],

@@ -6,7 +6,6 @@ from typing import Any
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from snaketune.config.model import ModelSpec
-from snaketune.inference.stops import end_tokens
 from snaketune.models.content import weight_files
 from snaketune.models.folder import model_folder
 from snaketune.models.headers import (
@@ -16,7 +15,7 @@ from snaketune.models.headers import (
     require_kind,
     tensor_shapes,
 )
-from snaketune.prompts.conversation import template_hash
+from snaketune.prompts.conversation import end_tokens, template_hash
 from snaketune.runtime.errors import UserError
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from snaketune.runtime.memory import free_main_memory
+from snaketune.runtime.machine import free_main_memory
 
 _SHARE = 0.5  # of the free memory that expanded weights may take
 

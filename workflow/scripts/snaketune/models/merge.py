@@ -19,7 +19,7 @@ _FLOAT32 = 4  # bytes a number
 _SPARE = 1.3  # for NF4 weights that are yet to be expanded, and the adapter
 
 
-def merge(
+def write_merged(
     spec: ModelSpec,
     quantisation: Quantisation,
     weights: Weights,

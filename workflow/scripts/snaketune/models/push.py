@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from snaketune.runtime.errors import UserError
 
 
-def push(spec: dict[str, Any], files: Sequence[Path], card: str) -> dict[str, Any]:
+def push_to_hub(spec: dict[str, Any], files: Sequence[Path], card: str) -> dict[str, Any]:
     """Uploads the files and the card in one commit; returns what the hub says of it.
 
     `spec` is a run's `push`: `repo` and `private`. The token comes from the environment (or from

@@ -54,7 +54,7 @@ class Batch:
         )
 
 
-def read_rows(path: Path) -> list[TokenRow]:
+def read_token_rows(path: Path) -> list[TokenRow]:
     """The rows of a file that `tokenise` wrote."""
     table = read_table(path)
     columns = (table.column(name).combine_chunks() for name in ("id", "input_ids", "labels"))
@@ -67,7 +67,7 @@ def read_rows(path: Path) -> list[TokenRow]:
     ]
 
 
-def padded(rows: Sequence[TokenRow]) -> Batch:
+def padded_batch(rows: Sequence[TokenRow]) -> Batch:
     """Rows side by side, padded on the right.
 
     No attention mask is needed: under causal attention a token sees nothing behind it, and the
@@ -81,7 +81,7 @@ def padded(rows: Sequence[TokenRow]) -> Batch:
     return _batch(ids, places, rows)
 
 
-def packed(rows: Sequence[TokenRow]) -> Batch:
+def packed_batch(rows: Sequence[TokenRow]) -> Batch:
     """Rows end to end in one line; positions that start anew tell the model where rows end."""
     starts = np.cumsum([0, *(row.inputs for row in rows)])
     ids = np.concatenate([row.input_ids[: row.inputs] for row in rows])[None]

@@ -12,20 +12,20 @@ FOLDER = "candidates"
 
 
 @dataclass(frozen=True)
-class Point:
+class DevPoint:
     """The weights after `step`, and their value of the metric."""
 
     step: int
     value: float
 
 
-def best_point(log: list[dict], best: str) -> Point | None:
+def best_point(log: list[dict], best: str) -> DevPoint | None:
     """The lowest `loss` or the highest `accuracy` on dev; of equal ones the earliest. None before
     the first finite value, and where nothing is to be chosen (`none`)."""
     if best == "none":
         return None
     rows = [row for row in log if math.isfinite(row.get(f"dev_{best}", math.nan))]
-    points = [Point(row["step"], row[f"dev_{best}"]) for row in rows]
+    points = [DevPoint(row["step"], row[f"dev_{best}"]) for row in rows]
     sign = -1 if best == "loss" else 1
     # `max` takes the first of equal ones, and the log is in the order of the steps.
     return max(points, key=lambda point: sign * point.value, default=None)

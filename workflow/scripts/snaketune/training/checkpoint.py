@@ -10,13 +10,13 @@ from torch import nn
 
 from snaketune.training.optimizers import page_again
 from snaketune.training.trainable import trained_weights
-from snaketune.training.whole import whole
+from snaketune.training.whole import atomic
 
 FILE = "checkpoint.pt"
 
 
 @dataclass
-class State:
+class TrainingState:
     """Where a training stands. Random numbers need no place here: every step seeds its own."""
 
     step: int = 0
@@ -36,7 +36,7 @@ class State:
 
 
 def save_checkpoint(
-    folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
     """Writes the checkpoint; a kill at any moment leaves the last one or this one."""
     content = {
@@ -44,7 +44,7 @@ def save_checkpoint(
         "weights": trained_weights(model),
         "optimizer": optimizer.state_dict(),
     }
-    with whole(folder / FILE) as new, new.open("wb") as file:
+    with atomic(folder / FILE) as new, new.open("wb") as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
@@ -52,7 +52,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> State | None:
+) -> TrainingState | None:
     """Puts the folder's checkpoint into model and optimiser; None where there is none."""
     file = folder / FILE
     if not file.exists():
@@ -63,7 +63,7 @@ def load_checkpoint(
         weights[name].copy_(value)
     optimizer.load_state_dict(content["optimizer"])
     page_again(optimizer)
-    return State(**content["state"])
+    return TrainingState(**content["state"])
 
 
 class Timer:

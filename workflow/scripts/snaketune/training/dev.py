@@ -9,7 +9,7 @@ from snaketune.training.answers import Answers
 from snaketune.training.batch import TokenRow
 from snaketune.training.job import Training
 from snaketune.training.less_memory import within_memory
-from snaketune.training.step import score, share_of
+from snaketune.training.step import rows_of_part, sum_scores
 
 _SHORT = 8
 """Tokens of an answer that is right or wrong as a whole: a label, a letter, a number."""
@@ -34,12 +34,12 @@ def dev_scores(job: Training) -> dict[str, float]:
     closed = job.preset.best == "accuracy"
     accuracy = closed or _are_short(job.dev)
     answers = Answers([*job.train, *job.dev], closed) if accuracy else None
-    rows = share_of(job.dev, job.world.rank, job.world.size)
+    rows = rows_of_part(job.dev, job.world.rank, job.world.size)
 
     def lane(number: int) -> torch.Tensor:
         with torch.no_grad(), job.cast():
-            part = share_of(rows, number, job.lanes.count)
-            return score(part, job.loss, job.layout, job.device, answers)
+            part = rows_of_part(rows, number, job.lanes.count)
+            return sum_scores(part, job.loss, job.layout, job.device, answers)
 
     with evaluating(job.model):
         found = within_memory(job, job.dev, lambda: torch.stack(job.lanes.run(lane)).sum(0))

@@ -11,10 +11,10 @@ from torch import nn
 from snaketune.config.preset import Preset
 from snaketune.training.batch import TokenRow
 from snaketune.training.batching import Order
-from snaketune.training.checkpoint import State
+from snaketune.training.checkpoint import TrainingState
 from snaketune.training.lanes import Lanes
 from snaketune.training.loss import SummedLoss
-from snaketune.training.step import Layout, autocast
+from snaketune.training.step import BatchLayout, autocast
 from snaketune.training.world import World
 
 
@@ -25,7 +25,7 @@ class Training:
     model: nn.Module
     loss: SummedLoss
     optimizer: torch.optim.Optimizer
-    layout: Layout
+    layout: BatchLayout
     order: Order
     train: list[TokenRow]
     dev: list[TokenRow]
@@ -35,7 +35,7 @@ class Training:
     dtype: torch.dtype
     world: World
     lanes: Lanes
-    state: State
+    state: TrainingState
     folder: Path
     """Where checkpoints go."""
     snapshots: dict[int, list[str]]

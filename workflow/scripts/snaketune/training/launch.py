@@ -13,10 +13,10 @@ import torch
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.preemption import Warned, listen
+from snaketune.runtime.preemption import Preempted, end_on_preemption
 from snaketune.training import launcher
-from snaketune.training.run import Plan, Published, run_training
-from snaketune.training.tracking import Tracking, require
+from snaketune.training.run import TrainingOutputs, TrainingPlan, run_training
+from snaketune.training.tracking import Tracking, require_trackers
 
 # Seconds that warned processes have to end their step and save, before they are killed. (Whoever
 # warned the job has a limit of its own. So long too the others wait where one was killed.)
@@ -24,11 +24,11 @@ _TO_SAVE = 600
 _LIBRARY = Path(__file__).resolve().parents[2]
 
 
-def launch(
-    plan: Plan,
+def launch_training(
+    plan: TrainingPlan,
     train_rows: Path,
     dev_rows: Path,
-    out: Published,
+    out: TrainingOutputs,
     work: Path,
     threads: int,
     gpus: int,
@@ -37,7 +37,7 @@ def launch(
     """`run_training` on as many GPUs as were granted and are there; in this process, if it is one
     or none."""
     tracking = tracking or Tracking()
-    require(tracking.names)
+    require_trackers(tracking.names)
     # Under SLURM others of the allocation may be visible, too.
     processes = min(gpus, torch.cuda.device_count())
     if processes < 2:
@@ -48,10 +48,10 @@ def launch(
 
 def launch_processes(
     processes: int,
-    plan: Plan,
+    plan: TrainingPlan,
     train_rows: Path,
     dev_rows: Path,
-    out: Published,
+    out: TrainingOutputs,
     work: Path,
     threads: int,
     tracking: Tracking | None = None,
@@ -81,7 +81,7 @@ def launch_processes(
         try:
             for line in child.stdout or ():
                 print(line, end="", file=sys.stderr)
-        except Warned:
+        except Preempted:
             # The launcher hands it on to the processes, which save and end.
             child.terminate()
             print(child.communicate()[0], end="", file=sys.stderr)
@@ -93,7 +93,7 @@ def launch_processes(
 def _work(text: str) -> None:
     """What each process does with the job that it is handed."""
     launcher.end_with_parent()
-    listen()
+    end_on_preemption()
     job = json.loads(text)
     plan, out = job["plan"], job["out"]
     plan["model"] = ModelSpec.model_validate(plan["model"])
@@ -103,10 +103,10 @@ def _work(text: str) -> None:
         for name, value in out.items()
     }
     try:
-        run_training(Plan(**plan), *map(Path, job["paths"][:2]), Published(**paths),
+        run_training(TrainingPlan(**plan), *map(Path, job["paths"][:2]), TrainingOutputs(**paths),
                      Path(job["paths"][2]), job["threads"],
                      tracking=Tracking(**job["tracking"]))  # fmt: skip
-    except Warned as warning:
+    except Preempted as warning:
         print(f"stopped: {warning}", file=sys.stderr)
         raise SystemExit(1) from None
     except UserError as error:

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from transformers import PreTrainedModel
 
-from snaketune.runtime.errors import UserError
-from snaketune.runtime.memory import first_line, is_out_of_memory
+from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
 from snaketune.training.batch import TokenRow
 from snaketune.training.job import Training
 

@@ -7,8 +7,8 @@ import time
 import torch
 
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.preemption import Warned, heard
-from snaketune.runtime.progress import Progress
+from snaketune.runtime.job import Progress
+from snaketune.runtime.preemption import Preempted, preemption_signal
 from snaketune.training import candidates
 from snaketune.training.adapter_layers import forget_sums
 from snaketune.training.batch import TokenRow
@@ -19,12 +19,12 @@ from snaketune.training.job import Training
 from snaketune.training.less_memory import within_memory
 from snaketune.training.optimizers import set_rate
 from snaketune.training.schedules import learning_rate
-from snaketune.training.step import add_gradients, gradient_norm, share_of
+from snaketune.training.step import add_gradients, gradient_norm, rows_of_part
 from snaketune.training.tracking import Trackers
 from snaketune.training.trainable import unmoved_adapters
 
 
-def train(job: Training, trackers: Trackers | None = None) -> None:
+def take_remaining_steps(job: Training, trackers: Trackers | None = None) -> None:
     """Takes the steps that are left, with log, scores on dev, snapshots and checkpoints."""
     total, state = job.order.total_steps, job.state
     progress = Progress(total, "steps", done=state.step)
@@ -42,7 +42,7 @@ def train(job: Training, trackers: Trackers | None = None) -> None:
                 trackers.log(row | scores)
             rate = f"{row['tokens_per_second']:,.0f} tokens/s"
             progress.advance(1, f"loss {row['loss']:.4f}, {rate}")
-        if job.world.any(heard() is not None):
+        if job.world.any(preemption_signal() is not None):
             _stop(job)
     job.world.wait()
 
@@ -52,8 +52,8 @@ def _stop(job: Training) -> None:
     if job.world.leads:
         _save(job)
     job.world.wait()
-    signal = heard() or "another process's warning"
-    raise Warned(f"{signal} said that the job is about to be ended; saved step {job.state.step}")
+    signal = preemption_signal() or "another process's warning"
+    raise Preempted(f"{signal} said that the job is about to be ended; saved step {job.state.step}")
 
 
 def _evaluate(job: Training, epoch: float) -> dict[str, float]:
@@ -129,7 +129,7 @@ def _gradients(job: Training, step: int, rows: list[TokenRow], trained: int) -> 
     """Gradients of the mean loss over all trained tokens of the step, whichever process and
     micro-batch they lie in; returns the summed loss. Where memory runs out the step is begun
     again with smaller micro-batches."""
-    own = share_of(rows, job.world.rank, job.world.size)
+    own = rows_of_part(rows, job.world.rank, job.world.size)
 
     def attempt() -> torch.Tensor:
         # Dropout follows from seed and step, so that a step can be begun again or resumed at.
@@ -151,7 +151,7 @@ def _own_gradients(job: Training, rows: list[TokenRow], trained: int) -> torch.T
         parameter.grad = gradient
 
     def lane(number: int) -> torch.Tensor:
-        part = share_of(rows, number, job.lanes.count)
+        part = rows_of_part(rows, number, job.lanes.count)
         # One lane's gradients are added up by autograd itself, which so holds one parameter's
         # at a time. Lanes side by side need sums of their own.
         into = (job.parameters, sums[number]) if job.lanes.count > 1 else None

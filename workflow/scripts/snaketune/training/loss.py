@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from snaketune.training.adapter_layers import evaluating
-from snaketune.training.batch import Batch, TokenRow, packed
+from snaketune.training.batch import Batch, TokenRow, packed_batch
 
 CHUNK_NUMBERS = 32 * 1024 * 1024
 """Logits held at once, in numbers: 128 MB in float32."""
@@ -138,7 +138,7 @@ class SummedLoss:
         recurrent or convolve read over the end of a row, which only attention is told of."""
         tokens = row.input_ids[:_PROBED]
         learned = TokenRow(row.id, tokens, labels=tokens)
-        alone, behind = (packed([learned] * n).to(self.model.device) for n in (1, 2))
+        alone, behind = (packed_batch([learned] * n).to(self.model.device) for n in (1, 2))
         with evaluating(self.model):
             first, second = self._logits(alone).float(), self._logits(behind).float()
         second = second[len(first) :]

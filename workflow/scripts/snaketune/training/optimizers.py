@@ -11,7 +11,7 @@ _SMALLEST_8BIT = 4096
 _TRIED = 1 << 17
 
 
-def build(name: str, model: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
+def build_optimizer(name: str, model: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
     """The optimiser over what the model trains; biases and norms (vectors) do not decay.
 
     Raises `UserError` where the model's device lacks it.

@@ -19,25 +19,25 @@ from snaketune.models.load import pick_device
 from snaketune.runtime.content import digest, file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json
-from snaketune.runtime.memory import usage
-from snaketune.runtime.preemption import deferred
+from snaketune.runtime.machine import resource_usage
+from snaketune.runtime.preemption import preemption_deferred
 from snaketune.runtime.workfolder import held, set_aside, work_folder
 from snaketune.training import saving
-from snaketune.training.batch import TokenRow, padded, read_rows
+from snaketune.training.batch import TokenRow, padded_batch, read_token_rows
 from snaketune.training.batching import Order
-from snaketune.training.candidates import FOLDER, Point, best_point, kept_steps
-from snaketune.training.checkpoint import State, load_checkpoint
+from snaketune.training.candidates import FOLDER, DevPoint, best_point, kept_steps
+from snaketune.training.checkpoint import TrainingState, load_checkpoint
 from snaketune.training.job import Training
 from snaketune.training.lanes import Lanes, count_lanes
 from snaketune.training.less_memory import recompute_activations
-from snaketune.training.loop import train
+from snaketune.training.loop import take_remaining_steps
 from snaketune.training.loss import SummedLoss
 from snaketune.training.memory import call_overhead, peak_memory, token_budget
-from snaketune.training.optimizers import build
-from snaketune.training.step import Layout
+from snaketune.training.optimizers import build_optimizer
+from snaketune.training.step import BatchLayout
 from snaketune.training.tracking import Tracking, open_trackers
 from snaketune.training.trainable import build_trainable, compute_dtype
-from snaketune.training.whole import whole
+from snaketune.training.whole import atomic
 from snaketune.training.world import World, join_world
 
 LOG_SCHEMA = pa.schema(
@@ -59,7 +59,7 @@ _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What defines a training, but for the rows."""
 
     model: ModelSpec
@@ -72,7 +72,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Published:
+class TrainingOutputs:
     """Where results go."""
 
     weights: Path
@@ -86,10 +86,10 @@ class Published:
 
 
 def run_training(
-    plan: Plan,
+    plan: TrainingPlan,
     train_rows: Path,
     dev_rows: Path,
-    out: Published,
+    out: TrainingOutputs,
     work: Path,
     threads: int = 0,
     save_every: float = 60.0,
@@ -112,39 +112,39 @@ def run_training(
             # What is left of a killed attempt may write until then.
             world.wait()
             folder = work / digest(identity)
-            rows, dev = read_rows(train_rows), read_rows(dev_rows)
+            rows, dev = read_token_rows(train_rows), read_token_rows(dev_rows)
             job = prepare(plan, rows, dev, world, folder, save_every)
             # Nobody may write a checkpoint before everybody has read the last one.
             world.wait()
-            with deferred():
+            with preemption_deferred():
                 _train(plan, job, tracking or Tracking(), out.log.parent)
         if world.leads:
             _publish(plan, job, out, hashes)
             set_aside(folder)
 
 
-def _train(plan: Plan, job: Training, tracking: Tracking, results: Path) -> None:
+def _train(plan: TrainingPlan, job: Training, tracking: Tracking, results: Path) -> None:
     """Trains; where this process leads, trackers are told."""
     if not job.world.leads:
-        train(job)
+        take_remaining_steps(job)
         return
     settings = _settings(plan)
     with open_trackers(tracking, settings, results, job.folder, job.state.log) as trackers:
-        train(job, trackers)
+        take_remaining_steps(job, trackers)
 
 
-def _publish(plan: Plan, job: Training, out: Published, hashes: list[str]) -> None:
+def _publish(plan: TrainingPlan, job: Training, out: TrainingOutputs, hashes: list[str]) -> None:
     """Puts weights, log and meta where they are wanted."""
     best = best_point(job.state.log, plan.preset.best)
-    saving.publish(_final(plan, job, best), out.weights, out.config)
+    saving.copy_weights(_final(plan, job, best), out.weights, out.config)
     pairs = zip(out.snapshot_weights, out.snapshot_configs, strict=True)
     for k, (weights, config) in enumerate(pairs, 1):
-        saving.publish(job.folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
+        saving.copy_weights(job.folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
     for folder in out.kept:
         _publish_kept(plan.preset, job, folder, [out.weights.name, out.config.name])
     _write_log(out.log, job.state.log)
-    with whole(out.meta) as new:
-        found = _meta(plan, job, hashes) | _chosen(plan, best) | usage(job.world.size)
+    with atomic(out.meta) as new:
+        found = _meta(plan, job, hashes) | _chosen(plan, best) | resource_usage(job.world.size)
         write_json(new, found)
 
 
@@ -158,10 +158,10 @@ def _publish_kept(preset: Preset, job: Training, folder: Path, names: list[str])
         print(f"keep: step {', '.join(map(str, lost))} was scored under a smaller keep: not kept")
     for step in there:
         weights, config = (folder / f"step-{step}" / name for name in names)
-        saving.publish(job.folder / FOLDER / str(step), weights, config)
+        saving.copy_weights(job.folder / FOLDER / str(step), weights, config)
 
 
-def _final(plan: Plan, job: Training, best: Point | None) -> Path:
+def _final(plan: TrainingPlan, job: Training, best: DevPoint | None) -> Path:
     """The folder of the weights that the training is for: the best ones, or the last."""
     if best:
         found = f"{plan.preset.best} on dev {best.value:.4f}"
@@ -176,18 +176,18 @@ def _final(plan: Plan, job: Training, best: Point | None) -> Path:
     return job.folder / "final"
 
 
-def _chosen(plan: Plan, best: Point | None) -> dict:
+def _chosen(plan: TrainingPlan, best: DevPoint | None) -> dict:
     if best is None:
         return {}
     return {"best": plan.preset.best, "best_step": best.step, "best_value": best.value}
 
 
-def _settings(plan: Plan) -> dict:
+def _settings(plan: TrainingPlan) -> dict:
     """What trackers show beside the curves."""
     return {"model": plan.model.id, "seed": plan.seed, **plan.preset.model_dump(mode="json")}
 
 
-def _identity(plan: Plan, hashes: list[str]) -> dict:
+def _identity(plan: TrainingPlan, hashes: list[str]) -> dict:
     device = pick_device()
     return {
         "model": model_identity(at_commit(plan.model)),
@@ -202,7 +202,7 @@ def _identity(plan: Plan, hashes: list[str]) -> dict:
 
 
 def prepare(
-    plan: Plan,
+    plan: TrainingPlan,
     rows: list[TokenRow],
     dev: list[TokenRow],
     world: World,
@@ -220,8 +220,8 @@ def prepare(
     preset, device = plan.preset, world.device(pick_device())
     model, causal = build_trainable(plan.model, preset, plan.seed, device)
     _check_rows([*rows, *dev], causal.get_input_embeddings().num_embeddings)
-    optimizer = build(preset.optimizer, model, preset.weight_decay)
-    state = load_checkpoint(folder, model, optimizer) or State()
+    optimizer = build_optimizer(preset.optimizer, model, preset.weight_decay)
+    state = load_checkpoint(folder, model, optimizer) or TrainingState()
     if state.step and world.leads:
         print(f"going on from step {state.step}")
     dtype = compute_dtype(plan.model, preset, device)
@@ -231,7 +231,7 @@ def prepare(
         recompute_activations(causal)
     batch = preset.batch_size * preset.accumulation
     order = Order(len(rows), batch, preset.epochs, plan.seed, preset.max_steps)
-    loss = SummedLoss(causal, padded(rows[:1]).to(device))
+    loss = SummedLoss(causal, padded_batch(rows[:1]).to(device))
     layout = _layout(preset, state, causal, device)
     _keep_apart(layout, preset, loss, rows[0])
     threads = torch.get_num_threads()
@@ -252,7 +252,7 @@ def prepare(
         state=state,
         folder=folder,
         snapshots=snapshot_steps(order.total_steps, plan.snapshots),
-        save=lambda name: saving.save(model, folder / name, dtype),
+        save=lambda name: saving.save_weights(model, folder / name, dtype),
         save_every=save_every,
     )
     if state.scaler:
@@ -282,17 +282,19 @@ def snapshot_steps(total: int, count: int) -> dict[int, list[str]]:
     return steps
 
 
-def _layout(preset: Preset, state: State, causal: PreTrainedModel, device: torch.device) -> Layout:
+def _layout(
+    preset: Preset, state: TrainingState, causal: PreTrainedModel, device: torch.device
+) -> BatchLayout:
     """`auto` packs where attention keeps rows apart by their ends alone (flash attention). Torch's
     own needs a block mask, which eats the gain over like lengths padded together (measured on
     a CPU: 1,470 real tokens/s either way, against 850 padded at random)."""
     flash = device.type == "cuda" and "flash" in (causal.config._attn_implementation or "")
     automatic = "packed" if flash else "grouped"
     kind = automatic if preset.batching == "auto" else preset.batching
-    return Layout(kind, state.budget, call_overhead(causal.num_parameters(), device))
+    return BatchLayout(kind, state.budget, call_overhead(causal.num_parameters(), device))
 
 
-def _keep_apart(layout: Layout, preset: Preset, loss: SummedLoss, probe: TokenRow) -> None:
+def _keep_apart(layout: BatchLayout, preset: Preset, loss: SummedLoss, probe: TokenRow) -> None:
     """Groups rows of a model in which packed ones reach into each other, where nobody asked for
     packing; where somebody did, that is an error."""
     if layout.kind != "packed" or loss.keeps_apart(probe):
@@ -307,11 +309,11 @@ def _keep_apart(layout: Layout, preset: Preset, loss: SummedLoss, probe: TokenRo
 
 
 def _write_log(path: Path, log: list[dict]) -> None:
-    with whole(path) as new:
+    with atomic(path) as new:
         pq.write_table(pa.Table.from_pylist(log, schema=LOG_SCHEMA), new, compression="zstd")
 
 
-def _meta(plan: Plan, job: Training, hashes: list[str]) -> dict:
+def _meta(plan: TrainingPlan, job: Training, hashes: list[str]) -> dict:
     steps = [row for row in job.state.log if "loss" in row]
     tokens = sum(row["tokens"] for row in steps)
     trained = sum(p.numel() for p in job.parameters)

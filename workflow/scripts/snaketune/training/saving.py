@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from snaketune.training.whole import whole
+from snaketune.training.whole import atomic
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 MODEL_FILES = ("model.safetensors", "config.json")
@@ -19,7 +19,7 @@ def save(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
 
     An adapter in float32; a whole model in one file, in `dtype`.
     """
-    with whole(folder) as new:
+    with atomic(folder) as new:
         if isinstance(model, PreTrainedModel):
             _save_whole(model, new, dtype)
         else:
@@ -51,5 +51,5 @@ def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch
 def publish(folder: Path, weights: Path, config: Path) -> None:
     """Copies the two files of a saved folder to where they are wanted."""
     for target in (weights, config):
-        with whole(target) as new:
+        with atomic(target) as new:
             shutil.copyfile(folder / target.name, new)

@@ -10,12 +10,12 @@ from torch import nn
 
 from snaketune.training import batching
 from snaketune.training.answers import Answers
-from snaketune.training.batch import Batch, TokenRow, packed, padded
+from snaketune.training.batch import Batch, TokenRow, packed_batch, padded_batch
 from snaketune.training.loss import SummedLoss
 
 
 @dataclass
-class Layout:
+class BatchLayout:
     """How rows become micro-batches."""
 
     kind: str
@@ -31,24 +31,27 @@ class Layout:
             return
         lengths = np.array([row.inputs for row in rows])
         if self.kind == "packed":
-            parts, build = batching.packed(lengths, self.budget), packed
+            parts, build = batching.pack_first_fit(lengths, self.budget), packed_batch
         else:
-            parts, build = batching.grouped(lengths, self.budget, self.overhead), padded
+            parts, build = (
+                batching.group_by_length(lengths, self.budget, self.overhead),
+                padded_batch,
+            )
         for part in parts:
             chosen = [rows[i] for i in part]
             yield chosen, build(chosen)
 
 
-def share_of(rows: list[TokenRow], part: int, parts: int) -> list[TokenRow]:
+def rows_of_part(rows: list[TokenRow], part: int, parts: int) -> list[TokenRow]:
     """The rows of one process, or of one lane in it."""
     lengths = np.array([row.inputs for row in rows])
-    return [rows[i] for i in batching.share(lengths, part, parts)]
+    return [rows[i] for i in batching.deal_out(lengths, part, parts)]
 
 
-def score(
+def sum_scores(
     rows: list[TokenRow],
     loss: SummedLoss,
-    layout: Layout,
+    layout: BatchLayout,
     device: torch.device,
     answers: Answers | None,
 ) -> torch.Tensor:
@@ -69,7 +72,7 @@ def score(
 def add_gradients(
     rows: list[TokenRow],
     loss: SummedLoss,
-    layout: Layout,
+    layout: BatchLayout,
     device: torch.device,
     scale: float,
     into: tuple[list[nn.Parameter], list[torch.Tensor]] | None = None,

@@ -46,7 +46,7 @@ class Tracker(Protocol):
         """Nothing comes after this."""
 
 
-def require(names: Sequence[str]) -> None:
+def require_trackers(names: Sequence[str]) -> None:
     """Raises `UserError` where a tracker's package is missing."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:

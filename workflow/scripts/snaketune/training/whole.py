@@ -14,7 +14,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def whole(target: Path) -> Iterator[Path]:
+def atomic(target: Path) -> Iterator[Path]:
     """A path to write a file or a folder to, which becomes `target` at the end; a kill at any
     moment leaves the old one or the new one.
 
