@@ -14,7 +14,7 @@ sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
 from snaketune.plan.requests import with_gpus
 from snaketune.runtime.errors import UserError
 from snaketune.config.load import load_experiment, write_resolved
-from snaketune.data.sources_of_config import data_files
+from snaketune.data.files import data_files
 from snaketune.plan.gpus import gpus_at_once, threads_for
 from snaketune.plan.gpus import check_gpus
 from snaketune.plan.experiment_plan import (
@@ -27,8 +27,8 @@ from snaketune.plan.experiment_plan import (
 from snaketune.plan.experiment_plan import snapshot_count, snapshots
 from snaketune.plan.slurm_site import Asked, Profile, check_site
 from snaketune.tables.terminal import summary_of
-from snaketune.runtime.checks_first import behind_checks, restrict
-from snaketune.runtime.notes import code_notes, kept_notes, outdated
+from snaketune.runtime.start import behind_checks, restrict
+from snaketune.runtime.start import code_notes, kept_notes, made_by_other_code
 from snaketune.runtime.workfolder import forget, remove_set_aside
 
 if "experiment" not in config and not workflow.configfiles:
@@ -119,7 +119,7 @@ if workflow.is_main_process and (settings := workflow.dag_settings):
     if any(behind_checks(target, E) for target in settings.targets):
         settings.targets = {*settings.targets, "ready"}
     if EXPERIMENT.code == "strict":
-        settings.forcerun = {*settings.forcerun, *outdated(RECORDS)}
+        settings.forcerun = {*settings.forcerun, *made_by_other_code(RECORDS)}
     for note in [*code_notes(EXPERIMENT), *kept_notes(EXPERIMENT, Path(E))]:
         print(f"note: {note}", file=sys.stderr)
 

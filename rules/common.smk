@@ -5,7 +5,7 @@ import json
 import os
 
 from snaketune.plan import requests as asked, estimate
-from snaketune.config.checks import asks_for_numbers
+from snaketune.config.eval_checks import asks_for_numbers
 from snaketune.data import steps
 from snaketune.models.content import content_of_adapter, model_identity, tokenizer_identity
 from snaketune.plan.name_pattern import name_pattern

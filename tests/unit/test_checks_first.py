@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from snaketune.runtime.checks_first import behind_checks, restrict
+from snaketune.runtime.start import behind_checks, restrict
 
 
 class Job:

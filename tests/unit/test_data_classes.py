@@ -9,7 +9,7 @@ from prepared_data import prepared, write_lines
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.experiment import Experiment
-from snaketune.data.sources_of_config import data_files
+from snaketune.data.files import data_files
 from snaketune.runtime.errors import UserError
 
 LABELS = ["0", "1"]

@@ -14,8 +14,7 @@ import pytest
 from prepared_data import prepare, prepared, problem, problems, write_lines
 
 from snaketune.config.dataset import DatasetSpec
-from snaketune.data.example import Example, read_examples, write_examples
-from snaketune.data.text import normalise
+from snaketune.data.example import Example, normalise, read_examples, write_examples
 from snaketune.runtime.errors import UserError
 
 OUTPUTS = ["train.parquet", "dev.parquet", "test.parquet", "few_shot.json", "manifest.json"]

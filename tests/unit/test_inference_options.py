@@ -12,11 +12,9 @@ from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference import options as module
 from snaketune.inference.engine import Engine
-from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
-from snaketune.inference.options import score_trees
+from snaketune.inference.jobs import LoadableState, Shard, join_shards
+from snaketune.inference.options import Question, Tree, build_tree, score_trees, told_apart
 from snaketune.inference.score_options import OptionsProtocol, question, score_options
-from snaketune.inference.shards import Shard, join_shards
-from snaketune.inference.state import State
 from snaketune.models.load import load_model
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_jsonl
@@ -159,7 +157,7 @@ def run(folder, name, shard=None, **changes):
     protocol = OptionsProtocol(**({"context": CONTEXT} | changes))
     extra = [] if shard is None else [shard]
     score_options(
-        State(ModelSpec(id=str(folder / "model")), "none", "none", []),
+        LoadableState(ModelSpec(id=str(folder / "model")), "none", "none", []),
         protocol,
         folder / "examples.parquet",
         folder / f"work-{name}",

@@ -19,13 +19,13 @@ from tiny_chat import make_tokenizer, questions, save_chat_model
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.inference import resume
-from snaketune.inference.generate import Protocol, generate
+from snaketune.inference import jobs as resume
+from snaketune.inference.generate import GenerationProtocol, generate
+from snaketune.inference.jobs import LoadableState
 from snaketune.inference.judge import judge
 from snaketune.inference.ledger import Ledger
-from snaketune.inference.reward_job import reward
+from snaketune.inference.rewards import reward
 from snaketune.inference.score_options import OptionsProtocol, score_options
-from snaketune.inference.state import State
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_jsonl, write_jsonl
 from snaketune.runtime.workfolder import held
@@ -54,11 +54,11 @@ def inputs(tmp_path_factory):
 
 
 def base(inputs):
-    return State(ModelSpec(id=str(inputs / "model")), "none", "none", [])
+    return LoadableState(ModelSpec(id=str(inputs / "model")), "none", "none", [])
 
 
 def generate_job(inputs, *where, version):
-    protocol = Protocol("math", "add", 0, None, 6, "auto")
+    protocol = GenerationProtocol("math", "add", 0, None, 6, "auto")
     generate(base(inputs), protocol, inputs / "examples.parquet", None, *where, version=version)
 
 

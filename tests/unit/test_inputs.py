@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from snaketune.config.load import load_experiment
-from snaketune.data.sources_of_config import data_files
+from snaketune.data.files import data_files
 from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]

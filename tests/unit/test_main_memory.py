@@ -2,7 +2,7 @@
 
 import pytest
 
-from snaketune.runtime.memory import _left_by_groups, free_main_memory
+from snaketune.runtime.machine import _left_by_groups, free_main_memory
 
 STAT = {"memory.stat": "anon 100\ninactive_file 10\nactive_file 5"}
 

@@ -8,7 +8,7 @@ import yaml
 
 from snaketune.config.load import load_experiment
 from snaketune.plan.experiment_plan import Plan, asked_in_chat, is_reward_model, make_plan
-from snaketune.prompts.wording import fill, listed, options_protocol
+from snaketune.prompts.wording import fill_template, list_options, options_protocol
 
 ROOT = Path(__file__).parents[2]
 
@@ -189,11 +189,13 @@ def test_recipe_2_trains_and_scores_the_texts_of_the_reference() -> None:
     plan = plan_of(recipe("f1_multiple_choice"))
     head = "You are a knowledgeable Formula 1 expert.\nAnswer the question briefly and accurately."
     asked = options_protocol(plan.protocols["f1"])
-    shown = fill(asked["context"], question="Q?", options=listed("wxyz", asked["line"]))
+    shown = fill_template(
+        asked["context"], question="Q?", options=list_options("wxyz", asked["line"])
+    )
     assert shown == f"{head}\n\nQuestion: Q?\nOptions:\nA: w\nB: x\nC: y\nD: z\nAnswer:"
     assert (asked["option"], asked["system"]) == (" {option}", None)
     (prompt,) = {tokens.prompt["prompt"] for tokens in plan.tokens.values()}
-    assert fill(prompt, question="Q?") == f"{head}\n\nQuestion: Q?\nAnswer:"
+    assert fill_template(prompt, question="Q?") == f"{head}\n\nQuestion: Q?\nAnswer:"
 
 
 def test_predictions_made_elsewhere_stand_beside_a_base_or_alone() -> None:
@@ -221,7 +223,7 @@ def test_recipe_4_asks_the_labels_of_the_data_after_the_prompt_of_the_training()
     (tokens,) = plan.tokens.values()
     assert tokens.task == "classification"
     assert (tokens.prompt_text, tokens.system) == (asked["context"], asked["system"])
-    assert fill(asked["context"], question="Q?", context="S.") == (
+    assert fill_template(asked["context"], question="Q?", context="S.") == (
         "### Problem:\nQ?\n\n### Solution:\nS."
     )
 

@@ -146,10 +146,10 @@ SAVES = """
 import signal, time
 from pathlib import Path
 from snaketune.runtime.job import job
-from snaketune.runtime.preemption import deferred, heard
-with job(snakemake.log[0], 0), deferred():
+from snaketune.runtime.preemption import preemption_deferred, preemption_signal
+with job(snakemake.log[0], 0), preemption_deferred():
     Path("started").touch()
-    while not heard():
+    while not preemption_signal():
         time.sleep(0.05)
     time.sleep(2)
     Path("saved").touch()
@@ -247,7 +247,7 @@ def _family(pid: int) -> list[int]:
 GENERATION = """
 from snaketune.config.model import ModelSpec
 from snaketune.inference import generate as module
-from snaketune.inference.state import State
+from snaketune.inference.jobs import State
 append = module.Ledger.append
 def slow(ledger, record):
     append(ledger, record)

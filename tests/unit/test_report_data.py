@@ -10,7 +10,7 @@ from prepared_data import prepared, write_lines
 from synthetic_results import make_report_inputs
 
 from snaketune.data.example import ORIGINAL, Example
-from snaketune.data.leakage import leakage_between
+from snaketune.data.overlap import leakage_between
 from snaketune.report.page import render
 from snaketune.report.sources import Sources
 

@@ -14,7 +14,7 @@ from snaketune.report.sources import Sources
 from snaketune.report.use import use
 from snaketune.report.write import write_report
 from snaketune.runtime.files import write_json
-from snaketune.runtime.memory import usage
+from snaketune.runtime.machine import resource_usage
 
 GB, HOUR = 10**9, 60
 DEMO = Path(__file__).parents[2] / "config/config.yaml"
@@ -102,9 +102,9 @@ def test_asked_is_what_the_config_says_else_the_estimate(tmp_path: Path) -> None
 def test_use_is_measured_by_the_process_itself() -> None:
     import psutil
 
-    before = usage()
+    before = resource_usage()
     block = bytearray(300 * 10**6)
-    after = usage(2)
+    after = resource_usage(2)
     resident = psutil.Process().memory_info().rss
     assert len(block) <= resident * 1.1
     assert after["main_memory_bytes"] >= 2 * 0.95 * resident

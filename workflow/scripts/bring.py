@@ -6,12 +6,12 @@ from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.config.evaluation import SampleSpec
-    from snaketune.data.given import bring
-    from snaketune.data.split_report import SplitReport
+    from snaketune.data.check import SplitReport
+    from snaketune.data.given import import_predictions
     from snaketune.runtime.records import sign
 
     sample = snakemake.params.sample
-    bring(
+    import_predictions(
         Path(snakemake.input.file),
         Path(snakemake.input.examples),
         snakemake.params.task,

@@ -5,8 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.data.few_shot import write_few_shot
-    from snaketune.data.splits import training_records
+    from snaketune.data.draws import training_records, write_few_shot
     from snaketune.data.steps import spec_of
 
     write_few_shot(

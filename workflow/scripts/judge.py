@@ -8,14 +8,14 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.config.evaluation import JudgeSpec
+    from snaketune.inference.jobs import LoadableState
     from snaketune.inference.judge import judge
-    from snaketune.inference.state import State
     from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     judge(
-        State.given(params.state, snakemake.input.pin),
+        LoadableState.from_params(params.state, snakemake.input.pin),
         JudgeSpec.model_validate(params.judge),
         params.batch_size,
         Path(snakemake.input.predictions),

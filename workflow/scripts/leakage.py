@@ -6,7 +6,7 @@ from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.data.example import read_examples
-    from snaketune.data.leakage import leakage_between
+    from snaketune.data.overlap import leakage_between
     from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 

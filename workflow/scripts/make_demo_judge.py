@@ -7,8 +7,7 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     import torch
 
-    from snaketune.demo.pretrain import Recipe, make_model_folder
-    from snaketune.demo.tokenizer import EMPTY_THOUGHT
+    from snaketune.demo.pretrain import EMPTY_THOUGHT, Recipe, make_model_folder
     from snaketune.demo.verdicts import judge_lesson
 
     torch.set_num_threads(snakemake.threads)

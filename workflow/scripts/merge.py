@@ -11,7 +11,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.models.merge import write_merged
 
     torch.set_num_threads(snakemake.threads)
-    state = LoadableState.given(
+    state = LoadableState.from_params(
         snakemake.params.state, snakemake.input.pin, snakemake.input.weights
     )
     write_merged(

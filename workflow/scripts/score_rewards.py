@@ -7,13 +7,13 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.inference.reward_job import reward
-    from snaketune.inference.state import State
+    from snaketune.inference.jobs import LoadableState
+    from snaketune.inference.rewards import reward
     from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     reward(
-        State.given(snakemake.params.state, snakemake.input.pin).model,
+        LoadableState.from_params(snakemake.params.state, snakemake.input.pin).model,
         snakemake.params.reply_prefix,
         Path(snakemake.input.predictions),
         Path(snakemake.input.examples),

@@ -5,11 +5,10 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.data.few_shot import shown_questions
-    from snaketune.data.splits import training_records
+    from snaketune.data.draws import shown_questions, training_records
     from snaketune.data.steps import spec_of
     from snaketune.models.folder import load_tokenizer, pinned
-    from snaketune.prompts.tokenise import Limits, tokenise
+    from snaketune.prompts.tokenise import RowLimits, tokenise
     from snaketune.runtime.records import sign
 
     params = snakemake.params
@@ -34,7 +33,7 @@ with job(snakemake.log[0]):
         load_tokenizer(pinned(params.model, snakemake.input.pin)),
         params.prompt["task"],
         params.prompt["system"],
-        Limits(params.max_length, params.overlong),
+        RowLimits(params.max_length, params.overlong),
         Path(snakemake.output.train).parent,
         params.prompt["prompt"],
         params.prompt["chat"],

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from snaketune.config.dataset import CatalogueSpec
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, fields_found
 from snaketune.data.formats.base import Format
-from snaketune.data.record import Fields, Table
+from snaketune.data.record import Fields, RecordError, Table, fields_found
 from snaketune.runtime.errors import UserError
 
 Key = tuple[str, ...]

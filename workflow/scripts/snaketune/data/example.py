@@ -1,14 +1,24 @@
-"""Prepared examples: one schema for all tasks, kept as Parquet."""
+"""Prepared examples: one schema for all tasks, kept as Parquet.
+
+Seeded subsets.
+
+Text as it is compared.
+"""
 
 import dataclasses
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snaketune.config.evaluation import SampleSpec
+from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import csv_text, write_jsonl, write_text
 from snaketune.runtime.parquet import read_table
 
@@ -102,3 +112,42 @@ def read_examples(path: Path) -> list[Example]:
     names = {field.name for field in dataclasses.fields(Example)}
     rows = read_table(path, sorted(names)).to_pylist()
     return [Example(**row) for row in rows]
+
+
+T = TypeVar("T")
+
+
+def read_sample(path: Path, sample: dict[str, Any] | None) -> list[Example]:
+    """The prepared examples in a file that an eval with this `sample` asks. Raises `UserError`
+    where there are none."""
+    spec = SampleSpec.model_validate(sample) if sample else None
+    asked = take_sample(read_examples(path), spec)
+    if not asked:
+        raise UserError(f"{path}: found no examples to ask, expected at least one")
+    return asked
+
+
+def take_sample(examples: Sequence[T], sample: SampleSpec | None) -> list[T]:
+    """The subset that `sample` names, in its own order; all of them without a sample.
+
+    The first n of `numpy.random.default_rng(seed).permutation(N)`, n = `int(fraction * N)` or
+    `count`; at least one and at most N.
+    """
+    if sample is None:
+        return list(examples)
+    total = len(examples)
+    asked = sample.count if sample.fraction is None else int(sample.fraction * total)
+    order = np.random.default_rng(sample.seed).permutation(total)
+    return [examples[int(i)] for i in order[: max(1, asked)]]
+
+
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "−": "-"})
+
+
+def normalise(text: str) -> str:
+    """Case, white space and typographic variants folded: equal results mean the same text.
+
+    Punctuation and signs stay, since `3 + 4` and `3 - 4` are different questions.
+    """
+    folded = unicodedata.normalize("NFKC", text).translate(_QUOTES).casefold()
+    return " ".join(folded.split())

@@ -1,25 +1,41 @@
-"""All tables behind a dataset, and what identifies their content."""
+"""All tables behind a dataset, and what identifies their content.
+
+Train and test drawn from a source that has one split.
+"""
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from snaketune.config.dataset import DatasetSpec, SplitName, without_query
+import numpy as np
+
+from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SplitName, without_query
 from snaketune.data.files import saved_files
-from snaketune.data.locate import SUFFIXES, Part, parts_for
-from snaketune.data.record import Table
-from snaketune.data.sources import csv_file, json_file, jsonl, parquet
+from snaketune.data.locate import SUFFIXES, SourcePart, source_parts_for
+from snaketune.data.record import Record, Table
+from snaketune.data.sources import (
+    local as csv_file,
+)
+from snaketune.data.sources import (
+    local as json_file,
+)
+from snaketune.data.sources import (
+    local as jsonl,
+)
+from snaketune.data.sources import (
+    local as parquet,
+)
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 
 _READERS: dict[str, Callable[[Path, str], Table]] = {
-    ".jsonl": jsonl.read,
-    ".json": json_file.read,
-    ".csv": csv_file.read,
-    ".parquet": parquet.read,
+    ".jsonl": jsonl.json_lines_table,
+    ".json": json_file.json_table,
+    ".csv": csv_file.csv_table,
+    ".parquet": parquet.parquet_table,
 }
 
 
@@ -41,7 +57,7 @@ class Loaded:
 
 
 @contextmanager
-def load(spec: DatasetSpec, splits: Sequence[SplitName], where: str) -> Iterator[Loaded]:
+def loaded_tables(spec: DatasetSpec, splits: Sequence[SplitName], where: str) -> Iterator[Loaded]:
     """The tables of `spec` that are read for `splits`, which may hold more; downloads live as long
     as the context.
 
@@ -49,24 +65,24 @@ def load(spec: DatasetSpec, splits: Sequence[SplitName], where: str) -> Iterator
     """
     with tempfile.TemporaryDirectory(prefix="snaketune-") as folder:
         loaded = Loaded()
-        for part in parts_for(spec, splits, where):
+        for part in source_parts_for(spec, splits, where):
             _add(loaded, part, spec, Path(folder))
         _check_hashes(loaded, spec, where)
         yield loaded
 
 
-def _add(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
+def _add(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: Path) -> None:
     if part.kind == "hub":
         _add_hub(loaded, part, spec)
     elif part.kind == "download":
         _add_download(loaded, part, spec, folder)
     elif part.kind == "saved":
         # Reading these needs `datasets`, which takes seconds to import.
-        from snaketune.data.sources import saved
+        from snaketune.data.sources import local as saved
 
         path = Path(part.address)
         files = [_file(f, f.name) for f in saved_files(path)]
-        loaded.add(part.split, saved.read(path), {"kind": "saved", "files": files})
+        loaded.add(part.split, saved.saved_table(path), {"kind": "saved", "files": files})
     else:
         loaded.add(part.split, *read_file(Path(part.address)))
 
@@ -77,20 +93,20 @@ def read_file(path: Path) -> tuple[Table, dict]:
     return _READERS[path.suffix.lower()](path, str(path)), origin
 
 
-def _add_hub(loaded: Loaded, part: Part, spec: DatasetSpec) -> None:
-    from snaketune.data.sources import hub
+def _add_hub(loaded: Loaded, part: SourcePart, spec: DatasetSpec) -> None:
+    from snaketune.data.sources import remote as hub
 
     split = part.split if part.pinned else None
     limit = None if spec.draw else spec.limit
-    data = hub.load(part.address, spec.subset, spec.revision, split, limit)
+    data = hub.load_hub_dataset(part.address, spec.subset, spec.revision, split, limit)
     for name, table in data.tables.items():
         loaded.add(name, table, {"kind": "hub", "subset": spec.subset, "commit": data.commit})
     if split is None:
         loaded.unused += data.unused
 
 
-def _add_download(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
-    from snaketune.data.sources.download import download
+def _add_download(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: Path) -> None:
+    from snaketune.data.sources.remote import download
 
     name = PurePosixPath(urlsplit(part.address).path)
     place = without_query(part.address)
@@ -128,3 +144,43 @@ def _expect_hash(place: str, found: str, expected: str | None) -> None:
             f"{place}: found SHA-256 {found}, expected {expected}; the file is not the one that "
             "the config means"
         )
+
+
+def draw_splits(loaded: Loaded, spec: DrawnSplitsSpec, where: str) -> Loaded:
+    """The source's records in the order of `numpy.random.default_rng(seed).permutation(n)`: the
+    first for test, the next for train. Records keep their numbers in the source.
+
+    Raises `UserError` where the source has several splits, or too few records.
+    """
+    if len(loaded.tables) != 1:
+        raise UserError(
+            f"{where}.draw: found the splits {', '.join(loaded.tables)} in the source, expected "
+            "one split to draw from"
+        )
+    split = next(iter(loaded.tables))
+    records = [(i, r) for i, t in enumerate(loaded.tables[split]) for r in t.records]
+    needed = spec.test + (spec.train or 1)
+    if len(records) < needed:
+        raise UserError(f"{where}.draw: found {len(records)} records, expected at least {needed}")
+    order = [int(i) for i in np.random.default_rng(spec.seed).permutation(len(records))]
+    end = None if spec.train is None else needed
+    chosen = {"test": order[: spec.test], "train": order[spec.test : end]}
+    left = len(records) - sum(map(len, chosen.values()))
+    out = Loaded(unused=loaded.unused, not_drawn=left)
+    for name, places in chosen.items():
+        for table, origin in _in_runs(loaded, split, [records[i] for i in places]):
+            out.tables.setdefault(name, []).append(table)
+            out.origins.setdefault(name, []).append(origin)
+    return out
+
+
+def _in_runs(
+    loaded: Loaded, split: str, drawn: list[tuple[int, Record]]
+) -> list[tuple[Table, dict]]:
+    """The drawn records by the table that they come from; with one table, in drawn order."""
+    return [
+        (replace(table, records=iter([r for i, r in drawn if i == place])), origin)
+        for place, (table, origin) in enumerate(
+            zip(loaded.tables[split], loaded.origins[split], strict=True)
+        )
+    ]

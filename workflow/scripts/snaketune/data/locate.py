@@ -33,7 +33,7 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 @dataclass(frozen=True)
-class Part:
+class SourcePart:
     """One address with records of one split.
 
     `split` is None for a hub dataset, whose splits are known only once it is loaded. `pinned`
@@ -56,7 +56,7 @@ class Part:
         return f"{path.parent.name}/{path.name}".lstrip("/") if self.kind == "saved" else path.name
 
 
-def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
+def source_parts(spec: DatasetSpec, where: str = "datasets") -> list[SourcePart]:
     """The addresses behind `spec`, in the order train, dev, test.
 
     `where` is the spec's path in the config, for messages. Raises `UserError` for a local path
@@ -72,21 +72,23 @@ def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
     ]
 
 
-def parts_for(
+def source_parts_for(
     spec: DatasetSpec, splits: Sequence[SplitName], where: str = "datasets"
-) -> list[Part]:
+) -> list[SourcePart]:
     """The addresses that have to be read for `splits`: their own, and those that may hold any
     split."""
-    return [p for p in parts(spec, where) if spec.draw or p.split in splits or p.split is None]
+    return [
+        p for p in source_parts(spec, where) if spec.draw or p.split in splits or p.split is None
+    ]
 
 
-def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -> list[Part]:
+def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -> list[SourcePart]:
     pinned = split is not None
     if source.startswith("hub:"):
-        return [Part("hub", source.removeprefix("hub:"), split, pinned)]
+        return [SourcePart("hub", source.removeprefix("hub:"), split, pinned)]
     if "://" in source:
         stem = PurePosixPath(urlsplit(source).path).stem
-        return [Part("download", source, split or _split_for(stem, form, where), pinned)]
+        return [SourcePart("download", source, split or _split_for(stem, form, where), pinned)]
     path = Path(source)
     if path.is_dir():
         return list(_folder(path, split, form, where))
@@ -97,7 +99,7 @@ def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -
         )
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{where}: found {source}, expected a file of {', '.join(SUFFIXES)}")
-    return [Part("file", source, split or _split_for(path.stem, form, where), pinned)]
+    return [SourcePart("file", source, split or _split_for(path.stem, form, where), pinned)]
 
 
 def _split_for(stem: str, form: FormatName, where: str) -> SplitName:
@@ -111,7 +113,9 @@ def _split_for(stem: str, form: FormatName, where: str) -> SplitName:
     return split_of(stem) or ("test" if form in EVALUATION_ONLY else "train")
 
 
-def _folder(folder: Path, split: SplitName | None, form: FormatName, where: str) -> Iterator[Part]:
+def _folder(
+    folder: Path, split: SplitName | None, form: FormatName, where: str
+) -> Iterator[SourcePart]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         yield from _saved(folder, split, form, where)
         return
@@ -140,7 +144,7 @@ def _folder(folder: Path, split: SplitName | None, form: FormatName, where: str)
                 f"{where}: found {len(group)} files for the split {name} in {folder} ({listed}), "
                 "expected one, or a source by split that names the file"
             )
-        yield from (Part("file", str(path), name, split is not None) for path in group)
+        yield from (SourcePart("file", str(path), name, split is not None) for path in group)
 
 
 def _by_split(
@@ -167,9 +171,13 @@ def _shards(files: list[Path]) -> bool:
     return len({(_SHARD.sub("", p.stem), p.suffix) for p in files}) == 1
 
 
-def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) -> Iterator[Part]:
+def _saved(
+    folder: Path, split: SplitName | None, form: FormatName, where: str
+) -> Iterator[SourcePart]:
     if (folder / "state.json").is_file():
-        yield Part("saved", str(folder), split or _split_for(folder.name, form, where), bool(split))
+        yield SourcePart(
+            "saved", str(folder), split or _split_for(folder.name, form, where), bool(split)
+        )
         return
     names = saved_splits(folder / "dataset_dict.json")
     wanted = [split] if split else SPLITS
@@ -183,7 +191,7 @@ def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) 
         )
     for name in wanted:
         if name in by_split:
-            yield Part("saved", str(folder / by_split[name]), name, split is not None)
+            yield SourcePart("saved", str(folder / by_split[name]), name, split is not None)
 
 
 def _claimed(

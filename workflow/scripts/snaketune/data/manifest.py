@@ -6,16 +6,14 @@ from pathlib import Path
 
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.catalogue import read_catalogue
-from snaketune.data.check import refuse_too_many
+from snaketune.data.check import SplitReport, refuse_too_many
+from snaketune.data.draws import Shot, read_shots, refuse_own_examples
 from snaketune.data.example import Example, read_examples
-from snaketune.data.faults import OVERLAP
-from snaketune.data.few_shot import Shot, read_shots, refuse_own_examples
 from snaketune.data.files import catalogue_file
-from snaketune.data.leakage import KINDS, METHOD
 from snaketune.data.load import read_file
 from snaketune.data.locate import SPLITS
-from snaketune.data.overlaps import overlaps_of_dev, overlaps_of_test
-from snaketune.data.split_report import SplitReport
+from snaketune.data.overlap import KINDS, METHOD, overlaps_of_dev, overlaps_of_test
+from snaketune.data.record import OVERLAP
 from snaketune.data.steps import paths_by_name
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError

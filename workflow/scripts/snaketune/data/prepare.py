@@ -6,19 +6,25 @@ from pathlib import Path
 
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.catalogue import Catalogue, Catalogued, read_catalogue
-from snaketune.data.check import Checked, Rejected, check, first_rejected
-from snaketune.data.draw import drawn
-from snaketune.data.example import Example, read_examples, write_examples, write_readable
-from snaketune.data.few_shot import read_shots, shots_of
+from snaketune.data.check import (
+    Checked,
+    Rejected,
+    SplitReport,
+    check_records,
+    counts_of,
+    first_rejected,
+    print_report,
+    repeated_options_of,
+    sources_of,
+)
+from snaketune.data.draws import hold_out, read_shots, shots_of
+from snaketune.data.example import Example, normalise, read_examples, write_examples, write_readable
 from snaketune.data.files import catalogue_file
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.registry import format_for
-from snaketune.data.load import Loaded, load, read_file
-from snaketune.data.overlaps import overlaps_of_test, without_overlap
-from snaketune.data.split_report import SplitReport, counted, repeats, sources_of, tell
-from snaketune.data.splits import hold_out
+from snaketune.data.load import Loaded, draw_splits, loaded_tables, read_file
+from snaketune.data.overlap import overlaps_of_test, without_overlap
 from snaketune.data.steps import paths_by_name
-from snaketune.data.text import normalise
 from snaketune.runtime.errors import UserError
 
 
@@ -43,12 +49,12 @@ class _Read:
         **more: object,
     ) -> SplitReport:
         return SplitReport(
-            counts=counted(records, examples, rejected),
+            counts=counts_of(records, examples, rejected),
             sources=(
                 sources_of(self.loaded, split, self.checked[split]) if split in self.checked else []
             ),
             rejected=[r.row() for r in rejected],
-            repeated_options=repeats(split, examples, rejected),
+            repeated_options=repeated_options_of(split, examples, rejected),
             unused=self.loaded.unused,
             not_drawn=self.loaded.not_drawn,
             **more,
@@ -132,12 +138,12 @@ def _held_out(spec: DatasetSpec, found: Checked, where: str, numeric: bool) -> l
 def _read(spec: DatasetSpec, splits: Sequence[SplitName], where: str, numeric: bool) -> _Read:
     name = where.rpartition(".")[2]
     form = format_for(spec, numeric)
-    with load(spec, splits, where) as loaded:
+    with loaded_tables(spec, splits, where) as loaded:
         if spec.draw:
-            loaded = drawn(loaded, spec.draw, where)
+            loaded = draw_splits(loaded, spec.draw, where)
         there = [split for split in splits if split in loaded.tables]
         form, catalogue = _with_catalogue(spec, form, where) if there else (form, None)
-        checked = {s: check(loaded.tables[s], s, name, form, spec.limit) for s in there}
+        checked = {s: check_records(loaded.tables[s], s, name, form, spec.limit) for s in there}
     return _Read(loaded, checked, catalogue)
 
 
@@ -155,4 +161,4 @@ def _write(folder: Path, split: SplitName, examples: list[Example], report: Spli
     write_examples(folder / f"{split}.parquet", examples)
     write_readable(folder / split, examples)
     report.write(folder / f"{split}.json")
-    tell(split, report)
+    print_report(split, report)

@@ -1,4 +1,6 @@
-"""What each step of a dataset's preparation depends on: the settings and the files' contents.
+"""Which draws of few-shot examples begin alike. Imports nothing: the Snakefile asks.
+
+What each step of a dataset's preparation depends on: the settings and the files' contents.
 
 A step's settings are the fields of its `DatasetSpec` that decide what it writes, without the paths
 of local files. They are what Snakemake compares. Where the files lie goes to the script beside
@@ -6,14 +8,27 @@ them, so that a file that was moved, copied or touched makes nothing run again.
 """
 
 from collections.abc import Iterable, Sequence
+from math import ceil, log
 from pathlib import Path
 from typing import Any
 
 from snaketune.config.dataset import DatasetSpec, SplitName, without_query
 from snaketune.data.files import catalogue_file, files_of
-from snaketune.data.locate import parts_for
-from snaketune.data.same_draw import same_draw
+from snaketune.data.locate import source_parts_for
 from snaketune.runtime.content import content_hash, digest
+
+
+def same_draw(count: int) -> int:
+    """The largest count whose draw begins as that of `count` does: however many records there are,
+    the shorter of `Random(seed).sample(range(n), min(count, n))` for both is the other's beginning.
+
+    Python's `sample` swaps within a list of all n where n is at most a size that it works out from
+    the count (21, and above 5 also the power of 4 that is three times the count or more), and looks
+    places up in a set where n is larger: each way, places are drawn one after another. Counts of
+    one size always go the same way.
+    """
+    return 5 if count <= 5 else 4 ** ceil(log(3 * count, 4)) // 3
+
 
 Json = dict[str, Any]
 Content = list[list[str]]
@@ -71,7 +86,7 @@ def manifest_settings(spec: DatasetSpec) -> Json:
     return settings
 
 
-def places(spec: DatasetSpec) -> Json:
+def source_places(spec: DatasetSpec) -> Json:
     """Where the dataset's files lie: all that the settings leave out."""
     return {
         "source": spec.source,
@@ -93,7 +108,7 @@ def spec_of(settings: Json, places: Json) -> DatasetSpec:
 
 def split_content(spec: DatasetSpec, splits: Sequence[SplitName]) -> Content:
     """The files that the records of `splits` are read from, the catalogue's among them."""
-    read = parts_for(spec, splits)
+    read = source_parts_for(spec, splits)
     found = [[name, content_hash(path)] for part in read for name, path in files_of(part)]
     return found + (catalogue_content(spec) if read else [])
 
@@ -111,7 +126,7 @@ def few_shot_content(spec: DatasetSpec) -> Content:
 
 def paths_by_name(spec: DatasetSpec, split: SplitName) -> dict[str, str]:
     """The files of a split as the config names them, by the name that reports have."""
-    return {part.name: without_query(part.address) for part in parts_for(spec, (split,))}
+    return {part.name: without_query(part.address) for part in source_parts_for(spec, (split,))}
 
 
 def _contents(files: Iterable[Path]) -> Content:

@@ -23,12 +23,18 @@ from transformers import (
     PreTrainedModel,
 )
 
-from snaketune.demo.flaws import draw_solution, shared_start, slip
-from snaketune.demo.pretrain import IGNORED, Recipe, Row, train
+from snaketune.demo.conversations import STYLES, draw_sum
+from snaketune.demo.pretrain import (
+    END,
+    IGNORED,
+    START,
+    TOKENIZER_FILES,
+    Recipe,
+    Row,
+    train_from_scratch,
+)
 from snaketune.demo.problems import TEMPLATES
-from snaketune.demo.schoolbook import STYLES, draw_sum
-from snaketune.demo.story import tell
-from snaketune.demo.tokenizer import END, START, TOKENIZER_FILES
+from snaketune.demo.story import draw_solution, shared_start, slip, tell_story
 
 _RIGHT, _WRONG = 1, 0
 # Of the base's last layer: what it adds up to.
@@ -81,7 +87,7 @@ def _sums(rng: random.Random) -> Marked:
 def _another_form(rng: random.Random) -> Marked:
     """What the base model answers: a right calculation, but the answer is not marked as the task
     wants it, or it stands alone. It is wrong from there on."""
-    story = tell(rng.choice(TEMPLATES), rng)
+    story = tell_story(rng.choice(TEMPLATES), rng)
     reply = STYLES[rng.randrange(len(STYLES))](story)
     if reply.endswith("."):
         said = max(reply.find(". The answer is"), reply.find(" So it is"))
@@ -178,7 +184,7 @@ def make_grader_folders(
     """Train the graders and write their folders, in float16."""
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     model = build_reward_model(base, more_layers, recipe.seed)
-    train(
+    train_from_scratch(
         model,
         lambda rng: encode_lesson(tokenizer, draw_lesson(rng)),
         recipe,

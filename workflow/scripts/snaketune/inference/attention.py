@@ -37,7 +37,7 @@ class Packing:
 
 
 @dataclass
-class Layout:
+class PrefixLayout:
     """What each query may see. n rows, T queries a row, L own columns, P prefix tokens.
 
     The prefix holds positions 0..P-1 and every query comes after it.
@@ -110,7 +110,7 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    layout: Layout | None = None,
+    layout: PrefixLayout | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **kwargs: Any,
@@ -137,7 +137,7 @@ def attend(
 
 
 def _own(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, window: int, scale: float
+    query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, window: int, scale: float
 ) -> Tensor:
     """Own columns only, [n, H, T, D]. A single query's heads become rows of its key head, which
     spares copying keys for grouped heads."""
@@ -161,7 +161,7 @@ def _joined(
     key: Tensor,
     value: Tensor,
     prefix: KeysValues,
-    layout: Layout,
+    layout: PrefixLayout,
     window: int,
     scale: float,
 ) -> Tensor:

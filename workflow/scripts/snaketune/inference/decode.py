@@ -8,13 +8,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from snaketune.inference.cache import SlotCache, close_gaps
-from snaketune.inference.engine import Engine
-from snaketune.inference.memory import TOO_LARGE, BatchSize, release
+from snaketune.inference.engine import Engine, PlainModel
+from snaketune.inference.memory import TOO_LARGE, BatchSize, SlotCache, close_gaps, release
 from snaketune.inference.pick import Pick
-from snaketune.inference.plain_model import PlainModel
-from snaketune.runtime.errors import UserError
-from snaketune.runtime.memory import is_out_of_memory
+from snaketune.runtime.errors import UserError, is_out_of_memory
 
 Finish = Literal["stop", "length", "overlong"]
 _TOKENS_AT_ONCE = {"cuda": 16384, "cpu": 4096}  # of prompts, in one forward pass

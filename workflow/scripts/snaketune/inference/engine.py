@@ -1,14 +1,20 @@
-"""Forward passes of a causal model over slots and a shared prefix."""
+"""Forward passes of a causal model over slots and a shared prefix.
 
+Any causal model, a row at a time: what the engine can't drive.
+"""
+
+import copy
+import inspect
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snaketune.inference.attention import NAME, KeysValues, Layout
-from snaketune.inference.cache import SlotCache
-from snaketune.runtime.memory import is_out_of_memory
+from snaketune.inference.attention import NAME, KeysValues, PrefixLayout
+from snaketune.inference.memory import SlotCache
+from snaketune.runtime.errors import is_out_of_memory
 
 # A shorter prefix costs more as an attention of its own than as copies in each row.
 _SHORTEST_PREFIX = 32
@@ -77,7 +83,12 @@ class Engine:
         return self.call(ids, layout.query_positions, layout, cache, keep=1)[:, -1]
 
     def call(
-        self, ids: Tensor, positions: Tensor, layout: Layout, cache: SlotCache | None, keep: Any
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        layout: PrefixLayout,
+        cache: SlotCache | None,
+        keep: Any,
     ) -> Tensor:
         """Logits [n, kept, V] for ids and positions [n, T]; `keep` is the model's
         `logits_to_keep`."""
@@ -149,7 +160,7 @@ def _slides(config: Any) -> bool:
     return bool(getattr(config, "sliding_window", None))
 
 
-def layout_of(cache: SlotCache, steps: int, prefix: int, device: torch.device) -> Layout:
+def layout_of(cache: SlotCache, steps: int, prefix: int, device: torch.device) -> PrefixLayout:
     """What `steps` new tokens of each row of the cache see: their own row up to themselves."""
     begin, end, starts = cache.begin, cache.end + steps, cache.starts
     columns = torch.arange(begin, end, device=device)
@@ -165,7 +176,7 @@ def layout_of(cache: SlotCache, steps: int, prefix: int, device: torch.device) -
     causal = steps > 1 and aligned
     if causal and end - begin > steps:
         visible, causal = (columns[None, :] <= columns[-steps:][:, None])[None], False
-    return Layout(visible, positions[:, -steps:], positions, causal=causal)
+    return PrefixLayout(visible, positions[:, -steps:], positions, causal=causal)
 
 
 def common_prefix(prompts: list[list[int]]) -> list[int]:
@@ -188,3 +199,43 @@ def start_engine(model: Any) -> Engine | None:
             file=sys.stderr,
         )
         return None
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a model has read so far."""
+
+    tokens: list[int]
+    cache: Any
+    """The model's own; None where it has none that could be handed back."""
+
+    def copied(self) -> "Past":
+        """For a continuation that leaves this one as it is."""
+        return Past(self.tokens, copy.deepcopy(self.cache))
+
+
+class PlainModel:
+    """Reads tokens with the model's own cache; a model without one (Mamba's state is none) reads
+    all that came before again, which is slow and exact."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        known = inspect.signature(base.forward).parameters
+        self.has_cache = "past_key_values" in known
+        self.can_leave_out = "logits_to_keep" in known
+
+    def read(self, tokens: list[int], past: Past | None, keep: int) -> tuple[Tensor, Past]:
+        """Logits [keep, V] of the last `keep` of `tokens`, which follow `past`."""
+        before = past.tokens if past else []
+        cache = past.cache if past else None
+        shown = tokens if self.has_cache else before + tokens
+        how: dict[str, Any] = {"use_cache": self.has_cache}
+        if self.has_cache:
+            how["past_key_values"] = cache
+        if self.can_leave_out:
+            how["logits_to_keep"] = keep
+        out = self.model(input_ids=torch.tensor([shown], device=self.device), **how)
+        cache = out.past_key_values if self.has_cache else None
+        return out.logits[0, -keep:], Past(before + tokens, cache)

@@ -6,26 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.evaluation import TaskName
-from snaketune.data.example import Example
-from snaketune.data.sampling import read_asked
-from snaketune.inference.backends import Backend, open_session
-from snaketune.inference.ledger import Ledger, plain
-from snaketune.inference.made import Made
-from snaketune.inference.overlong import report_overlong
+from snaketune.data.example import Example, read_sample
+from snaketune.inference.backends.transformers import Backend, open_session
+from snaketune.inference.jobs import (
+    WHOLE,
+    LoadableState,
+    Shard,
+    identity_of,
+    open_ledger,
+    report_overlong,
+)
+from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.pick import Sampling
-from snaketune.inference.resume import identity_of, open_ledger
-from snaketune.inference.session import Session, Text
-from snaketune.inference.shards import WHOLE, Shard
-from snaketune.inference.state import State
+from snaketune.inference.session import Completion, Session
 from snaketune.prompts.control_tokens import prompt_tokens
-from snaketune.prompts.conversation import messages
+from snaketune.prompts.conversation import build_messages
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.progress import Progress
+from snaketune.runtime.job import Progress
 
 
 @dataclass(frozen=True)
-class Protocol:
+class GenerationProtocol:
     """What it is asked."""
 
     task: TaskName
@@ -59,8 +61,8 @@ class Protocol:
 
 
 def generate(
-    state: State,
-    protocol: Protocol,
+    state: LoadableState,
+    protocol: GenerationProtocol,
     examples: Path,
     few_shot: Path | None,
     work: Path,
@@ -76,7 +78,7 @@ def generate(
     loaded. Of an eval in shards only the examples of `shard` are asked.
     """
     sampling = protocol.sampling()
-    asked = shard.of(read_asked(examples, protocol.sample))
+    asked = shard.of(read_sample(examples, protocol.sample))
     shots = _shots(few_shot, protocol.few_shot)
     identity = identity_of(
         state.model,
@@ -86,7 +88,7 @@ def generate(
         examples=file_hash(examples),
         shots=shots,
     )
-    wanted = plain((e.id, s) for e in asked for s in range(protocol.samples))
+    wanted = wanted_by_key((e.id, s) for e in asked for s in range(protocol.samples))
     with open_ledger(work, identity, wanted, shard) as ledger:
         made = ledger.known or _ask(state, protocol, sampling, asked, shots, ledger)
         report_overlong(ledger.records.values(), made["context_length"], "prompts")
@@ -95,17 +97,17 @@ def generate(
 
 
 def _ask(
-    state: State,
-    protocol: Protocol,
+    state: LoadableState,
+    protocol: GenerationProtocol,
     sampling: Sampling | None,
     asked: list[Example],
     shots: list[dict[str, str]],
     ledger: Ledger,
-) -> Made:
+) -> Provenance:
     """Appends the replies that are missing; how all were made."""
     session = open_session(state, protocol.backend)
     words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
-    turns = [messages(e, shots=shots, **words) for e in asked]
+    turns = [build_messages(e, shots=shots, **words) for e in asked]
     prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
     missing = _missing(asked, protocol.samples, ledger)
     progress = Progress(len(asked) * protocol.samples, "replies", done=ledger.resumed)
@@ -146,7 +148,11 @@ def _missing(asked: list[Example], samples: int, ledger: Ledger) -> dict[int, li
 
 
 def _record(
-    identifier: str, text: Text, prompt_tokens: int, session: Session, protocol: Protocol
+    identifier: str,
+    text: Completion,
+    prompt_tokens: int,
+    session: Session,
+    protocol: GenerationProtocol,
 ) -> dict[str, Any]:
     return {
         "id": identifier,

@@ -1,19 +1,34 @@
-"""What replies: a base model with what lies on top of it."""
+"""What replies: a base model with what lies on top of it.
 
-from collections.abc import Iterable, Mapping, Sequence
+An eval spread over several jobs, and their files joined again.
+
+Prompts for which the model's context has no room: never cut, but counted and named.
+
+What finished records of a job depend on: others are never continued.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from snaketune.config.model import ModelSpec, Quantisation
+from snaketune.inference.ledger import Ledger, RecordKey, join_provenance, record_key
 from snaketune.models.content import model_identity
 from snaketune.models.folder import pinned
+from snaketune.models.load import pick_device, pick_dtype
 from snaketune.models.state import Weights
 from snaketune.runtime.content import content_hashes
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
+from snaketune.runtime.workfolder import held, work_folder
 
 
 @dataclass(frozen=True)
-class State:
+class LoadableState:
     """A state's weights, wherever they lie."""
 
     model: ModelSpec
@@ -22,7 +37,9 @@ class State:
     files: Sequence[Path]
 
     @classmethod
-    def given(cls, params: Mapping[str, Any], pin: str, files: Iterable[str] = ()) -> "State":
+    def from_params(
+        cls, params: Mapping[str, Any], pin: str, files: Iterable[str] = ()
+    ) -> "LoadableState":
         """From a rule's params (model, quantisation, weights) and its input files: the `pin` of the
         base, and the state's own weights."""
         return cls(
@@ -39,3 +56,101 @@ class State:
             "quantisation": self.quantisation,
             "weights": [self.weights, *content_hashes(self.files)],
         }
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part `number` (from 0) of `count`: every count-th item, so that parts are alike in length."""
+
+    number: int
+    count: int
+
+    def of(self, items: Sequence[T]) -> list[T]:
+        """The items of this part, in their order."""
+        return list(items[self.number :: self.count])
+
+    @property
+    def name(self) -> str:
+        """`1of4` for the first of four."""
+        return f"{self.number + 1}of{self.count}"
+
+    @property
+    def beside(self) -> set[str]:
+        """Names of the parts whose jobs may run at the same time."""
+        return {Shard(i, self.count).name for i in range(self.count)} - {self.name}
+
+
+WHOLE = Shard(0, 1)
+
+
+def join_shards(parts: Sequence[Path], metas: Sequence[Path], joined: Path, meta: Path) -> None:
+    """Writes the records of all parts in the order that one job would have given them."""
+    write_jsonl(joined, _dealt([_by_example(p) for p in parts], parts))
+    made = join_provenance([json.loads(m.read_text(encoding="utf-8")) for m in metas])
+    write_json(meta, made | {"shards": len(metas)})
+
+
+def _by_example(path: Path) -> list[list[dict]]:
+    """The records of a part, those of an example together."""
+    groups: dict[str, list[dict]] = {}
+    for record in read_jsonl(path):
+        groups.setdefault(record["id"], []).append(record)
+    return [sorted(group, key=record_key) for group in groups.values()]
+
+
+def _dealt(shards: list[list[list[dict]]], paths: Sequence[Path]) -> Iterator[dict]:
+    """One example of each part in turn, as `Shard.of` dealt them."""
+    counts = [len(shard) for shard in shards]
+    if sorted(counts, reverse=True) != counts or counts[0] - counts[-1] > 1:
+        raise UserError(f"{paths[0].parent}: found parts of {counts} examples: one is not whole")
+    for round_ in zip_longest(*shards, fillvalue=[]):
+        for group in round_:
+            yield from group
+
+
+SCORED, OVERLONG = "scored", "overlong"
+_LISTED = 20
+
+
+def report_overlong(records: Iterable[dict], context: int | None, what: str) -> None:
+    """Prints how many records are overlong, and their ids; nothing where none is."""
+    names = [_name(record) for record in records if record.get("finish") == OVERLONG]
+    if names:
+        more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+        print(
+            f"{len(names)} {what} are longer than the model's context of {context} tokens: they "
+            f"are not cut but counted as overlong, without a result: "
+            f"{', '.join(names[:_LISTED])}{more}"
+        )
+
+
+def _name(record: dict) -> str:
+    return f"{record['id']} (sample {record['sample']})" if "sample" in record else record["id"]
+
+
+def identity_of(model: ModelSpec, version: int, /, **settings: Any) -> dict[str, Any]:
+    """What decides a record: the job's own settings, and what computes: the version of the step,
+    and the numbers and kind of device that the model gets here.
+
+    Not which records are wanted: a shard's or a smaller number of samples' are the same ones. That
+    holds in 16 bits as far as it does for a job that goes on after a kill: rounding, and with it
+    rarely a word, depends on the rows that stood in the batch.
+    """
+    device = pick_device()
+    dtype = str(pick_dtype(model.dtype, device)).removeprefix("torch.")
+    return {"version": version, "dtype": dtype, "device": device.type, **settings}
+
+
+@contextmanager
+def open_ledger(
+    work: Path, identity: dict[str, Any], wanted: Mapping[RecordKey, str], shard: Shard = WHOLE
+) -> Iterator[Ledger]:
+    """The finished ones of the `wanted` records of this identity. No other process has this shard's
+    part meanwhile; records of other identities under `work` are removed, but for those of shards
+    that may be at work now. Raises `UserError` where a process has the part that does not end."""
+    with held(work if shard == WHOLE else work.with_name(f"{work.name}.{shard.name}")):
+        folder = work_folder(work, identity, shard.beside)
+        yield Ledger(folder, shard.name, wanted)

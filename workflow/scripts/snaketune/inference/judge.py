@@ -4,24 +4,26 @@ from pathlib import Path
 
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
-from snaketune.inference.backends import open_session
-from snaketune.inference.ledger import Ledger, of_replies
-from snaketune.inference.made import Made
-from snaketune.inference.overlong import OVERLONG, report_overlong
-from snaketune.inference.part import key
-from snaketune.inference.resume import identity_of, open_ledger
-from snaketune.inference.session import Session, Text
-from snaketune.inference.state import State
+from snaketune.inference.backends.transformers import open_session
+from snaketune.inference.jobs import (
+    OVERLONG,
+    LoadableState,
+    identity_of,
+    open_ledger,
+    report_overlong,
+)
+from snaketune.inference.ledger import Ledger, Provenance, record_key, wanted_by_reply
+from snaketune.inference.session import Completion, Session
 from snaketune.prompts.control_tokens import prompt_tokens
-from snaketune.prompts.conversation import Messages, opened
+from snaketune.prompts.conversation import Messages, join_with_space
 from snaketune.prompts.wording import judge_system, judge_user
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.files import read_jsonl
-from snaketune.runtime.progress import Progress
+from snaketune.runtime.job import Progress
 
 
 def judge(
-    state: State,
+    state: LoadableState,
     spec: JudgeSpec,
     batch_size: int | str,
     predictions: Path,
@@ -48,7 +50,7 @@ def judge(
         reply_prefix=reply_prefix,
         inputs=[file_hash(f) for f in (examples, guideline)],
     )
-    with open_ledger(work, identity, of_replies(replies)) as ledger:
+    with open_ledger(work, identity, wanted_by_reply(replies)) as ledger:
         given = {"made": "elsewhere"} if any("verdict" in r for r in replies) else {}
         to_ask = [r for r in replies if "verdict" not in r and r["output"].strip()]
         for reply in replies:
@@ -58,7 +60,7 @@ def judge(
         if to_ask or not given:
             words = guideline.read_text(encoding="utf-8")
             shown = {e.id: e.prompt for e in read_examples(examples)}
-            asked = [r for r in to_ask if key(r) not in ledger.records]
+            asked = [r for r in to_ask if record_key(r) not in ledger.records]
             turns = _conversations(asked, shown, words, spec, reply_prefix)
             made = ledger.known or _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
             what = "replies with their prompts"
@@ -67,14 +69,14 @@ def judge(
 
 
 def _ask(
-    state: State,
+    state: LoadableState,
     spec: JudgeSpec,
     batch_size: int | str,
     total: int,
     asked: list[dict],
     turns: list[Messages],
     ledger: Ledger,
-) -> Made:
+) -> Provenance:
     """Asks the judge and appends what it says; how that was done."""
     session = open_session(state)
     # A judge that reasons would use up its few tokens on that.
@@ -106,7 +108,7 @@ def _conversations(
             {
                 "role": "user",
                 "content": judge_user(
-                    shown[r["id"]] if with_prompt else None, opened(prefix, r["output"])
+                    shown[r["id"]] if with_prompt else None, join_with_space(prefix, r["output"])
                 ),
             },
         ]
@@ -114,7 +116,7 @@ def _conversations(
     ]
 
 
-def _judged(reply: dict, text: Text, session: Session) -> dict:
+def _judged(reply: dict, text: Completion, session: Session) -> dict:
     """What the judge said of a reply; null where reply and prompt leave its context no room. With
     special tokens: `</think>` is one, and what stands before it is no verdict."""
     raw = None

@@ -1,11 +1,20 @@
-"""A question and its options as one tree of tokens."""
+"""A question and its options as one tree of tokens.
 
-from collections.abc import Sequence
+Log-probabilities of options, with the prompt computed once for all options of a question.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from snaketune.prompts.control_tokens import encode, unshield
+import torch
+from torch import Tensor
+
+from snaketune.inference.attention import Packing, PrefixLayout
+from snaketune.inference.engine import Engine, PlainModel, common_prefix
+from snaketune.inference.memory import halving
+from snaketune.prompts.control_tokens import encode_texts, unshield
 from snaketune.runtime.errors import UserError
 
 
@@ -64,7 +73,7 @@ def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
     context = question.context.rstrip() if plain else question.context
     gap = question.context[len(context) :]
     texts = [context, *(context + gap + option for option in question.options)]
-    start, *wholes = encode(tokenizer, texts, add_special_tokens=plain)
+    start, *wholes = encode_texts(tokenizer, texts, add_special_tokens=plain)
     if not start:
         start, wholes = (
             _opened(tokenizer, question),
@@ -109,3 +118,163 @@ def _shared(rows: Sequence[list[int]]) -> list[int]:
     low, high = min(rows), max(rows)
     count = next((i for i, t in enumerate(low) if i >= len(high) or high[i] != t), len(low))
     return low[:count]
+
+
+# In one forward pass. On the CPU larger passes fall out of the caches.
+_TOKENS = {"cuda": 16384, "cpu": 1024}
+_LOGITS = {"cuda": 1 << 29, "cpu": 1 << 26}  # numbers
+_SHORTEST_PREFIX = 8
+
+
+@dataclass(frozen=True)
+class OptionScores:
+    """Scores of the options of one question."""
+
+    index: int
+    sums: list[float]
+    """Log-probability of each option after the prompt."""
+    tokens: list[int]
+    """Tokens of each option."""
+
+
+def score_trees(
+    model: Any,
+    engine: Engine | None,
+    trees: Sequence[Tree],
+    wanted: Collection[int] | None = None,
+) -> Iterator[OptionScores]:
+    """Scores of the `wanted` trees (unset: of all), as they come, longest first. Without an engine
+    (the model's attention takes no mask of our making) the prompt's cache is shared between its
+    options instead.
+
+    Whatever is wanted, trees share their passes with the same others: a job that goes on after a
+    kill scores what is missing exactly as it would have.
+    """
+    order = sorted(range(len(trees)), key=lambda i: -trees[i].size)
+    wanted = set(order if wanted is None else wanted)
+    if engine is None:
+        plain = PlainModel(model)
+        yield from (_by_cache(plain, i, trees[i]) for i in order if i in wanted)
+        return
+    cut = engine.share(common_prefix([t.stem for t in trees]), _SHORTEST_PREFIX) if trees else 0
+    kind = engine.device.type
+
+    def score(group: list[int]) -> list[OptionScores]:
+        return _score_group(engine, [(i, trees[i]) for i in group], cut)
+
+    for group in _groups(order, trees, cut, _TOKENS[kind], _LOGITS[kind] // engine.vocabulary):
+        if wanted.intersection(group):
+            yield from (found for found in halving(score, group) if found.index in wanted)
+
+
+def _groups(
+    order: list[int], trees: Sequence[Tree], cut: int, tokens: int, kept: int
+) -> Iterator[list[int]]:
+    """Trees of like size with at most `tokens` tokens together, of which at most `kept` give
+    logits."""
+    group: list[int] = []
+    held = wanted = 0
+    for i in order:
+        size, tail = trees[i].size - cut, 1 + sum(map(len, trees[i].branches))
+        if group and (held + size > tokens or wanted + tail > kept):
+            yield group
+            group, held, wanted = [], 0, 0
+        group.append(i)
+        held, wanted = held + size, wanted + tail
+    if group:
+        yield group
+
+
+@torch.inference_mode()
+def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> list[OptionScores]:
+    """One pass over the trees, end to end without padding; logits only where an option's token is
+    predicted."""
+    trees = [tree for _, tree in group]
+    device = engine.device
+    ids = torch.tensor([[t for tree in trees for t in _tokens(tree, cut)]], device=device)
+    branch, positions, packing = _rows(trees, cut, device)
+    layout = PrefixLayout(
+        _visible(branch), positions, positions, prefix=engine.prefix, packing=packing
+    )
+    flat = positions.flatten()[packing.tokens][None]
+    before, targets, counts = _predictions(trees, cut)
+    keep, where = torch.tensor(before, device=device).unique(return_inverse=True)
+    logits = engine.call(ids, flat, layout, None, keep)[0].float()
+    spread = logits.logsumexp(-1)
+    gains = logits[where, torch.tensor(targets, device=device)] - spread[where]
+    sums = [float(part.sum()) for part in gains.cpu().double().split(counts)]
+    return _by_question(group, sums, counts)
+
+
+def _tokens(tree: Tree, cut: int) -> list[int]:
+    return tree.stem[cut:] + [token for branch in tree.branches for token in branch]
+
+
+def _rows(trees: list[Tree], cut: int, device: torch.device) -> tuple[Tensor, Tensor, Packing]:
+    """Branch numbers (0: stem, -1: padding) and positions [n, T], and where the tokens lie."""
+    sizes = [tree.size - cut for tree in trees]
+    width = max(sizes)
+    branch, positions, places, tokens = [], [], [], []
+    start = 0
+    for row, (tree, size) in enumerate(zip(trees, sizes, strict=True)):
+        numbers, at = [0] * (len(tree.stem) - cut), list(range(cut, len(tree.stem)))
+        for number, part in enumerate(tree.branches, 1):
+            numbers += [number] * len(part)
+            at += range(len(tree.stem), len(tree.stem) + len(part))
+        branch.append(numbers + [-1] * (width - size))
+        positions.append(at + [0] * (width - size))
+        places.append([*range(start, start + size), *[0] * (width - size)])
+        tokens += range(row * width, row * width + size)
+        start += size
+    made = (torch.tensor(values, device=device) for values in (branch, positions, places, tokens))
+    branch, positions, places, tokens = made
+    return branch, positions, Packing(places, tokens)
+
+
+def _visible(branch: Tensor) -> Tensor:
+    """[n, T, T]: a token sees its stem, its own branch up to itself, and no other branch."""
+    column = torch.arange(branch.shape[1], device=branch.device)
+    before = column[None, :, None] >= column[None, None, :]
+    return before & ((branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0))
+
+
+def _predictions(trees: list[Tree], cut: int) -> tuple[list[int], list[int], list[int]]:
+    """For each option token the packed place of the token before it, and its id; and the number of
+    them for each option."""
+    before, targets, counts = [], [], []
+    place = 0
+    for tree in trees:
+        place += len(tree.stem) - cut
+        stem_end = place - 1
+        for tokens, start in zip(tree.branches, tree.scored, strict=True):
+            before += [stem_end, *range(place, place + len(tokens) - 1)][start:]
+            targets += tokens[start:]
+            counts.append(len(tokens) - start)
+            place += len(tokens)
+    return before, targets, counts
+
+
+def _by_question(
+    group: list[tuple[int, Tree]], sums: list[float], counts: list[int]
+) -> list[OptionScores]:
+    out, at = [], 0
+    for index, tree in group:
+        stop = at + len(tree.branches)
+        out.append(OptionScores(index, sums[at:stop], counts[at:stop]))
+        at = stop
+    return out
+
+
+@torch.inference_mode()
+def _by_cache(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
+    """One question: what was read of the stem, copied for each option."""
+    before, past = plain.read(tree.stem, None, keep=1) if tree.stem else (None, None)
+    sums = []
+    for tokens, start in zip(tree.branches, tree.scored, strict=True):
+        logits, _ = plain.read(tokens, past.copied() if past else None, keep=len(tokens))
+        # A token is predicted by the one before it; without a stem the first one by none.
+        logits = logits[:-1] if before is None else torch.cat([before, logits[:-1]])
+        targets = torch.tensor(tokens[start:], device=logits.device)
+        gains = logits[-len(targets) :].float().log_softmax(-1).gather(1, targets[:, None])
+        sums.append(float(gains.double().sum()))
+    return OptionScores(index, sums, tree.counts)

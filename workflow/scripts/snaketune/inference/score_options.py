@@ -6,25 +6,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snaketune.data.example import Example
-from snaketune.data.formats.choices import LETTERS
-from snaketune.data.sampling import read_asked
-from snaketune.inference.backends import open_transformers
-from snaketune.inference.ledger import Ledger, plain
-from snaketune.inference.made import Made
-from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
-from snaketune.inference.options import score_trees
-from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
-from snaketune.inference.resume import identity_of, open_ledger
-from snaketune.inference.shards import WHOLE, Shard
-from snaketune.inference.state import State
-from snaketune.inference.stops import turn_ending
+from snaketune.data.example import Example, read_sample
+from snaketune.data.formats.values import LETTERS
+from snaketune.inference.backends.transformers import open_transformers
+from snaketune.inference.jobs import (
+    OVERLONG,
+    SCORED,
+    WHOLE,
+    LoadableState,
+    Shard,
+    identity_of,
+    open_ledger,
+    report_overlong,
+)
+from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
+from snaketune.inference.options import Question, Tree, build_tree, score_trees, told_apart
 from snaketune.prompts.control_tokens import prompt_text, shield, shield_example, unshield
-from snaketune.prompts.conversation import opened, worded
-from snaketune.prompts.wording import fill
+from snaketune.prompts.conversation import format_prompt, join_with_space, turn_closing_tokens
+from snaketune.prompts.wording import fill_template
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.progress import Progress
+from snaketune.runtime.job import Progress
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class OptionsProtocol:
 
 
 def score_options(
-    state: State,
+    state: LoadableState,
     protocol: OptionsProtocol,
     examples: Path,
     work: Path,
@@ -60,7 +62,7 @@ def score_options(
     characters, from which per-token and per-character scores follow; no sums where the prompt and
     its longest option are longer than the model's context. Scores that a job before made are taken;
     where none is missing, no model is loaded."""
-    asked = shard.of(read_asked(examples, protocol.sample))
+    asked = shard.of(read_sample(examples, protocol.sample))
     identity = identity_of(
         state.model,
         version,
@@ -68,7 +70,7 @@ def score_options(
         protocol=asdict(protocol),
         examples=file_hash(examples),
     )
-    with open_ledger(work, identity, plain((e.id, 0) for e in asked), shard) as ledger:
+    with open_ledger(work, identity, wanted_by_key((e.id, 0) for e in asked), shard) as ledger:
         made = ledger.known or _score(state, protocol, asked, ledger)
         what = "questions with their longest options"
         report_overlong(ledger.records.values(), made["context_length"], what)
@@ -76,7 +78,9 @@ def score_options(
         ledger.publish(scores, meta, made | about)
 
 
-def _score(state: State, protocol: OptionsProtocol, asked: list[Example], ledger: Ledger) -> Made:
+def _score(
+    state: LoadableState, protocol: OptionsProtocol, asked: list[Example], ledger: Ledger
+) -> Provenance:
     """Appends the scores that are missing; how all were made."""
     session = open_transformers(state)
     questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
@@ -114,13 +118,13 @@ def question(
     words = protocol.context, "multiple_choice"
     if protocol.system is not None:
         turns = [{"role": "system", "content": protocol.system}] if protocol.system else []
-        turns.append({"role": "user", "content": worded(*words, example, protocol.line)})
+        turns.append({"role": "user", "content": format_prompt(*words, example, protocol.line)})
         text = prompt_text(tokenizer, turns, name) + protocol.reply_prefix
     else:
-        text = worded(*words, shield_example(tokenizer, example), protocol.line)
-        text = opened(text, protocol.reply_prefix)
+        text = format_prompt(*words, shield_example(tokenizer, example), protocol.line)
+        text = join_with_space(text, protocol.reply_prefix)
     answers = [
-        fill(protocol.option, letter=LETTERS[i : i + 1], option=shield(tokenizer, option))
+        fill_template(protocol.option, letter=LETTERS[i : i + 1], option=shield(tokenizer, option))
         for i, option in enumerate(options)
     ]
     return Question(example.id, text, answers, record)
@@ -134,7 +138,7 @@ def _tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
     if not protocol.labels:
         return tree
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return told_apart(tree, end if plain else turn_ending(tokenizer), asked.where)
+    return told_apart(tree, end if plain else turn_closing_tokens(tokenizer), asked.where)
 
 
 def _record(asked: Question, tree: Tree, sums: list[float] | None) -> dict[str, Any]:

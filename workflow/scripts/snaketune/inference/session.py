@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from snaketune.inference.decode import Finish, Reply
-from snaketune.inference.made import counts
+from snaketune.inference.ledger import count_records
 from snaketune.inference.pick import Sampling
 from snaketune.prompts.conversation import template_hash
-from snaketune.runtime.machine import library_versions
-from snaketune.runtime.memory import usage
+from snaketune.runtime.machine import library_versions, resource_usage
 
 
 @dataclass(frozen=True)
-class Ask:
+class GenerationRequest:
     """A prompt and the samples wanted of it."""
 
     index: int
@@ -28,7 +27,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Text:
+class Completion:
     """One reply. `tokens` are without the end token; `new_tokens` counts it."""
 
     index: int
@@ -52,7 +51,7 @@ class Session(ABC):
 
     @abstractmethod
     def answer(
-        self, asks: list[Ask], batch_size: int | str, sampling: Sampling | None
+        self, asks: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
     ) -> Iterator[Reply]:
         """Replies as they are finished, in no fixed order; greedy without `sampling`."""
 
@@ -68,7 +67,7 @@ class Session(ABC):
         sampling: Sampling | None = None,
         samples: Sequence[list[int]] | None = None,
         ids: Sequence[str] | None = None,
-    ) -> Iterator[Text]:
+    ) -> Iterator[Completion]:
         """Replies to every prompt as they are finished, in no fixed order.
 
         `samples[i]` are the sample numbers wanted of prompt i (unset: 0). A prompt that leaves the
@@ -81,16 +80,16 @@ class Session(ABC):
             room = max_new if self.context is None else self.context - len(tokens)
             if room > 0:
                 name = ids[i] if ids else ""
-                asks.append(Ask(i, name, tokens, min(max_new, room), numbers))
+                asks.append(GenerationRequest(i, name, tokens, min(max_new, room), numbers))
             else:
-                yield from (self._count(Text(i, n, [], 0, "overlong")) for n in numbers)
+                yield from (self._count(Completion(i, n, [], 0, "overlong")) for n in numbers)
         for reply in self.answer(asks, batch_size, sampling):
             self.seconds = time.monotonic() - start
             count = len(reply.tokens)
             shown = reply.tokens[:-1] if reply.finish == "stop" else reply.tokens
-            yield self._count(Text(reply.index, reply.sample, shown, count, reply.finish))
+            yield self._count(Completion(reply.index, reply.sample, shown, count, reply.finish))
 
-    def _count(self, text: Text) -> Text:
+    def _count(self, text: Completion) -> Completion:
         self.new_tokens += text.new_tokens
         return text
 
@@ -98,12 +97,12 @@ class Session(ABC):
         """How `records` were made, for the file beside them. Seconds and rate are of the last
         start of a job that was killed, all else is of the whole."""
         return self.about() | {
-            **counts(records),
+            **count_records(records),
             "end_tokens": self.ends,
             "context_length": self.context,
             "template_hash": template_hash(self.tokenizer),
             "seconds": round(self.seconds, 3),
             "tokens_per_second": round(self.new_tokens / max(self.seconds, 1e-9), 1),
             "versions": library_versions(),
-            **usage(),
+            **resource_usage(),
         }

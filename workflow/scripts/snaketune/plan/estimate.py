@@ -31,10 +31,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from snaketune.config.base import ResourceSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.config.preset import Preset
-from snaketune.config.resources import ResourceSpec
 from snaketune.models.headers import count_parameters
 
 _UNKNOWN_SIZE = 8e9

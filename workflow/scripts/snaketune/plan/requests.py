@@ -8,10 +8,9 @@ from pathlib import Path
 import yaml
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.experiment import Experiment
+from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.config.run import RunSpec
 from snaketune.plan import estimate
 from snaketune.plan.estimate import Estimate
 from snaketune.plan.experiment_plan import Plan, make_plan

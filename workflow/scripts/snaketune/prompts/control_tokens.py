@@ -3,7 +3,7 @@
 Turn markers and their like give a conversation its structure; a question or a reply that spells
 one (`<|im_end|>`) must not end a turn with it, least of all before a judge. So contents are
 shielded before a template prints them: each typed control token gives way to a stand-in of the
-same length, made of code points that Unicode sets aside as no characters. `encode` puts it back,
+same length, made of code points that Unicode sets aside as no characters. `encode_texts` puts it back,
 and tokenises the whole text with a twin of the tokenizer that knows the control tokens which the
 template printed by other names, and no control token by the name that was typed. Text that types
 none goes to the tokenizer itself.
@@ -25,7 +25,7 @@ from jinja2.exceptions import TemplateError
 from tokenizers import Encoding, Tokenizer
 
 from snaketune.data.example import Example
-from snaketune.prompts.conversation import Messages, render
+from snaketune.prompts.conversation import Messages, render_chat
 from snaketune.runtime.errors import UserError
 
 _TYPED, _PRINTED, _FILLER = "\ufdd0", "\ufdee", "\ufdef"
@@ -37,7 +37,7 @@ _PROBE = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"
 
 
 def shield(tokenizer: Any, text: str) -> str:
-    """The text with its control tokens shielded; for `encode`, straight or within other text. What
+    """The text with its control tokens shielded; for `encode_texts`, straight or within other text. What
     looks like a stand-in, though it is no character, becomes U+FFFD."""
     clean = _NO_CHARACTERS.sub("\ufffd", text)
     control = _control(tokenizer)
@@ -70,7 +70,7 @@ def unshield(tokenizer: Any, text: str) -> str:
     return "".join(_parts(tokenizer, text))
 
 
-def encode(
+def encode_texts(
     tokenizer: Any, texts: Sequence[str], add_special_tokens: bool = False
 ) -> list[list[int]]:
     """The token ids of each text. Raises UserError where the tokenizer can't tell typed control
@@ -142,8 +142,8 @@ def _around_turns(tokenizer: Any) -> str:
     if not tokenizer.chat_template:
         return ""
     try:
-        asked = render(tokenizer, _PROBE[:1], reply_next=True)
-        return asked + render(tokenizer, _PROBE, reply_next=False)
+        asked = render_chat(tokenizer, _PROBE[:1], reply_next=True)
+        return asked + render_chat(tokenizer, _PROBE, reply_next=False)
     except TemplateError:
         return ""
 
@@ -228,15 +228,15 @@ def prompt_tokens(
     it; `options` go to the template. The template itself prints the beginning-of-text token, so
     none is added."""
     texts = [prompt_text(tokenizer, turns, name, **options) + prefix for turns in conversations]
-    return encode(tokenizer, texts)
+    return encode_texts(tokenizer, texts)
 
 
 def prompt_text(tokenizer: Any, turns: Messages, name: str, **options: Any) -> str:
-    """The conversation up to the header of the reply, for `encode`. Raises UserError where the
+    """The conversation up to the header of the reply, for `encode_texts`. Raises UserError where the
     template of the model `name` refuses it."""
     turns = shield_turns(tokenizer, turns)
     try:
-        return render(tokenizer, turns, reply_next=True, **options)
+        return render_chat(tokenizer, turns, reply_next=True, **options)
     except TemplateError as error:
         raise UserError(
             f"model {name}: its chat template refuses the conversation: {error}. A template "

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Any
 
 from snaketune.prompts.control_tokens import encode_with_offsets, shield, shield_turns, unshield
-from snaketune.prompts.conversation import Messages, render
+from snaketune.prompts.conversation import Messages, render_chat
 
 IGNORED = -100
 """Label of a token that carries no loss."""
@@ -72,7 +72,7 @@ def _behind(prefix: str, text: str, start: int, end: int) -> tuple[int, int]:
     return (first + len(prefix) if prefix else start), end
 
 
-def cut(row: Row, max_length: int) -> Row:
+def truncate_row(row: Row, max_length: int) -> Row:
     """The row's first `max_length` tokens; `RowError` where nothing to learn is left."""
     short = Row(row.input_ids[:max_length], row.labels[:max_length])
     if not short.trained_tokens:
@@ -86,12 +86,12 @@ def reply_spans(tokenizer: Any, messages: Messages) -> tuple[str, list[tuple[int
     A range starts where the prompt ends that inference would use, if that is where the template
     starts this reply too; it ends with the reply, before the end-of-turn token.
     """
-    text = render(tokenizer, messages, reply_next=False)
+    text = render_chat(tokenizer, messages, reply_next=False)
     replies = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
     if not replies or replies[-1] != len(messages) - 1:
         raise RowError("the conversation does not end with a reply")
     places = _mark_places(tokenizer, messages, replies, text)
-    prompt = render(tokenizer, messages[:-1], reply_next=True)
+    prompt = render_chat(tokenizer, messages[:-1], reply_next=True)
     spans = []
     for order, index in enumerate(replies):
         start, end = places.get(2 * order), places.get(2 * order + 1)
@@ -138,7 +138,7 @@ def _mark_places(
     for order, index in enumerate(replies):
         start, end = chr(_FIRST_MARK + 2 * order), chr(_FIRST_MARK + 2 * order + 1)
         marked[index]["content"] = f"{start}{marked[index]['content']}{end}"
-    out = render(tokenizer, marked, reply_next=False)
+    out = render_chat(tokenizer, marked, reply_next=False)
     is_mark = [_FIRST_MARK <= ord(c) <= _LAST_MARK for c in out]
     if "".join(c for c, mark in zip(out, is_mark, strict=True) if not mark) != text:
         raise RowError("the chat template prints other text when a reply changes")

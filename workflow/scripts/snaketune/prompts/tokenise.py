@@ -15,11 +15,15 @@ import pyarrow.parquet as pq
 from jinja2.exceptions import TemplateError
 
 from snaketune.config.evaluation import TaskName
-from snaketune.data.example import Example, read_examples
-from snaketune.data.text import normalise
+from snaketune.data.example import Example, normalise, read_examples
 from snaketune.prompts.control_tokens import shield_example
-from snaketune.prompts.conversation import messages, opened, template_hash, worded
-from snaketune.prompts.rows import IGNORED, Row, RowError, build_plain_row, build_row, cut
+from snaketune.prompts.conversation import (
+    build_messages,
+    format_prompt,
+    join_with_space,
+    template_hash,
+)
+from snaketune.prompts.rows import IGNORED, Row, RowError, build_plain_row, build_row, truncate_row
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
 
@@ -30,7 +34,7 @@ FEW_SHOT, OVERLONG = "few-shot example", "overlong"
 
 
 @dataclass(frozen=True)
-class Limits:
+class RowLimits:
     """What a row may be."""
 
     max_length: int
@@ -40,7 +44,7 @@ class Limits:
 
 
 @dataclass
-class Split:
+class RowSplit:
     """One split's rows, and what became of the examples that made none."""
 
     rows: dict[str, Row] = field(default_factory=dict)
@@ -68,7 +72,7 @@ def tokenise(
     tokenizer: Any,
     task: TaskName,
     system: str | None,
-    limits: Limits,
+    limits: RowLimits,
     folder: Path,
     prompt: str | None = None,
     chat: bool = True,
@@ -93,7 +97,7 @@ def tokenise(
         if chat:
             return _row(example, tokenizer, task, system, prompt, reply_prefix)
         example = shield_example(tokenizer, example)
-        text = opened(worded(prompt, task, example), reply_prefix)
+        text = join_with_space(format_prompt(prompt, task, example), reply_prefix)
         return build_plain_row(tokenizer, text, example.answer or "")
 
     splits = {
@@ -130,9 +134,9 @@ def _split(
     split: str,
     left_out: set[str],
     row_of: Callable[[Example], Row],
-    limits: Limits,
-) -> Split:
-    out = Split()
+    limits: RowLimits,
+) -> RowSplit:
+    out = RowSplit()
     for example in examples:
         try:
             if normalise(example.prompt) in left_out or normalise(example.question) in left_out:
@@ -144,7 +148,7 @@ def _split(
             if len(row.input_ids) > limits.max_length:
                 if limits.overlong == "drop":
                     raise RowError(OVERLONG)
-                row = cut(row, limits.max_length)
+                row = truncate_row(row, limits.max_length)
                 out.truncated += 1
             out.rows[example.id] = row
         except (RowError, UserError) as fault:
@@ -161,7 +165,7 @@ def _row(
     prompt: str | None,
     prefix: str,
 ) -> Row:
-    turns = messages(example, task=task, system=system, shots=[], prompt=prompt)
+    turns = build_messages(example, task=task, system=system, shots=[], prompt=prompt)
     try:
         return build_row(tokenizer, [*turns, _reply(example.answer, prefix)], prefix)
     except (TemplateError, TypeError, ValueError) as error:
@@ -169,10 +173,13 @@ def _row(
 
 
 def _reply(answer: str, prefix: str) -> dict[str, str]:
-    return {"role": "assistant", "content": opened(prefix, answer.strip()) if prefix else answer}
+    return {
+        "role": "assistant",
+        "content": join_with_space(prefix, answer.strip()) if prefix else answer,
+    }
 
 
-def _nothing_left(path: Path, split: Split) -> str:
+def _nothing_left(path: Path, split: RowSplit) -> str:
     if not split.dropped:
         return f"{path}: found no training example, expected at least one"
     first = split.dropped[0]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from snaketune.config.evaluation import EvalSpec, OptionsSpec
-from snaketune.data.formats.choices import LETTERS
+from snaketune.data.formats.values import LETTERS
 
 MATH_SYSTEM = (
     "Solve the problem step by step. "
@@ -30,7 +30,7 @@ def judge_user(prompt: str | None, response: str) -> str:
     return shown if prompt is None else f"### Prompt:\n{prompt}\n\n{shown}"
 
 
-def fill(template: str, **values: str) -> str:
+def fill_template(template: str, **values: str) -> str:
     """Puts values into `{name}`s; braces in the values, and any others, mean nothing."""
     parts = template.split("{")
     out = [parts[0]]
@@ -40,10 +40,10 @@ def fill(template: str, **values: str) -> str:
     return "".join(out)
 
 
-def listed(choices: Sequence[str], line: str) -> str:
+def list_options(choices: Sequence[str], line: str) -> str:
     """The options as lines, each with its letter."""
     lettered = zip(LETTERS, choices, strict=False)
-    return "".join(fill(line, letter=letter, option=option) for letter, option in lettered)
+    return "".join(fill_template(line, letter=letter, option=option) for letter, option in lettered)
 
 
 _ASKED = {"task", "system", "prompt", "reply_prefix", "few_shot", "sample"}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from snaketune.data.faults import OVERLAP
+from snaketune.data.record import OVERLAP
 from snaketune.report.sources import Json, Sources
 from snaketune.report.text import excerpt, number, visible
 

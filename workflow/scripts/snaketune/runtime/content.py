@@ -1,13 +1,10 @@
-"""Where things are kept that are worth finding again, for all experiments of a user.
+"""What content is known by: digests of plain values, and hashes of files, which identify a step.
 
-Hashes of large files, remembered in the user's cache from one process to the next.
-
-A record holds for one path while size, times and inode stay as they were. The time of the last
-change of the inode (ctime) is the kernel's own: no program sets it, so content that was replaced
-by as many bytes under the old modification time is noticed too. Nothing here fails: what can't be
-read or written is hashed again.
-
-What identifies a step: plain values and the content of files.
+Hashes of large files are remembered in the user's cache from one process to the next. A record
+holds for one path while size, times and inode stay as they were. The time of the last change of
+the inode (ctime) is the kernel's own: no program sets it, so content that was replaced by as many
+bytes under the old modification time is noticed too. No cache fails a job: what can't be read or
+written there is hashed again.
 """
 
 import hashlib
@@ -20,9 +17,43 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+_SMALL = 65536  # bytes; a smaller file is read faster than it is remembered
+_READERS = 4  # files at once; with more, disks are what takes the time
+
+
+def digest(value: object) -> str:
+    """12 hex digits of `value` as canonical JSON: key order and machine play no part."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """`file_hash`, which for a file that is as it was last time takes no reading."""
+    seen = Seen(path)
+    if seen.size < _SMALL:
+        return file_hash(path)
+    known = seen.recall()
+    if known is None:
+        known = file_hash(path)
+        seen.remember(known)
+    return known
+
+
+def content_hashes(paths: Sequence[Path]) -> list[str]:
+    """`content_hash` of each, several at once: hashing leaves the interpreter to others."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(content_hash, paths))
+
 
 def cache_root() -> Path:
-    """`$SNAKETUNE_CACHE`, else `snaketune` in the user's cache folder."""
+    """Where things are kept that are worth finding again, for all experiments of a user:
+    `$SNAKETUNE_CACHE`, else `snaketune` in the user's cache folder."""
     if chosen := os.environ.get("SNAKETUNE_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snaketune"
@@ -80,37 +111,3 @@ class Seen:
         model's."""
         seal = hashlib.sha256(json.dumps([self.mark, sha256]).encode()).hexdigest()[:12]
         return {"mark": self.mark, "sha256": sha256, "seal": seal}
-
-
-_SMALL = 65536  # bytes; a smaller file is read faster than it is remembered
-_READERS = 4  # files at once; with more, disks are what takes the time
-
-
-def digest(value: object) -> str:
-    """12 hex digits of `value` as canonical JSON: key order and machine play no part."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def content_hash(path: Path) -> str:
-    """`file_hash`, which for a file that is as it was last time takes no reading."""
-    seen = Seen(path)
-    if seen.size < _SMALL:
-        return file_hash(path)
-    known = seen.recall()
-    if known is None:
-        known = file_hash(path)
-        seen.remember(known)
-    return known
-
-
-def content_hashes(paths: Sequence[Path]) -> list[str]:
-    """`content_hash` of each, several at once: hashing leaves the interpreter to others."""
-    with ThreadPoolExecutor(_READERS) as readers:
-        return list(readers.map(content_hash, paths))

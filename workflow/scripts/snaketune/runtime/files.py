@@ -1,6 +1,5 @@
-"""JSON lines, and files that are whole or absent.
-
-CSV as every reader takes it, the same bytes each time.
+"""Files that are whole or absent: text, JSON, JSON lines, and CSV as every reader takes it. The
+same values give the same bytes.
 """
 
 import csv
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def read_jsonl(path: Path) -> Iterator[dict]:
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a file that this project wrote."""
     with path.open(encoding="utf-8") as file:
         for line in file:
@@ -34,7 +33,7 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_jsonl(path: Path, records: Iterable[dict]) -> None:
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """One record a line, whole or absent."""
     write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
 

@@ -1,4 +1,5 @@
-"""What an artefact says of itself: which step made it, of which code, under which settings.
+"""Provenance, as an artefact's own record tells it: which step made it, of which code, under which
+settings.
 
 Tables and report read the settings here, never from the config of the moment.
 """

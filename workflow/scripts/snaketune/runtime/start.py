@@ -1,19 +1,67 @@
-"""Checks run first, and hold back all else without standing in front of it.
+"""What happens at a start of the workflow, before its first job: notes on what is stale or gone,
+and the checks that run before all else.
 
-An edge from a check to what it protects would make the latter run again with every check; an
-`ancient` edge hides reasons of its own (see docs/architecture.md). So there is no edge. The
-scheduler is asked to choose among the checks, and what they need, until all that are due have
-passed. A dry run knows nothing of it and shows the whole plan.
+Checks hold back all else without standing in front of it. An edge from a check to what it protects
+would make the latter run again with every check; an `ancient` edge hides reasons of its own (see
+docs/architecture.md). So there is no edge. The scheduler is asked to choose among the checks, and
+what they need, until all that are due have passed. A dry run knows nothing of it and shows the
+whole plan.
 
 Snakemake has no public name for this: `restrict` wraps the two functions with which its scheduler
 selects jobs. Where another version calls them otherwise, jobs are only less well ordered: every
 result stays right, and the start says so.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from snaketune.config.experiment import Experiment
+from snaketune.runtime.records import MADE_BY
+from snaketune.steps import versions
+
+_NAMED = 6
+"""Steps that a note names; of more it says that there are others."""
+
+
+def code_notes(experiment: Experiment) -> Iterator[str]:
+    """Steps whose code is not the one that their version stands for."""
+    changed = sorted(versions.changed_steps())
+    if not changed or experiment.code == "strict":
+        return
+    names = ", ".join(changed[:_NAMED]) + (" and others" if len(changed) > _NAMED else "")
+    yield (
+        f"the code of {names} was changed since its version was set; results stay as they are. "
+        "`--config code=strict` makes again what other code made; `make steps` sets versions"
+    )
+
+
+def kept_notes(experiment: Experiment, folder: Path) -> Iterator[str]:
+    """Finished trainings whose preset came to `keep` weights after them."""
+    for name, run in experiment.runs.items():
+        preset = experiment.presets.get(run.preset or "")
+        done = (folder / "train" / name / "train_meta.json").is_file()
+        if preset and preset.keep and done and not (folder / "train" / name / "kept").is_dir():
+            yield (
+                f"run {name} was trained before presets.{run.preset}.keep was {preset.keep}: its "
+                f"further weights are gone, only a new training keeps them (--forcerun with "
+                f"{folder}/train/{name}/train_meta.json)"
+            )
+
+
+def made_by_other_code(records: Iterable[str]) -> list[str]:
+    """Of the artefacts with records those that other code made than there is now."""
+    there = (Path(file) for file in records if Path(file).is_file())
+    makers = [(file, maker) for file in there for maker in _makers(file)]
+    return [str(file) for file in dict.fromkeys(versions.outdated(makers))]
+
+
+def _makers(file: Path) -> list[dict[str, Any] | None]:
+    return json.loads(file.read_text(encoding="utf-8")).get(MADE_BY) or [None]
+
+
+# With which Snakemake's scheduler selects jobs: by its solver, or greedily.
 _SELECTORS = ("_job_selector", "job_selector_greedy")
 
 

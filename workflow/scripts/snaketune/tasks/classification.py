@@ -16,7 +16,7 @@ from math import exp
 import numpy as np
 import pyarrow as pa
 
-from snaketune.config.sections import ClassesSpec
+from snaketune.config.evaluation import ClassesSpec
 from snaketune.runtime.errors import UserError
 from snaketune.statistics import confusion
 from snaketune.statistics.calibration import (

@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from snaketune.config.sections import SamplingSpec
+from snaketune.config.evaluation import SamplingSpec
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_jsonl
 from snaketune.statistics.intervals import cluster_of

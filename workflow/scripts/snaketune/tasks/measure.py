@@ -5,10 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import SampleSpec
-from snaketune.config.sections import SamplingSpec
-from snaketune.data.example import read_examples
-from snaketune.data.sampling import take
+from snaketune.config.evaluation import SampleSpec, SamplingSpec
+from snaketune.data.example import read_examples, take_sample
 from snaketune.runtime.content import digest
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_jsonl, write_json
@@ -67,7 +65,7 @@ def join(
     The three must hold exactly the same ids, each once; else the files don't belong together and
     a share over them would mean nothing: UserError.
     """
-    asked = {example.id: example for example in take(read_examples(examples), sample)}
+    asked = {example.id: example for example in take_sample(read_examples(examples), sample)}
     answered = (
         read_samples(predictions, rewards, asked, sampling) if sampling else _by_id(predictions)
     )

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
-from snaketune.data.formats.choices import LETTERS
-from snaketune.prompts.conversation import worded
+from snaketune.data.formats.values import LETTERS
+from snaketune.prompts.conversation import format_prompt
 from snaketune.prompts.wording import options_protocol
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.calibration import calibration_error
@@ -148,7 +148,7 @@ def softmax(scores: Sequence[float]) -> list[float]:
 
 def _prompt(row: Answered) -> str:
     protocol = options_protocol(EvalSpec.model_validate(row.protocol))
-    return worded(protocol["context"], "multiple_choice", row.example, protocol["line"])
+    return format_prompt(protocol["context"], "multiple_choice", row.example, protocol["line"])
 
 
 def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:

@@ -1,17 +1,8 @@
 """The tasks that can be measured, by the name that evals use."""
 
-from snaketune.tasks import (
-    classification,
-    math_samples,
-    multiple_choice,
-    safety,
-)
-from snaketune.tasks import (
-    math as math_answers,
-)
-from snaketune.tasks import (
-    open_qa as open_answers,
-)
+from snaketune.tasks import classification, math_samples, multiple_choice, safety
+from snaketune.tasks import math as math_answers
+from snaketune.tasks import open_qa as open_answers
 from snaketune.tasks.task import Measurer
 
 MEASURERS: dict[str, Measurer] = {

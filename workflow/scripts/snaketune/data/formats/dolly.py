@@ -8,7 +8,7 @@ import re
 
 from snaketune.data.example import Example
 from snaketune.data.formats.base import Format
-from snaketune.data.printed import read_printed
+from snaketune.data.formats.values import read_printed
 from snaketune.data.record import Fields, is_missing
 
 # A dict or a list of dicts, with a key that suggestions have.

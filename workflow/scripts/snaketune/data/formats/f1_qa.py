@@ -13,10 +13,9 @@ from typing import Literal
 
 from snaketune.config.dataset import SplitName
 from snaketune.data.example import ORIGINAL, Example
-from snaketune.data.faults import RecordError, describe, fields_found
 from snaketune.data.formats.base import Format
-from snaketune.data.formats.choices import LETTERS, checked_options, places
-from snaketune.data.record import Fields, Record, Table
+from snaketune.data.formats.values import LETTERS, checked_options, option_places
+from snaketune.data.record import Fields, Record, RecordError, Table, describe, fields_found
 from snaketune.runtime.errors import UserError
 
 _COUNT = 4
@@ -82,7 +81,10 @@ class F1Qa(Format):
         if not isinstance(wrong, list) or len(wrong) != _COUNT - 1:
             expected = f"a list of {_COUNT - 1} wrong options"
             raise fields.fault("wrong_options", "wrong_options", expected)
-        keep, named = self.keep_repeated, ["correct_answer", *places("wrong_options", len(wrong))]
+        keep, named = (
+            self.keep_repeated,
+            ["correct_answer", *option_places("wrong_options", len(wrong))],
+        )
         options = checked_options("wrong_options", named, [right, *wrong], keep_repeated=keep)
         # Seeded by the question itself: a limit or another file changes no other letters.
         draw = random.Random(f"{self.seed} {fields.value.get('question')} {right}")

@@ -1,10 +1,9 @@
 """GSM8K (https://github.com/openai/grade-school-math): word problems with a final number."""
 
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, describe
 from snaketune.data.formats.base import Format
-from snaketune.data.gold import final_number
-from snaketune.data.record import Fields
+from snaketune.data.formats.values import final_number
+from snaketune.data.record import Fields, RecordError, describe
 
 
 class Gsm8k(Format):

@@ -4,10 +4,9 @@ import json
 from collections.abc import Sequence
 
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, fields_found
 from snaketune.data.formats.base import Format
-from snaketune.data.formats.classes import checked_label
-from snaketune.data.record import Fields
+from snaketune.data.formats.values import checked_label
+from snaketune.data.record import Fields, RecordError, fields_found
 
 
 class SolutionVerifier(Format):

@@ -7,13 +7,17 @@ from dataclasses import dataclass, replace
 
 from snaketune.config.dataset import ColumnsSpec
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError
 from snaketune.data.formats.base import Format
-from snaketune.data.formats.choices import LETTERS, checked_options, places
-from snaketune.data.formats.classes import checked_label
-from snaketune.data.gold import canonical, final_number
-from snaketune.data.printed import read_printed
-from snaketune.data.record import Fields
+from snaketune.data.formats.values import (
+    LETTERS,
+    canonical_number,
+    checked_label,
+    checked_options,
+    final_number,
+    option_places,
+    read_printed,
+)
+from snaketune.data.record import Fields, RecordError
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class NamedColumns(Format):
         name = self.named.answer
         whole = isinstance(fields.value.get(name), int)
         answer = fields.identifier(name) if self.numeric or whole else fields.text(name)
-        gold = canonical(answer) or final_number(answer) if self.numeric else answer
+        gold = canonical_number(answer) or final_number(answer) if self.numeric else answer
         if gold is None:
             expected = "a number, or text that ends with `#### ` and one, as task math needs"
             raise fields.fault("no_number", name, expected)
@@ -109,7 +113,7 @@ class NamedColumns(Format):
             value, labels = value["text"], value["label"]
         if not isinstance(value, list) or (labels is not None and not _name_each(labels, value)):
             raise fields.fault("wrong_options", names, "a list of options")
-        return _Options(names, places(names, len(value)), value, labels)
+        return _Options(names, option_places(names, len(value)), value, labels)
 
     def _right(self, fields: Fields, options: list[str], labels: list[str] | None) -> int:
         """The place of the right option."""

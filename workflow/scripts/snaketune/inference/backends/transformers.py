@@ -1,17 +1,27 @@
-"""The default backend: this project's generation loop on transformers models."""
+"""The default backend: this project's generation loop on transformers models.
+
+Loading a state on the backend that is asked for.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from snaketune.inference.decode import Decoder, Prompt, Reply, row_by_row
 from snaketune.inference.engine import Engine, common_prefix, start_engine
+from snaketune.inference.jobs import LoadableState
 from snaketune.inference.memory import BatchSize
 from snaketune.inference.pick import Sampler, Sampling, greedy
-from snaketune.inference.session import Ask, Session
+from snaketune.inference.session import GenerationRequest, Session
+from snaketune.models.describe import context_length, generation_configs
+from snaketune.models.folder import load_tokenizer, model_folder
+from snaketune.models.headers import require_kind
+from snaketune.models.load import load_config, pick_device
+from snaketune.models.state import load_state
+from snaketune.prompts.conversation import end_tokens
 
 
 @dataclass
@@ -28,7 +38,7 @@ class TransformersSession(Session):
         self.engine = start_engine(self.model)
 
     def answer(
-        self, asks: list[Ask], batch_size: int | str, sampling: Sampling | None
+        self, asks: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
     ) -> Iterator[Reply]:
         """See Session."""
         pick = Sampler(sampling.temperature, sampling.top_p) if sampling else greedy
@@ -62,7 +72,7 @@ class TransformersSession(Session):
         }
 
 
-def _prompts(asks: list[Ask], cut: int, sampling: Sampling | None) -> list[Prompt]:
+def _prompts(asks: list[GenerationRequest], cut: int, sampling: Sampling | None) -> list[Prompt]:
     """The prompts without the `cut` tokens that the engine holds, with their random numbers."""
     return [
         Prompt(
@@ -76,3 +86,35 @@ def _prompts(asks: list[Ask], cut: int, sampling: Sampling | None) -> list[Promp
         )
         for ask in asks
     ]
+
+
+Backend = Literal["transformers", "vllm"]
+
+
+def open_session(state: LoadableState, backend: Backend = "transformers") -> Session:
+    """Loads a state's model and the base model's tokenizer."""
+    return _open_vllm(state) if backend == "vllm" else open_transformers(state)
+
+
+def open_transformers(state: LoadableState) -> TransformersSession:
+    """A session of the default backend, whose model and engine can be used directly."""
+    spec = state.model
+    load_config(spec, "causal")
+    model = load_state(spec, state.quantisation, state.weights, state.files, pick_device())
+    tokenizer = load_tokenizer(spec)
+    # Weights that were trained as a whole come without a generation config: the base has it.
+    configs = [model.generation_config, *generation_configs(model_folder(spec))]
+    ends = end_tokens(tokenizer, configs, spec.id)
+    return TransformersSession(spec.id, tokenizer, ends, context_length(model.config), model)
+
+
+def _open_vllm(state: LoadableState) -> Session:
+    from snaketune.inference.backends.vllm import VllmSession, prepare_vllm
+
+    spec = state.model
+    start, adapter = prepare_vllm(spec, state.quantisation, state.weights, state.files)
+    folder, tokenizer = model_folder(spec), load_tokenizer(spec)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    require_kind(config, "causal", spec.id)
+    ends = end_tokens(tokenizer, generation_configs(folder), spec.id)
+    return VllmSession(spec.id, tokenizer, ends, context_length(config), start, adapter)

@@ -15,7 +15,7 @@ from typing import Any
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.inference.decode import Reply
 from snaketune.inference.pick import Sampling
-from snaketune.inference.session import Ask, Session
+from snaketune.inference.session import GenerationRequest, Session
 from snaketune.models.state import Weights
 from snaketune.runtime.errors import UserError
 
@@ -35,7 +35,7 @@ class VllmSession(Session):
     largest: int = field(default=0, init=False)
 
     def answer(
-        self, asks: list[Ask], batch_size: int | str, sampling: Sampling | None
+        self, asks: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
     ) -> Iterator[Reply]:
         """See Session. A sample is a request of its own with its own seed; the prompt's cache is
         shared between them. vLLM sizes its batches itself."""
@@ -55,7 +55,7 @@ class VllmSession(Session):
             for (ask, sample), output in zip(chunk, outputs, strict=True):
                 yield _reply(ask, sample, list(output.outputs[0].token_ids), self.ends)
 
-    def _parameters(self, ask: Ask, sample: int, sampling: Sampling | None) -> Any:
+    def _parameters(self, ask: GenerationRequest, sample: int, sampling: Sampling | None) -> Any:
         from vllm import SamplingParams
 
         how = (
@@ -85,7 +85,7 @@ class VllmSession(Session):
         }
 
 
-def _reply(ask: Ask, sample: int, tokens: list[int], ends: Sequence[int]) -> Reply:
+def _reply(ask: GenerationRequest, sample: int, tokens: list[int], ends: Sequence[int]) -> Reply:
     stopped = bool(tokens) and tokens[-1] in ends
     return Reply(ask.index, sample, tokens, "stop" if stopped else "length")
 

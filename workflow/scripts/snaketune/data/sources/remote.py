@@ -1,16 +1,24 @@
-"""Datasets on the Hugging Face hub. The token comes from the environment alone."""
+"""Datasets on the Hugging Face hub. The token comes from the environment alone.
 
+Files from `https://` addresses.
+"""
+
+import http.client
 import re
+import shutil
+import ssl
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 import huggingface_hub
 
-from snaketune.config.dataset import SplitName, called_exactly
+from snaketune.config.dataset import SplitName, called_exactly, without_query
 from snaketune.data.locate import SPLITS
 from snaketune.data.record import Table
-from snaketune.data.sources.saved import records_of
+from snaketune.data.sources.local import records_of
 from snaketune.runtime.errors import UserError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -26,7 +34,7 @@ class HubData:
     unused: list[str]
 
 
-def load(
+def load_hub_dataset(
     name: str, subset: str | None, revision: str | None, split: SplitName | None, limit: int | None
 ) -> HubData:
     """The dataset's splits, or only `split`. Raises `UserError` with a way out where the hub
@@ -99,3 +107,42 @@ def _way_out(name: str, error: Exception) -> str:
         "local file (.jsonl, .json, .csv, .parquet), a folder with train and test files, or a "
         "`save_to_disk` folder. For a private dataset set HF_TOKEN in the environment."
     )
+
+
+_TIMEOUT_S = 60
+
+
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirections, but not away from https."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        _require_https(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def download(url: str, target: Path, context: ssl.SSLContext | None = None) -> None:
+    """Streams `url` to `target`. Raises `UserError` where it is not there whole."""
+    _require_https(url)
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _HttpsOnly())
+    try:
+        with opener.open(url, timeout=_TIMEOUT_S) as reply, target.open("wb") as file:
+            shutil.copyfileobj(reply, file, 1 << 20)
+            expected = reply.headers.get("Content-Length")
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        raise UserError(
+            f"{without_query(url)}: found {type(error).__name__}: {error}, expected a file that "
+            "this machine can download; without the network give `source` a local file"
+        ) from None
+    size = target.stat().st_size
+    # Reading in pieces does not notice a connection that ends early.
+    if expected is not None and size != int(expected):
+        raise UserError(
+            f"{without_query(url)}: found {size} bytes, expected {expected}; start again"
+        )
+
+
+def _require_https(url: str) -> None:
+    if not url.startswith("https://"):
+        raise UserError(
+            f"{without_query(url)}: found an address that is not encrypted, expected https://"
+        )

@@ -7,6 +7,8 @@ without it.
 A question that was rephrased is compared in both wordings: where another equals the one that isn't
 asked, it is the same record rephrased. Texts are compared through one sparse product of incidence
 matrices, which counts the shared n-grams of all pairs at once.
+
+What a dataset's later splits share with its earlier ones and with its few-shot examples.
 """
 
 import re
@@ -16,8 +18,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from snaketune.data.example import Example
-from snaketune.data.text import normalise
+from snaketune.data.check import Rejected
+from snaketune.data.draws import Shot
+from snaketune.data.example import Example, normalise
+from snaketune.data.record import OVERLAP, RecordError
+from snaketune.runtime.errors import UserError
 
 # One changed word spoils as many n-grams as it has words: with 3 a question of 11 words is still
 # seen as near to its copy, with 5 it would take 19.
@@ -92,13 +97,13 @@ def leakage_between(
         "test": test_name,
         "method": METHOD,
         "comparisons": {
-            f"{split} in {train_name}": overlap(items_of(examples), learned).report()
+            f"{split} in {train_name}": find_overlap(items_of(examples), learned).report()
             for split, examples in asked.items()
         },
     }
 
 
-def overlap(left: Sequence[Item], right: Sequence[Item]) -> Overlap:
+def find_overlap(left: Sequence[Item], right: Sequence[Item]) -> Overlap:
     """The overlapping pairs between `left` and `right`, worst first, then in their order."""
     found = Overlap()
     if not left or not right:
@@ -119,7 +124,9 @@ def _worst(left: Sequence[Item], right: Sequence[Item]) -> dict[tuple[int, int],
     the two wordings that are most alike."""
     ours, others = _wordings(left), _wordings(right)
     worst: dict[tuple[int, int], tuple[int, float]] = {}
-    for a, b, score, equal in _pairs([text for *_, text in ours], [text for *_, text in others]):
+    for a, b, score, equal in _similar_pairs(
+        [text for *_, text in ours], [text for *_, text in others]
+    ):
         (i, is_asked, text), (j, is_asked_too, other) = ours[a], others[b]
         if not equal and not _questions_alike(left[i], text, right[j], other):
             continue
@@ -150,7 +157,7 @@ def _wordings(items: Sequence[Item]) -> list[tuple[int, bool, str]]:
     return asked + originals
 
 
-def _pairs(left: list[str], right: list[str]) -> Iterator[tuple[int, int, float, bool]]:
+def _similar_pairs(left: list[str], right: list[str]) -> Iterator[tuple[int, int, float, bool]]:
     """(place in left, place in right, Jaccard index, whether equal) of every overlapping pair."""
     left, right = [normalise(t) for t in left], [normalise(t) for t in right]
     columns: dict[tuple[str, ...], int] = {}
@@ -183,3 +190,58 @@ def _grams(text: str) -> set[tuple[str, ...]]:
     """The word n-grams of a normalised text; a shorter text is one n-gram by itself."""
     words = _WORD.findall(text)
     return {tuple(words[i : i + WORDS]) for i in range(max(1, len(words) - WORDS + 1))}
+
+
+def overlaps_of_test(
+    test: Sequence[Example], train: Sequence[Example], dev: Sequence[Example], shots: Sequence[Shot]
+) -> dict[str, Overlap]:
+    """What the test split shares, by the manifest's names for the comparisons."""
+    items = items_of(test)
+    return {
+        "test in train": find_overlap(items, items_of(train)),
+        "test in dev": find_overlap(items, items_of(dev)),
+        "test in few_shot": find_overlap(items, _shown(shots, train)),
+    }
+
+
+def overlaps_of_dev(
+    dev: Sequence[Example], train: Sequence[Example], shots: Sequence[Shot]
+) -> dict[str, Overlap]:
+    """What the dev split shares."""
+    items = items_of(dev)
+    return {
+        "dev in train": find_overlap(items, items_of(train)),
+        "dev in few_shot": find_overlap(items, _shown(shots, train)),
+    }
+
+
+def without_overlap(
+    test: Sequence[Example], overlaps: dict[str, Overlap], where: str
+) -> tuple[list[Example], list[Rejected]]:
+    """The test records that overlap with nothing, and the others as rejected records. Raises
+    `UserError` where all overlap."""
+    found = {i: key for key, o in overlaps.items() for i in o.left_ids}
+    kept = [e for e in test if e.id not in found]
+    dropped = [_as_rejected(e, found[e.id]) for e in test if e.id in found]
+    if dropped and not kept:
+        raise UserError(
+            f"{where}.overlap: found all {len(dropped)} test records in the other splits or "
+            f"the few-shot examples too, such as {dropped[0].raw['id']}; expected some that "
+            "are only tested, or overlap: report"
+        )
+    return kept, dropped
+
+
+def _shown(shots: Sequence[Shot], train: Sequence[Example]) -> list[Item]:
+    """A few-shot example is never held out, so that its context stands in the training split."""
+    contexts = {e.id: e.context for e in train}
+    return [
+        Item(s.id, s.question, context=None if s.index is None else contexts.get(s.id))
+        for s in shots
+    ]
+
+
+def _as_rejected(example: Example, key: str) -> Rejected:
+    place = key.removeprefix("test in ")
+    fault = RecordError(OVERLAP, None, f"a question that {place} has too", "a question of its own")
+    return Rejected(example.source, example.record, fault, {"id": example.id})

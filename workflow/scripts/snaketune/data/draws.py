@@ -1,22 +1,60 @@
-"""Few-shot examples: drawn once from the training records, or read from the user's file."""
+"""The dev split that is held out of the training records, and how these stood before.
+
+Few-shot examples: drawn once from the training records, or read from the user's file.
+"""
 
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from snaketune.config.dataset import DatasetSpec, FewShotSpec
-from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, describe, key_twice
+from snaketune.data.check import SplitReport
+from snaketune.data.example import Example, normalise, read_examples
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.registry import format_for
-from snaketune.data.json_keys import Repeat, parse
-from snaketune.data.record import Fields
-from snaketune.data.sources.lines import read_text
-from snaketune.data.text import normalise
+from snaketune.data.record import Fields, RecordError, Repeat, describe, key_twice, parse
+from snaketune.data.sources.local import read_text
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json
+
+
+def hold_out(train: list[Example], count: int, seed: int, shown: set[str], where: str) -> list[int]:
+    """The places of the dev examples among the training examples, rising.
+
+    Dev is the first `count` of `numpy.random.default_rng(seed).permutation(n)` whose normalised
+    question, with its context, is not among `shown`, the few-shot examples' questions. Raises
+    `UserError` where no training example would be left.
+    """
+    order = np.random.default_rng(seed).permutation(len(train))
+    free = (int(i) for i in order if normalise(train[int(i)].prompt) not in shown)
+    held = sorted(i for i, _ in zip(free, range(count), strict=False))
+    if len(held) < count or len(held) == len(train):
+        raise UserError(
+            f"{where}.dev: found {count} with {len(train)} training records, expected fewer than "
+            "the training records that are no few-shot examples"
+        )
+    return held
+
+
+def put_back(train: list[Example], dev: list[Example], places: Sequence[int]) -> list[Example]:
+    """The training examples in file order, with those of dev at the places they were held out
+    of."""
+    held, kept = dict(zip(places, dev, strict=True)), iter(train)
+    return [held[i] if i in held else next(kept) for i in range(len(train) + len(dev))]
+
+
+def training_records(files: Sequence[Path]) -> list[Example]:
+    """All training examples in file order, from train.parquet alone or, where dev is held out of
+    it, from train.parquet, dev.parquet and dev.json; none without files."""
+    if len(files) < 3:
+        return [example for file in files for example in read_examples(file)]
+    train, dev, report = files
+    return put_back(read_examples(train), read_examples(dev), SplitReport.read(report).held_out)
 
 
 @dataclass(frozen=True)
@@ -33,8 +71,8 @@ class Shot:
 def shots_of(spec: DatasetSpec, form: Format, train: list[Example], where: str) -> list[Shot]:
     """The dataset's few-shot examples; `train` are all its training records in file order."""
     if spec.few_shot.file is None:
-        return draw(train, spec.few_shot)
-    return from_file(_own_file(spec, where), form, train)
+        return draw_shots(train, spec.few_shot)
+    return shots_of_file(_own_file(spec, where), form, train)
 
 
 def shown_questions(
@@ -43,12 +81,12 @@ def shown_questions(
     """The questions of the first `count` few-shot examples, with their contexts. A user's own file
     needs no `train`."""
     if spec.few_shot.file is None:
-        return [shot.question for shot in draw(train, spec.few_shot)[:count]]
-    found = _read_file(_own_file(spec, where), format_for(spec, numeric))
+        return [shot.question for shot in draw_shots(train, spec.few_shot)[:count]]
+    found = _read_own_file(_own_file(spec, where), format_for(spec, numeric))
     return [question for question, _ in found[:count]]
 
 
-def draw(train: list[Example], spec: FewShotSpec) -> list[Shot]:
+def draw_shots(train: list[Example], spec: FewShotSpec) -> list[Shot]:
     """`random.Random(seed).sample(range(n), count)` over the training examples in file order.
 
     Fewer than `count` where there are not that many; none where they have no replies, or have
@@ -60,13 +98,13 @@ def draw(train: list[Example], spec: FewShotSpec) -> list[Shot]:
     return [Shot(i, train[i].id, train[i].prompt, train[i].answer or "") for i in chosen]
 
 
-def from_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
+def shots_of_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
     """The examples of a JSON list of `question` and `answer`, in its order, checked as records
     are. Raises `UserError` at the first fault."""
     places = _places(train)
     return [
         _shot(number, question, answer, places, train)
-        for number, (question, answer) in enumerate(_read_file(path, form), 1)
+        for number, (question, answer) in enumerate(_read_own_file(path, form), 1)
     ]
 
 
@@ -77,7 +115,7 @@ def _own_file(spec: DatasetSpec, where: str) -> Path:
     return path
 
 
-def _read_file(path: Path, form: Format) -> list[tuple[str, str]]:
+def _read_own_file(path: Path, form: Format) -> list[tuple[str, str]]:
     """Question, with its context, and answer of every example."""
     try:
         entries, repeats = parse(read_text(path, str(path)))
@@ -91,11 +129,11 @@ def _read_file(path: Path, form: Format) -> list[tuple[str, str]]:
     if not isinstance(entries, list):
         raise UserError(f"{path}: found {describe(entries, True)}, expected a list of objects")
     if repeats:
-        raise UserError(_key_twice(path, repeats[0], form.private))
+        raise UserError(_twice_in_file(path, repeats[0], form.private))
     return [_entry(path, number, entry, form) for number, entry in enumerate(entries, 1)]
 
 
-def _key_twice(path: Path, repeat: Repeat, private: bool) -> str:
+def _twice_in_file(path: Path, repeat: Repeat, private: bool) -> str:
     fault = key_twice(repeat.path[1:], repeat.places)
     shown = replace(fault, field=None) if private else fault
     return f"{path}:{repeat.lines[0]}: record {int(repeat.path[0]) + 1}: {shown}"
