@@ -12,6 +12,7 @@ from snaketune.runtime.preemption import Preempted, preemption_signal
 from snaketune.training import candidates
 from snaketune.training.adapter_layers import forget_sums
 from snaketune.training.batch import TokenRow
+from snaketune.training.batching import rows_of_part
 from snaketune.training.candidates import best_point, candidates_kept, drop_others, kept_steps
 from snaketune.training.checkpoint import Timer, save_checkpoint
 from snaketune.training.dev import dev_scores, evaluation_steps
@@ -19,7 +20,7 @@ from snaketune.training.job import Training
 from snaketune.training.less_memory import within_memory
 from snaketune.training.optimizers import set_rate
 from snaketune.training.schedules import learning_rate
-from snaketune.training.step import add_gradients, gradient_norm, rows_of_part
+from snaketune.training.step import add_gradients, gradient_norm
 from snaketune.training.tracking import Trackers
 from snaketune.training.trainable import unmoved_adapters
 
