@@ -16,7 +16,7 @@ from snaketune.report.sources import Inputs
 from snaketune.runtime.files import write_json, write_jsonl
 from snaketune.runtime.parquet import write_rows
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.sources import Sources, read_sources
+from snaketune.tables.sources import TableSources, read_sources
 from snaketune.tasks.measure import measure
 
 HAZARDS = ["cse", "dfm", "hte", "ipv", "iwp", "ncr", "prv", "spc_fin", "spc_hlt", "src", "ssh"]
@@ -135,7 +135,7 @@ def make_results(folder: Path) -> TablePlan:
     return plan
 
 
-def table_sources(folder: Path) -> Sources:
+def table_sources(folder: Path) -> TableSources:
     """The inputs of `aggregate`."""
     return read_sources(
         files(folder, "metrics/*/*.json"),

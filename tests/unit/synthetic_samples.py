@@ -12,7 +12,7 @@ from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.report.sources import Inputs
 from snaketune.runtime.files import write_jsonl
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.sources import Sources, read_sources
+from snaketune.tables.sources import TableSources, read_sources
 
 COUNT, SAMPLES = 40, 8
 EVALS = {"near": 0.0, "far": 0.2, "bare": 0.1}
@@ -52,7 +52,7 @@ def questions(name: str) -> list[Example]:
     ]
 
 
-def make_samples(folder: Path) -> tuple[TablePlan, Sources]:
+def make_samples(folder: Path) -> tuple[TablePlan, TableSources]:
     """Fills `folder` up to the metrics."""
     for name in EVALS:
         write_examples(folder / "data" / f"{name}.parquet", questions(name))

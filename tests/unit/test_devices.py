@@ -16,7 +16,7 @@ SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 CLAIM = (
     "import os, sys, time\n"
     "from pathlib import Path\n"
-    "from snaketune import devices\n"
+    "from snaketune.runtime import devices\n"
     "from snaketune.runtime.errors import UserError\n"
     "devices.FOLDER = Path(sys.argv[2])\n"
     "if 'AS' in os.environ: os.setuid(int(os.environ['AS']))\n"

@@ -15,13 +15,13 @@ from transformers import Qwen2ForSequenceClassification, T5Config
 from snaketune.config.model import ModelSpec
 from snaketune.inference.backends.transformers import open_session
 from snaketune.inference.jobs import LoadableState
-from snaketune.models import adapter_source, nf4_cache
+from snaketune.models import hub as adapter_source
+from snaketune.models import nf4 as nf4_cache
 from snaketune.models.describe import describe_model
-from snaketune.models.expand import expand_nf4, nf4_layers
 from snaketune.models.folder import pinned
 from snaketune.models.headers import require_kind
-from snaketune.models.load import load_model, load_reward_model, pick_dtype
-from snaketune.models.state import load_state
+from snaketune.models.load import load_model, load_reward_model, load_state, pick_dtype
+from snaketune.models.nf4 import expand_nf4, nf4_layers
 from snaketune.prompts.conversation import end_tokens
 from snaketune.runtime.errors import UserError
 

@@ -17,11 +17,10 @@ from test_modeling import (
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from snaketune.models import write_merged as module
-from snaketune.models.expand import nf4_layers
 from snaketune.models.headers import count_parameters
-from snaketune.models.load import load_model
+from snaketune.models.load import load_model, load_state
 from snaketune.models.merge import write_merged
-from snaketune.models.state import load_state
+from snaketune.models.nf4 import nf4_layers
 
 
 def plain(path):

@@ -55,7 +55,7 @@ def upload(hub, folder, token=TOKEN, card="# card", **settings):
     spec = {"repo": "me/tuned", "private": True, "merged": False}
     code = (
         "import json, sys; from pathlib import Path\n"
-        "from snaketune.models.push import files_in, push\n"
+        "from snaketune.models.hub import files_in, push\n"
         "from snaketune.runtime.errors import UserError\n"
         "try:\n"
         f"    print(json.dumps(push({spec!r}, files_in([Path('adapter')]), {card!r})))\n"

@@ -20,9 +20,9 @@ from snaketune.report.text import visible
 from snaketune.report.write import write_report
 from snaketune.runtime.parquet import read_rows
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.drops import drops, newcombe
+from snaketune.tables.comparisons import drop_rows, newcombe
 from snaketune.tables.terminal import format_summary
-from snaketune.tables.voting import voting
+from snaketune.tables.voting import voting_rows
 from snaketune.tasks.task import proportion
 
 AT_LEAST = dict.fromkeys(EVALS, 3)
@@ -118,9 +118,9 @@ def test_a_base_that_is_a_run_itself_stands_once(made, tmp_path):
     light, full = plan.runs
     runs = [replace(light, base_state=None), replace(full, base_state="light")]
     plan = replace(plan, runs=runs)
-    found = [(r["state"], r["run"]) for r in drops(plan, sources) if r["metric"] == "majority"]
+    found = [(r["state"], r["run"]) for r in drop_rows(plan, sources) if r["metric"] == "majority"]
     assert found == [("light", "light"), ("full", "full")]
-    found = [(r["eval"], r["state"], r["run"]) for r in voting(plan, sources) if r["n"] == 8]
+    found = [(r["eval"], r["state"], r["run"]) for r in voting_rows(plan, sources) if r["n"] == 8]
     assert found == [(name, run, run) for name in EVALS for run in ("light", "full")]
 
 
@@ -143,7 +143,7 @@ def test_a_missing_value_has_no_drop_and_a_missing_interval_none(made, tmp_path)
     accuracy |= {"low": None, "high": None}
     majority = next(r for r in document["rows"] if r["metric"] == "majority")
     majority |= {"value": None, "n": 0, "low": None, "high": None}
-    found = {r["metric"]: r for r in drops(plan, sources) if r["state"] == "full"}
+    found = {r["metric"]: r for r in drop_rows(plan, sources) if r["state"] == "full"}
     assert (found["majority"]["drop"], found["majority"]["low"]) == (None, None)
     assert found["accuracy"]["drop"] > 0
     assert found["accuracy"]["low"] is None
@@ -179,7 +179,7 @@ def test_the_page_shows_samples_as_text(made, html):
     ids = [v for _, n, v in page.attributes if n == "id"]
     assert len(ids) == len(set(ids))
     links = {v for t, n, v in page.attributes if (t, n) == ("a", "href") and not v.startswith("#")}
-    assert {"tables/voting.csv", "tables/failures.csv", "tables/drops.csv"} <= links
+    assert {"tables/voting_rows.csv", "tables/failures.csv", "tables/drop_rows.csv"} <= links
     assert not [v for v in links if not (made[0] / v).exists() and not v.startswith("data/")]
 
 

@@ -11,9 +11,8 @@ from snaketune.plan.table_plan import SnapshotPlan
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.parquet import read_rows
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.checkpoints import checkpoint_scores, place
 from snaketune.tables.final import final_metrics
-from snaketune.tables.summary import flat
+from snaketune.tables.summary import checkpoint_rows, flat, place
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,7 @@ def test_checkpoints_are_in_training_order(made):
     ]
     run = plan.runs[1]
     shuffled = replace(plan, runs=[replace(run, snapshots=run.snapshots[::-1])])
-    found = checkpoint_scores(shuffled, table_sources(folder))
+    found = checkpoint_rows(shuffled, table_sources(folder))
     assert [row["snapshot"] for row in found] == ["1of2", "2of2"]
 
 

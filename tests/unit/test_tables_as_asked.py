@@ -6,8 +6,7 @@ import pytest
 
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.records import settings_of, sign
-from snaketune.tables.as_asked import require_as_asked
-from snaketune.tables.sources import Sources
+from snaketune.tables.sources import TableSources, require_config_settings
 
 PRESET = {"method": "qlora", "learning_rate": 2e-4, "lora": {"r": 8}}
 TRAINING = {"base": {"content": "abc"}, "preset": PRESET, "seed": 42, "snapshots": 0}
@@ -16,8 +15,8 @@ PROTOCOL = {"task": "math", "few_shot": 3}
 ASKED = {"training": {"a": TRAINING}, "states": {"a": STATE}, "protocols": {"math": PROTOCOL}}
 
 
-def sources(training=TRAINING, state=STATE, protocol=PROTOCOL, **meta) -> Sources:
-    return Sources(
+def sources(training=TRAINING, state=STATE, protocol=PROTOCOL, **meta) -> TableSources:
+    return TableSources(
         metrics={("a", "math"): {"protocol": protocol}},
         scores={},
         train_meta={"a": {"settings": training}},
@@ -27,7 +26,7 @@ def sources(training=TRAINING, state=STATE, protocol=PROTOCOL, **meta) -> Source
 
 
 def test_what_was_asked_for_passes():
-    require_as_asked(ASKED, sources())
+    require_config_settings(ASKED, sources())
 
 
 @pytest.mark.parametrize(
@@ -52,18 +51,18 @@ def test_what_was_asked_for_passes():
 )
 def test_other_settings_are_told_with_both_values(found, words):
     with pytest.raises(UserError, match="of which no table is made") as error:
-        require_as_asked(ASKED, sources(**found))
+        require_config_settings(ASKED, sources(**found))
     assert words in str(error.value)
 
 
 def test_predictions_made_elsewhere_have_no_state():
-    require_as_asked(ASKED, sources(state=None, made="elsewhere"))
+    require_config_settings(ASKED, sources(state=None, made="elsewhere"))
 
 
 def test_many_differences_are_counted():
     other = TRAINING | {"preset": {f"key{i}": i for i in range(20)}}
     with pytest.raises(UserError, match=r"and \d+ more"):
-        require_as_asked(ASKED, sources(training=other))
+        require_config_settings(ASKED, sources(training=other))
 
 
 def test_a_record_names_all_its_makers(tmp_path):

@@ -18,8 +18,7 @@ from snaketune.training.adapter_layers import (
     hold_on_cpu,
     use_fused_layers,
 )
-from snaketune.training.less_memory import recompute_activations
-from snaketune.training.trainable import build_trainable, unmoved_adapters
+from snaketune.training.trainable import build_trainable, recompute_activations, unmoved_adapters
 
 IDS = torch.arange(3, 33).reshape(2, 15)
 

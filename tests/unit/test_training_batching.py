@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from snaketune.training.batching import Order, deal_out, group_by_length, pack_first_fit
+from snaketune.training.batches import Order, deal_out, group_by_length, pack_first_fit
 
 
 def test_an_epoch_takes_every_row_once_in_an_order_of_its_own():

@@ -22,9 +22,8 @@ from snaketune.prompts.rows import IGNORED
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside
 from snaketune.training import job, loop, run
-from snaketune.training.answers import Answers
-from snaketune.training.batch import TokenRow, padded_batch
-from snaketune.training.candidates import DevPoint, best_point, kept_steps
+from snaketune.training.batches import TokenRow, padded_batch
+from snaketune.training.dev import Answers, DevPoint, best_point, kept_steps
 from snaketune.training.loss import SummedLoss
 
 END = 2

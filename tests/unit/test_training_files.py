@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from snaketune.runtime.errors import UserError
 from snaketune.training import loop, run, saving
-from snaketune.training.whole import atomic
+from snaketune.training.saving import atomic
 
 
 @pytest.fixture(scope="module")

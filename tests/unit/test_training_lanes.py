@@ -12,7 +12,7 @@ from test_training_run import PLAIN, PRESET, published
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.training.lanes import Lanes, count_lanes
+from snaketune.training.parallel import Lanes, count_lanes
 from snaketune.training.run import TrainingPlan, run_training
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForC
 
 from snaketune.prompts.rows import IGNORED
 from snaketune.training import loss as loss_module
-from snaketune.training.batch import packed_batch, padded_batch
+from snaketune.training.batches import packed_batch, padded_batch
 from snaketune.training.loss import SummedLoss
 
 

@@ -7,7 +7,7 @@ from snaketune.data.example import Example, write_examples
 from snaketune.inference.options import Question, build_tree
 from snaketune.prompts.rows import IGNORED, RowError, build_plain_row
 from snaketune.prompts.tokenise import RowLimits, tokenise
-from snaketune.training.batch import read_token_rows
+from snaketune.training.batches import read_token_rows
 
 PROMPT = "You are an expert.\n\nQuestion: {question}\nAnswer:"
 

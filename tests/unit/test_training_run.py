@@ -20,7 +20,7 @@ from snaketune.config.preset import Preset
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside
 from snaketune.training import loop, run
-from snaketune.training.batch import TokenRow
+from snaketune.training.batches import TokenRow
 from snaketune.training.run import TrainingOutputs, TrainingPlan, run_training, snapshot_steps
 
 TIMES = ["seconds", "tokens_per_second"]

@@ -15,11 +15,10 @@ from snaketune.models import folder
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.job import Progress
 from snaketune.training import run
-from snaketune.training.batch import padded_batch
-from snaketune.training.checkpoint import TrainingState
+from snaketune.training.batches import BatchLayout, padded_batch
 from snaketune.training.loss import SummedLoss
 from snaketune.training.run import TrainingPlan
-from snaketune.training.step import BatchLayout
+from snaketune.training.saving import TrainingState
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -8,7 +8,7 @@ from test_rows import CHATML, GEMMA, make_tokenizer
 from snaketune.data.example import Example, write_examples
 from snaketune.prompts.tokenise import RowLimits, histogram, quantiles, tokenise
 from snaketune.runtime.errors import UserError
-from snaketune.training.batch import read_token_rows
+from snaketune.training.batches import read_token_rows
 
 
 def example(number, answer="It is 4.\n#### 4", question=None):

@@ -10,7 +10,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from snaketune.prompts.rows import IGNORED
 from snaketune.prompts.tokenise import SCHEMA
-from snaketune.training.batch import TokenRow
+from snaketune.training.batches import TokenRow
 
 VOCABULARY = 97
 

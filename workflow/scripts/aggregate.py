@@ -8,13 +8,12 @@ with job(snakemake.log[0]):
     from snaketune.plan.table_plan import TablePlan
     from snaketune.runtime.records import sign
     from snaketune.tables.aggregate import aggregate
-    from snaketune.tables.as_asked import require_as_asked
-    from snaketune.tables.sources import read_sources
+    from snaketune.tables.sources import read_sources, require_config_settings
 
     names = ("metrics", "scores", "train_meta", "chosen", "train_log", "prediction_meta")
     files = {name: [Path(file) for file in snakemake.input.get(name, [])] for name in names}
     folder, params = Path(snakemake.output.metrics).parent, snakemake.params
     sources = read_sources(**files)
-    require_as_asked(params.asked, sources)
+    require_config_settings(params.asked, sources)
     aggregate(TablePlan.from_json(params.table), sources, folder)
     sign(Path(snakemake.output.final), params.made_by)

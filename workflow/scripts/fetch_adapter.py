@@ -5,7 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.models.adapter_source import fetch_adapter
+    from snaketune.models.hub import fetch_adapter
     from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.models.push import files_in, push_to_hub
+    from snaketune.models.hub import files_in, push_to_hub
     from snaketune.report.card import card
     from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign

@@ -7,14 +7,16 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.inference.jobs import Shard, LoadableState
+    from snaketune.inference.jobs import LoadableState, Shard
     from snaketune.inference.score_options import OptionsProtocol, score_options
     from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     score_options(
-        LoadableState.from_params(params.state, snakemake.input.pin, snakemake.input.get("weights", [])),
+        LoadableState.from_params(
+            params.state, snakemake.input.pin, snakemake.input.get("weights", [])
+        ),
         OptionsProtocol(**params.protocol),
         Path(snakemake.input.examples),
         Path(params.work),

@@ -1,6 +1,5 @@
-"""Every record is read into an example or rejected with its reason.
-
-What became of a split's records: written beside the examples, read by the manifest.
+"""Every record is read into an example or rejected with its reason; the report of it is written
+beside the split's examples and read by the manifest.
 """
 
 import json

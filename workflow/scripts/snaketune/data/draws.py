@@ -1,6 +1,5 @@
-"""The dev split that is held out of the training records, and how these stood before.
-
-Few-shot examples: drawn once from the training records, or read from the user's file.
+"""What is drawn of the training records: the dev split that is held out, and the few-shot examples,
+which a user's own file may give instead.
 """
 
 import json

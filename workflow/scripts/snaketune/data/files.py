@@ -1,7 +1,6 @@
-"""Which local files lie behind a dataset. Light, and without the network, as `locate` is.
-
-Local data, models and adapters that a config names: are they there? Asked at every parse, so
-cheap: of models no more is read than what names their weights.
+"""Which local files lie behind a dataset, and whether all that a config names are there: data,
+models, adapters. Asked at every parse, so light and without the network, as `locate` is: of models
+no more is read than what names their weights.
 """
 
 import json

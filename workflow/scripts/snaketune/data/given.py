@@ -1,7 +1,4 @@
-"""Predictions that were made elsewhere, checked against the examples that they answer.
-
-Probabilities of labels that were predicted elsewhere.
-"""
+"""Predictions that were made elsewhere, checked against the examples that they answer."""
 
 from collections.abc import Collection, Sequence, Set
 from pathlib import Path
@@ -13,7 +10,7 @@ from snaketune.data.example import Example, read_examples, take_sample
 from snaketune.data.formats.values import LETTERS, is_count, is_number, numbers_for
 from snaketune.data.given_samples import read_given_samples
 from snaketune.data.record import OVERLAP, Fields, RecordError
-from snaketune.data.sources import local as jsonl
+from snaketune.data.sources.local import json_lines_table
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
@@ -40,10 +37,11 @@ def import_predictions(
     predictions here have; for classification instead of an output also `probabilities`, one a
     label as a list or by label, or `sums` as predictions here have; for safety a `verdict`, which
     the judge is then not asked for, with or without the output; for an eval of `largest` samples
-    what `read_given_samples` reads. Other keys mean nothing. Records of examples outside the sample, and of
-    those that the split's `report` has for an overlap, are left aside. An id may have the split in
-    front, which `examples` is named for, or that it was held out of. Raises `UserError` for a
-    record that is none, and with the ids that are missing, unknown or there twice.
+    what `read_given_samples` reads. Other keys mean nothing. Records of examples outside the
+    sample, and of those that the split's `report` has for an overlap, are left aside. An id may
+    have the split in front, which `examples` is named for, or that it was held out of. Raises
+    `UserError` for a record that is none, and with the ids that are missing, unknown or there
+    twice.
     """
     everything = {e.id: e for e in read_examples(examples)}
     asked = take_sample(list(everything.values()), sample)
@@ -79,7 +77,7 @@ def _without_split(found: Collection[str], known: Set[str], split: str) -> dict[
 def _by_id(file: Path) -> dict[str, tuple[int, dict]]:
     """Line and record by id."""
     found: dict[str, tuple[int, dict]] = {}
-    for record in jsonl.json_lines_table(file, str(file)).records:
+    for record in json_lines_table(file, str(file)).records:
         if isinstance(record.value, RecordError):
             raise UserError(f"{file}:{record.number}: {record.value}")
         try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from snaketune.data.formats.values import is_number
 from snaketune.data.record import Fields, RecordError, describe
-from snaketune.data.sources import local as jsonl
+from snaketune.data.sources.local import json_lines_table
 from snaketune.runtime.errors import UserError
 
 Samples = dict[str, list[dict[str, Any]]]
@@ -24,7 +24,7 @@ def read_given_samples(file: Path, largest: int) -> Samples:
     number of samples, and no fewer than `largest`.
     """
     found: dict[str, dict[int, dict[str, Any]]] = {}
-    for record in jsonl.json_lines_table(file, str(file)).records:
+    for record in json_lines_table(file, str(file)).records:
         where = f"{file}:{record.number}"
         if isinstance(record.value, RecordError):
             raise UserError(f"{where}: {record.value}")

@@ -1,10 +1,9 @@
-"""All tables behind a dataset, and what identifies their content.
-
-Train and test drawn from a source that has one split.
+"""All tables behind a dataset, and what identifies their content; train and test drawn from a
+source that has one split.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -16,27 +15,9 @@ from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SplitName, wi
 from snaketune.data.files import saved_files
 from snaketune.data.locate import SUFFIXES, SourcePart, source_parts_for
 from snaketune.data.record import Record, Table
-from snaketune.data.sources import (
-    local as csv_file,
-)
-from snaketune.data.sources import (
-    local as json_file,
-)
-from snaketune.data.sources import (
-    local as jsonl,
-)
-from snaketune.data.sources import (
-    local as parquet,
-)
+from snaketune.data.sources.local import READERS
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
-
-_READERS: dict[str, Callable[[Path, str], Table]] = {
-    ".jsonl": jsonl.json_lines_table,
-    ".json": json_file.json_table,
-    ".csv": csv_file.csv_table,
-    ".parquet": parquet.parquet_table,
-}
 
 
 @dataclass
@@ -90,7 +71,7 @@ def _add(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: Path) -> N
 def read_file(path: Path) -> tuple[Table, dict]:
     """The table in a local file, and what the manifest says of it."""
     origin = {"kind": path.suffix[1:].lower(), "files": [_file(path, path.name)]}
-    return _READERS[path.suffix.lower()](path, str(path)), origin
+    return READERS[path.suffix.lower()](path, str(path)), origin
 
 
 def _add_hub(loaded: Loaded, part: SourcePart, spec: DatasetSpec) -> None:
@@ -121,7 +102,7 @@ def _add_download(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: P
     found = _file(target, name.name)
     _expect_hash(place, found["sha256"], spec.sha256.get(part.split))
     origin = {"kind": "download", "url": place, "files": [found]}
-    loaded.add(part.split, _READERS[name.suffix.lower()](target, place), origin)
+    loaded.add(part.split, READERS[name.suffix.lower()](target, place), origin)
 
 
 def _file(path: Path, name: str) -> dict:

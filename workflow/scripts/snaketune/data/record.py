@@ -1,10 +1,7 @@
-"""What is wrong with a record, and how values are described to the user.
+"""Records as a source gives them, what is wrong with one, and how values are told to the user.
 
-JSON that a user wrote: what it says, and the keys that stand twice in one object there.
-
-JSON leaves open what such an object means; Python keeps the last value in silence.
-
-Records as a source gives them, before a format reads them.
+JSON leaves open what an object means in which a key stands twice; Python keeps the last value in
+silence. Here such a key is a fault, with its lines.
 """
 
 import json

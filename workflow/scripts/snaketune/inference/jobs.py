@@ -19,8 +19,7 @@ from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.inference.ledger import Ledger, RecordKey, join_provenance, record_key
 from snaketune.models.content import model_identity
 from snaketune.models.folder import pinned
-from snaketune.models.load import pick_device, pick_dtype
-from snaketune.models.state import Weights
+from snaketune.models.load import Weights, pick_device, pick_dtype
 from snaketune.runtime.content import content_hashes
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_jsonl, write_json, write_jsonl

@@ -8,11 +8,10 @@ import torch
 from transformers import AutoConfig
 
 from snaketune.config.model import ModelSpec, Quantisation
-from snaketune.models.expand import expand_nf4
 from snaketune.models.folder import load_tokenizer, model_folder
 from snaketune.models.headers import count_parameters
-from snaketune.models.load import attach_adapter, load_model, pick_device, pick_dtype
-from snaketune.models.state import Weights
+from snaketune.models.load import Weights, attach_adapter, load_model, pick_device, pick_dtype
+from snaketune.models.nf4 import expand_nf4
 
 _CPU = torch.device("cpu")
 _FLOAT32 = 4  # bytes a number

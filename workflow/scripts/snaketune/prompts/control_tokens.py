@@ -3,10 +3,10 @@
 Turn markers and their like give a conversation its structure; a question or a reply that spells
 one (`<|im_end|>`) must not end a turn with it, least of all before a judge. So contents are
 shielded before a template prints them: each typed control token gives way to a stand-in of the
-same length, made of code points that Unicode sets aside as no characters. `encode_texts` puts it back,
-and tokenises the whole text with a twin of the tokenizer that knows the control tokens which the
-template printed by other names, and no control token by the name that was typed. Text that types
-none goes to the tokenizer itself.
+same length, made of code points that Unicode sets aside as no characters. `encode_texts`
+puts it back, and tokenises the whole text with a twin of the tokenizer that knows the control
+tokens which the template printed by other names, and no control token by the name that was typed.
+Text that types none goes to the tokenizer itself.
 
 Tags of thoughts (`<think>`) are no control tokens here: templates look for them in contents, and
 replies are trained to write them.
@@ -37,8 +37,8 @@ _PROBE = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"
 
 
 def shield(tokenizer: Any, text: str) -> str:
-    """The text with its control tokens shielded; for `encode_texts`, straight or within other text. What
-    looks like a stand-in, though it is no character, becomes U+FFFD."""
+    """The text with its control tokens shielded; for `encode_texts`, straight or within other text.
+    What looks like a stand-in, though it is no character, becomes U+FFFD."""
     clean = _NO_CHARACTERS.sub("\ufffd", text)
     control = _control(tokenizer)
     return control.pattern.sub(lambda found: control.stand_ins[found[0]], clean)
@@ -232,8 +232,8 @@ def prompt_tokens(
 
 
 def prompt_text(tokenizer: Any, turns: Messages, name: str, **options: Any) -> str:
-    """The conversation up to the header of the reply, for `encode_texts`. Raises UserError where the
-    template of the model `name` refuses it."""
+    """The conversation up to the header of the reply, for `encode_texts`. Raises UserError where
+    the template of the model `name` refuses it."""
     turns = shield_turns(tokenizer, turns)
     try:
         return render_chat(tokenizer, turns, reply_next=True, **options)

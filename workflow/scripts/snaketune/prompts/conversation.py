@@ -29,7 +29,7 @@ def render_chat(tokenizer: Any, messages: Messages, *, reply_next: bool, **optio
     beginning-of-text token itself where the model has one.
     """
     return tokenizer.apply_chat_template(
-        build_messages,
+        messages,
         tokenize=False,
         add_generation_prompt=reply_next,
         chat_template=_dated(tokenizer.get_chat_template()),
@@ -136,7 +136,7 @@ def turn_closing_tokens(tokenizer: Any) -> list[int]:
 
 def _after_reply(tokenizer: Any) -> str:
     messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _REPLY}]
-    return render_chat(tokenizer, build_messages, reply_next=False).rpartition(_REPLY)[2]
+    return render_chat(tokenizer, messages, reply_next=False).rpartition(_REPLY)[2]
 
 
 def _as_set(value: int | list[int] | None) -> set[int]:

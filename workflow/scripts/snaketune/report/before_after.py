@@ -4,7 +4,7 @@ from typing import Any, TypedDict
 
 from snaketune.report.sources import Sources
 from snaketune.report.text import excerpt, points
-from snaketune.tables.before_after import METRICS
+from snaketune.tables.answers import OPEN_METRICS
 
 SHOWN = 40
 """Answers a table; all of them are in the CSV."""
@@ -29,7 +29,7 @@ def before_after(sources: Sources) -> list[BeforeAfter]:
         BeforeAfter(
             run=sources.shown(run),
             eval=name,
-            metrics=[metric.replace("_", " ") for metric in METRICS],
+            metrics=[metric.replace("_", " ") for metric in OPEN_METRICS],
             count=len(rows),
             rows=[_row(row) for row in _ends(rows)],
         )
@@ -47,6 +47,6 @@ def _row(row: dict[str, str]) -> dict[str, Any]:
         "id": row["id"],
         "question": excerpt(row["question"], 200),
         **texts,
-        "changes": [points(float(row[f"{metric}_change"])) for metric in METRICS],
+        "changes": [points(float(row[f"{metric}_change"])) for metric in OPEN_METRICS],
         "words": f"{int(row['words_change']):+d}".replace("-", "−"),
     }

@@ -6,7 +6,7 @@ from snaketune.report.confusions import Matrix, matrices, shown_label
 from snaketune.report.figures.all import label
 from snaketune.report.sources import Cell, Sources
 from snaketune.report.text import excerpt, interval, optional, percent, visible
-from snaketune.tables.classes import LABEL
+from snaketune.tables.answers import LABEL
 
 SHOWN = 30
 """Wrong predictions a state; all of them are in the CSV."""

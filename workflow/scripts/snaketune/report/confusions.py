@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from snaketune.report.sources import Cell, Sources
-from snaketune.tables.classes import LABEL
+from snaketune.tables.answers import LABEL
 
 Share = tuple[int, float | None]
 """A count and its part of the row; None where the row is empty."""

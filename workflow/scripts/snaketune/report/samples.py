@@ -5,8 +5,16 @@ from typing import Any, TypedDict
 from snaketune.report.figures.all import label, labelled
 from snaketune.report.sources import Cell, Sources
 from snaketune.report.text import excerpt, interval, optional, percent, visible
-from snaketune.tables.failures import BEST, BOTH, MAJORITY, best_answer, failed, most_answers
-from snaketune.tables.voting import METRICS, TASK
+from snaketune.tables.voting import (
+    BEST,
+    BOTH,
+    MAJORITY,
+    SAMPLED_TASK,
+    VOTING_METRICS,
+    best_answer,
+    failed,
+    most_answers,
+)
 from snaketune.tasks.task import Score
 
 SHOWN = 8
@@ -49,12 +57,14 @@ class Sampled(TypedDict):
 
 def sampled(sources: Sources) -> list[Sampled]:
     """One an eval of samples, in the order of the runs."""
-    return [_sampled(sources, name) for name, task in sources.tasks().items() if task == TASK]
+    return [
+        _sampled(sources, name) for name, task in sources.tasks().items() if task == SAMPLED_TASK
+    ]
 
 
 def _sampled(sources: Sources, name: str) -> Sampled:
     rows = labelled(sources, sources.voting, name)
-    columns = [key for key in (*METRICS, "accuracy") if any(row[key] for row in rows)]
+    columns = [key for key in (*VOTING_METRICS, "accuracy") if any(row[key] for row in rows)]
     shown = [
         {
             "state": row["label"],

@@ -7,24 +7,37 @@ from snaketune.plan.table_plan import TablePlan, further_names
 from snaketune.runtime.files import write_json
 from snaketune.runtime.parquet import write_rows
 from snaketune.tables import (
-    before_after,
-    checkpoints,
-    classes,
+    answers as before_after,
+)
+from snaketune.tables import (
+    answers as classes,
+)
+from snaketune.tables import (
     comparisons,
-    drops,
     epochs,
-    failures,
-    metrics_table,
-    sweep,
     voting,
 )
+from snaketune.tables import (
+    comparisons as drops,
+)
+from snaketune.tables import (
+    summary as checkpoints,
+)
+from snaketune.tables import (
+    summary as metrics_table,
+)
+from snaketune.tables import (
+    summary as sweep,
+)
+from snaketune.tables import (
+    voting as failures,
+)
 from snaketune.tables.final import final_metrics, final_rows
-from snaketune.tables.sources import Sources
-from snaketune.tables.summary import summary
-from snaketune.tables.write import Row, all_columns, write_csv
+from snaketune.tables.sources import Row, TableSources, all_columns, write_csv
+from snaketune.tables.summary import summary_rows
 
 # Tables that only some experiments have: their columns and how their rows are made.
-_FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, Sources], list[Row]]]] = {
+_FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, TableSources], list[Row]]]] = {
     "epoch_results": (epochs.EPOCH_COLUMNS, epochs.epoch_results),
     "summary_results": (epochs.SUMMARY_COLUMNS, epochs.summary_results),
     "before_after": (before_after.COLUMNS, before_after.before_after),
@@ -38,8 +51,8 @@ _FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, Sources], list[Row]]]]
 }
 
 
-def aggregate(plan: TablePlan, sources: Sources, folder: Path) -> None:
-    """Writes metrics, comparisons, summary, checkpoint_scores and final_metrics into `folder`, and
+def aggregate(plan: TablePlan, sources: TableSources, folder: Path) -> None:
+    """Writes metrics, comparisons, summary_rows, checkpoint_scores and final_metrics into `folder`, and
     those of `plan_types.further_names` that the experiment has.
 
     Totals are checked first, so that wrong denominators leave no table behind.
@@ -50,7 +63,7 @@ def aggregate(plan: TablePlan, sources: Sources, folder: Path) -> None:
     write_csv(folder / "metrics.csv", metrics_table.SCHEMA.names, metrics)
     compared = comparisons.comparisons(plan, sources)
     write_csv(folder / "comparisons.csv", comparisons.COLUMNS, compared)
-    rows = summary(plan, sources)
+    rows = summary_rows(plan, sources)
     # A run has columns that a base lacks: it decides on their order.
     write_csv(folder / "summary.csv", all_columns(rows[::-1]), rows)
     scores = checkpoints.checkpoint_scores(plan, sources)

@@ -3,21 +3,20 @@
 from typing import Any
 
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
-from snaketune.tables.checkpoints import step_of
-from snaketune.tables.sources import Sources, number_of
-from snaketune.tables.write import Row
+from snaketune.tables.sources import Row, TableSources, number_of
+from snaketune.tables.summary import step_of
 from snaketune.tasks.task import ALL
 
 EPOCH_COLUMNS = ["model", "run", "epoch", "step", "snapshot", "eval", "metric", "value", "n"]
 EPOCH_COLUMNS += ["low", "high", "train_seconds", "train_loss", "evaluation_seconds"]
 EPOCH_COLUMNS += ["state", "protocol"]
 
-SUMMARY_COLUMNS = ["model", "run", "eval", "train_seconds", "final_train_loss", "accuracy"]
-SUMMARY_COLUMNS += ["evaluation_seconds", "device", "gpu_name", "gpu_memory_bytes"]
-SUMMARY_COLUMNS += ["peak_gpu_memory_bytes", "metric", "value", "n", "low", "high", "base_value"]
+FOLLOWED_COLUMNS = ["model", "run", "eval", "train_seconds", "final_train_loss", "accuracy"]
+FOLLOWED_COLUMNS += ["evaluation_seconds", "device", "gpu_name", "gpu_memory_bytes"]
+FOLLOWED_COLUMNS += ["peak_gpu_memory_bytes", "metric", "value", "n", "low", "high", "base_value"]
 
 
-def epoch_results(plan: TablePlan, sources: Sources) -> list[Row]:
+def epoch_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
     """One row a snapshot and eval, the base model as epoch 0 first."""
     return [
         row
@@ -27,7 +26,7 @@ def epoch_results(plan: TablePlan, sources: Sources) -> list[Row]:
     ]
 
 
-def summary_results(plan: TablePlan, sources: Sources) -> list[Row]:
+def followed_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
     """One row a run and eval that follows it. `accuracy` is empty where the eval has none; `metric`
     and `value` are the eval's primary one. Of the GPU's memory all that the card has, and what the
     training took at most."""
@@ -38,12 +37,12 @@ def _followed(run: RunPlan) -> list[str]:
     return list(dict.fromkeys(name for snap in run.followed for name in snap.evals))
 
 
-def _before(run: RunPlan, name: str, sources: Sources) -> Row:
+def _before(run: RunPlan, name: str, sources: TableSources) -> Row:
     head = {"model": run.model, "run": run.run, "epoch": 0, "step": 0, "eval": name}
     return head | _number(run.base_state, run.evals[name], sources)
 
 
-def _after(run: RunPlan, name: str, sources: Sources) -> list[Row]:
+def _after(run: RunPlan, name: str, sources: TableSources) -> list[Row]:
     rows, start = [], 0
     for snapshot in run.followed:
         step = step_of(snapshot.snapshot, sources.train_meta[run.run]["steps"])
@@ -68,7 +67,7 @@ def _trained(log: list[dict[str, Any]], start: int, step: int) -> Row:
     }
 
 
-def _number(state: str, plan: EvalPlan, sources: Sources) -> Row:
+def _number(state: str, plan: EvalPlan, sources: TableSources) -> Row:
     metric = sources.metric(state, plan, plan.primary)
     return {
         "metric": plan.primary,
@@ -79,7 +78,7 @@ def _number(state: str, plan: EvalPlan, sources: Sources) -> Row:
     }
 
 
-def _summary(run: RunPlan, name: str, sources: Sources) -> Row:
+def _summary(run: RunPlan, name: str, sources: TableSources) -> Row:
     meta, plan = sources.train_meta[run.run], run.evals[name]
     gpu = meta["device"] == "cuda"
     return {
@@ -97,12 +96,12 @@ def _summary(run: RunPlan, name: str, sources: Sources) -> Row:
         **{
             key: value
             for key, value in _number(run.state, plan, sources).items()
-            if key in SUMMARY_COLUMNS
+            if key in FOLLOWED_COLUMNS
         },
     }
 
 
-def _accuracy(run: RunPlan, plan: EvalPlan, sources: Sources) -> float | None:
+def _accuracy(run: RunPlan, plan: EvalPlan, sources: TableSources) -> float | None:
     rows = sources.document(run.state, plan)["rows"]
     found = [row["value"] for row in rows if (row["metric"], row["subset"]) == ("accuracy", ALL)]
     return found[0] if found else None

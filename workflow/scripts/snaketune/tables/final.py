@@ -4,9 +4,7 @@ from typing import Any, TypedDict
 
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.errors import UserError
-from snaketune.tables.bases import base_of
-from snaketune.tables.sources import Sources
-from snaketune.tables.write import Row
+from snaketune.tables.sources import Row, TableSources, base_of
 
 
 class EvalResult(TypedDict):
@@ -58,7 +56,7 @@ class FinalMetrics(TypedDict):
     runs: list[Result]
 
 
-def final_metrics(plan: TablePlan, sources: Sources) -> FinalMetrics:
+def final_metrics(plan: TablePlan, sources: TableSources) -> FinalMetrics:
     """Raises UserError where an eval had another number of rows than the config expects."""
     runs = [_result(run, sources) for run in plan.runs]
     for run, result in zip(plan.runs, runs, strict=True):
@@ -71,7 +69,7 @@ def final_rows(final: FinalMetrics) -> list[Row]:
     return [_final_row(result, name) for result in final["runs"] for name in result["evals"]]
 
 
-def _result(run: RunPlan, sources: Sources) -> Result:
+def _result(run: RunPlan, sources: TableSources) -> Result:
     evals = _evals(run.state, run.evals, sources)
     base = base_of(run)
     return Result(
@@ -86,11 +84,11 @@ def _result(run: RunPlan, sources: Sources) -> Result:
     )
 
 
-def _evals(state: str, plans: dict[str, EvalPlan], sources: Sources) -> dict[str, EvalResult]:
+def _evals(state: str, plans: dict[str, EvalPlan], sources: TableSources) -> dict[str, EvalResult]:
     return {name: _eval(state, plan, sources) for name, plan in plans.items()}
 
 
-def _eval(state: str, plan: EvalPlan, sources: Sources) -> EvalResult:
+def _eval(state: str, plan: EvalPlan, sources: TableSources) -> EvalResult:
     document = sources.document(state, plan)
     primary = sources.metric(state, plan, plan.primary)
     return EvalResult(
@@ -119,7 +117,7 @@ def _check_totals(run: RunPlan, result: Result) -> None:
         found = result["evals"][name]["counts"]["total"] if name in result["evals"] else expected
         if found != expected:
             raise UserError(
-                f"run {run['run']}, eval {name}: {found} rows were evaluated, but `totals` "
+                f"run {run.run}, eval {name}: {found} rows were evaluated, but `totals` "
                 f"expects {expected}. Mend the eval's sample or the total in the config."
             )
 

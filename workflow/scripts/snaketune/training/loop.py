@@ -9,20 +9,22 @@ import torch
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.job import Progress
 from snaketune.runtime.preemption import Preempted, preemption_signal
-from snaketune.training import candidates
+from snaketune.training import dev as candidates
 from snaketune.training.adapter_layers import forget_sums
-from snaketune.training.batch import TokenRow
-from snaketune.training.batching import rows_of_part
-from snaketune.training.candidates import best_point, candidates_kept, drop_others, kept_steps
-from snaketune.training.checkpoint import Timer, save_checkpoint
-from snaketune.training.dev import dev_scores, evaluation_steps
-from snaketune.training.job import Training
-from snaketune.training.less_memory import within_memory
-from snaketune.training.optimizers import set_rate
-from snaketune.training.schedules import learning_rate
-from snaketune.training.step import add_gradients, gradient_norm
+from snaketune.training.batches import TokenRow, rows_of_part
+from snaketune.training.dev import (
+    best_point,
+    candidates_kept,
+    dev_scores,
+    drop_others,
+    evaluation_steps,
+    kept_steps,
+)
+from snaketune.training.job import Training, within_memory
+from snaketune.training.saving import Timer, save_checkpoint
+from snaketune.training.step import add_gradients, gradient_norm, learning_rate
 from snaketune.training.tracking import Trackers
-from snaketune.training.trainable import unmoved_adapters
+from snaketune.training.trainable import set_rate, unmoved_adapters
 
 
 def take_remaining_steps(job: Training, trackers: Trackers | None = None) -> None:
@@ -81,7 +83,7 @@ def _keep(job: Training, timer: Timer, scored: bool) -> None:
     names = [f"snapshots/{name}" for name in job.snapshots.get(step, [])]
     candidate = scored and candidates_kept(job.preset) > 0
     if candidate:
-        names.append(f"{candidates.FOLDER}/{step}")
+        names.append(f"{candidates.CANDIDATES}/{step}")
     for name in names:
         job.save(name)
     if names or timer.due() or step == job.order.total_steps:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from snaketune.training.adapter_layers import evaluating
-from snaketune.training.batch import Batch, TokenRow, packed_batch
+from snaketune.training.batches import Batch, TokenRow, packed_batch
 
 CHUNK_NUMBERS = 32 * 1024 * 1024
 """Logits held at once, in numbers: 128 MB in float32."""

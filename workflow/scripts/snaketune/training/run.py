@@ -23,22 +23,21 @@ from snaketune.runtime.machine import resource_usage
 from snaketune.runtime.preemption import preemption_deferred
 from snaketune.runtime.workfolder import held, set_aside, work_folder
 from snaketune.training import saving
-from snaketune.training.batch import TokenRow, padded_batch, read_token_rows
-from snaketune.training.batching import Order
-from snaketune.training.candidates import FOLDER, DevPoint, best_point, kept_steps
-from snaketune.training.checkpoint import TrainingState, load_checkpoint
+from snaketune.training.assemble import call_overhead, peak_memory, token_budget
+from snaketune.training.batches import BatchLayout, Order, TokenRow, padded_batch, read_token_rows
+from snaketune.training.dev import CANDIDATES, DevPoint, best_point, kept_steps
 from snaketune.training.job import Training
-from snaketune.training.lanes import Lanes, count_lanes
-from snaketune.training.less_memory import recompute_activations
 from snaketune.training.loop import take_remaining_steps
 from snaketune.training.loss import SummedLoss
-from snaketune.training.memory import call_overhead, peak_memory, token_budget
-from snaketune.training.optimizers import build_optimizer
-from snaketune.training.step import BatchLayout
+from snaketune.training.parallel import Lanes, World, count_lanes, join_world
+from snaketune.training.saving import TrainingState, atomic, load_checkpoint
 from snaketune.training.tracking import Tracking, open_trackers
-from snaketune.training.trainable import build_trainable, compute_dtype
-from snaketune.training.whole import atomic
-from snaketune.training.world import World, join_world
+from snaketune.training.trainable import (
+    build_optimizer,
+    build_trainable,
+    compute_dtype,
+    recompute_activations,
+)
 
 LOG_SCHEMA = pa.schema(
     [
@@ -153,12 +152,12 @@ def _publish_kept(preset: Preset, job: Training, folder: Path, names: list[str])
     steps = sorted(kept_steps(job.state.log, preset))
     if not steps:
         print("keep: no weights are kept, because there are no dev rows to score them on")
-    there = [step for step in steps if (job.folder / FOLDER / str(step)).is_dir()]
+    there = [step for step in steps if (job.folder / CANDIDATES / str(step)).is_dir()]
     if lost := sorted(set(steps) - set(there)):
         print(f"keep: step {', '.join(map(str, lost))} was scored under a smaller keep: not kept")
     for step in there:
         weights, config = (folder / f"step-{step}" / name for name in names)
-        saving.copy_weights(job.folder / FOLDER / str(step), weights, config)
+        saving.copy_weights(job.folder / CANDIDATES / str(step), weights, config)
 
 
 def _final(plan: TrainingPlan, job: Training, best: DevPoint | None) -> Path:
@@ -166,7 +165,7 @@ def _final(plan: TrainingPlan, job: Training, best: DevPoint | None) -> Path:
     if best:
         found = f"{plan.preset.best} on dev {best.value:.4f}"
         print(f"best at step {best.step}, {found}: the weights of that step are taken")
-        return job.folder / FOLDER / str(best.step)
+        return job.folder / CANDIDATES / str(best.step)
     if plan.preset.best != "none":
         raise UserError(
             f"preset: best: found no finite {plan.preset.best} on dev at any step, expected one to "

@@ -1,72 +1,28 @@
-"""One optimiser step over the rows of an effective batch."""
+"""Learning rates over the steps.
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+One optimiser step over the rows of an effective batch.
+"""
 
-import numpy as np
+import math
+
 import torch
 from torch import nn
 
-from snaketune.training import batching
-from snaketune.training.answers import Answers
-from snaketune.training.batch import Batch, TokenRow, packed_batch, padded_batch
+from snaketune.training.batches import BatchLayout, TokenRow
 from snaketune.training.loss import SummedLoss
 
 
-@dataclass
-class BatchLayout:
-    """How rows become micro-batches."""
-
-    kind: str
-    """`grouped` or `packed`."""
-    budget: int
-    """Padded tokens of a micro-batch at most."""
-    overhead: int
-    """What a micro-batch costs beyond its tokens, in tokens."""
-
-    def batches(self, rows: list[TokenRow]) -> Iterator[tuple[list[TokenRow], Batch]]:
-        """Micro-batches that hold all `rows`, each with its rows in order."""
-        if not rows:
-            return
-        lengths = np.array([row.inputs for row in rows])
-        if self.kind == "packed":
-            parts, build = batching.pack_first_fit(lengths, self.budget), packed_batch
-        else:
-            parts, build = (
-                batching.group_by_length(lengths, self.budget, self.overhead),
-                padded_batch,
-            )
-        for part in parts:
-            chosen = [rows[i] for i in part]
-            yield chosen, build(chosen)
-
-
-def rows_of_part(rows: list[TokenRow], part: int, parts: int) -> list[TokenRow]:
-    """The rows of one process, or of one lane in it."""
-    lengths = np.array([row.inputs for row in rows])
-    return [rows[i] for i in batching.deal_out(lengths, part, parts)]
-
-
-def sum_scores(
-    rows: list[TokenRow],
-    loss: SummedLoss,
-    layout: BatchLayout,
-    device: torch.device,
-    answers: Answers | None,
-) -> torch.Tensor:
-    """Without gradients [2]: the loss summed over the rows' trained tokens, and the number of rows
-    whose answer is right (0 without `answers`)."""
-    total = torch.zeros(2, device=device)
-    for part, batch in layout.batches(rows):
-        batch = batch.to(device)
-        if answers:
-            summed, likeliest = loss.with_likeliest(batch, answers.candidates(part))
-            total[1] += answers.right(likeliest == batch.targets, part)
-        else:
-            summed = loss(batch)
-        total[0] += summed
-    return total
+def learning_rate(step: int, total: int, peak: float, schedule: str, warmup_ratio: float) -> float:
+    """The rate of `step` (counted from 0): up to `peak` in equal parts over
+    ceil(warmup_ratio × total) steps, then down to 0 at `total` along a cosine or a line, or
+    constant. The first step's rate is never 0, so that no step is lost."""
+    warmup = math.ceil(warmup_ratio * total)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
+    return peak * (1 - done) if schedule == "linear" else peak
 
 
 def add_gradients(
@@ -101,13 +57,3 @@ def _add_apart(
 def gradient_norm(parameters: list[nn.Parameter], limit: float) -> torch.Tensor:
     """The gradients' norm; they are scaled down to `limit` where it is larger."""
     return torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
-
-
-def autocast(
-    dtype: torch.dtype, device: torch.device, whole: bool
-) -> contextlib.AbstractContextManager:
-    """Casts the computation of a model whose weights are float32 (`whole`: method full). Under an
-    adapter the base has the computation's dtype already, and the layers cast the adapter."""
-    if not whole or dtype is torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=dtype)

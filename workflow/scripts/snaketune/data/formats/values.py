@@ -1,12 +1,7 @@
-"""Options of multiple-choice questions, checked alike for every format.
+"""What records hold, checked alike for every format: options, labels, final numbers, numbers by
+option or label, and lists or dicts that a table holds as text. Nothing is evaluated.
 
-Labels of classification, checked alike for every format.
-
-The final number of a reference answer, as a decimal in one spelling.
-
-Numbers in predictions that were made elsewhere, one for each option or label.
-
-Lists and dicts that a table holds as text. Nothing is evaluated.
+Imported by the Snakefile.
 """
 
 import ast

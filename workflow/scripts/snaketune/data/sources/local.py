@@ -1,29 +1,24 @@
-"""Text files as UTF-8, with the place of the first byte that is not.
+"""Files on this machine as tables of records: JSON lines, JSON, CSV, Parquet and folders that
+`datasets` wrote with `save_to_disk`.
 
-JSON lines.
-
-A JSON file: a list of objects, or one object.
-
-CSV with a header, UTF-8 with or without a byte order mark.
-
-Parquet files.
-
-Folders that `datasets` wrote with `save_to_disk`.
+What takes long to import is imported by the reader that needs it.
 """
 
 import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-
-import datasets
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from snaketune.data.record import Record, RecordError, Repeat, Table, describe, key_twice, parse
 from snaketune.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 
 def read_text(path: Path, place: str) -> str:
@@ -164,6 +159,9 @@ def _csv_records(rows: Iterator[list[str]], header: list[str], place: str) -> It
 def parquet_table(path: Path, place: str) -> Table:
     """The rows of the file. Raises `UserError` where it is no Parquet file, and where two columns
     have one name: a row of them would keep the last."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
@@ -173,7 +171,7 @@ def parquet_table(path: Path, place: str) -> Table:
     return Table(place, path.name, file.schema_arrow.names, _parquet_records(file))
 
 
-def _names_twice(fields: Iterable[pa.Field], within: str = "") -> Iterator[str]:
+def _names_twice(fields: "Iterable[pa.Field]", within: str = "") -> Iterator[str]:
     """Names that several columns have, or several fields of a column."""
     seen: set[str] = set()
     for field in fields:
@@ -186,7 +184,7 @@ def _names_twice(fields: Iterable[pa.Field], within: str = "") -> Iterator[str]:
         yield from _names_twice(inner, f"{name}.")
 
 
-def _parquet_records(file: pq.ParquetFile) -> Iterator[Record]:
+def _parquet_records(file: "pq.ParquetFile") -> Iterator[Record]:
     number = 0
     for batch in file.iter_batches(batch_size=1024):
         for row in batch.to_pylist():
@@ -196,6 +194,8 @@ def _parquet_records(file: pq.ParquetFile) -> Iterator[Record]:
 
 def saved_table(folder: Path) -> Table:
     """The rows of one saved split."""
+    import datasets
+
     try:
         rows = datasets.load_from_disk(str(folder))
     except Exception as error:
@@ -208,7 +208,16 @@ def saved_table(folder: Path) -> Table:
     return Table(str(folder), name, rows.column_names, records_of(rows))
 
 
-def records_of(rows: datasets.Dataset) -> Iterator[Record]:
+def records_of(rows: "datasets.Dataset") -> Iterator[Record]:
     """The rows of a dataset as plain Python values."""
     for number, row in enumerate(rows.with_format(None), start=1):
         yield Record(number, row, row)
+
+
+READERS: dict[str, Callable[[Path, str], Table]] = {
+    ".jsonl": json_lines_table,
+    ".json": json_table,
+    ".csv": csv_table,
+    ".parquet": parquet_table,
+}
+"""By suffix: what reads a file, which messages name as the second argument says."""

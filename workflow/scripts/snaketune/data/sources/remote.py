@@ -1,6 +1,5 @@
-"""Datasets on the Hugging Face hub. The token comes from the environment alone.
-
-Files from `https://` addresses.
+"""Datasets on the Hugging Face hub, whose token comes from the environment alone, and files from
+`https://` addresses.
 """
 
 import http.client

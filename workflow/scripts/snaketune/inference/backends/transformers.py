@@ -19,8 +19,7 @@ from snaketune.inference.session import GenerationRequest, Session
 from snaketune.models.describe import context_length, generation_configs
 from snaketune.models.folder import load_tokenizer, model_folder
 from snaketune.models.headers import require_kind
-from snaketune.models.load import load_config, pick_device
-from snaketune.models.state import load_state
+from snaketune.models.load import load_config, load_state, pick_device
 from snaketune.prompts.conversation import end_tokens
 
 

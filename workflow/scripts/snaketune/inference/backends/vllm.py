@@ -16,7 +16,7 @@ from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.inference.decode import Reply
 from snaketune.inference.pick import Sampling
 from snaketune.inference.session import GenerationRequest, Session
-from snaketune.models.state import Weights
+from snaketune.models.load import Weights
 from snaketune.runtime.errors import UserError
 
 _CHUNK = 512  # prompts handed over at once: what a killed job loses at most

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from snaketune.report.figures.style import COLOURS, percent_axis, printable
-from snaketune.tables.sweep import COLUMNS
+from snaketune.tables.summary import SWEEP_COLUMNS
 
 Row = dict[str, str]
 """A row of `sweep.csv`."""
@@ -18,8 +18,8 @@ def draw_sweep(rows: list[Row]) -> Figure:
 
     Values stand at equal distances, in order: learning rates and ranks are tried by factors.
     """
-    keys = [key for key in rows[0] if key not in COLUMNS and len(values_of(rows, key)) > 1]
-    keys = keys or [key for key in rows[0] if key not in COLUMNS] or ["model"]
+    keys = [key for key in rows[0] if key not in SWEEP_COLUMNS and len(values_of(rows, key)) > 1]
+    keys = keys or [key for key in rows[0] if key not in SWEEP_COLUMNS] or ["model"]
     across = min(_ACROSS, len(keys))
     down = -(-len(keys) // across)
     figure = Figure(figsize=(7.2, 2.7 * down + 0.3), layout="constrained")
@@ -66,6 +66,6 @@ def _panel(axes: Axes, rows: list[Row], key: str) -> None:
 
 def _others(row: Row, key: str, rows: list[Row]) -> tuple[str, ...]:
     """What else a run differs in from others of the sweep."""
-    names = [name for name in row if name not in COLUMNS or name in ("model", "train_data")]
+    names = [name for name in row if name not in SWEEP_COLUMNS or name in ("model", "train_data")]
     told = [name for name in names if name != key and len({r[name] for r in rows}) > 1]
-    return tuple(f"{name} {row[name]}" if name not in COLUMNS else row[name] for name in told)
+    return tuple(f"{name} {row[name]}" if name not in SWEEP_COLUMNS else row[name] for name in told)

@@ -1,14 +1,22 @@
-"""The processes of a data-parallel training; one process is the plain case."""
+"""The processes of a data-parallel training; one process is the plain case.
+
+Lanes: on the CPU, shares of a step's rows that run side by side, each on cores of its own.
+
+One lane a core beats all cores on one product: nothing waits for the slowest core of every small
+operation, and Python's part of one lane runs while the other computes.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from transformers import PreTrainedModel
 
 # The others wait while one loads a model from a slow disk, scores its share of dev or saves.
 _PATIENCE = timedelta(hours=2)
@@ -85,3 +93,43 @@ def join_world() -> Iterator[World]:
     yield World(distributed.get_rank(), distributed.get_world_size())
     # Not after a fault: the others would fail of that before this process has told its own.
     distributed.destroy_process_group()
+
+
+_MOST = 4
+
+
+def count_lanes(model: PreTrainedModel, threads: int, device: torch.device, apart: bool) -> int:
+    """How many lanes the training takes.
+
+    One where lanes would not be exact or repeatable: dropout draws from a generator that threads
+    share, and narrowing the head (`apart` is False) touches the model. One too where all weights
+    are trained, since every lane has gradients of its own.
+    """
+    drops = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
+    drops = drops or any(getattr(m, "attention_dropout", 0) for m in model.modules())
+    whole = model.get_input_embeddings().weight.requires_grad
+    return 1 if drops or whole or not apart or device.type != "cpu" else min(_MOST, threads)
+
+
+class Lanes:
+    """A pool of threads, each with its part of torch's threads."""
+
+    def __init__(self, count: int, threads: int) -> None:
+        self.count, self._each = count, max(1, threads // count)
+        self._pool = ThreadPoolExecutor(count) if count > 1 else None
+
+    def run(self, work: Callable[[int], torch.Tensor]) -> list[torch.Tensor]:
+        """`work(lane)` for every lane; results in the order of the lanes."""
+        if self._pool is None:
+            return [work(0)]
+        before = torch.get_num_threads()
+        futures = [self._pool.submit(self._on_own_cores, work, n) for n in range(self.count)]
+        # All have to end before one's fault is told: what comes next may use the same model.
+        wait(futures)
+        torch.set_num_threads(before)
+        return [future.result() for future in futures]
+
+    def _on_own_cores(self, work: Callable[[int], torch.Tensor], lane: int) -> torch.Tensor:
+        # The number holds for the calling thread; for MKL it is one of the whole process.
+        torch.set_num_threads(self._each)
+        return work(lane)

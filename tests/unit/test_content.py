@@ -11,8 +11,7 @@ from time import time
 
 import pytest
 
-from snaketune.runtime import content as hash_memory
-from snaketune.runtime import content as identity
+from snaketune.runtime import content
 from snaketune.runtime.content import content_hash, content_hashes, digest, file_hash
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
@@ -37,7 +36,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files whose content is read, in order."""
     files: list[Path] = []
-    monkeypatch.setattr(identity, "file_hash", lambda p: files.append(p) or file_hash(p))
+    monkeypatch.setattr(content, "file_hash", lambda p: files.append(p) or file_hash(p))
     return files
 
 
@@ -46,7 +45,7 @@ def weights(tmp_path: Path, memory: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """A large file that has long been as it is."""
     file = tmp_path / "model.safetensors"
     file.write_bytes(os.urandom(LARGE))
-    monkeypatch.setattr(hash_memory.time, "time", lambda: time() + 60)
+    monkeypatch.setattr(content.time, "time", lambda: time() + 60)
     return file
 
 
@@ -143,7 +142,7 @@ def test_a_file_that_was_just_written_is_not_remembered(
     """Another change within the same tick of the clock would leave all marks as they are."""
     for second, remembered in ((0.5, False), (1.9, False), (2.5, True)):
         changed = weights.stat().st_ctime
-        monkeypatch.setattr(hash_memory.time, "time", lambda at=changed + second: at)
+        monkeypatch.setattr(content.time, "time", lambda at=changed + second: at)
         content_hash(weights)
         assert memory.exists() == remembered
 
@@ -165,16 +164,16 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(
         overwrite(path, 5)
         return found
 
-    monkeypatch.setattr(identity, "file_hash", torn)
+    monkeypatch.setattr(content, "file_hash", torn)
     content_hash(weights)
     assert not memory.exists()
 
 
 def test_many_processes_at_once(weights: Path, memory: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from snaketune import hash_memory, identity;"
-        "now = time.time; hash_memory.time.time = lambda: now() + 60;"
-        "[print(identity.content_hash(Path(sys.argv[1]))) or "
+        "import sys, time; from pathlib import Path; from snaketune.runtime import content;"
+        "now = time.time; content.time.time = lambda: now() + 60;"
+        "[print(content.content_hash(Path(sys.argv[1]))) or "
         "[f.unlink(missing_ok=True) for f in Path(sys.argv[2]).glob('*.json')] for _ in range(20)]"
     )
     command = [sys.executable, "-c", program, str(weights), str(memory)]
