@@ -58,12 +58,9 @@ def _add(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: Path) -> N
     elif part.kind == "download":
         _add_download(loaded, part, spec, folder)
     elif part.kind == "saved":
-        # Reading these needs `datasets`, which takes seconds to import.
-        from snaketune.data.sources import local as saved
-
         path = Path(part.address)
         files = [_file(f, f.name) for f in saved_files(path)]
-        loaded.add(part.split, saved.saved_table(path), {"kind": "saved", "files": files})
+        loaded.add(part.split, saved_table(path), {"kind": "saved", "files": files})
     else:
         loaded.add(part.split, *read_file(Path(part.address)))
 
@@ -75,11 +72,9 @@ def read_file(path: Path) -> tuple[Table, dict]:
 
 
 def _add_hub(loaded: Loaded, part: SourcePart, spec: DatasetSpec) -> None:
-    from snaketune.data.sources import remote as hub
-
     split = part.split if part.pinned else None
     limit = None if spec.draw else spec.limit
-    data = hub.load_hub_dataset(part.address, spec.subset, spec.revision, split, limit)
+    data = load_hub_dataset(part.address, spec.subset, spec.revision, split, limit)
     for name, table in data.tables.items():
         loaded.add(name, table, {"kind": "hub", "subset": spec.subset, "commit": data.commit})
     if split is None:
@@ -87,8 +82,6 @@ def _add_hub(loaded: Loaded, part: SourcePart, spec: DatasetSpec) -> None:
 
 
 def _add_download(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: Path) -> None:
-    from snaketune.data.sources.remote import download
-
     name = PurePosixPath(urlsplit(part.address).path)
     place = without_query(part.address)
     if name.suffix.lower() not in SUFFIXES:

@@ -6,9 +6,10 @@ context; other questions on one passage are no duplicates, so there near ones mu
 without it.
 A question that was rephrased is compared in both wordings: where another equals the one that isn't
 asked, it is the same record rephrased. Texts are compared through one sparse product of incidence
-matrices, which counts the shared n-grams of all pairs at once.
+matrices, which counts the shared n-grams of all pairs at once: time and memory grow with the pairs
+that share any n-gram, a block of `_CHUNK` questions at a time.
 
-What a dataset's later splits share with its earlier ones and with its few-shot examples.
+Shapes: L texts on the left, R on the right, G different n-grams.
 """
 
 import re

@@ -1,6 +1,4 @@
-"""Which draws of few-shot examples begin alike. Imports nothing: the Snakefile asks.
-
-What each step of a dataset's preparation depends on: the settings and the files' contents.
+"""What each step of a dataset's preparation depends on: the settings and the files' contents.
 
 A step's settings are the fields of its `DatasetSpec` that decide what it writes, without the paths
 of local files. They are what Snakemake compares. Where the files lie goes to the script beside
@@ -16,19 +14,6 @@ from snaketune.config.dataset import DatasetSpec, SplitName, without_query
 from snaketune.data.files import catalogue_file, files_of
 from snaketune.data.locate import source_parts_for
 from snaketune.runtime.content import content_hash, digest
-
-
-def same_draw(count: int) -> int:
-    """The largest count whose draw begins as that of `count` does: however many records there are,
-    the shorter of `Random(seed).sample(range(n), min(count, n))` for both is the other's beginning.
-
-    Python's `sample` swaps within a list of all n where n is at most a size that it works out from
-    the count (21, and above 5 also the power of 4 that is three times the count or more), and looks
-    places up in a set where n is larger: each way, places are drawn one after another. Counts of
-    one size always go the same way.
-    """
-    return 5 if count <= 5 else 4 ** ceil(log(3 * count, 4)) // 3
-
 
 Json = dict[str, Any]
 Content = list[list[str]]
@@ -149,6 +134,18 @@ def _first_shots(spec: DatasetSpec) -> Json:
     """The same for every `count` whose draw begins alike."""
     settings = _few_shot(spec)
     return settings | ({"count": same_draw(settings["count"])} if "count" in settings else {})
+
+
+def same_draw(count: int) -> int:
+    """The largest count whose draw begins as that of `count` does: however many records there are,
+    the shorter of `Random(seed).sample(range(n), min(count, n))` for both is the other's beginning.
+
+    Python's `sample` swaps within a list of all n where n is at most a size that it works out from
+    the count (21, and above 5 also the power of 4 that is three times the count or more), and looks
+    places up in a set where n is larger: each way, places are drawn one after another. Counts of
+    one size always go the same way.
+    """
+    return 5 if count <= 5 else 4 ** ceil(log(3 * count, 4)) // 3
 
 
 def _is_remote(source: str) -> bool:

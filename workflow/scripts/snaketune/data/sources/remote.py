@@ -1,5 +1,5 @@
 """Datasets on the Hugging Face hub, whose token comes from the environment alone, and files from
-`https://` addresses.
+`https://` addresses. Light until one is asked.
 """
 
 import http.client
@@ -10,15 +10,16 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-
-import datasets
-import huggingface_hub
+from typing import TYPE_CHECKING
 
 from snaketune.config.dataset import SplitName, called_exactly, without_query
 from snaketune.data.locate import SPLITS
 from snaketune.data.record import Table
 from snaketune.data.sources.local import records_of
 from snaketune.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -38,6 +39,8 @@ def load_hub_dataset(
 ) -> HubData:
     """The dataset's splits, or only `split`. Raises `UserError` with a way out where the hub
     can't be reached or has no such dataset."""
+    import datasets
+
     commit = _commit(name, revision)
     try:
         loaded = datasets.load_dataset(name, subset, revision=commit)
@@ -54,13 +57,15 @@ def _commit(name: str, revision: str | None) -> str:
     """The commit behind `revision`; the hub is not asked where it is one already."""
     if revision and _COMMIT.fullmatch(revision):
         return revision
+    import huggingface_hub
+
     try:
         return huggingface_hub.HfApi().dataset_info(name, revision=revision, timeout=60).sha
     except Exception as error:
         raise UserError(_way_out(name, error)) from None
 
 
-def _require_commit(rows: datasets.Dataset, name: str, commit: str) -> None:
+def _require_commit(rows: "datasets.Dataset", name: str, commit: str) -> None:
     """Where the hub can't be reached, `datasets` falls back on whatever commit its cache holds,
     with a warning at most. The cache's folder is named for the commit."""
     for file in rows.cache_files:
@@ -91,7 +96,7 @@ def _choose(name: str, keys: list[str], split: SplitName | None) -> dict[SplitNa
     raise UserError(f"hub:{name}: found the splits {', '.join(keys)}, expected {expected}")
 
 
-def _table(rows: datasets.Dataset, name: str, key: str, limit: int | None) -> Table:
+def _table(rows: "datasets.Dataset", name: str, key: str, limit: int | None) -> Table:
     if limit is not None:
         rows = rows.select(range(min(limit, len(rows))))
     place = f"hub:{name}/{key}"
