@@ -165,7 +165,7 @@ PRIMARY = {task: metrics[0] for task, metrics in GOALS.items()}
 """The metric by which a task is summarised."""
 
 
-CLASSIFICATION = "classification"
+CLASSIFICATION, OPEN_QA, MATH_SAMPLES = "classification", "open_qa", "math_samples"
 
 
 def followed(plan: TablePlan) -> bool:
@@ -175,7 +175,7 @@ def followed(plan: TablePlan) -> bool:
 
 def has_open_answers(plan: TablePlan) -> bool:
     """Whether a run has an eval of open answers: then there is a table before and after."""
-    return _has_task(plan, "open_qa")
+    return _has_task(plan, OPEN_QA)
 
 
 def has_classes(plan: TablePlan) -> bool:
@@ -185,7 +185,7 @@ def has_classes(plan: TablePlan) -> bool:
 
 def has_samples(plan: TablePlan) -> bool:
     """Whether a run has an eval of several samples a question: then there are tables of votes."""
-    return _has_task(plan, "math_samples")
+    return _has_task(plan, MATH_SAMPLES)
 
 
 def _has_task(plan: TablePlan, task: str) -> bool:

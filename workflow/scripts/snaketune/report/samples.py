@@ -2,6 +2,7 @@
 
 from typing import Any, TypedDict
 
+from snaketune.plan.table_plan import MATH_SAMPLES
 from snaketune.report.figures.all import label, labelled
 from snaketune.report.sources import Cell, Sources
 from snaketune.report.text import excerpt, interval, optional, percent, visible
@@ -9,7 +10,6 @@ from snaketune.tables.voting import (
     BEST,
     BOTH,
     MAJORITY,
-    SAMPLED_TASK,
     VOTING_METRICS,
     best_answer,
     failed,
@@ -58,7 +58,7 @@ class Sampled(TypedDict):
 def sampled(sources: Sources) -> list[Sampled]:
     """One an eval of samples, in the order of the runs."""
     return [
-        _sampled(sources, name) for name, task in sources.tasks().items() if task == SAMPLED_TASK
+        _sampled(sources, name) for name, task in sources.tasks().items() if task == MATH_SAMPLES
     ]
 
 

@@ -1,13 +1,14 @@
-"""`confusion` and `wrong_predictions`: what became of every class, and where it went wrong.
+"""The tables of single answers: `confusion`, `wrong_predictions` and `before_after`.
 
-`before_after`: every open answer of a run beside its base's, and what each metric gained.
+- `confusion` and `wrong_predictions`: what became of every class, and where it went wrong.
+- `before_after`: every open answer of a run beside its base's, and what each metric gained.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from snaketune.plan.table_plan import CLASSIFICATION, EvalPlan, RunPlan, TablePlan
+from snaketune.plan.table_plan import CLASSIFICATION, OPEN_QA, EvalPlan, RunPlan, TablePlan
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.open_qa import MEANS, SHARES
 from snaketune.tasks.task import Score
@@ -16,17 +17,8 @@ UNPARSED = "unparsed"
 LABEL = "label"
 """What the gold rows are split by, unless it is the group's field."""
 
-CONFUSION_COLUMNS = [
-    "eval",
-    "state",
-    "protocol",
-    "by",
-    "value",
-    "predicted",
-    "count",
-    "of",
-    "share",
-]
+CONFUSION_COLUMNS = ["eval", "state", "protocol", "by", "value", "predicted"]
+CONFUSION_COLUMNS += ["count", "of", "share"]
 WRONG_COLUMNS = ["eval", "state", "protocol", "id", "gold", "predicted", "confidence", "by"]
 WRONG_COLUMNS += ["group", "question", "context", "output"]
 
@@ -102,24 +94,12 @@ def _group_field(scores: list[Score]) -> str | None:
 
 
 OPEN_METRICS = [*MEANS, *SHARES]
-BEFORE_AFTER_COLUMNS = [
-    "run",
-    "base_state",
-    "eval",
-    "protocol",
-    "id",
-    "question",
-    "context",
-    "gold",
-    "short",
-]
-BEFORE_AFTER_COLUMNS += ["base_output", "tuned_output"]
+BEFORE_AFTER_COLUMNS = ["run", "base_state", "eval", "protocol", "id", "question", "context"]
+BEFORE_AFTER_COLUMNS += ["gold", "short", "base_output", "tuned_output"]
 BEFORE_AFTER_COLUMNS += [
     f"{name}_{part}" for name in OPEN_METRICS for part in ("base", "tuned", "change")
 ]
 BEFORE_AFTER_COLUMNS += ["gold_words", "words_base", "words_tuned", "words_change"]
-
-OPEN_TASK = "open_qa"
 
 
 def before_after_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
@@ -129,7 +109,7 @@ def before_after_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
         for run in plan.runs
         if run.base_state is not None
         for name, entry in run.evals.items()
-        if entry.task == OPEN_TASK
+        if entry.task == OPEN_QA
         for row in _pairs_of(run, name, sources)
     ]
 

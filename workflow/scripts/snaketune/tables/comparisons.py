@@ -1,11 +1,12 @@
-"""`comparisons`: every run against its base, on the same rows under the same protocol.
+"""The tables of differences: `comparisons` of states and `drops` between evals.
 
-`drops`: how much worse a state is on one eval than on another, such as out of distribution.
+- `comparisons`: every run against its base, on the same rows under the same protocol.
+- `drops`: how much worse a state is on one eval than on another, such as out of distribution.
 
-The two evals have different questions, so nothing is paired. The interval is Newcombe's, made from
-the two figures' own intervals: for shares with Wilson's it is his method 10 (Newcombe 1998,
-Statistics in Medicine 17:873-890); for means with bootstrapped ones the same step is known as MOVER
-(Zou & Donner 2008, Statistics in Medicine 27:1693-1702).
+The two evals of a drop have different questions, so nothing is paired. Its interval is Newcombe's,
+made from the two figures' own intervals: for shares with Wilson's it is his method 10 (Newcombe
+1998, Statistics in Medicine 17:873-890); for means with bootstrapped ones the same step is known as
+MOVER (Zou & Donner 2008, Statistics in Medicine 27:1693-1702).
 """
 
 from collections.abc import Iterator
@@ -18,15 +19,8 @@ from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.registry import MEASURERS
 from snaketune.tasks.task import ALL, Metric
 
-COMPARISON_COLUMNS = [
-    "run",
-    "base_state",
-    "eval",
-    "metric",
-    "subset",
-    "protocol",
-    *Comparison.__annotations__,
-]
+COMPARISON_COLUMNS = ["run", "base_state", "eval", "metric", "subset", "protocol"]
+COMPARISON_COLUMNS += Comparison.__annotations__
 
 
 def comparison_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
@@ -37,20 +31,22 @@ def comparison_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
         for run in plan.runs
         if run.base_state is not None
         for name, eval_plan in run.evals.items()
-        for row in _compared(run, name, eval_plan, sources)
+        for row in _compared(run, run.base_state, name, eval_plan, sources)
     ]
 
 
-def _compared(run: RunPlan, name: str, plan: EvalPlan, sources: TableSources) -> list[Row]:
-    base = sources.rows(run.base_state, plan)
+def _compared(
+    run: RunPlan, base_state: str, name: str, plan: EvalPlan, sources: TableSources
+) -> list[Row]:
+    base = sources.rows(base_state, plan)
     tuned = sources.rows(run.state, plan)
     head = {
         "run": run.run,
-        "base_state": run.base_state,
+        "base_state": base_state,
         "eval": name,
         "protocol": plan.protocol_name,
     }
-    states = (run.base_state, run.state)
+    states = (base_state, run.state)
     rows = [row for s in states for row in sources.document(s, plan)["rows"]]
     known = {(row["subset"], row["metric"]) for row in rows}
     measurer = MEASURERS[plan.task]

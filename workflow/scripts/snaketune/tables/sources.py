@@ -1,13 +1,10 @@
-"""Tables as CSV, the same bytes each time.
+"""What tables are made from: the files of the jobs, found by the two names at the end of their
+paths, and the base models that runs are compared with; rows as CSV, the same bytes each time.
 
-The files that tables are made from, found by the two names at the end of their paths.
-
-The base models' entries: one for each set of protocols that runs are compared under.
-
-Are the results those of the settings that the config asks for? Told before any table is made.
-
-The plan of the jobs sees to it that they are. This is the last look, at what the artefacts say of
-themselves: a table that shows one setting beside the figures of another must never be written.
+Before any table is made, `require_config_settings` asks whether the results are those of the
+settings in the config. The plan of the jobs sees to it that they are. This is the last look, at
+what the artefacts say of themselves: a table that shows one setting beside the figures of another
+must never be written.
 """
 
 import json

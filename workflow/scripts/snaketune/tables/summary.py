@@ -1,10 +1,9 @@
-"""`metrics`: every number of the experiment, one a row.
+"""The tables of single numbers: `metrics`, `checkpoint_scores`, `summary` and `sweep`.
 
-`checkpoint_scores`: what each snapshot of a run scored, and which one was chosen.
-
-`summary`: a row a base and a row a run, with hyperparameters and the main numbers.
-
-`sweep`: the primary metric of every swept run beside the values that its sweep set.
+- `metrics`: every number of the experiment, one a row.
+- `checkpoint_scores`: what each snapshot of a run scored, and which one was chosen.
+- `summary`: a row a base and a row a run, with hyperparameters and the main numbers.
+- `sweep`: the primary metric of every swept run beside the values that its sweep set.
 """
 
 from typing import Any
@@ -55,8 +54,7 @@ def metric_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
     return table
 
 
-_HEAD = ["run", "snapshot", "step", "eval", "metric", "protocol"]
-CHECKPOINT_COLUMNS = [*_HEAD, *NUMBER, "chosen"]
+CHECKPOINT_COLUMNS = ["run", "snapshot", "step", "eval", "metric", "protocol", *NUMBER, "chosen"]
 
 
 def checkpoint_rows(plan: TablePlan, sources: TableSources) -> list[Row]:

@@ -1,24 +1,23 @@
-"""`voting`: what n samples of a question come to, by eval, state and n.
+"""The tables of several samples a question: `voting`, `failures` and `unique_answers`.
 
-`failures` and `unique_answers`: where samples held the right answer and nobody picked it.
+- `voting`: what n samples of a question come to, by eval, state and n.
+- `failures` and `unique_answers`: where samples held the right answer and nobody picked it.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterator
 
-from snaketune.plan.table_plan import EvalPlan, TablePlan
+from snaketune.plan.table_plan import MATH_SAMPLES, EvalPlan, TablePlan
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Metric, Score
 
-SAMPLED_TASK = "math_samples"
 VOTING_METRICS = ["majority", "majority_expected", "best_of_n", "best_of_n_expected", "pass_at_n"]
 _PARTS = ("value", "low", "high")
 
-_VOTING_HEAD = ["eval", "state", "run", "protocol", "n", "questions"]
-VOTING_COLUMNS = [
-    *_VOTING_HEAD,
-    *(name + end for name in (*VOTING_METRICS, "accuracy") for end in ("", "_low", "_high")),
+VOTING_COLUMNS = ["eval", "state", "run", "protocol", "n", "questions"]
+VOTING_COLUMNS += [
+    name + end for name in (*VOTING_METRICS, "accuracy") for end in ("", "_low", "_high")
 ]
 
 
@@ -40,7 +39,7 @@ def sampled_evals(plan: TablePlan) -> Iterator[tuple[str, str, str | None, EvalP
     for name in names:
         for run in plan.runs:
             entry = run.evals.get(name)
-            if entry is None or entry.task != SAMPLED_TASK:
+            if entry is None or entry.task != MATH_SAMPLES:
                 continue
             for state in (run.base_state, run.state):
                 known = (state, entry.protocol_name) in shown
