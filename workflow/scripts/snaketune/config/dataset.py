@@ -2,16 +2,19 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from snaketune.config.base import Label, Number, Strict
+from snaketune.data.formats.info import FORMATS
 
 SplitName = Literal["train", "dev", "test"]
-FormatName = Literal[
-    "gsm8k", "ailuminate", "gsm_symbolic", "dolly", "f1_qa", "solution_verifier", "table"
-]
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    # One of the files in data/formats.
+    FormatName = Literal[tuple(FORMATS)]
 
 _FILE = re.compile(r"\.(jsonl|json|csv|parquet)$", re.IGNORECASE)
 _HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
@@ -201,17 +204,7 @@ class DatasetSpec(Strict):
             if self.columns.label:
                 return "classification"
             return "multiple_choice" if self.columns.choices else "open_qa"
-        return _TASKS[self.format]
-
-
-_TASKS = {
-    "gsm8k": "math",
-    "gsm_symbolic": "math",
-    "ailuminate": "safety",
-    "dolly": "open_qa",
-    "f1_qa": "multiple_choice",
-    "solution_verifier": "classification",
-}
+        return FORMATS[self.format].task
 
 
 def may_have_dev(spec: DatasetSpec) -> bool:

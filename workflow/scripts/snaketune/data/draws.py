@@ -14,8 +14,7 @@ import numpy as np
 from snaketune.config.dataset import DatasetSpec, FewShotSpec
 from snaketune.data.check import SplitReport
 from snaketune.data.example import Example, normalise, read_examples
-from snaketune.data.formats.base import Format
-from snaketune.data.formats.registry import format_for
+from snaketune.data.formats.base import Format, format_for
 from snaketune.data.record import Fields, RecordError, Repeat, describe, key_twice, parse
 from snaketune.data.sources.local import read_text
 from snaketune.runtime.errors import UserError

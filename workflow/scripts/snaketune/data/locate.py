@@ -19,15 +19,11 @@ from snaketune.config.dataset import (
     called_exactly,
     split_of,
 )
+from snaketune.data.formats.info import FORMATS
 from snaketune.runtime.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-
-# Records of these formats have no reply to train on.
-EVALUATION_ONLY: frozenset[FormatName] = frozenset({"ailuminate"})
-# A folder of these formats holds many files of such names, each with some records of one split.
-MANY_FILES: dict[FormatName, str] = {"f1_qa": "qa_*.json"}
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
@@ -110,7 +106,7 @@ def _split_for(stem: str, form: FormatName, where: str) -> SplitName:
             f"{where}: found the file name {stem!r}, which names several splits; expected a "
             "source by split, such as {train: FILE, test: FILE}"
         )
-    return split_of(stem) or ("test" if form in EVALUATION_ONLY else "train")
+    return split_of(stem) or ("test" if FORMATS[form].evaluation_only else "train")
 
 
 def _folder(
@@ -119,13 +115,12 @@ def _folder(
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         yield from _saved(folder, split, form, where)
         return
+    pattern = FORMATS[form].many_files
     files = sorted(
-        p
-        for p in folder.glob(MANY_FILES.get(form, "*"))
-        if p.suffix.lower() in SUFFIXES and p.is_file()
+        p for p in folder.glob(pattern or "*") if p.suffix.lower() in SUFFIXES and p.is_file()
     )
     if not files:
-        expected = MANY_FILES.get(form) or f"{', '.join(SUFFIXES)} or a `save_to_disk` folder"
+        expected = pattern or f"{', '.join(SUFFIXES)} or a `save_to_disk` folder"
         raise UserError(
             f"{where}: found no data file in the folder {folder}, expected files of {expected}"
         )
@@ -138,7 +133,7 @@ def _folder(
         )
     for name in SPLITS:
         group = by_split.get(name, [])
-        if len(group) > 1 and form not in MANY_FILES and not _shards(group):
+        if len(group) > 1 and not pattern and not _shards(group):
             listed = ", ".join(p.name for p in group)
             raise UserError(
                 f"{where}: found {len(group)} files for the split {name} in {folder} ({listed}), "
@@ -157,7 +152,7 @@ def _by_split(
         if of := split_of(path.stem):
             named.setdefault(of, []).append(path)
     unnamed = len(files) - sum(map(len, named.values()))
-    if form in MANY_FILES and (not named or (split and unnamed)):
+    if FORMATS[form].many_files and (not named or (split and unnamed)):
         return {split or "train": files}
     if split is None:
         return named

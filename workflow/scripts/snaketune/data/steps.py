@@ -12,6 +12,7 @@ from typing import Any
 
 from snaketune.config.dataset import DatasetSpec, SplitName, without_query
 from snaketune.data.files import catalogue_file, files_of
+from snaketune.data.formats.info import FORMATS
 from snaketune.data.locate import source_parts_for
 from snaketune.runtime.content import content_hash, digest
 
@@ -121,7 +122,7 @@ def _contents(files: Iterable[Path]) -> Content:
 def _fields(spec: DatasetSpec, names: set[str], numeric: bool) -> Json:
     settings = spec.model_dump(mode="json", include=names) | {"numeric": numeric}
     # The letters that options get where the source has none.
-    return settings | ({"seed": spec.seed} if spec.format == "f1_qa" else {})
+    return settings | ({"seed": spec.seed} if FORMATS[spec.format].seeded else {})
 
 
 def _few_shot(spec: DatasetSpec) -> Json:

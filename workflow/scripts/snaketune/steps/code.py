@@ -63,8 +63,11 @@ class Code:
         parts = module.split(".")
         folders = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
         modules = [f"{folder}/__init__.py" for folder in folders] + [f"{folders[-1]}.py"]
+        if parts[-1] == "*":
+            folder = folders[-2]
+            modules += [f for f in self._states if f.rpartition("/")[0] == folder]
         pages = [page for folder in folders for page in self._pages.get(folder, ())]
-        return [file for file in modules if file in self._states] + pages
+        return [f for f in modules if f in self._states and f.endswith(".py")] + pages
 
     def _read(self, file: str) -> Reading:
         reading = self._memory.get(file, self._states[file])

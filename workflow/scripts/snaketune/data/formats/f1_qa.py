@@ -9,11 +9,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
+from typing import Literal, Self
 
-from snaketune.config.dataset import SplitName
+from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.example import ORIGINAL, Example
-from snaketune.data.formats.base import Format
+from snaketune.data.formats.base import Format, data_format
 from snaketune.data.formats.values import LETTERS, checked_options, option_places
 from snaketune.data.record import Fields, Record, RecordError, Table, describe, fields_found
 from snaketune.runtime.errors import UserError
@@ -23,6 +23,7 @@ _COUNT = 4
 Form = Literal["raw", "processed"]
 
 
+@data_format(task="multiple_choice", many_files="qa_*.json", seeded=True)
 @dataclass(frozen=True)
 class F1Qa(Format):
     """The pairs of every article. Raw options get letters by `seed`, the same ones whatever else
@@ -32,6 +33,10 @@ class F1Qa(Format):
 
     seed: int
     keep_repeated: bool
+
+    @classmethod
+    def from_spec(cls, spec: DatasetSpec, numeric: bool) -> Self:
+        return cls(spec.seed, spec.repeated_options == "keep")
 
     def expand(self, tables: list[Table], split: SplitName) -> list[Table]:
         """One table a file, with a record a pair, numbered from 1. All files have one form."""

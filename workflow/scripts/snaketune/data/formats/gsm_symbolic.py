@@ -3,13 +3,14 @@
 import json
 
 from snaketune.data.example import Example
-from snaketune.data.formats.base import Format
+from snaketune.data.formats.base import Format, data_format
 from snaketune.data.formats.values import canonical_number, final_number
 from snaketune.data.record import Fields, RecordError, describe
 
 _KEPT = ("original_id", "instance", "id")
 
 
+@data_format(task="math")
 class GsmSymbolic(Format):
     """`question`, and `answer` that ends with `#### NUMBER`; a `final_answer` must be the same
     number. The reply to train on is the solution, then `Final answer: NUMBER.` on a line.

@@ -4,10 +4,11 @@ label."""
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
-from snaketune.config.dataset import ColumnsSpec
+from snaketune.config.dataset import ColumnsSpec, DatasetSpec
 from snaketune.data.example import Example
-from snaketune.data.formats.base import Format
+from snaketune.data.formats.base import Format, data_format
 from snaketune.data.formats.values import (
     LETTERS,
     canonical_number,
@@ -33,6 +34,7 @@ class _Options:
     """What the record itself calls them, where that need not be A, B, C, …"""
 
 
+@data_format(task="open_qa")
 class NamedColumns(Format):
     """Records read by `columns`. Questions may differ in how many options they have."""
 
@@ -49,6 +51,13 @@ class NamedColumns(Format):
         single = [columns.question, columns.context, columns.answer, columns.label, columns.id]
         named = [*single, *choices, *columns.keep]
         self.columns = tuple((name,) for name in named if name is not None)
+
+    @classmethod
+    def from_spec(cls, spec: DatasetSpec, numeric: bool) -> Self:
+        if spec.columns is None:
+            raise ValueError("format table without columns")  # the config refuses it before
+        keep_repeated = spec.repeated_options == "keep"
+        return cls(spec.columns, keep_repeated, spec.labels, numeric)
 
     def example(self, fields: Fields) -> Example:
         kept = {name: fields.value.get(name) for name in self.named.keep}
