@@ -13,8 +13,8 @@ from tiny_chat import make_model, make_tokenizer, save_chat_model
 from transformers import Qwen2ForSequenceClassification, T5Config
 
 from snaketune.config.model import ModelSpec
-from snaketune.inference.backends.transformers import open_session
 from snaketune.inference.jobs import LoadableState
+from snaketune.inference.session import open_session
 from snaketune.models import hub as adapter_source
 from snaketune.models import nf4 as nf4_cache
 from snaketune.models.describe import describe_model

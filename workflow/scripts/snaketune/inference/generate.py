@@ -7,18 +7,16 @@ from typing import Any
 
 from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example, read_sample
-from snaketune.inference.backends.transformers import Backend, open_session
 from snaketune.inference.jobs import (
     WHOLE,
     LoadableState,
     Shard,
     identity_of,
-    open_ledger,
-    report_overlong,
+    run_job,
 )
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.pick import Sampling
-from snaketune.inference.session import Completion, Session
+from snaketune.inference.session import Completion, Session, open_session
 from snaketune.prompts.control_tokens import prompt_tokens
 from snaketune.prompts.conversation import build_messages
 from snaketune.runtime.content import file_hash
@@ -42,7 +40,7 @@ class GenerationProtocol:
     """None: greedy."""
     top_p: float = 1.0
     seed: int = 0
-    backend: Backend = "transformers"
+    backend: str = "transformers"
     prompt: str | None = None
     """The user turn, with `{question}`; None: the task's own."""
     reply_prefix: str = ""
@@ -88,12 +86,16 @@ def generate(
         examples=file_hash(examples),
         shots=shots,
     )
-    wanted = wanted_by_key((e.id, s) for e in asked for s in range(protocol.samples))
-    with open_ledger(work, identity, wanted, shard) as ledger:
-        made = ledger.known or _ask(state, protocol, sampling, asked, shots, ledger)
-        report_overlong(ledger.records.values(), made["context_length"], "prompts")
-        about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
-        ledger.publish(predictions, meta, made | about)
+    run_job(
+        work,
+        identity,
+        wanted_by_key((e.id, s) for e in asked for s in range(protocol.samples)),
+        predictions,
+        meta,
+        make=lambda ledger: _ask(state, protocol, sampling, asked, shots, ledger),
+        about={"quantisation": state.quantisation, "protocol": asdict(protocol)},
+        shard=shard,
+    )
 
 
 def _ask(
@@ -106,8 +108,16 @@ def _ask(
 ) -> Provenance:
     """Appends the replies that are missing; how all were made."""
     session = open_session(state, protocol.backend)
-    words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
-    turns = [build_messages(e, shots=shots, **words) for e in asked]
+    turns = [
+        build_messages(
+            example,
+            task=protocol.task,
+            system=protocol.system,
+            shots=shots,
+            prompt=protocol.prompt,
+        )
+        for example in asked
+    ]
     prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
     missing = _missing(asked, protocol.samples, ledger)
     progress = Progress(len(asked) * protocol.samples, "replies", done=ledger.resumed)
@@ -130,7 +140,7 @@ def _ask(
 
 def _shots(path: Path | None, count: int) -> list[dict[str, str]]:
     """The first `count` examples of the few-shot file."""
-    if not count:
+    if not count or path is None:
         return []
     shots = json.loads(path.read_text(encoding="utf-8"))[:count]
     if len(shots) < count:

@@ -4,16 +4,14 @@ from pathlib import Path
 
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
-from snaketune.inference.backends.transformers import open_session
 from snaketune.inference.jobs import (
     OVERLONG,
     LoadableState,
     identity_of,
-    open_ledger,
-    report_overlong,
+    run_job,
 )
-from snaketune.inference.ledger import Ledger, Provenance, record_key, wanted_by_reply
-from snaketune.inference.session import Completion, Session
+from snaketune.inference.ledger import Ledger, Provenance, key_fields, record_key, wanted_by_reply
+from snaketune.inference.session import Completion, Session, open_session
 from snaketune.prompts.control_tokens import prompt_tokens
 from snaketune.prompts.conversation import Messages, join_with_space
 from snaketune.prompts.wording import judge_system, judge_user
@@ -50,22 +48,33 @@ def judge(
         reply_prefix=reply_prefix,
         inputs=[file_hash(f) for f in (examples, guideline)],
     )
-    with open_ledger(work, identity, wanted_by_reply(replies)) as ledger:
-        given = {"made": "elsewhere"} if any("verdict" in r for r in replies) else {}
-        to_ask = [r for r in replies if "verdict" not in r and r["output"].strip()]
-        for reply in replies:
-            if "verdict" in reply or not reply["output"].strip():
-                ledger.settle(_verdict(reply, reply.get("verdict")))
-        made = {}
-        if to_ask or not given:
-            words = guideline.read_text(encoding="utf-8")
-            shown = {e.id: e.prompt for e in read_examples(examples)}
-            asked = [r for r in to_ask if record_key(r) not in ledger.records]
-            turns = _conversations(asked, shown, words, spec, reply_prefix)
-            made = ledger.known or _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
-            what = "replies with their prompts"
-            report_overlong(ledger.records.values(), made["context_length"], what)
-        ledger.publish(verdicts, meta, given | made)
+    brought = any("verdict" in r for r in replies)
+    elsewhere = {"made": "elsewhere"} if brought else {}
+    to_ask = [r for r in replies if "verdict" not in r and r["output"].strip()]
+
+    def ask(ledger: Ledger) -> Provenance:
+        words = guideline.read_text(encoding="utf-8")
+        shown = {e.id: e.prompt for e in read_examples(examples)}
+        asked = [r for r in to_ask if record_key(r) not in ledger.records]
+        turns = _conversations(asked, shown, words, spec, reply_prefix)
+        made = _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
+        return {**elsewhere, **made}
+
+    run_job(
+        work,
+        identity,
+        wanted_by_reply(replies),
+        verdicts,
+        meta,
+        make=ask if to_ask or not brought else None,
+        settled=(
+            _verdict(r, r.get("verdict"))
+            for r in replies
+            if "verdict" in r or not r["output"].strip()
+        ),
+        about=elsewhere,
+        things="replies with their prompts",
+    )
 
 
 def _ask(
@@ -93,8 +102,7 @@ def _ask(
 
 
 def _verdict(reply: dict, raw: str | None) -> dict:
-    sample = {"sample": reply["sample"]} if "sample" in reply else {}
-    return {"id": reply["id"], **sample, "raw": raw}
+    return {**key_fields(reply), "raw": raw}
 
 
 def _conversations(

@@ -76,6 +76,11 @@ def record_key(record: dict) -> RecordKey:
     return record["id"], record.get("sample", 0)
 
 
+def key_fields(record: dict) -> dict[str, Any]:
+    """The fields of a record that make its key, for a record about it."""
+    return {name: record[name] for name in ("id", "sample") if name in record}
+
+
 class LedgerPart:
     """A folder with `records.jsonl`, a record a line, and, once they are published, `meta.json`:
     how they were made.

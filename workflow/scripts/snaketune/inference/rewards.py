@@ -12,11 +12,12 @@ import torch
 
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
-from snaketune.inference.jobs import OVERLONG, SCORED, identity_of, open_ledger, report_overlong
+from snaketune.inference.jobs import OVERLONG, SCORED, identity_of, run_job
 from snaketune.inference.ledger import (
     Ledger,
     Provenance,
     count_records,
+    key_fields,
     record_key,
     wanted_by_reply,
 )
@@ -132,14 +133,16 @@ def reward(
         reply_prefix=reply_prefix,
         examples=file_hash(examples),
     )
-    with open_ledger(work, identity, wanted_by_reply(replies)) as ledger:
-        for reply in replies:
-            if not reply["output"].strip():
-                ledger.settle(_record(reply, None, "empty"))
-        made = ledger.known or _score(spec, replies, examples, reply_prefix, ledger)
-        what = "replies with their prompts"
-        report_overlong(ledger.records.values(), made["context_length"], what)
-        ledger.publish(rewards, meta, made)
+    run_job(
+        work,
+        identity,
+        wanted_by_reply(replies),
+        rewards,
+        meta,
+        make=lambda ledger: _score(spec, replies, examples, reply_prefix, ledger),
+        settled=(_record(r, None, "empty") for r in replies if not r["output"].strip()),
+        things="replies with their prompts",
+    )
 
 
 def _score(
@@ -185,5 +188,4 @@ def _conversations(replies: Sequence[dict], examples: Path, prefix: str) -> list
 
 
 def _record(reply: dict, value: float | None, finish: str) -> dict[str, Any]:
-    sample = {"sample": reply["sample"]} if "sample" in reply else {}
-    return {"id": reply["id"], **sample, "reward": value, "finish": finish}
+    return {**key_fields(reply), "reward": value, "finish": finish}

@@ -16,8 +16,7 @@ from snaketune.inference.jobs import (
     LoadableState,
     Shard,
     identity_of,
-    open_ledger,
-    report_overlong,
+    run_job,
 )
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.options import Question, Tree, build_tree, score_trees, told_apart
@@ -70,12 +69,17 @@ def score_options(
         protocol=asdict(protocol),
         examples=file_hash(examples),
     )
-    with open_ledger(work, identity, wanted_by_key((e.id, 0) for e in asked), shard) as ledger:
-        made = ledger.known or _score(state, protocol, asked, ledger)
-        what = "questions with their longest options"
-        report_overlong(ledger.records.values(), made["context_length"], what)
-        about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
-        ledger.publish(scores, meta, made | about)
+    run_job(
+        work,
+        identity,
+        wanted_by_key((e.id, 0) for e in asked),
+        scores,
+        meta,
+        make=lambda ledger: _score(state, protocol, asked, ledger),
+        about={"quantisation": state.quantisation, "protocol": asdict(protocol)},
+        things="questions with their longest options",
+        shard=shard,
+    )
 
 
 def _score(

@@ -1,12 +1,18 @@
-"""A loaded model that replies to prompts, whatever runs it."""
+"""A loaded model that replies to prompts, whatever runs it, and the backends that can.
+
+A backend is one file in `backends/`, by whose name evals ask for it. It is imported when it is
+asked for; no other one is.
+"""
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from snaketune.inference.decode import Finish, Reply
+from snaketune.inference.jobs import LoadableState
 from snaketune.inference.ledger import count_records
 from snaketune.inference.pick import Sampling
 from snaketune.prompts.conversation import template_hash
@@ -50,13 +56,13 @@ class Session(ABC):
     seconds: float = field(default=0.0, init=False)
 
     @abstractmethod
-    def answer(
-        self, asks: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
+    def generate(
+        self, requests: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
     ) -> Iterator[Reply]:
         """Replies as they are finished, in no fixed order; greedy without `sampling`."""
 
     @abstractmethod
-    def about(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What ran the model, and how."""
 
     def replies(
@@ -74,16 +80,16 @@ class Session(ABC):
         context no room for a reply is `overlong` and gets none.
         """
         start = time.monotonic()
-        asks = []
+        requests = []
         for i, tokens in enumerate(prompts):
             numbers = samples[i] if samples else [0]
             room = max_new if self.context is None else self.context - len(tokens)
             if room > 0:
                 name = ids[i] if ids else ""
-                asks.append(GenerationRequest(i, name, tokens, min(max_new, room), numbers))
+                requests.append(GenerationRequest(i, name, tokens, min(max_new, room), numbers))
             else:
                 yield from (self._count(Completion(i, n, [], 0, "overlong")) for n in numbers)
-        for reply in self.answer(asks, batch_size, sampling):
+        for reply in self.generate(requests, batch_size, sampling):
             self.seconds = time.monotonic() - start
             count = len(reply.tokens)
             shown = reply.tokens[:-1] if reply.finish == "stop" else reply.tokens
@@ -96,7 +102,7 @@ class Session(ABC):
     def meta(self, records: Collection[dict]) -> dict[str, Any]:
         """How `records` were made, for the file beside them. Seconds and rate are of the last
         start of a job that was killed, all else is of the whole."""
-        return self.about() | {
+        return self.describe() | {
             **count_records(records),
             "end_tokens": self.ends,
             "context_length": self.context,
@@ -106,3 +112,23 @@ class Session(ABC):
             "versions": library_versions(),
             **resource_usage(),
         }
+
+
+Opener = Callable[[LoadableState], Session]
+_OPENERS: dict[str, Opener] = {}
+
+
+def backend(name: str) -> Callable[[Opener], Opener]:
+    """Registers what loads a state on the backend `name`, in `backends/{name}.py`."""
+
+    def register(opener: Opener) -> Opener:
+        _OPENERS[name] = opener
+        return opener
+
+    return register
+
+
+def open_session(state: LoadableState, name: str = "transformers") -> Session:
+    """Loads a state's model and the base model's tokenizer on the backend `name`."""
+    import_module(f"snaketune.inference.backends.{name}")
+    return _OPENERS[name](state)

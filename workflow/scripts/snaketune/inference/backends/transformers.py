@@ -1,24 +1,20 @@
-"""The default backend: this project's generation loop on transformers models.
-
-Loading a state on the backend that is asked for.
-"""
+"""The default backend: this project's generation loop on transformers models."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from snaketune.inference.decode import Decoder, Prompt, Reply, row_by_row
 from snaketune.inference.engine import Engine, common_prefix, start_engine
 from snaketune.inference.jobs import LoadableState
 from snaketune.inference.memory import BatchSize
 from snaketune.inference.pick import Sampler, Sampling, greedy
-from snaketune.inference.session import GenerationRequest, Session
+from snaketune.inference.session import GenerationRequest, Session, backend
 from snaketune.models.describe import context_length, generation_configs
 from snaketune.models.folder import load_tokenizer, model_folder
-from snaketune.models.headers import require_kind
 from snaketune.models.load import load_config, load_state, pick_device
 from snaketune.prompts.conversation import end_tokens
 
@@ -36,26 +32,26 @@ class TransformersSession(Session):
     def __post_init__(self) -> None:
         self.engine = start_engine(self.model)
 
-    def answer(
-        self, asks: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
+    def generate(
+        self, requests: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
     ) -> Iterator[Reply]:
         """See Session."""
         pick = Sampler(sampling.temperature, sampling.top_p) if sampling else greedy
         if self.engine is None:
             self.batches, self.largest = {1}, 1
-            yield from row_by_row(self.model, _prompts(asks, 0, sampling), pick, self.ends)
+            yield from row_by_row(self.model, _prompts(requests, 0, sampling), pick, self.ends)
             return
-        if asks:
-            self.prefix = self.engine.share(common_prefix([ask.tokens for ask in asks]))
+        if requests:
+            self.prefix = self.engine.share(common_prefix([ask.tokens for ask in requests]))
         batch = BatchSize(batch_size, self.engine.device)
         decoder = Decoder(
-            self.engine, _prompts(asks, self.prefix, sampling), pick, self.ends, batch
+            self.engine, _prompts(requests, self.prefix, sampling), pick, self.ends, batch
         )
         for reply in decoder.run():
             self.batches, self.largest = batch.used, max(self.largest, decoder.largest)
             yield reply
 
-    def about(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """See Session."""
         device = next(self.model.parameters()).device
         on_gpu = device.type == "cuda"
@@ -71,7 +67,9 @@ class TransformersSession(Session):
         }
 
 
-def _prompts(asks: list[GenerationRequest], cut: int, sampling: Sampling | None) -> list[Prompt]:
+def _prompts(
+    requests: list[GenerationRequest], cut: int, sampling: Sampling | None
+) -> list[Prompt]:
     """The prompts without the `cut` tokens that the engine holds, with their random numbers."""
     return [
         Prompt(
@@ -83,18 +81,11 @@ def _prompts(asks: list[GenerationRequest], cut: int, sampling: Sampling | None)
             if sampling
             else None,
         )
-        for ask in asks
+        for ask in requests
     ]
 
 
-Backend = Literal["transformers", "vllm"]
-
-
-def open_session(state: LoadableState, backend: Backend = "transformers") -> Session:
-    """Loads a state's model and the base model's tokenizer."""
-    return _open_vllm(state) if backend == "vllm" else open_transformers(state)
-
-
+@backend("transformers")
 def open_transformers(state: LoadableState) -> TransformersSession:
     """A session of the default backend, whose model and engine can be used directly."""
     spec = state.model
@@ -105,15 +96,3 @@ def open_transformers(state: LoadableState) -> TransformersSession:
     configs = [model.generation_config, *generation_configs(model_folder(spec))]
     ends = end_tokens(tokenizer, configs, spec.id)
     return TransformersSession(spec.id, tokenizer, ends, context_length(model.config), model)
-
-
-def _open_vllm(state: LoadableState) -> Session:
-    from snaketune.inference.backends.vllm import VllmSession, prepare_vllm
-
-    spec = state.model
-    start, adapter = prepare_vllm(spec, state.quantisation, state.weights, state.files)
-    folder, tokenizer = model_folder(spec), load_tokenizer(spec)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
-    require_kind(config, "causal", spec.id)
-    ends = end_tokens(tokenizer, generation_configs(folder), spec.id)
-    return VllmSession(spec.id, tokenizer, ends, context_length(config), start, adapter)

@@ -12,11 +12,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from transformers import AutoConfig
+
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.inference.decode import Reply
+from snaketune.inference.jobs import LoadableState
 from snaketune.inference.pick import Sampling
-from snaketune.inference.session import GenerationRequest, Session
+from snaketune.inference.session import GenerationRequest, Session, backend
+from snaketune.models.describe import context_length, generation_configs
+from snaketune.models.folder import load_tokenizer, model_folder
+from snaketune.models.headers import require_kind
 from snaketune.models.load import Weights
+from snaketune.prompts.conversation import end_tokens
 from snaketune.runtime.errors import UserError
 
 _CHUNK = 512  # prompts handed over at once: what a killed job loses at most
@@ -34,17 +41,17 @@ class VllmSession(Session):
     engine: Any = field(default=None, init=False)
     largest: int = field(default=0, init=False)
 
-    def answer(
-        self, asks: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
+    def generate(
+        self, requests: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
     ) -> Iterator[Reply]:
         """See Session. A sample is a request of its own with its own seed; the prompt's cache is
         shared between them. vLLM sizes its batches itself."""
-        requests = [(ask, sample) for ask in asks for sample in ask.samples]
-        if requests:
+        samples = [(ask, sample) for ask in requests for sample in ask.samples]
+        if samples:
             # A model's whole context can be more than the GPU has a cache for.
-            self.engine = self.start(max(len(ask.tokens) + ask.max_new for ask in asks))
-        for start in range(0, len(requests), _CHUNK):
-            chunk = requests[start : start + _CHUNK]
+            self.engine = self.start(max(len(ask.tokens) + ask.max_new for ask in requests))
+        for start in range(0, len(samples), _CHUNK):
+            chunk = samples[start : start + _CHUNK]
             self.largest = max(self.largest, len(chunk))
             outputs = self.engine.generate(
                 [{"prompt_token_ids": ask.tokens} for ask, _ in chunk],
@@ -71,7 +78,7 @@ class VllmSession(Session):
             max_tokens=ask.max_new, stop_token_ids=self.ends, detokenize=False, **how
         )
 
-    def about(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """See Session."""
         config = self.engine.llm_engine.model_config if self.engine else None
         return {
@@ -88,6 +95,18 @@ class VllmSession(Session):
 def _reply(ask: GenerationRequest, sample: int, tokens: list[int], ends: Sequence[int]) -> Reply:
     stopped = bool(tokens) and tokens[-1] in ends
     return Reply(ask.index, sample, tokens, "stop" if stopped else "length")
+
+
+@backend("vllm")
+def open_vllm(state: LoadableState) -> VllmSession:
+    """A session whose engine starts when it knows how long its prompts are."""
+    spec = state.model
+    start, adapter = prepare_vllm(spec, state.quantisation, state.weights, state.files)
+    folder, tokenizer = model_folder(spec), load_tokenizer(spec)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    require_kind(config, "causal", spec.id)
+    ends = end_tokens(tokenizer, generation_configs(folder), spec.id)
+    return VllmSession(spec.id, tokenizer, ends, context_length(config), start, adapter)
 
 
 def prepare_vllm(
