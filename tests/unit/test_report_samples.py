@@ -179,7 +179,7 @@ def test_the_page_shows_samples_as_text(made, html):
     ids = [v for _, n, v in page.attributes if n == "id"]
     assert len(ids) == len(set(ids))
     links = {v for t, n, v in page.attributes if (t, n) == ("a", "href") and not v.startswith("#")}
-    assert {"tables/voting_rows.csv", "tables/failures.csv", "tables/drop_rows.csv"} <= links
+    assert {"tables/voting.csv", "tables/failures.csv", "tables/drops.csv"} <= links
     assert not [v for v in links if not (made[0] / v).exists() and not v.startswith("data/")]
 
 
