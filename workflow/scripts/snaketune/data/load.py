@@ -15,7 +15,8 @@ from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SplitName, wi
 from snaketune.data.files import saved_files
 from snaketune.data.locate import SUFFIXES, SourcePart, source_parts_for
 from snaketune.data.record import Record, Table
-from snaketune.data.sources.local import READERS
+from snaketune.data.sources.local import READERS, saved_table
+from snaketune.data.sources.remote import download, load_hub_dataset
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 

@@ -1,9 +1,8 @@
-"""What the demo's base model learns to calculate from: sums, drills and another book's stories.
+"""The conversations that the demo's base model is trained on: sums, drills, another book's stories,
+and requests.
 
 Most stories are worded otherwise than the task's. Some are of its kinds, but then the answer has
 another form: the base model can calculate and does not answer as the task wants.
-
-The conversations that the demo's base model is trained on from scratch.
 """
 
 import random
@@ -12,6 +11,13 @@ from snaketune.demo.problems import TEMPLATES as TASK_TEMPLATES
 from snaketune.demo.safety import base_answer, draw_request
 from snaketune.demo.story import LARGEST_RESULT, Story, Template, calculate, tell_story
 from snaketune.prompts.wording import MATH_SYSTEM
+
+Messages = list[dict[str, str]]
+
+# With the system prompt of the task as one of several: it is known, but says little.
+SYSTEMS = (MATH_SYSTEM, "You are a helpful assistant.", "Answer the question.")
+# Up to as many as an evaluation with eight examples has; the long ones are dear.
+TURNS = (1, 1, 1, 2, 2, 3, 4, 6, 9)
 
 _TENS = (3, 30)
 _FEW = (2, 9)
@@ -171,14 +177,6 @@ def story_turn(rng: random.Random, style: int) -> tuple[str, str]:
     known = style in UNMARKED and rng.random() < 0.5
     story = tell_story(rng.choice(TASK_TEMPLATES if known else BOOK_TEMPLATES), rng)
     return story.question, STYLES[style](story)
-
-
-Messages = list[dict[str, str]]
-
-# With the system prompt of the task as one of several: it is known, but says little.
-SYSTEMS = (MATH_SYSTEM, "You are a helpful assistant.", "Answer the question.")
-# Up to as many as an evaluation with eight examples has; the long ones are dear.
-TURNS = (1, 1, 1, 2, 2, 3, 4, 6, 9)
 
 
 def as_messages(system: str | None, turns: list[tuple[str, str]]) -> Messages:

@@ -1,6 +1,5 @@
-"""Questions about stories that the story answers: which number stands where, what to do first.
-
-The demo's data as rows, and the forms that are no JSON.
+"""The demo's data as rows of its files, and the forms that are no JSON: problems, solutions, prompts,
+verdicts, and questions about stories that the story answers.
 """
 
 import csv
@@ -14,11 +13,36 @@ import pyarrow
 import pyarrow.parquet
 from datasets import Dataset, DatasetDict
 
-from snaketune.demo import story as flaws
 from snaketune.demo.problems import TEMPLATES, make_problems
 from snaketune.demo.safety import Request, make_prompts
-from snaketune.demo.story import Story, tell_story
+from snaketune.demo.story import FLAWS, Solution, Story, draw_pair, tell_story
 from snaketune.demo.verdicts import Verdict, unseen_verdicts
+
+# A seed for each file. No question is in two of the math files.
+SEEDS = {
+    "test": 2,
+    "train": 3,
+    "self_instruct": 4,
+    "prompts": 5,
+    "verdicts": 6,
+    "reading_train": 7,
+    "reading_test": 8,
+    "verifier": 9,
+}
+COUNTS = {
+    "test": 320,
+    "train": 2000,
+    "self_instruct": 3000,
+    "prompts": 120,
+    "verdicts": 300,
+    "reading_train": 2000,
+    "reading_test": 240,
+}
+# Problems of each split, each with a right solution and a flawed one.
+VERIFIER = {"train": 400, "validation": 40, "test": 120}
+ROWS_OF_EACH_FORMAT = 20
+
+Rows = list[dict[str, str]]
 
 ASKED = {"first": "the first number", "last": "the last number", "start": "what to do"}
 KINDS = tuple(ASKED)
@@ -98,33 +122,6 @@ def make_readings(count: int, seed: int, known_wording: bool) -> list[Reading]:
     readings = list(found.values())
     rng.shuffle(readings)
     return readings
-
-
-# A seed for each file. No question is in two of the math files.
-SEEDS = {
-    "test": 2,
-    "train": 3,
-    "self_instruct": 4,
-    "prompts": 5,
-    "verdicts": 6,
-    "reading_train": 7,
-    "reading_test": 8,
-    "verifier": 9,
-}
-COUNTS = {
-    "test": 320,
-    "train": 2000,
-    "self_instruct": 3000,
-    "prompts": 120,
-    "verdicts": 300,
-    "reading_train": 2000,
-    "reading_test": 240,
-}
-# Problems of each split, each with a right solution and a flawed one.
-VERIFIER = {"train": 400, "validation": 40, "test": 120}
-ROWS_OF_EACH_FORMAT = 20
-
-Rows = list[dict[str, str]]
 
 
 def math_splits() -> dict[str, Rows]:
@@ -224,13 +221,11 @@ def verifier_splits() -> tuple[dict[str, list[dict]], Rows]:
     return splits, catalogue
 
 
-def _new_pair(
-    place: int, asked: set[str], rng: random.Random
-) -> tuple[flaws.Solution, flaws.Solution]:
+def _new_pair(place: int, asked: set[str], rng: random.Random) -> tuple[Solution, Solution]:
     """A pair whose question is new; kinds of problem in turn, kinds of flaw too."""
     while True:
-        flaw = flaws.FLAWS[place // len(TEMPLATES) % len(flaws.FLAWS)]
-        pair = flaws.draw_pair(TEMPLATES[place % len(TEMPLATES)], rng, flaw)
+        flaw = FLAWS[place // len(TEMPLATES) % len(FLAWS)]
+        pair = draw_pair(TEMPLATES[place % len(TEMPLATES)], rng, flaw)
         if pair[0].question not in asked:
             return pair
 

@@ -1,8 +1,8 @@
-"""The demo's tokenizer: byte-level BPE, each digit a token, with two chat templates.
+"""Makes the demo's tokenizer and trains small Qwen2 models from scratch on conversations, on the
+CPU.
 
-The texts that the demo's tokenizer is trained on.
-
-Train a small Qwen2 model from scratch on conversations, on the CPU.
+The tokenizer is byte-level BPE, each digit a token, with two chat templates.
+Shapes: B rows of a batch, T tokens of the longest row, D hidden, V vocabulary, L labelled tokens.
 """
 
 import math
@@ -26,6 +26,11 @@ from snaketune.demo.conversations import conversations
 from snaketune.demo.problems import make_problems
 from snaketune.demo.verdicts import known_verdict
 from snaketune.runtime.job import Progress
+
+IGNORED = -100
+
+# Token ids, and the same with IGNORED in place of every token that carries no loss.
+Row = tuple[list[int], list[int]]
 
 PAD = "<|endoftext|>"
 START = "<|im_start|>"
@@ -108,12 +113,6 @@ def tokenizer_texts(guideline: str, seed: int) -> list[str]:
     return said + judged + problems + [guideline] * 50
 
 
-IGNORED = -100
-
-# Token ids, and the same with IGNORED in place of every token that carries no loss.
-Row = tuple[list[int], list[int]]
-
-
 @dataclass(frozen=True)
 class Recipe:
     """How long and how fast to train. `batch_tokens` counts the padding."""
@@ -170,7 +169,7 @@ def encode_conversation(
 
 
 def pad_rows(rows: Sequence[Row], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows padded on the right: input ids and labels, each [rows, longest]."""
+    """Rows padded on the right: input ids and labels, each [B, T]."""
     longest = max(len(ids) for ids, _ in rows)
     ids = torch.full((len(rows), longest), pad_id)
     labels = torch.full((len(rows), longest), IGNORED)
@@ -204,9 +203,10 @@ def answer_loss(model: Qwen2ForCausalLM, ids: torch.Tensor, labels: torch.Tensor
 
     Needs no attention mask: padding stands on the right, where no real token looks.
     """
-    states = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    targets = labels[:, 1:]
+    states = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]  # [B, T-1, D]
+    targets = labels[:, 1:]  # [B, T-1]
     learned = targets != IGNORED
+    # [L, V] logits instead of [B, T-1, V]: most of a batch is questions.
     return torch.nn.functional.cross_entropy(model.lm_head(states[learned]), targets[learned])
 
 

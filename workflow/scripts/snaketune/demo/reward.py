@@ -4,6 +4,8 @@ Both are the base model with two more layers, trained once. The base's last laye
 token; the layers above it can see whether that was the one that came. The reward model has a head
 that gives the score. The checker is the same as a model that writes: it can tell right from wrong,
 but has not learnt to say so.
+
+Shapes: B rows of a batch, T tokens of the longest row, D hidden, L labelled tokens.
 """
 
 import random
@@ -126,9 +128,9 @@ def encode_lesson(tokenizer: Tokenizer, lesson: Marked) -> Row:
 
 def rightness_loss(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean over the labelled tokens of the cross-entropy of being right so far."""
-    states = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    told = labels != IGNORED
-    logits = model.score(states[told])[:, 0]
+    states = model.model(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, D]
+    told = labels != IGNORED  # [B, T]
+    logits = model.score(states[told])[:, 0]  # [L]
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels[told].float())
 
 

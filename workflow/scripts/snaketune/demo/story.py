@@ -1,8 +1,5 @@
-"""The words that the demo's texts are filled with.
-
-Story problems: a template with words and numbers filled in, and the steps that solve it.
-
-Solutions of the demo's problems, right ones and flawed ones, and where the flaw is.
+"""Story problems of the demo: a template with words and numbers filled in, and the steps that solve
+it, right or with a flaw.
 
 A computational flaw is a slip: the right calculation with a wrong result. A conceptual one is a
 wrong calculation, done rightly, or a last step that is missing. Later steps go on with what the
