@@ -291,8 +291,8 @@ def test_another_keep_goes_on_with_the_same_training(files, tmp_path, monkeypatc
         with pytest.raises(Stopped):
             train(files, tmp_path, BEST, snapshots=3, **LABELLED)
     steps = []
-    real = loop._take_step
-    monkeypatch.setattr(loop, "_take_step", lambda job, n: (steps.append(n), real(job, n))[1])
+    real = loop.take_step
+    monkeypatch.setattr(loop, "take_step", lambda job, n: (steps.append(n), real(job, n))[1])
     resumed = train(files, tmp_path, BEST | {"keep": 1}, snapshots=3, **LABELLED)
     assert steps[0] == 6
     assert_same_choice(resumed, whole)
@@ -315,13 +315,13 @@ def test_the_scale_of_float16_losses_comes_back_after_a_stop(files, tmp_path, mo
     real, scales = job.torch.amp.GradScaler, []
     grown = {"init_scale": 4.0, "growth_interval": 3}
     monkeypatch.setattr(job.torch.amp, "GradScaler", lambda device, enabled: real(device, **grown))
-    take = loop._take_step
+    take = loop.take_step
 
     def noted(training, step):
         scales.append((step, training.scaler.get_scale()))
         return take(training, step)
 
-    monkeypatch.setattr(loop, "_take_step", noted)
+    monkeypatch.setattr(loop, "take_step", noted)
     train(files, tmp_path / "whole")
     expected = dict(scales)
     scales.clear()

@@ -165,14 +165,14 @@ def test_a_paged_optimiser_is_paged_again_after_a_stop(files, tmp_path, monkeypa
             train(files, tmp_path, preset, save_every=0)
     monkeypatch.setattr(bitsandbytes.optim.optimizer.Optimizer8bit, "get_state_buffer", buffer)
     held = []
-    take = loop._take_step
+    take = loop.take_step
 
     def noted(job, step):
         states = job.optimizer.state.values()
         held.append({s[name].data_ptr() for s in states for name in ("state1", "state2")})
         return take(job, step)
 
-    monkeypatch.setattr(loop, "_take_step", noted)
+    monkeypatch.setattr(loop, "take_step", noted)
     train(files, tmp_path, preset)
     assert len(held[0]) == 2 * 28
     assert held[0] <= set(asked)

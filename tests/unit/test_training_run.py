@@ -20,6 +20,7 @@ from snaketune.config.preset import Preset
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside
 from snaketune.training import loop, run
+from snaketune.training import step as one_step
 from snaketune.training.batches import TokenRow
 from snaketune.training.run import TrainingOutputs, TrainingPlan, run_training, snapshot_steps
 
@@ -124,7 +125,7 @@ def test_a_training_whose_success_was_not_noted_is_published_again(files, tmp_pa
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit", "paged_adamw_8bit"])
 def test_every_method_and_optimiser_learns(files, tmp_path, monkeypatch, method, optimizer):
     """Of rank 64 every A and B has 4096 numbers at least: so many are held in 8 bits."""
-    held, real = set(), loop._update
+    held, real = set(), one_step._update
 
     def noted(job, rate):
         norm = real(job, rate)
@@ -132,7 +133,7 @@ def test_every_method_and_optimiser_learns(files, tmp_path, monkeypatch, method,
         held.update(s.get("state1", s.get("exp_avg")).dtype for _, s in pairs)
         return norm
 
-    monkeypatch.setattr(loop, "_update", noted)
+    monkeypatch.setattr(one_step, "_update", noted)
     preset = {k: v for k, v in PRESET.items() if k != "lora"}
     preset |= {"lora": {"r": 64}} if method != "full" else {}
     preset |= {"method": method, "optimizer": optimizer, "epochs": 4, "schedule": "constant"}
@@ -310,7 +311,7 @@ class Stopped(BaseException):
 
 def stop_after(monkeypatch, step):
     """Ends the next training after `step` steps, with a checkpoint of one step less."""
-    real = loop._take_step
+    real = loop.take_step
 
     def take(job, number):
         row = real(job, number)
@@ -318,7 +319,7 @@ def stop_after(monkeypatch, step):
             raise Stopped
         return row
 
-    monkeypatch.setattr(loop, "_take_step", take)
+    monkeypatch.setattr(loop, "take_step", take)
 
 
 @pytest.mark.parametrize("step", [1, 5, 8, 12])
@@ -336,8 +337,8 @@ def test_a_training_that_was_stopped_goes_on_as_if_nothing_had_happened(
 
 
 def count_steps(monkeypatch):
-    real, steps = loop._take_step, []
-    monkeypatch.setattr(loop, "_take_step", lambda job, n: (steps.append(n), real(job, n))[1])
+    real, steps = loop.take_step, []
+    monkeypatch.setattr(loop, "take_step", lambda job, n: (steps.append(n), real(job, n))[1])
     return steps
 
 
@@ -369,11 +370,11 @@ sys.path[:0] = {paths!r}
 import test_training_run as tests
 files, folder = Path(sys.argv[1]), Path(sys.argv[2])
 tests.torch.set_num_threads(1)
-real = tests.loop._take_step
+real = tests.loop.take_step
 def slow(*arguments):
     tests.time.sleep(0.1)
     return real(*arguments)
-tests.loop._take_step = slow
+tests.loop.take_step = slow
 tests.train(files, folder, tests.BEST, snapshots=3, save_every=0)
 """
 BEST = PRESET | {"best": "loss", "keep": 2}
@@ -496,7 +497,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rows(files, tmp_path, mon
 
 
 def test_layers_that_take_no_part_are_named_after_the_first_step(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_update", lambda job, rate: 1.0)
+    monkeypatch.setattr(one_step, "_update", lambda job, rate: 1.0)
     with pytest.raises(UserError, match=r"14 adapter weights have not moved, first .*lora_B"):
         train(files, tmp_path)
 

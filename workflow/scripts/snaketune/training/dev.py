@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from snaketune.config.preset import Preset
-from snaketune.prompts.rows import IGNORED
 from snaketune.training.adapter_layers import evaluating
 from snaketune.training.batches import BatchLayout, TokenRow, rows_of_part
 from snaketune.training.job import Training, within_memory
@@ -58,8 +57,7 @@ class Answers:
 
 
 def _answer(row: TokenRow) -> Tokens:
-    learned = row.labels[1:]
-    return tuple(learned[learned != IGNORED].tolist())
+    return tuple(row.targets.tolist())
 
 
 def _following(known: Iterable[Tokens]) -> dict[Tokens, list[int]]:

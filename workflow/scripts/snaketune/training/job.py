@@ -77,7 +77,8 @@ def within_memory(
     """
     while True:
         found, trouble = _tried(attempt)
-        if not job.world.any(trouble is not None):
+        failed = job.world.any(trouble is not None)
+        if found is not None and not failed:
             return found
         _use_less(job, rows, trouble or "another process ran out of memory")
 

@@ -75,7 +75,7 @@ ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 MODEL_FILES = ("model.safetensors", "config.json")
 
 
-def save(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
+def save_weights(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     """Writes the weights to `folder`, which is there whole or not at all.
 
     An adapter in float32; a whole model in one file, in `dtype`.
@@ -109,7 +109,7 @@ def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch
     return found
 
 
-def publish(folder: Path, weights: Path, config: Path) -> None:
+def copy_weights(folder: Path, weights: Path, config: Path) -> None:
     """Copies the two files of a saved folder to where they are wanted."""
     for target in (weights, config):
         with atomic(target) as new:

@@ -139,12 +139,6 @@ def _try_on(device: torch.device, name: str) -> None:
         ) from error
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Sets the learning rate of every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 def page_again(optimizer: torch.optim.Optimizer) -> None:
     """Moves the state of a paged optimiser, as a checkpoint has brought it back, into memory that
     is paged, where the optimiser would have put it."""
