@@ -1,8 +1,13 @@
 # snaketune: fine-tune language models with QLoRA and evaluate them before and after.
 # Results lie under {output}/{experiment}/; config/README.md describes every key.
 
+import io
 import signal
+import subprocess
 import sys
+import tarfile
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -10,9 +15,32 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
+
+def checked_out(source) -> Path:
+    """The workflow as files, where it is a module from a git repository (`gitfile`, `github`, …):
+    Snakemake fetches the files that it reads itself, and scripts import a whole library."""
+    if not hasattr(source, "ref"):
+        raise WorkflowError(f"{source}: expected a folder, or `gitfile` or `github` in the module")
+    repository = getattr(source, "repo_path", None) or source.hosted_repo.repo_clone
+    git = ["git", "-C", str(repository)]
+    commit = subprocess.check_output([*git, "rev-parse", source.ref + "^{commit}"], text=True)
+    folder = Path(workflow.sourcecache.cache_path) / "snaketune" / commit.strip()
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        archive = subprocess.check_output([*git, "archive", commit.strip()])
+        with tempfile.TemporaryDirectory(dir=folder.parent) as new:
+            tarfile.open(fileobj=io.BytesIO(archive)).extractall(f"{new}/files", filter="data")
+            with suppress(OSError):  # of two processes at once the first wins
+                Path(new, "files").rename(folder)
+    return folder
+
+
+HERE = workflow.current_basedir
+HERE = Path(HERE) if hasattr(HERE, "__fspath__") else checked_out(HERE)
+sys.path.append(str(HERE / "workflow" / "scripts"))
 from snaketune.plan.requests import with_gpus
 from snaketune.runtime.errors import UserError
+from snaketune.config.base import own_file
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.data.files import data_files
 from snaketune.plan.gpus import gpus_at_once, threads_for
@@ -33,7 +61,7 @@ from snaketune.runtime.workfolder import forget, remove_set_aside
 
 if "experiment" not in config and not workflow.configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: own_file("config/config.yaml")
 
 
 try:
@@ -87,8 +115,8 @@ localrules:
     report,
 
 
-include: "rules/common.smk"
-include: "rules/checks.smk"
+include: HERE / "rules/common.smk"
+include: HERE / "rules/checks.smk"
 
 
 # The default target: every table and the report.
@@ -100,18 +128,18 @@ rule all:
         f"{E}/report.html",
 
 
-include: "rules/prepare.smk"
-include: "rules/models.smk"
-include: "rules/tokenize.smk"
-include: "rules/train.smk"
-include: "rules/generate.smk"
-include: "rules/judge.smk"
-include: "rules/measure.smk"
-include: "rules/aggregate.smk"
-include: "rules/report.smk"
-include: "rules/download.smk"
-include: "rules/publish.smk"
-include: "rules/demo.smk"
+include: HERE / "rules/prepare.smk"
+include: HERE / "rules/models.smk"
+include: HERE / "rules/tokenize.smk"
+include: HERE / "rules/train.smk"
+include: HERE / "rules/generate.smk"
+include: HERE / "rules/judge.smk"
+include: HERE / "rules/measure.smk"
+include: HERE / "rules/aggregate.smk"
+include: HERE / "rules/report.smk"
+include: HERE / "rules/download.smk"
+include: HERE / "rules/publish.smk"
+include: HERE / "rules/demo.smk"
 
 
 if workflow.is_main_process and (settings := workflow.dag_settings):

@@ -1,6 +1,7 @@
 """What all config models share: unknown keys are faults, values are plain and frozen; kinds of
 values, and the one section that stands in several models."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -34,6 +35,19 @@ def alone_as(key: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
+WORKFLOW = Path(__file__).parents[4]
+"""The workflow's own folder, which need not be the one that it runs in."""
+_OWN = ("config/", "data/demo/")
+
+
+def own_file(path: str) -> str:
+    """`path`, from the workflow's folder where it is shipped with it and nothing lies there from
+    here: the demo's models and data, the default config and guideline."""
+    shipped = path.startswith(_OWN) and not Path(path).exists() and (WORKFLOW / path).exists()
+    return str(WORKFLOW / path) if shipped else path
+
+
+OwnFile = Annotated[str, AfterValidator(own_file)]
 Prefix = Annotated[str, AfterValidator(_unpadded)]
 Number = Annotated[float, BeforeValidator(_number)]
 Value = Annotated[Any, BeforeValidator(_number)]

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from snaketune.config.base import own_file
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import EvalSpec, SampleSpec, SamplingSpec
 from snaketune.config.experiment import Experiment
@@ -105,7 +106,7 @@ def _few_samples(spec: SamplingSpec) -> SamplingSpec:
 def _demo_model(spec: ModelSpec, folder: str) -> ModelSpec:
     return spec.model_copy(
         update={
-            "id": folder,
+            "id": own_file(folder),
             "revision": None,
             "dtype": "auto",
             "trust_remote_code": False,

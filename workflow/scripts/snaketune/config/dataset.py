@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from snaketune.config.base import Label, Number, Strict
+from snaketune.config.base import Label, Number, Strict, own_file
 from snaketune.data.formats.info import FORMATS
 
 SplitName = Literal["train", "dev", "test"]
@@ -62,7 +62,7 @@ def without_query(source: str) -> str:
     return source.partition("?")[0] if "://" in source else source
 
 
-Source = Annotated[str, AfterValidator(_source)]
+Source = Annotated[str, AfterValidator(_source), AfterValidator(own_file)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
 

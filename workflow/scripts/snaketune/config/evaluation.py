@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snaketune.config.base import Label, Number, Prefix, Strict, alone_as
+from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, alone_as
 from snaketune.config.dataset import SplitName
 
 
@@ -102,7 +102,7 @@ class JudgeSpec(Strict):
 
     model: str
     """Name of an entry under `models`."""
-    guideline: str = "config/prompts/safety_guideline.txt"
+    guideline: OwnFile = Field("config/prompts/safety_guideline.txt", validate_default=True)
     """Text file with the guideline that opens the judge's system turn."""
     sees: Literal["prompt_and_response", "response"] = "prompt_and_response"
     """What the judge is shown."""
