@@ -1,11 +1,10 @@
 # snaketune: fine-tune language models with QLoRA and evaluate them before and after.
 # Results lie under {output}/{experiment}/; config/README.md describes every key.
 
-import io
+import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -15,28 +14,26 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-
-def checked_out(source) -> Path:
-    """The workflow as files, where it is a module from a git repository (`gitfile`, `github`, …):
-    Snakemake fetches the files that it reads itself, and scripts import a whole library."""
-    if not hasattr(source, "ref"):
-        raise WorkflowError(f"{source}: expected a folder, or `gitfile` or `github` in the module")
-    repository = getattr(source, "repo_path", None) or source.hosted_repo.repo_clone
-    git = ["git", "-C", str(repository)]
-    commit = subprocess.check_output([*git, "rev-parse", source.ref + "^{commit}"], text=True)
-    folder = Path(workflow.sourcecache.cache_path) / "snaketune" / commit.strip()
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        archive = subprocess.check_output([*git, "archive", commit.strip()])
-        with tempfile.TemporaryDirectory(dir=folder.parent) as new:
-            tarfile.open(fileobj=io.BytesIO(archive)).extractall(f"{new}/files", filter="data")
-            with suppress(OSError):  # of two processes at once the first wins
-                Path(new, "files").rename(folder)
-    return folder
-
-
+# As a module from a git repository (`gitfile`, `github`, …) the workflow is no folder. Snakemake
+# fetches the files that it reads itself, but scripts import a whole library: it is checked out.
 HERE = workflow.current_basedir
-HERE = Path(HERE) if hasattr(HERE, "__fspath__") else checked_out(HERE)
+if hasattr(HERE, "__fspath__"):
+    HERE = Path(HERE)
+elif not hasattr(HERE, "ref"):
+    raise WorkflowError(f"{HERE}: expected a folder, or `gitfile` or `github` in the module")
+else:
+    repository = getattr(HERE, "repo_path", None) or HERE.hosted_repo.repo_clone
+    git = ["git", "-C", str(repository)]
+    head = subprocess.check_output([*git, "rev-parse", f"{HERE.ref}^{{commit}}"], text=True)
+    HERE = Path(workflow.sourcecache.cache_path) / "snaketune" / head.strip()
+    HERE.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=HERE.parent) as new:
+        if not HERE.is_dir():
+            subprocess.check_call([*git, "archive", f"--output={new}/all.tar", head.strip()])
+            shutil.unpack_archive(f"{new}/all.tar", f"{new}/all")
+            with suppress(OSError):  # of two processes at once the first wins
+                Path(new, "all").rename(HERE)
+
 sys.path.append(str(HERE / "workflow" / "scripts"))
 from snaketune.plan.requests import with_gpus
 from snaketune.runtime.errors import UserError
