@@ -35,26 +35,17 @@ else:
                 Path(new, "all").rename(HERE)
 
 sys.path.append(str(HERE / "workflow" / "scripts"))
-from snaketune.plan.requests import with_gpus
-from snaketune.runtime.errors import UserError
 from snaketune.config.base import own_file
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.data.files import data_files
-from snaketune.plan.gpus import gpus_at_once, threads_for
-from snaketune.plan.gpus import check_gpus
-from snaketune.plan.experiment_plan import (
-    about_run,
-    asked_in_chat,
-    is_reward_model,
-    make_plan,
-    pushed_whole,
-)
-from snaketune.plan.experiment_plan import snapshot_count, snapshots
-from snaketune.plan.slurm_site import Asked, Profile, check_site
-from snaketune.tables.terminal import summary_of
+from snaketune.plan.experiment_plan import make_plan
+from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus
+from snaketune.plan.slurm_site import check_site
+from snaketune.runtime.errors import UserError
 from snaketune.runtime.start import behind_checks, restrict
 from snaketune.runtime.start import code_notes, kept_notes, made_by_other_code
 from snaketune.runtime.workfolder import forget, remove_set_aside
+from snaketune.tables.terminal import summary_of
 
 if "experiment" not in config and not workflow.configfiles:
 
@@ -63,15 +54,15 @@ if "experiment" not in config and not workflow.configfiles:
 
 try:
     CONFIG_FILES = [Path(f) for f in workflow.configfiles]
-    ASKED = load_experiment(config, CONFIG_FILES)
-    data_files(ASKED, CONFIG_FILES)
-    PLAN = make_plan(ASKED)
+    CONFIGURED = load_experiment(config, CONFIG_FILES)
+    data_files(CONFIGURED, CONFIG_FILES)
+    PLAN = make_plan(CONFIGURED)
     limit = workflow.global_resources.get("gpu")
     GPUS = gpus_at_once(limit.value if limit else None, workflow.is_main_process)
     # A job that parses this again was granted its share already.
     if workflow.is_main_process:
-        check_gpus(ASKED, GPUS, CONFIG_FILES)
-    EXPERIMENT = with_gpus(ASKED, GPUS)
+        check_gpus(CONFIGURED, GPUS, CONFIG_FILES)
+    EXPERIMENT = with_gpus(CONFIGURED, GPUS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -162,7 +153,7 @@ onstart:
             )
         except UserError as error:
             raise WorkflowError(str(error)) from None
-    write_resolved(ASKED, Path(E) / "config.yaml")
+    write_resolved(CONFIGURED, Path(E) / "config.yaml")
 
 
 onsuccess:

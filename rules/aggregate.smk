@@ -2,17 +2,7 @@
 # Makes: tables/, the experiment's numbers in one place.
 
 
-TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 CHOSEN = [name for name, run in EXPERIMENT.runs.items() if run.choose]
-
-
-def asked_settings() -> dict:
-    """What the artefacts have to say of themselves."""
-    return {
-        "training": {run: training_settings(run) for run in TRAINED},
-        "states": {name: base_identity(*state_of(name)) for name in PLAN.states},
-        "protocols": {name: spec.protocol() for name, spec in PLAN.protocols.items()},
-    }
 
 
 rule aggregate:
@@ -77,7 +67,7 @@ rule aggregate:
         runtime=30,
     params:
         table=TABLE.as_json(),
-        asked=lambda wildcards: asked_settings(),
+        asked=lambda wildcards: LOOKUP.expected_settings(),
         version=step_version("aggregate"),
         made_by=made("aggregate"),
     script:

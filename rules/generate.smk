@@ -3,6 +3,9 @@
 # or for multiple choice and classification the log-probabilities of the options; of samples also
 # rewards/{state}/{protocol}.jsonl.
 
+from snaketune.plan.protocols import reward_model
+from snaketune.plan.resources import evaluation_request
+from snaketune.plan.states import part_names, part_numbers
 from snaketune.prompts.wording import generation_protocol, options_protocol
 
 SCORED = [name for name, spec in PLAN.protocols.items() if not spec.generates]
@@ -12,13 +15,36 @@ SHARDED = [name for name, spec in PLAN.protocols.items() if spec.shards > 1]
 ON_VLLM = [name for name in GENERATED if PLAN.protocols[name].backend == "vllm"]
 
 
+def pin_of_state(wildcards) -> str:
+    return model_pin(PLAN.states[wildcards.state].model)
+
+
+def few_shot_of(wildcards) -> list[str]:
+    """The few-shot file, where the protocol shows examples."""
+    spec = protocol_of(wildcards)
+    return [f"{E}/data/{spec.dataset}/few_shot.json"] if spec.few_shot else []
+
+
+def shards_of(wildcards, ending: str) -> list[str]:
+    folder = f"{E}/predictions/{wildcards.state}/{wildcards.protocol}.shards"
+    return [f"{folder}/{part}.{ending}" for part in part_names(protocol_of(wildcards).shards)]
+
+
+def evaluation_memory(wildcards, attempt: int) -> str:
+    return evaluation_request(EXPERIMENT, PLAN, cell_of(wildcards)).mem(attempt)
+
+
+def evaluation_minutes(wildcards, attempt: int) -> int:
+    return evaluation_request(EXPERIMENT, PLAN, cell_of(wildcards)).runtime(attempt)
+
+
 rule generate:
     """Greedy replies of one state under one protocol; goes on where a killed job stopped."""
     input:
         examples=examples_of,
         few_shot=few_shot_of,
-        weights=state_weights,
-        pin=lambda wildcards: model_pin(state_model(wildcards)),
+        weights=weights_of_state,
+        pin=pin_of_state,
     output:
         predictions=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -27,8 +53,8 @@ rule generate:
     benchmark:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(set(GENERATED) - {*SHARDED, *ON_VLLM}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern(set(GENERATED) - {*SHARDED, *ON_VLLM}),
+        state=name_pattern(PLAN.states),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -37,9 +63,9 @@ rule generate:
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
-        identity=lambda wildcards: base_identity(*state_of(wildcards.state)),
-        state=lambda wildcards, output: base_params(*state_of(wildcards.state)),
-        protocol=lambda wildcards: generation_protocol(PLAN.protocols[wildcards.protocol]),
+        identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
+        state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
+        protocol=lambda wildcards: generation_protocol(protocol_of(wildcards)),
         work=f"{E}/.work/generate/{{state}}/{{protocol}}",
         version=step_version("generate"),
         made_by=made("generate"),
@@ -49,8 +75,8 @@ rule generate:
 
 use rule generate as generate_vllm with:
     wildcard_constraints:
-        protocol=any_of(set(ON_VLLM) - {*SHARDED}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern(set(ON_VLLM) - {*SHARDED}),
+        state=name_pattern(PLAN.states),
     conda:
         "../envs/vllm.yaml"
 
@@ -64,17 +90,17 @@ use rule generate as generate_shard with:
     benchmark:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}/{{shard}}.jsonl"
     wildcard_constraints:
-        protocol=any_of({*SHARDED} & {*GENERATED} - {*ON_VLLM}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern({*SHARDED} & {*GENERATED} - {*ON_VLLM}),
+        state=name_pattern(PLAN.states),
         shard="[0-9]+of[0-9]+",
     params:
-        shard=lambda wildcards: shard_numbers(wildcards.shard),
+        shard=lambda wildcards: part_numbers(wildcards.shard),
 
 
 use rule generate_shard as generate_shard_vllm with:
     wildcard_constraints:
-        protocol=any_of({*SHARDED} & {*ON_VLLM}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern({*SHARDED} & {*ON_VLLM}),
+        state=name_pattern(PLAN.states),
         shard="[0-9]+of[0-9]+",
     conda:
         "../envs/vllm.yaml"
@@ -91,8 +117,8 @@ rule join_shards:
     log:
         f"{E}/logs/join_shards/{{state}}/{{protocol}}.log",
     wildcard_constraints:
-        protocol=any_of(SHARDED),
-        state=any_of(PLAN.states),
+        protocol=name_pattern(SHARDED),
+        state=name_pattern(PLAN.states),
     retries: 0
     conda:
         "../envs/data.yaml"
@@ -107,8 +133,8 @@ rule score_options:
     """Log-probabilities of the options of every question; goes on where a killed job stopped."""
     input:
         examples=examples_of,
-        weights=state_weights,
-        pin=lambda wildcards: model_pin(state_model(wildcards)),
+        weights=weights_of_state,
+        pin=pin_of_state,
     output:
         scores=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -117,8 +143,8 @@ rule score_options:
     benchmark:
         f"{E}/benchmarks/score_options/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(set(SCORED) - {*SHARDED}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern(set(SCORED) - {*SHARDED}),
+        state=name_pattern(PLAN.states),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -127,9 +153,9 @@ rule score_options:
         mem=evaluation_memory,
         runtime=evaluation_minutes,
     params:
-        identity=lambda wildcards: base_identity(*state_of(wildcards.state)),
-        state=lambda wildcards, output: base_params(*state_of(wildcards.state)),
-        protocol=lambda wildcards: options_protocol(PLAN.protocols[wildcards.protocol]),
+        identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
+        state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
+        protocol=lambda wildcards: options_protocol(protocol_of(wildcards)),
         work=f"{E}/.work/score_options/{{state}}/{{protocol}}",
         version=step_version("score_options"),
         made_by=made("score_options"),
@@ -146,11 +172,11 @@ use rule score_options as score_options_shard with:
     benchmark:
         f"{E}/benchmarks/score_options/{{state}}/{{protocol}}/{{shard}}.jsonl"
     wildcard_constraints:
-        protocol=any_of({*SHARDED} & {*SCORED}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern({*SHARDED} & {*SCORED}),
+        state=name_pattern(PLAN.states),
         shard="[0-9]+of[0-9]+",
     params:
-        shard=lambda wildcards: shard_numbers(wildcards.shard),
+        shard=lambda wildcards: part_numbers(wildcards.shard),
 
 
 rule score_rewards:
@@ -158,7 +184,7 @@ rule score_rewards:
     input:
         predictions=predictions_of,
         examples=examples_of,
-        pin=lambda wildcards: model_pin(reward_of(wildcards)),
+        pin=lambda wildcards: model_pin(reward_model(protocol_of(wildcards))),
     output:
         rewards=ensure(f"{E}/rewards/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/rewards/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -167,7 +193,7 @@ rule score_rewards:
     benchmark:
         f"{E}/benchmarks/score_rewards/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(REWARDED),
+        protocol=name_pattern(REWARDED),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -176,9 +202,11 @@ rule score_rewards:
         mem=helper_memory,
         runtime=helper_minutes,
     params:
-        identity=lambda wildcards: base_identity(reward_of(wildcards), "none"),
-        state=lambda wildcards, output: base_params(reward_of(wildcards), "none"),
-        reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
+        identity=lambda wildcards: LOOKUP.state_identity(LOOKUP.rewarding_state(wildcards.protocol)),
+        state=lambda wildcards, output: LOOKUP.state_settings(
+            LOOKUP.rewarding_state(wildcards.protocol)
+        ),
+        reply_prefix=lambda wildcards: protocol_of(wildcards).reply_prefix,
         work=f"{E}/.work/score_rewards/{{state}}/{{protocol}}",
         version=step_version("score_rewards"),
         made_by=made("score_rewards"),
@@ -186,10 +214,19 @@ rule score_rewards:
         "../workflow/scripts/score_rewards.py"
 
 
+def classes_of(spec) -> list[str]:
+    return spec.classes.labels if spec.classes else []
+
+
+def most_samples_of(spec) -> int | None:
+    """The most samples that anything is measured of; None where there is one reply."""
+    return spec.sampling.at[-1] if spec.sampling else None
+
+
 rule bring:
     """Takes predictions that were made elsewhere, and checks them against the examples."""
     input:
-        file=lambda wildcards: PLAN.given[wildcards.state, wildcards.protocol],
+        file=lambda wildcards: PLAN.brought[cell_of(wildcards)],
         examples=examples_of,
         report=lambda wildcards: examples_of(wildcards).replace(".parquet", ".json"),
     output:
@@ -198,7 +235,7 @@ rule bring:
     log:
         f"{E}/logs/bring/{{state}}/{{protocol}}.log",
     wildcard_constraints:
-        state=any_of(GIVEN),
+        state=name_pattern(PLAN.brought_states),
     retries: 0
     conda:
         "../envs/data.yaml"
@@ -206,12 +243,10 @@ rule bring:
         mem="4GB",
         runtime=30,
     params:
-        task=lambda wildcards: PLAN.protocols[wildcards.protocol].task,
-        sample=lambda wildcards: PLAN.protocols[wildcards.protocol].model_dump(mode="json")[
-            "sample"
-        ],
-        labels=lambda wildcards: labels_of(PLAN.protocols[wildcards.protocol]),
-        largest=largest_of,
+        task=lambda wildcards: protocol_of(wildcards).task,
+        sample=lambda wildcards: protocol_of(wildcards).model_dump(mode="json")["sample"],
+        labels=lambda wildcards: classes_of(protocol_of(wildcards)),
+        largest=lambda wildcards: most_samples_of(protocol_of(wildcards)),
         version=step_version("bring"),
         made_by=made("bring"),
     script:

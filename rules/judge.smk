@@ -2,6 +2,10 @@
 # Makes: verdicts/{state}/{protocol}.jsonl, the judge's own words about each reply.
 
 
+def judge_of(wildcards):
+    return protocol_of(wildcards).judge
+
+
 rule judge:
     """Asks the judge model for a verdict on every reply that isn't empty."""
     input:
@@ -17,7 +21,7 @@ rule judge:
     benchmark:
         f"{E}/benchmarks/judge/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(name for name, spec in PLAN.protocols.items() if spec.judge),
+        protocol=name_pattern(name for name, spec in PLAN.protocols.items() if spec.judge),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -26,11 +30,13 @@ rule judge:
         mem=helper_memory,
         runtime=helper_minutes,
     params:
-        identity=lambda wildcards: base_identity(*judging_state(wildcards)),
-        state=lambda wildcards, output: base_params(*judging_state(wildcards)),
+        identity=lambda wildcards: LOOKUP.state_identity(LOOKUP.judging_state(wildcards.protocol)),
+        state=lambda wildcards, output: LOOKUP.state_settings(
+            LOOKUP.judging_state(wildcards.protocol)
+        ),
         judge=lambda wildcards: judge_of(wildcards).model_dump(mode="json", exclude={"guideline"}),
-        batch_size=lambda wildcards: PLAN.protocols[wildcards.protocol].batch_size,
-        reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
+        batch_size=lambda wildcards: protocol_of(wildcards).batch_size,
+        reply_prefix=lambda wildcards: protocol_of(wildcards).reply_prefix,
         work=f"{E}/.work/judge/{{state}}/{{protocol}}",
         version=step_version("judge"),
         made_by=made("judge"),

@@ -1,6 +1,20 @@
 # Needs: predictions, their examples and, for safety, verdicts; for samples, their rewards.
 # Makes: scores/{state}/{protocol}.parquet, a row an example, and metrics/{state}/{protocol}.json.
 
+from snaketune.plan.protocols import reward_model
+
+
+def verdicts_of(wildcards) -> list[str]:
+    file = f"{E}/verdicts/{wildcards.state}/{wildcards.protocol}.jsonl"
+    return [file] if protocol_of(wildcards).judge else []
+
+
+def rewards_of(wildcards) -> list[str]:
+    """The samples' rewards; those of predictions made elsewhere came with them."""
+    file = f"{E}/rewards/{wildcards.state}/{wildcards.protocol}.jsonl"
+    scored = reward_model(protocol_of(wildcards)) and wildcards.state not in PLAN.brought_states
+    return [file] if scored else []
+
 
 rule measure:
     """Scores every example and counts; neither a model nor a GPU is needed."""
@@ -23,7 +37,7 @@ rule measure:
         runtime=30,
     params:
         eval=lambda wildcards: PLAN.eval_of[wildcards.protocol],
-        protocol=lambda wildcards: PLAN.protocols[wildcards.protocol].protocol(),
+        protocol=lambda wildcards: protocol_of(wildcards).protocol(),
         version=step_version("measure"),
         made_by=made("measure"),
     script:

@@ -6,9 +6,27 @@
 # were rejected; data/leakage/, what a dataset that is evaluated shares with another that is trained
 # on.
 
+from snaketune.data import steps
 from snaketune.data.files import left_aside
 
 HELD_OUT = [name for name, spec in EXPERIMENT.datasets.items() if spec.dev]
+
+
+def dataset_of(wildcards):
+    return EXPERIMENT.datasets[wildcards.dataset]
+
+
+def places_of(wildcards, output) -> dict:
+    """Where the dataset's files lie. Takes `output`, so that Snakemake doesn't compare it."""
+    return steps.source_places(dataset_of(wildcards))
+
+
+def compared_with(wildcards) -> list[str]:
+    """What a test split is held against before it is written, where overlaps are left out of it."""
+    if wildcards.split != "test" or dataset_of(wildcards).overlap != "drop":
+        return []
+    names = ("train.parquet", "dev.parquet", "few_shot.json")
+    return [f"{E}/data/{wildcards.dataset}/{name}" for name in names]
 
 
 # Dev is held out of train: one job makes both.
@@ -35,7 +53,7 @@ rule prepare:
         runtime=60,
     params:
         dataset=lambda wildcards: steps.split_settings(
-            dataset_of(wildcards), [wildcards.split], numeric(wildcards.dataset)
+            dataset_of(wildcards), [wildcards.split], LOOKUP.numeric(wildcards.dataset)
         ),
         content=lambda wildcards: steps.split_content(dataset_of(wildcards), [wildcards.split]),
         places=places_of,
@@ -58,7 +76,7 @@ rule prepare_held_out:
     log:
         f"{E}/logs/prepare/{{dataset}}/train_and_dev.log",
     wildcard_constraints:
-        dataset=any_of(HELD_OUT),
+        dataset=name_pattern(HELD_OUT),
     conda:
         "../envs/data.yaml"
     resources:
@@ -66,7 +84,7 @@ rule prepare_held_out:
         runtime=60,
     params:
         dataset=lambda wildcards: steps.held_out_settings(
-            dataset_of(wildcards), numeric(wildcards.dataset)
+            dataset_of(wildcards), LOOKUP.numeric(wildcards.dataset)
         ),
         content=lambda wildcards: steps.split_content(dataset_of(wildcards), ["train", "dev"]),
         few_shot=lambda wildcards: steps.few_shot_content(dataset_of(wildcards)),
@@ -93,7 +111,7 @@ rule few_shot:
         runtime=30,
     params:
         dataset=lambda wildcards: steps.few_shot_settings(
-            dataset_of(wildcards), numeric(wildcards.dataset)
+            dataset_of(wildcards), LOOKUP.numeric(wildcards.dataset)
         ),
         content=lambda wildcards: steps.few_shot_content(dataset_of(wildcards)),
         places=places_of,
@@ -151,8 +169,8 @@ rule leakage:
     log:
         f"{E}/logs/leakage/{{train}}-{{test}}.log",
     wildcard_constraints:
-        train=any_of(EXPERIMENT.datasets),
-        test=any_of(EXPERIMENT.datasets),
+        train=name_pattern(EXPERIMENT.datasets),
+        test=name_pattern(EXPERIMENT.datasets),
     retries: 0
     conda:
         "../envs/data.yaml"

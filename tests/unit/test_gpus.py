@@ -2,7 +2,7 @@
 
 import pytest
 
-from snaketune.plan.gpus import gpus_at_once, threads_for
+from snaketune.plan.resources import gpus_at_once, threads_for
 
 
 @pytest.mark.parametrize("limit", [None, 0, 4])

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from snaketune.config.load import load_experiment
-from snaketune.plan.experiment_plan import Plan, asked_in_chat, is_reward_model, make_plan
+from snaketune.plan.experiment_plan import Plan, make_plan
+from snaketune.plan.protocols import is_reward_model, needs_chat
 from snaketune.prompts.wording import fill_template, list_options, options_protocol
 
 ROOT = Path(__file__).parents[2]
@@ -180,9 +181,9 @@ def test_the_last_snapshot_has_a_state_of_its_own_where_the_run_takes_the_best_w
 
 def test_a_model_in_plain_text_needs_no_chat_template() -> None:
     experiment = load_experiment(recipe("f1_multiple_choice"), [])
-    assert not asked_in_chat(experiment, "mistral")
-    assert asked_in_chat(load_experiment(recipe_1(), []), "qwen")
-    assert asked_in_chat(load_experiment(recipe_1(), []), "judge")
+    assert not needs_chat(experiment, "mistral")
+    assert needs_chat(load_experiment(recipe_1(), []), "qwen")
+    assert needs_chat(load_experiment(recipe_1(), []), "judge")
 
 
 def test_recipe_2_trains_and_scores_the_texts_of_the_reference() -> None:
@@ -210,10 +211,10 @@ def test_predictions_made_elsewhere_stand_beside_a_base_or_alone() -> None:
     plan = plan_of(config)
     bases = {name: plan.run_table[name].base_state for name in config["runs"]}
     assert bases == {"alone": None, "beside": "base-qwen", "after": "alone"}
-    assert set(plan.given) == {(name, "gsm8k") for name in config["runs"]}
+    assert set(plan.brought) == {(name, "gsm8k") for name in config["runs"]}
     # Only the base model generates, and only for the eval that the predictions are of.
     assert list(plan.states) == ["base-qwen"]
-    assert set(plan.measured) == {*plan.given, ("base-qwen", "gsm8k")}
+    assert set(plan.measured) == {*plan.brought, ("base-qwen", "gsm8k")}
 
 
 def test_recipe_4_asks_the_labels_of_the_data_after_the_prompt_of_the_training() -> None:

@@ -12,7 +12,7 @@ from synthetic_samples import COUNT, EVALS, SAMPLES, SKILL, make_report_inputs, 
 from test_report_page import CAPTIONS, Page
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.plan.experiment_plan import protocol_name
+from snaketune.plan.protocols import protocol_name
 from snaketune.plan.table_plan import has_samples
 from snaketune.report.names import failure_names, figure_names
 from snaketune.report.samples import SHOWN

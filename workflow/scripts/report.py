@@ -5,7 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.plan.requests import asked_of
+    from snaketune.plan.resources import requests_of
     from snaketune.plan.table_plan import TablePlan
     from snaketune.report.sources import Inputs
     from snaketune.report.write import write_report
@@ -29,7 +29,7 @@ with job(snakemake.log[0]):
         snakemake.params.labels,
         html,
         html.parent / "figures",
-        asked_of(settings, files["train_meta"]),
+        requests_of(settings, files["train_meta"]),
         snakemake.params.at_least,
     )
     write_json(Path(snakemake.output.record), {"experiment": table.experiment})

@@ -34,7 +34,7 @@ from pathlib import Path
 from snaketune.config.base import ResourceSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec, Quantisation
-from snaketune.config.preset import Preset
+from snaketune.config.preset import MICRO_BATCH_TOKENS, Preset
 from snaketune.models.headers import count_parameters
 
 _UNKNOWN_SIZE = 8e9
@@ -43,8 +43,6 @@ _LIBRARIES, _RESERVE = 5e9, 1.1
 _OPERATIONS, _BANDWIDTH, _CALLS, _ROWS_AT_ONCE = 4e13, 1e12, 0.03, 30
 _MARGIN, _START_MINUTES = 3, 30
 _SECONDS_ON_ONE, _GPUS_OF_A_NODE = 8 * 3600, 8
-MICRO_BATCH_TOKENS = 32_768
-"""The most that a micro-batch of a training takes, unless a single row is longer."""
 # `8x7B`, `1.5B`, `135M`; not the 3B of `A3B`, which are the active ones.
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([BMbm])(?![A-Za-z0-9])")
 
@@ -59,22 +57,20 @@ class Estimate:
     """Memory of each GPU in bytes, as expected; nothing asks for it."""
     minutes: int
 
+    def mem(self, attempt: int = 1) -> str:
+        """Main memory as Snakemake takes it; as much again with every further attempt."""
+        return f"{round(self.memory / 1e6 * attempt)}MB"
+
+    def runtime(self, attempt: int = 1) -> int:
+        """Minutes; as many again with every further attempt."""
+        return self.minutes * attempt
+
 
 def overridden(estimate: Estimate, *overrides: ResourceSpec) -> Estimate:
     """With main memory and time as the first override says that sets them."""
     memory = next((o.memory_gb * 1e9 for o in overrides if o.memory_gb), estimate.memory)
     minutes = next((o.minutes for o in overrides if o.minutes), estimate.minutes)
     return Estimate(memory, estimate.gpu_memory, minutes)
-
-
-def asked_memory(estimate: Estimate, *overrides: ResourceSpec, attempt: int = 1) -> str:
-    """Main memory as Snakemake takes it."""
-    return f"{round(overridden(estimate, *overrides).memory / 1e6 * attempt)}MB"
-
-
-def asked_minutes(estimate: Estimate, *overrides: ResourceSpec, attempt: int = 1) -> int:
-    """Run time in minutes."""
-    return overridden(estimate, *overrides).minutes * attempt
 
 
 @cache
@@ -136,8 +132,8 @@ def evaluation(model: ModelSpec, quantisation: Quantisation, spec: EvalSpec) -> 
 def judgement(model: ModelSpec, spec: EvalSpec) -> Estimate:
     """Of asking the judge or reward model of `spec` about the replies of one state."""
     words = spec.judge.max_new_tokens if spec.judge else 1
-    asked = spec.model_copy(update={"max_new_tokens": words, "shards": 1})
-    return evaluation(model, model.quantisation or "none", asked)
+    verdicts = spec.model_copy(update={"max_new_tokens": words, "shards": 1})
+    return evaluation(model, model.quantisation or "none", verdicts)
 
 
 def loading(model: ModelSpec) -> Estimate:
@@ -191,4 +187,4 @@ def _training_tokens(preset: Preset, rows: int | None) -> float:
 def _eval_rows(spec: EvalSpec) -> float:
     if spec.sample is None:
         return _EVAL_ROWS
-    return spec.sample.count or spec.sample.fraction * _EVAL_ROWS
+    return spec.sample.count or (spec.sample.fraction or 1) * _EVAL_ROWS

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -43,11 +43,17 @@ _GPUS = re.compile(r"gpu(?::([\w.-]*[A-Za-z][\w.-]*))?(?::(\d+))?(?=[(,]|$)")
 
 
 @dataclass(frozen=True)
-class Asked:
+class JobRequest:
     """What the jobs of a rule ask for."""
 
     rule: str
     resources: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, rule: str, resources: Mapping[str, object]) -> "JobRequest":
+        """As Snakemake says it; what is empty is not asked for."""
+        named = ((name, str(value)) for name, value in resources.items() if value not in (None, ""))
+        return cls(rule, tuple(named))
 
     @property
     def named(self) -> dict[str, str]:
@@ -79,7 +85,7 @@ class Profile:
 
 
 def check_site(
-    asked: Iterable[Asked], profile: Profile = Profile(), rules: Collection[str] = ()
+    requests: Iterable[JobRequest], profile: Profile = Profile(), rules: Collection[str] = ()
 ) -> None:
     """Raises `UserError` with all that this site can't give, or where there is no SLURM; `rules`
     are all that there are."""
@@ -88,7 +94,7 @@ def check_site(
             "the profile submits to SLURM, but there is no sbatch here; start Snakemake on a login "
             "node of the cluster, or without `--profile profiles/slurm` to run on this machine"
         )
-    jobs = list(asked)
+    jobs = list(requests)
     found = [
         *_unknown(profile, rules),
         *_unread(jobs, profile),
@@ -109,10 +115,10 @@ def _unknown(profile: Profile, rules: Collection[str]) -> Iterator[str]:
                 yield f"{key}: {name}: found no rule of that name{suggest(name, rules)}"
 
 
-def _unread(jobs: list[Asked], profile: Profile) -> Iterator[str]:
+def _unread(jobs: list[JobRequest], profile: Profile) -> Iterator[str]:
     """Misspelt names. One of the user's own has a limit, and a job that asks for it."""
-    asked = dict.fromkeys(name for job in jobs for name in job.named)
-    for name in asked:
+    requested = dict.fromkeys(name for job in jobs for name in job.named)
+    for name in requested:
         if name not in _READ and name not in profile.resources:
             yield (
                 f"{name}: no resource that anything reads{_meant(name)}; one of your own has a "
@@ -122,7 +128,7 @@ def _unread(jobs: list[Asked], profile: Profile) -> Iterator[str]:
     for key, names in limits.items():
         for name in names:
             # Without one that is meant: those that asked for it may be done.
-            if name not in _READ and name not in asked and (meant := _meant(name)):
+            if name not in _READ and name not in requested and (meant := _meant(name)):
                 yield f"{key}: {name}: no job asks for that{meant}"
 
 
@@ -131,7 +137,7 @@ def _meant(name: str) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _partitions(jobs: list[Asked]) -> Iterator[str]:
+def _partitions(jobs: list[JobRequest]) -> Iterator[str]:
     site = _site()
     if not site:
         return
@@ -150,7 +156,7 @@ def _partitions(jobs: list[Asked]) -> Iterator[str]:
                 yield from _gpu_faults(job, count, [node.gpus for node in nodes], wanted)
 
 
-def _limit_faults(job: Asked, nodes: list[Node], partition: str | None) -> Iterator[str]:
+def _limit_faults(job: JobRequest, nodes: list[Node], partition: str | None) -> Iterator[str]:
     """Of a first attempt that is longer or larger than any of the nodes allows."""
     where = f"partition {partition} allows" if partition else "this site allows"
     limits = {
@@ -168,7 +174,7 @@ def _limit_faults(job: Asked, nodes: list[Node], partition: str | None) -> Itera
 
 
 def _gpu_faults(
-    job: Asked, count: int, nodes: list[dict[str, int]], partition: str | None
+    job: JobRequest, count: int, nodes: list[dict[str, int]], partition: str | None
 ) -> Iterator[str]:
     """Of a job whose GPUs must lie in one of the nodes, each given by its GPUs of each model."""
     where = f"partition {partition} has" if partition else "this site has"
@@ -191,7 +197,7 @@ def _gpu_faults(
         )
 
 
-def _accounts(jobs: list[Asked]) -> Iterator[str]:
+def _accounts(jobs: list[JobRequest]) -> Iterator[str]:
     # As the plugin reads it: several may be named.
     named = " ".join(job.named.get("slurm_account", "") for job in jobs)
     wanted = dict.fromkeys(named.replace(",", " ").split())

@@ -53,13 +53,13 @@ class EvalPlan(_Readable):
     """An eval under the protocol that it has for one state."""
 
     task: str
-    """`math`, `math_samples`, `safety`, …: a key of the registry in `tasks/registry.py`."""
+    """`math`, `math_samples`, `safety`, …: the name of a file in `tasks/`."""
     protocol_name: str
     """The file's stem: `metrics/{state}/{protocol_name}.json`, and so for predictions, verdicts
     and scores."""
     primary: str
-    """The metric that stands in summaries: `accuracy`, `safe_rate`, ….  `PRIMARY` has each task's
-    usual one."""
+    """The metric that stands in summaries: `accuracy`, `safe_rate`, …; `TaskInfo.primary` of its
+    task."""
 
 
 @dataclass(frozen=True)
@@ -144,25 +144,6 @@ def _snapshot_of(row: Mapping[str, Any]) -> SnapshotPlan:
 
 def _evals_of(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, EvalPlan]:
     return {name: EvalPlan(**row) for name, row in rows.items()}
-
-
-GOALS = {
-    "math": ("accuracy", "accuracy_flexible"),
-    "math_samples": ("majority", "best_of_n", "pass_at_n", "accuracy"),
-    "safety": ("safe_rate", "safe_of_all"),
-    "multiple_choice": (
-        "accuracy", "accuracy_sum", "accuracy_per_character", "chance_corrected",
-    ),
-    "open_qa": (
-        "f1", "exact", "relaxed", "rouge_l", "rouge_l_half", "squad_exact", "squad_f1",
-    ),
-    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "mass"),
-}  # fmt: skip
-"""The metrics of a task of which more is better: what snapshots are chosen by and thresholds are
-set for."""
-
-PRIMARY = {task: metrics[0] for task, metrics in GOALS.items()}
-"""The metric by which a task is summarised."""
 
 
 CLASSIFICATION, OPEN_QA, MATH_SAMPLES = "classification", "open_qa", "math_samples"

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from snaketune.plan.requests import Asked
+from snaketune.plan.resources import Requests
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.parquet import read_rows
 from snaketune.tables.final import FinalMetrics
@@ -67,11 +67,11 @@ class Sources:
         plan: TablePlan,
         inputs: Inputs,
         labels: Mapping[str, str] | None = None,
-        asked: Asked | None = None,
+        asked: Requests | None = None,
         at_least: Mapping[str, int] | None = None,
     ) -> None:
         self.plan, self.inputs, self.labels = plan, inputs, labels or {}
-        self.asked, self.at_least = asked or Asked(), at_least or {}
+        self.asked, self.at_least = asked or Requests(), at_least or {}
 
     def shown(self, state: str) -> str:
         """The state's name for readers: its run's label, where the config gives one."""

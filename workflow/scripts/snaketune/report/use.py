@@ -32,9 +32,9 @@ def use(sources: Sources) -> list[Use]:
         if run in asked.training
     ]
     looked = sources.verdict_meta | sources.reward_meta
-    for protocol in dict.fromkeys(p for _, p in [*asked.evaluation, *asked.looking]):
+    for protocol in dict.fromkeys(p for _, p in [*asked.evaluation, *asked.helpers]):
         rows.append(_of_states(protocol, protocol, asked.evaluation, sources.prediction_meta))
-        rows.append(_of_states(f"judging of {protocol}", protocol, asked.looking, looked))
+        rows.append(_of_states(f"judging of {protocol}", protocol, asked.helpers, looked))
     return [row for row in rows if row["jobs"]]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from snaketune.plan.requests import Asked
+from snaketune.plan.resources import Requests
 from snaketune.plan.table_plan import TablePlan
 from snaketune.report.failures import failure_pages
 from snaketune.report.figures.all import draw_all
@@ -18,7 +18,7 @@ def write_report(
     labels: Mapping[str, str],
     html: Path,
     figures: Path,
-    asked: Asked | None = None,
+    asked: Requests | None = None,
     at_least: Mapping[str, int] | None = None,
 ) -> None:
     """The page at `html`, the same figures as files in the folder `figures`, and beside the page

@@ -1,0 +1,179 @@
+"""What the rules look up by their wildcards: settings and identities of what has a name.
+
+An identity is a plain value that changes with the result; Snakemake compares it. Models and
+adapters are known by their content and their files are no inputs: a fresh checkout, or a folder
+that was moved, is the same model. A job gets the settings that it works by beside it.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snaketune.config.dataset import DatasetSpec
+from snaketune.config.eval_checks import asks_for_numbers
+from snaketune.config.experiment import Experiment
+from snaketune.config.model import Quantisation
+from snaketune.data import steps
+from snaketune.models.content import content_of_adapter, model_identity
+from snaketune.plan.experiment_plan import Plan
+from snaketune.plan.protocols import reward_model
+from snaketune.plan.states import WEIGHT_FILES, State, Weights, snapshot_count
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """An experiment, with the GPUs that its trainings take, and its plan."""
+
+    experiment: Experiment
+    plan: Plan
+
+    # Models and states.
+
+    def pinned_identity(self, model: str) -> Json:
+        """What decides a model's commit; one in a folder has none."""
+        spec = self.experiment.models[model]
+        in_folder = Path(spec.id).is_dir()
+        return {} if in_folder else {"id": spec.id, "revision": spec.revision}
+
+    def model_identity(self, model: str) -> Json:
+        """What decides what is loaded."""
+        return model_identity(self.experiment.models[model])
+
+    def model_settings(self, model: str) -> Json:
+        """A model as a job loads it."""
+        return self.experiment.models[model].model_dump(mode="json")
+
+    def state_identity(self, state: State) -> Json:
+        """What identifies a state but for its run's files."""
+        model = self.model_identity(state.model)
+        return {"model": model, "quantisation": state.quantisation, "weights": state.weights}
+
+    def state_settings(self, state: State) -> Json:
+        """A state but for its run's files, as a job loads it: see snaketune.inference.jobs."""
+        model = self.model_settings(state.model)
+        return {"model": model, "quantisation": state.quantisation, "weights": state.weights}
+
+    # The models that look at replies.
+
+    def judging_state(self, protocol: str) -> State:
+        """The judge of a protocol."""
+        judge = self.plan.protocols[protocol].judge
+        assert judge, "a protocol with a judge"
+        quantisation: Quantisation = self.experiment.models[judge.model].quantisation or "none"
+        return State(judge.model, quantisation, "none")
+
+    def rewarding_state(self, protocol: str) -> State:
+        """The reward model of a protocol."""
+        name = reward_model(self.plan.protocols[protocol])
+        assert name, "a protocol with a reward model"
+        return State(name, "none", "none")
+
+    # Runs.
+
+    def training_identity(self, run: str) -> Json:
+        """What decides a run's training but for its rows."""
+        spec = self.experiment.runs[run]
+        return {
+            "base": self.model_identity(spec.model or ""),
+            "preset": self.experiment.presets[spec.preset or ""].identity(),
+            "seed": spec.seed,
+            "snapshots": snapshot_count(self.experiment, spec),
+        }
+
+    def training_aside(self, run: str) -> Json:
+        """What a training is told that changes no result."""
+        spec = self.experiment.runs[run]
+        return {
+            "keep": self.experiment.presets[spec.preset or ""].keep,
+            "report_to": spec.report_to,
+            "project": Path(self.experiment.folder).name,
+        }
+
+    def adapter_made_here(self, run: str) -> list[str]:
+        """The files of a run's adapter that another run of this experiment makes, such as a
+        snapshot's."""
+        folder = os.path.relpath(self.experiment.runs[run].adapter or "")
+        here = folder.startswith(os.path.relpath(self.experiment.folder) + os.sep)
+        return weights_in(folder, "adapter") if here else []
+
+    def adapter_identity(self, run: str) -> Json:
+        """What identifies an adapter that was trained elsewhere."""
+        spec = self.experiment.runs[run]
+        adapter = spec.adapter or ""
+        if self.adapter_made_here(run):
+            return {"adapter": os.path.relpath(adapter, self.experiment.folder)}
+        if Path(adapter).is_dir():
+            return {"content": content_of_adapter(Path(adapter))}
+        return {"adapter": adapter, "revision": spec.adapter_revision}
+
+    # Pushing.
+
+    def pushed_whole(self, run: str) -> bool:
+        """Whether a run is pushed as a model of its own. One that was trained whole is never an
+        adapter, and needs its tokenizer beside it."""
+        push = self.experiment.runs[run].push
+        return (push is not None and push.merged) or self.plan.states[run].weights == "full"
+
+    def about_run(self, name: str) -> Json:
+        """What a model card says of a run."""
+        run, row, state = (
+            self.experiment.runs[name],
+            self.plan.run_table[name],
+            self.plan.states[name],
+        )
+        data = self.experiment.datasets.get(run.train or "")
+        return {
+            "train_data": run.train,
+            "adapter": run.adapter,
+            "data_licence": data.licence if data else None,
+            "method": row.method,
+            "weights": state.weights,
+            "quantisation": state.quantisation,
+            "preset": row.preset,
+            "merged": self.pushed_whole(name) and state.weights == "adapter",
+            "protocols": {
+                key: self.plan.protocols[entry.protocol_name].protocol()
+                for key, entry in row.evals.items()
+            },
+        }
+
+    # Datasets and token sets.
+
+    def numeric(self, dataset: str) -> bool:
+        """Whether every record's answer must be a number."""
+        return asks_for_numbers(self.experiment, dataset)
+
+    def few_shot_of_tokens(self, tokens: str) -> dict[str, DatasetSpec]:
+        """The datasets whose few-shot examples the evals of a token set's runs show."""
+        names = self.plan.tokens[tokens].few_shot
+        return {name: self.experiment.datasets[name] for name in names}
+
+    def shown_with_tokens(self, tokens: str) -> dict[str, Json]:
+        """By dataset: how many few-shot examples these evals show, and what decides them. The same
+        for every `few_shot.count` that leaves them as they are."""
+        shown = {}
+        for name, count in sorted(self.plan.tokens[tokens].few_shot.items()):
+            spec = self.experiment.datasets[name]
+            settings = steps.shown_settings(spec, self.numeric(name))
+            file = steps.few_shot_content(spec)
+            shown[name] = {"count": count, "settings": settings, "file": file}
+        return shown
+
+    # What the artefacts have to say of themselves.
+
+    def expected_settings(self) -> dict[str, Json]:
+        """Of trainings, states and protocols, by name: what the tables hold their records to."""
+        runs = self.experiment.runs
+        return {
+            "training": {run: self.training_identity(run) for run in runs if runs[run].train},
+            "states": {name: self.state_identity(s) for name, s in self.plan.states.items()},
+            "protocols": {name: s.protocol() for name, s in self.plan.protocols.items()},
+        }
+
+
+def weights_in(folder: str, weights: Weights) -> list[str]:
+    """The files of a kind of weights."""
+    return [f"{folder}/{name}" for name in WEIGHT_FILES[weights]]
