@@ -15,5 +15,5 @@ with job(snakemake.log[0]):
     folder, params = Path(snakemake.output.metrics).parent, snakemake.params
     sources = read_sources(**files)
     require_config_settings(params.asked, sources)
-    aggregate(TablePlan.from_json(params.table), sources, folder)
+    aggregate(plan=TablePlan.from_json(params.table), sources=sources, folder=folder)
     sign(Path(snakemake.output.final), params.made_by)

@@ -12,12 +12,12 @@ with job(snakemake.log[0]):
 
     sample = snakemake.params.sample
     import_predictions(
-        Path(snakemake.input.file),
-        Path(snakemake.input.examples),
-        snakemake.params.task,
-        SampleSpec.model_validate(sample) if sample else None,
-        Path(snakemake.output.predictions),
-        Path(snakemake.output.meta),
+        file=Path(snakemake.input.file),
+        examples=Path(snakemake.input.examples),
+        task=snakemake.params.task,
+        sample=SampleSpec.model_validate(sample) if sample else None,
+        to=Path(snakemake.output.predictions),
+        meta=Path(snakemake.output.meta),
         labels=snakemake.params.labels,
         largest=snakemake.params.largest,
         report=SplitReport.read(Path(snakemake.input.report)),

@@ -11,5 +11,7 @@ with job(snakemake.log[0]):
 
     params, output = snakemake.params, Path(snakemake.output[0])
     metrics = [Path(f) for f in snakemake.input.metrics]
-    write_json(output, choose_snapshot(metrics, params.snapshots, params.choose))
+    write_json(
+        output, choose_snapshot(files=metrics, snapshots=params.snapshots, choose=params.choose)
+    )
     sign(output, params.made_by, choose=params.choose)

@@ -10,6 +10,11 @@ with job(snakemake.log[0]):
     from snaketune.runtime.records import sign
 
     params, output = snakemake.params, snakemake.output
-    fetch_adapter(params.source, params.revision, Path(output.weights), Path(output.config))
+    fetch_adapter(
+        source=params.source,
+        revision=params.revision,
+        weights=Path(output.weights),
+        config=Path(output.config),
+    )
     write_json(Path(output.record), {"adapter": params.source, "revision": params.revision})
     sign(Path(output.record), params.made_by, identity=params.identity)

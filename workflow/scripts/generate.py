@@ -15,17 +15,17 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     params = snakemake.params
     few_shot = snakemake.input.get("few_shot")
     generate(
-        LoadableState.from_params(
-            params.state, snakemake.input.pin, snakemake.input.get("weights", [])
+        state=LoadableState.from_params(
+            params=params.state, pin=snakemake.input.pin, files=snakemake.input.get("weights", [])
         ),
-        GenerationProtocol(**params.protocol),
-        Path(snakemake.input.examples),
-        Path(str(few_shot)) if few_shot else None,
-        Path(params.work),
-        Path(snakemake.output.predictions),
-        Path(snakemake.output.meta),
-        Shard(*params.get("shard", (0, 1))),
-        params.version,
+        protocol=GenerationProtocol(**params.protocol),
+        examples=Path(snakemake.input.examples),
+        few_shot=Path(str(few_shot)) if few_shot else None,
+        work=Path(params.work),
+        predictions=Path(snakemake.output.predictions),
+        meta=Path(snakemake.output.meta),
+        shard=Shard(*params.get("shard", (0, 1))),
+        version=params.version,
     )
     settings = {"identity": params.identity, "protocol": params.protocol}
     sign(Path(snakemake.output.meta), params.made_by, **settings)

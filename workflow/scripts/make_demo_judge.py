@@ -12,10 +12,10 @@ with job(snakemake.log[0]):
 
     torch.set_num_threads(snakemake.threads)
     make_model_folder(
-        Path(snakemake.input.tokenizer),
-        snakemake.params.shape,
-        judge_lesson(Path(snakemake.input.guideline).read_text(encoding="utf-8")),
-        Recipe(**snakemake.params.recipe),
-        Path(snakemake.output.folder),
+        tokenizer_folder=Path(snakemake.input.tokenizer),
+        shape=snakemake.params.shape,
+        lesson=judge_lesson(Path(snakemake.input.guideline).read_text(encoding="utf-8")),
+        recipe=Recipe(**snakemake.params.recipe),
+        folder=Path(snakemake.output.folder),
         lead=EMPTY_THOUGHT,
     )

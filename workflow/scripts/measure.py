@@ -10,11 +10,11 @@ with job(snakemake.log[0]):
 
     verdicts, rewards = list(snakemake.input.verdicts), list(snakemake.input.rewards)
     measure(
-        Path(snakemake.input.examples),
-        Path(snakemake.input.predictions),
-        Path(verdicts[0]) if verdicts else None,
-        Path(snakemake.output.scores),
-        Path(snakemake.output.metrics),
+        examples=Path(snakemake.input.examples),
+        predictions=Path(snakemake.input.predictions),
+        verdicts=Path(verdicts[0]) if verdicts else None,
+        scores_to=Path(snakemake.output.scores),
+        metrics_to=Path(snakemake.output.metrics),
         state=snakemake.wildcards.state,
         eval_name=snakemake.params.eval,
         protocol_name=snakemake.wildcards.protocol,

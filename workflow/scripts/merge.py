@@ -12,8 +12,12 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
 
     torch.set_num_threads(snakemake.threads)
     state = LoadableState.from_params(
-        snakemake.params.state, snakemake.input.pin, snakemake.input.weights
+        params=snakemake.params.state, pin=snakemake.input.pin, files=snakemake.input.weights
     )
     write_merged(
-        state.model, state.quantisation, state.weights, state.files, Path(snakemake.output[0])
+        spec=state.model,
+        quantisation=state.quantisation,
+        weights=state.weights,
+        files=state.files,
+        folder=Path(snakemake.output[0]),
     )

@@ -11,9 +11,14 @@ with job(snakemake.log[0]):
     from snaketune.runtime.records import sign
 
     params = snakemake.params
-    tables = (Path(snakemake.input[name]) for name in ("final", "comparisons", "base"))
-    text = card(*tables, params.run, params.about)
+    text = card(
+        final=Path(snakemake.input.final),
+        comparisons=Path(snakemake.input.comparisons),
+        base=Path(snakemake.input.base),
+        run=params.run,
+        about=params.about,
+    )
     files = files_in([Path(f) for f in snakemake.input.files])
     output = Path(snakemake.output[0])
-    write_json(output, push_to_hub(params.push, files, text))
+    write_json(output, push_to_hub(spec=params.push, files=files, card=text))
     sign(output, params.made_by)

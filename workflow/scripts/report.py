@@ -24,13 +24,13 @@ with job(snakemake.log[0]):
     table = TablePlan.from_json(snakemake.params.table)
     settings = Path(snakemake.params.settings)
     write_report(
-        table,
-        Inputs(**files),
-        snakemake.params.labels,
-        html,
-        html.parent / "figures",
-        requests_of(settings, files["train_meta"]),
-        snakemake.params.at_least,
+        plan=table,
+        inputs=Inputs(**files),
+        labels=snakemake.params.labels,
+        html=html,
+        figures=html.parent / "figures",
+        asked=requests_of(settings, files["train_meta"]),
+        at_least=snakemake.params.at_least,
     )
     write_json(Path(snakemake.output.record), {"experiment": table.experiment})
     sign(Path(snakemake.output.record), snakemake.params.made_by)

@@ -14,16 +14,16 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     score_options(
-        LoadableState.from_params(
-            params.state, snakemake.input.pin, snakemake.input.get("weights", [])
+        state=LoadableState.from_params(
+            params=params.state, pin=snakemake.input.pin, files=snakemake.input.get("weights", [])
         ),
-        OptionsProtocol(**params.protocol),
-        Path(snakemake.input.examples),
-        Path(params.work),
-        Path(snakemake.output.scores),
-        Path(snakemake.output.meta),
-        Shard(*params.get("shard", (0, 1))),
-        params.version,
+        protocol=OptionsProtocol(**params.protocol),
+        examples=Path(snakemake.input.examples),
+        work=Path(params.work),
+        scores=Path(snakemake.output.scores),
+        meta=Path(snakemake.output.meta),
+        shard=Shard(*params.get("shard", (0, 1))),
+        version=params.version,
     )
     settings = {"identity": params.identity, "protocol": params.protocol}
     sign(Path(snakemake.output.meta), params.made_by, **settings)

@@ -13,13 +13,13 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
 
     torch.set_num_threads(snakemake.threads)
     reward(
-        LoadableState.from_params(snakemake.params.state, snakemake.input.pin).model,
-        snakemake.params.reply_prefix,
-        Path(snakemake.input.predictions),
-        Path(snakemake.input.examples),
-        Path(snakemake.params.work),
-        Path(snakemake.output.rewards),
-        Path(snakemake.output.meta),
-        snakemake.params.version,
+        spec=LoadableState.from_params(snakemake.params.state, snakemake.input.pin).model,
+        reply_prefix=snakemake.params.reply_prefix,
+        predictions=Path(snakemake.input.predictions),
+        examples=Path(snakemake.input.examples),
+        work=Path(snakemake.params.work),
+        rewards=Path(snakemake.output.rewards),
+        meta=Path(snakemake.output.meta),
+        version=snakemake.params.version,
     )
     sign(Path(snakemake.output.meta), snakemake.params.made_by, identity=snakemake.params.identity)
