@@ -21,7 +21,7 @@ from snaketune.config.preset import Preset
 from snaketune.prompts.rows import IGNORED
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside
-from snaketune.training import job, loop, run
+from snaketune.training import job, loop, saving
 from snaketune.training.batches import TokenRow, padded_batch
 from snaketune.training.dev import Answers, DevPoint, best_point, kept_steps
 from snaketune.training.loss import SummedLoss
@@ -230,9 +230,9 @@ def test_the_work_folder_never_holds_more_than_keep_once_a_step_is_over(
 
 def test_without_keep_and_best_nothing_is_held(files, tmp_path, monkeypatch):
     saved = []
-    real = run.saving.save_weights
+    real = saving.save_weights
     monkeypatch.setattr(
-        run.saving,
+        saving,
         "save_weights",
         lambda m, folder, d: (saved.append(folder.name), real(m, folder, d)),
     )

@@ -12,8 +12,9 @@ from test_training_run import PLAIN, PRESET, published
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
+from snaketune.training.assemble import TrainingPlan
 from snaketune.training.parallel import Lanes, count_lanes
-from snaketune.training.run import TrainingPlan, run_training
+from snaketune.training.run import run_training
 
 CPU = torch.device("cpu")
 

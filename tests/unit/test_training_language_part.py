@@ -24,7 +24,8 @@ from snaketune.inference.jobs import LoadableState
 from snaketune.models.describe import describe_model
 from snaketune.models.load import load_model
 from snaketune.models.merge import write_merged
-from snaketune.training.run import TrainingPlan, run_training
+from snaketune.training.assemble import TrainingPlan
+from snaketune.training.run import run_training
 
 CPU = torch.device("cpu")
 IDS = torch.arange(3, 40)[None]

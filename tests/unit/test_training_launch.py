@@ -20,8 +20,8 @@ from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.runtime.errors import UserError
 from snaketune.training import launch_training as launching
+from snaketune.training.assemble import TrainingPlan
 from snaketune.training.launch import launch_processes, launch_training
-from snaketune.training.run import TrainingPlan
 from snaketune.training.tracking import Tracking
 
 

@@ -14,10 +14,10 @@ from snaketune.config.preset import Preset
 from snaketune.models import folder
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.job import Progress
-from snaketune.training import run
+from snaketune.training import assemble, run
+from snaketune.training.assemble import TrainingPlan
 from snaketune.training.batches import BatchLayout, padded_batch
 from snaketune.training.loss import SummedLoss
-from snaketune.training.run import TrainingPlan
 from snaketune.training.saving import TrainingState
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -63,7 +63,9 @@ def test_the_content_of_a_folder_counts_and_its_place_does_not(tmp_path):
 def test_rows_are_packed_where_attention_needs_no_mask_for_it(device, attention, batching, kind):
     model = tiny.make_model()
     model.config._attn_implementation_internal = attention
-    layout = run._layout(Preset(batching=batching), TrainingState(budget=64), model, device)
+    layout = assemble.batch_layout(
+        Preset(batching=batching), TrainingState(budget=64), model, device
+    )
     assert layout.kind == kind
 
 
@@ -84,7 +86,7 @@ def test_rows_are_not_packed_where_layers_read_over_their_ends(tmp_path):
         BatchLayout("packed", 64, 0),
         SummedLoss(tiny.make_model(), padded_batch(tiny.make_rows(1))),
     )
-    run._keep_apart(layout, Preset(batching="packed"), loss, tiny.make_rows(1)[0])
+    assemble.group_unless_apart(layout, Preset(batching="packed"), loss, tiny.make_rows(1)[0])
     assert layout.kind == "packed"
 
 

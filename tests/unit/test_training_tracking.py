@@ -14,8 +14,8 @@ from snaketune.config.preset import Preset
 from snaketune.runtime.errors import UserError
 from snaketune.training import loop
 from snaketune.training import step as one_step
+from snaketune.training.assemble import TrainingPlan
 from snaketune.training.launch import launch_training
-from snaketune.training.run import TrainingPlan
 from snaketune.training.tracking import Tracking
 
 STAND_IN = """

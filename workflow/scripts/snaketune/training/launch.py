@@ -15,7 +15,8 @@ from snaketune.config.preset import Preset
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.preemption import Preempted, end_on_preemption
 from snaketune.training import launcher
-from snaketune.training.run import TrainingOutputs, TrainingPlan, run_training
+from snaketune.training.assemble import TrainingPlan
+from snaketune.training.run import TrainingOutputs, run_training
 from snaketune.training.tracking import Tracking, require_trackers
 
 # Seconds that warned processes have to end their step and save, before they are killed. (Whoever

@@ -1,6 +1,7 @@
 """A training from files to files."""
 
 import platform
+import resource
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,9 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from transformers import PreTrainedModel
 
-from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.models.content import model_identity
 from snaketune.models.folder import at_commit
@@ -23,20 +22,16 @@ from snaketune.runtime.machine import resource_usage
 from snaketune.runtime.preemption import preemption_deferred
 from snaketune.runtime.workfolder import held, set_aside, work_folder
 from snaketune.training import saving
-from snaketune.training.assemble import call_overhead, peak_memory, token_budget
-from snaketune.training.batches import BatchLayout, Order, TokenRow, padded_batch, read_token_rows
+from snaketune.training.assemble import TrainingPlan, prepare
+from snaketune.training.batches import read_token_rows
 from snaketune.training.dev import CANDIDATES, DevPoint, best_point, kept_steps
 from snaketune.training.job import Training
 from snaketune.training.loop import take_remaining_steps
-from snaketune.training.loss import SummedLoss
-from snaketune.training.parallel import Lanes, World, count_lanes, join_world
-from snaketune.training.saving import TrainingState, atomic, load_checkpoint
+from snaketune.training.parallel import join_world
+from snaketune.training.saving import atomic
 from snaketune.training.tracking import Tracking, open_trackers
 from snaketune.training.trainable import (
-    build_optimizer,
-    build_trainable,
     compute_dtype,
-    recompute_activations,
 )
 
 LOG_SCHEMA = pa.schema(
@@ -55,19 +50,6 @@ LOG_SCHEMA = pa.schema(
     ]
 )
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """What defines a training, but for the rows."""
-
-    model: ModelSpec
-    preset: Preset
-    seed: int
-    snapshots: int = 0
-    """Snapshots at equal distances; 0: none."""
-    version: int = 0
-    """Of the step: a checkpoint of another version is not continued."""
 
 
 @dataclass(frozen=True)
@@ -200,113 +182,6 @@ def _identity(plan: TrainingPlan, hashes: list[str]) -> dict:
     }
 
 
-def prepare(
-    plan: TrainingPlan,
-    rows: list[TokenRow],
-    dev: list[TokenRow],
-    world: World,
-    folder: Path,
-    save_every: float,
-) -> Training:
-    """The training, where its checkpoint in `folder` left it, or at its beginning."""
-    if not rows:
-        raise UserError("train: found no training rows, expected at least one")
-    if plan.preset.best != "none" and not dev:
-        raise UserError(
-            f"dev: found no rows, but the preset's best: {plan.preset.best} is taken on them; "
-            "expected a dev split (the dataset's `dev`, or a source with one)"
-        )
-    preset, device = plan.preset, world.device(pick_device())
-    model, causal = build_trainable(plan.model, preset, plan.seed, device)
-    _check_rows([*rows, *dev], causal.get_input_embeddings().num_embeddings)
-    optimizer = build_optimizer(preset.optimizer, model, preset.weight_decay)
-    state = load_checkpoint(folder, model, optimizer) or TrainingState()
-    if state.step and world.leads:
-        print(f"going on from step {state.step}")
-    dtype = compute_dtype(plan.model, preset, device)
-    state.budget = state.budget or token_budget(causal.config, dtype, device)
-    state.recompute = state.recompute or preset.gradient_checkpointing is True
-    if state.recompute:
-        recompute_activations(causal)
-    batch = preset.batch_size * preset.accumulation
-    order = Order(len(rows), batch, preset.epochs, plan.seed, preset.max_steps)
-    loss = SummedLoss(causal, padded_batch(rows[:1]).to(device))
-    layout = _layout(preset, state, causal, device)
-    _keep_apart(layout, preset, loss, rows[0])
-    threads = torch.get_num_threads()
-    job = Training(
-        model=model,
-        loss=loss,
-        optimizer=optimizer,
-        layout=layout,
-        order=order,
-        train=rows,
-        dev=dev,
-        preset=preset,
-        seed=plan.seed,
-        device=device,
-        dtype=dtype,
-        world=world,
-        lanes=Lanes(count_lanes(causal, threads, device, loss.apart), threads),
-        state=state,
-        folder=folder,
-        snapshots=snapshot_steps(order.total_steps, plan.snapshots),
-        save=lambda name: saving.save_weights(model, folder / name, dtype),
-        save_every=save_every,
-    )
-    if state.scaler:
-        job.scaler.load_state_dict(state.scaler)
-    return job
-
-
-def _check_rows(rows: list[TokenRow], vocabulary: int) -> None:
-    """Refuses rows that teach nothing, and those of another model's tokenizer."""
-    for row in rows:
-        if not row.trained_tokens:
-            raise UserError(
-                f"row {row.id}: found no token that carries loss, expected one at least"
-            )
-        if (highest := int(row.input_ids.max())) >= vocabulary:
-            raise UserError(
-                f"row {row.id}: found token {highest}, but the model knows {vocabulary}; "
-                "expected rows of the model's own tokenizer"
-            )
-
-
-def snapshot_steps(total: int, count: int) -> dict[int, list[str]]:
-    """Names (`1of3`) of the snapshots by the step that they follow: at k/n of the steps."""
-    steps: dict[int, list[str]] = {}
-    for k in range(1, count + 1):
-        steps.setdefault(-(-k * total // count), []).append(f"{k}of{count}")
-    return steps
-
-
-def _layout(
-    preset: Preset, state: TrainingState, causal: PreTrainedModel, device: torch.device
-) -> BatchLayout:
-    """`auto` packs where attention keeps rows apart by their ends alone (flash attention). Torch's
-    own needs a block mask, which eats the gain over like lengths padded together (measured on
-    a CPU: 1,470 real tokens/s either way, against 850 padded at random)."""
-    flash = device.type == "cuda" and "flash" in (causal.config._attn_implementation or "")
-    automatic = "packed" if flash else "grouped"
-    kind = automatic if preset.batching == "auto" else preset.batching
-    return BatchLayout(kind, state.budget, call_overhead(causal.num_parameters(), device))
-
-
-def _keep_apart(layout: BatchLayout, preset: Preset, loss: SummedLoss, probe: TokenRow) -> None:
-    """Groups rows of a model in which packed ones reach into each other, where nobody asked for
-    packing; where somebody did, that is an error."""
-    if layout.kind != "packed" or loss.keeps_apart(probe):
-        return
-    if preset.batching == "packed":
-        raise UserError(
-            f"preset: batching: found packed, but in a {type(loss.model).__name__} packed rows "
-            "reach into each other, because not all of its layers are attention; expected auto or "
-            "grouped"
-        )
-    layout.kind = "grouped"
-
-
 def _write_log(path: Path, log: list[dict]) -> None:
     with atomic(path) as new:
         pq.write_table(pa.Table.from_pylist(log, schema=LOG_SCHEMA), new, compression="zstd")
@@ -331,7 +206,7 @@ def _meta(plan: TrainingPlan, job: Training, hashes: list[str]) -> dict:
         "trained_tokens": sum(row["trained_tokens"] for row in steps),
         "tokens_per_second": tokens / job.state.seconds,
         "final_loss": steps[-1]["loss"],
-        "peak_memory_bytes": peak_memory(job.device),
+        "peak_memory_bytes": _peak_memory(job.device),
         "device": job.device.type,
         "device_name": torch.cuda.get_device_name() if gpu else _cpu_name(),
         "device_memory_bytes": torch.cuda.get_device_properties().total_memory if gpu else None,
@@ -354,3 +229,10 @@ def _meta(plan: TrainingPlan, job: Training, hashes: list[str]) -> dict:
 
 def _cpu_name() -> str:
     return platform.processor() or platform.machine()
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes used at most so far: on the GPU by tensors, on the CPU by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
