@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from snaketune.config.base import Number, Strict
 from snaketune.config.model import DtypeName
 
+MICRO_BATCH_TOKENS = 32_768
+"""The most that a micro-batch of a training takes, unless a single row is longer."""
+
 Method = Literal["qlora", "lora", "full"]
 
 
