@@ -1,114 +1,71 @@
-"""Classifications: what was taken for what, numbers of each class, and wrong predictions."""
+"""Confusion matrices by label and by group, as the table has them, with names for readers."""
 
-from typing import Any, TypedDict
+from dataclasses import dataclass
 
-from snaketune.report.confusions import Matrix, matrices, shown_label
-from snaketune.report.figures.all import label
 from snaketune.report.sources import Cell, Sources
-from snaketune.report.text import excerpt, interval, optional, percent, visible
 from snaketune.tables.answers import LABEL
 
-SHOWN = 30
-"""Wrong predictions a state; all of them are in the CSV."""
-
-MEASURES = ("precision", "recall", "f1")
+Share = tuple[int, float | None]
+"""A count and its part of the row; None where the row is empty."""
 
 
-class State(TypedDict):
-    """A state on one eval."""
+@dataclass(frozen=True)
+class Block:
+    """The rows of one kind: of each gold label, or of each group."""
 
-    name: str
+    title: str
+    rows: list[tuple[str, int, list[Share]]]
+    """Name, total, and the cells in the order of the matrix's columns."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """What became of one state's rows."""
+
+    cell: Cell
     columns: list[str]
-    blocks: list[tuple[str, list[tuple[str, list[str]]]]]
-    """Of the confusion matrix: a title, and rows of a name and its cells."""
-    numbers: list[tuple[str, list[dict[str, str]]]]
-    """The classification report: a label, and a cell a measure."""
-    wrong: int
-    confident: list[dict[str, Any]]
-    """The most confident wrong predictions, at most `SHOWN`."""
+    """Predicted labels."""
+    blocks: list[Block]
 
 
-class Classes(TypedDict):
-    """One eval."""
-
-    eval: str
-    by: str | None
-    states: list[State]
-
-
-def classes(sources: Sources) -> list[Classes]:
-    """One an eval of classes."""
-    return [
-        Classes(
-            eval=name,
-            by=_by(found),
-            states=[_state(sources, name, matrix) for matrix in found],
-        )
-        for name in sources.tasks()
-        if (found := matrices(sources, name))
-    ]
+def matrices(sources: Sources, eval_name: str) -> list[Matrix]:
+    """One a state, in the order of the tables."""
+    found: dict[Cell, list[dict[str, str]]] = {}
+    for row in sources.confusion:
+        if row["eval"] == eval_name:
+            found.setdefault((row["state"], row["protocol"]), []).append(row)
+    return [_matrix(sources, cell, rows) for cell, rows in found.items()]
 
 
-def _by(found: list[Matrix]) -> str | None:
-    """The field that groups, in words."""
-    return next((visible(block.title) for block in found[0].blocks[1:]), None)
+def shown_label(sources: Sources, cell: Cell, label: str) -> str:
+    """`flawed (1)`: the name that the config gives, and the label; else the label alone."""
+    names = (sources.metrics[cell]["protocol"].get("classes") or {}).get("names") or {}
+    return f"{names[label]} ({label})" if label in names else label
 
 
-def _state(sources: Sources, name: str, matrix: Matrix) -> State:
-    state, protocol = matrix.cell
-    key = (name, state, protocol)
-    wrong = [
-        row
-        for row in sources.wrong_predictions
-        if (row["eval"], row["state"], row["protocol"]) == key
-    ]
-    return State(
-        name=label(sources.shown(state), protocol, name),
-        columns=[visible(column) for column in matrix.columns],
-        blocks=[(visible(block.title), _rows(block.rows)) for block in matrix.blocks],
-        numbers=_numbers(sources, matrix.cell),
-        wrong=len(wrong),
-        confident=[_wrong(sources, matrix.cell, row) for row in wrong[:SHOWN]],
+def _matrix(sources: Sources, cell: Cell, rows: list[dict[str, str]]) -> Matrix:
+    predicted = dict.fromkeys(row["predicted"] for row in rows)
+    return Matrix(
+        cell=cell,
+        columns=[shown_label(sources, cell, label) for label in predicted],
+        blocks=[
+            _block(sources, cell, by, [row for row in rows if row["by"] == by])
+            for by in dict.fromkeys(row["by"] for row in rows)
+        ],
     )
 
 
-def _rows(rows: list[tuple[str, int, list[tuple[int, float | None]]]]) -> list[Any]:
-    return [
-        (f"{visible(name)} ({of:,})", [f"{count:,} · {percent(share)}" for count, share in cells])
-        for name, of, cells in rows
-    ]
-
-
-def _numbers(sources: Sources, cell: Cell) -> list[tuple[str, list[dict[str, str]]]]:
-    """Precision, recall and F1 of each label, and their means."""
-    document = sources.metrics[cell]
-    lines = [
-        (visible(shown_label(sources, cell, value)), [
-            _number(sources.metric(cell, measure, f"{LABEL}={value}")) for measure in MEASURES
-        ])
-        for value in document["protocol"]["classes"]["labels"]
-    ]  # fmt: skip
-    means = (None, "balanced_accuracy", "macro_f1")
-    mean = [_number(sources.metric(cell, name)) if name else _number(None) for name in means]
-    return [*lines, ("mean of the labels", mean)]
-
-
-def _number(row: dict[str, Any] | None) -> dict[str, str]:
-    if row is None:
-        return {"value": "", "interval": "", "n": ""}
-    span = interval(row["low"], row["high"])
-    return {"value": percent(row["value"]), "interval": span, "n": f"{row['n']:,}"}
-
-
-def _wrong(sources: Sources, cell: Cell, row: dict[str, str]) -> dict[str, Any]:
-    confidence = optional(row["confidence"])
-    return {
-        "id": visible(row["id"]),
-        "gold": visible(shown_label(sources, cell, row["gold"])),
-        "predicted": visible(shown_label(sources, cell, row["predicted"])),
-        "confidence": percent(confidence) if confidence is not None else "",
-        "group": visible(row["group"]),
-        "question": excerpt(row["question"], 600),
-        "context": excerpt(row["context"], 900) if row["context"] else None,
-        "output": excerpt(row["output"], 400) if row["output"] else None,
-    }
+def _block(sources: Sources, cell: Cell, by: str, rows: list[dict[str, str]]) -> Block:
+    lines: dict[str, tuple[int, list[Share]]] = {}
+    for row in rows:
+        share = float(row["share"]) if row["share"] else None
+        _, cells = lines.setdefault(row["value"], (int(row["of"]), []))
+        cells.append((int(row["count"]), share))
+    is_label = by == LABEL
+    return Block(
+        title="gold label" if is_label else by.replace("_", " "),
+        rows=[
+            (shown_label(sources, cell, value) if is_label else value, of, cells)
+            for value, (of, cells) in lines.items()
+        ],
+    )
