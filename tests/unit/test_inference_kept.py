@@ -167,7 +167,6 @@ def reward(models, files, replies, work="work"):
     rewarding.reward(
         ModelSpec(id=str(models / "reward")),
         "",
-        "",
         files / "replies.jsonl",
         files / "examples.parquet",
         files / work,
@@ -290,9 +289,8 @@ def test_what_decides_a_record_makes_them_anew(change, models, files, made):
     generate(models, files, **settings)
     made.taken()
     if "state" in change:
-        change = {
-            "state": LoadableState(ModelSpec(id=str(models / "model")), "none", "none", [], "x")
-        }
+        spec = ModelSpec(id=str(models / "model"))
+        change = {"state": LoadableState(spec, "none", "none", [files / "guideline.txt"])}
     _, meta = generate(models, files, **settings | change)
     loaded, asked = made.taken()
     assert loaded == 1 and asked >= 10 and meta["resumed_records"] == 0
@@ -368,11 +366,11 @@ def test_a_forgotten_job_begins_anew(models, files, made):
 
 def test_shards_on_other_numbers_leave_each_other_alone(models, files, made, monkeypatch):
     """`dtype: auto` differs between kinds of GPU, and shards run wherever there is one."""
-    from snaketune.inference import jobs as resume
+    from snaketune.inference import jobs
 
     generate(models, files, "1of2", Shard(0, 2))
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "pick_dtype", lambda name, device: torch.bfloat16)
+        patch.setattr(jobs, "pick_dtype", lambda name, device: torch.bfloat16)
         generate(models, files, "2of2", Shard(1, 2))
         assert len(kept(files)) == 2
     generate(models, files, "2of2", Shard(1, 2))

@@ -19,7 +19,7 @@ from tiny_chat import make_tokenizer, questions, save_chat_model
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.inference import jobs as resume
+from snaketune.inference import jobs
 from snaketune.inference.generate import GenerationProtocol, generate
 from snaketune.inference.jobs import LoadableState
 from snaketune.inference.judge import judge
@@ -131,18 +131,18 @@ def test_records_of_other_code_or_numbers_or_devices_are_made_anew(
     assert run(kind, inputs, tmp_path, version=2)[1]["resumed_records"] == 0
     run_until(monkeypatch, 9, kind, inputs, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "pick_dtype", lambda name, device: torch.bfloat16)
+        patch.setattr(jobs, "pick_dtype", lambda name, device: torch.bfloat16)
         assert run(kind, inputs, tmp_path)[1]["resumed_records"] == 0
     run_until(monkeypatch, 9, kind, inputs, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "pick_device", lambda: torch.device("cuda"))
-        patch.setattr(resume, "pick_dtype", lambda name, device: torch.float32)
+        patch.setattr(jobs, "pick_device", lambda: torch.device("cuda"))
+        patch.setattr(jobs, "pick_dtype", lambda name, device: torch.float32)
         assert run(kind, inputs, tmp_path)[1]["resumed_records"] == 0
 
 
 @pytest.mark.parametrize("kind", JOBS)
 def test_records_are_one_process_s_at_a_time(kind, inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "held", partial(held, patience=0.1))
+    monkeypatch.setattr(jobs, "held", partial(held, patience=0.1))
     message = "it.work: found another process that works there"
     with held(tmp_path / "it.work"), pytest.raises(UserError, match=message):
         run(kind, inputs, tmp_path)

@@ -1,11 +1,15 @@
 """Evals: a task on a dataset under a protocol; first the sections that only some tasks have."""
 
-from typing import Annotated, Any, Literal
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
+from pydantic.main import IncEx
 
 from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, alone_as
 from snaketune.config.dataset import SplitName
+from snaketune.inference import backends
+from snaketune.tasks.info import TASKS
 
 
 class SamplingSpec(Strict):
@@ -76,7 +80,17 @@ class ClassesSpec(Strict):
         return self
 
 
-TaskName = Literal["math", "safety", "multiple_choice", "open_qa", "classification"]
+if TYPE_CHECKING:
+    BackendName = str
+else:
+    # One of the files in inference/backends.
+    BackendName = Literal[tuple(sorted(m.name for m in iter_modules(backends.__path__)))]
+
+if TYPE_CHECKING:
+    TaskName = str
+else:
+    # One of the files in tasks.
+    TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
 
 
 class SampleSpec(Strict):
@@ -177,7 +191,7 @@ class EvalSpec(Strict):
     on it; `auto` finds a size by itself and records it."""
     shards: int = Field(1, ge=1, le=1000)
     """Jobs that the examples are shared out to; several can run at once, on a GPU each."""
-    backend: Literal["transformers", "vllm"] = "transformers"
+    backend: BackendName = "transformers"
     """What generates: the workflow's own engine on transformers models, or vLLM on a GPU, which
     has an environment of its own (`envs/vllm.yaml`)."""
     judge: Annotated[JudgeSpec | None, alone_as("model")] = None
@@ -187,7 +201,7 @@ class EvalSpec(Strict):
     @classmethod
     def _sections_of_the_task(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            own = {k: {} for k, t in _SECTIONS.items() if value.get("task") == t}
+            own: dict[str, Any] = {k: {} for k, t in _SECTIONS.items() if value.get("task") == t}
             value = value | {k: v for k, v in own.items() if value.get(k) is None}
         return value
 
@@ -232,7 +246,7 @@ class EvalSpec(Strict):
     def protocol(self) -> dict[str, Any]:
         """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
         work is shared out."""
-        shown = {"sampling": {"unique_at_least"}, "shards": True}
+        shown: IncEx = {"sampling": {"unique_at_least"}, "shards": True}
         return self.model_dump(mode="json", exclude=shown)
 
     @property

@@ -7,13 +7,7 @@ from typing import Any
 
 from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example, read_sample
-from snaketune.inference.jobs import (
-    WHOLE,
-    LoadableState,
-    Shard,
-    identity_of,
-    run_job,
-)
+from snaketune.inference.jobs import WHOLE, LoadableState, Shard, identity_of, run_job
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.pick import Sampling
 from snaketune.inference.session import Completion, Session, open_session

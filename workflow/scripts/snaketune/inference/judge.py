@@ -4,12 +4,7 @@ from pathlib import Path
 
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
-from snaketune.inference.jobs import (
-    OVERLONG,
-    LoadableState,
-    identity_of,
-    run_job,
-)
+from snaketune.inference.jobs import OVERLONG, LoadableState, identity_of, run_job
 from snaketune.inference.ledger import Ledger, Provenance, key_fields, record_key, wanted_by_reply
 from snaketune.inference.session import Completion, Session, open_session
 from snaketune.prompts.control_tokens import prompt_tokens

@@ -1,9 +1,8 @@
-"""How records were made, for the file beside them: those of several jobs, or some of one job's.
-
-A job's finished records on disk, while it works and after.
-
-Records of a job that can be killed at any moment, and that later jobs find again: a line is
+"""Records of a job that can be killed at any moment, and that later jobs find again: a line is
 whole or it isn't there, and what was made once is not made again.
+
+First their provenance (how they were made, for the file beside them), then the records of one job
+on disk, then those of all jobs of one identity.
 """
 
 import hashlib
@@ -20,8 +19,20 @@ from snaketune.runtime.files import write_json, write_jsonl
 from snaketune.runtime.preemption import end_if_preempted
 
 Provenance = dict[str, Any]
+RecordKey = tuple[str, int]
 
+_REPLY = "reply_hash"
 _USAGE = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
+
+
+def record_key(record: dict) -> RecordKey:
+    """What a record is known by."""
+    return record["id"], record.get("sample", 0)
+
+
+def key_fields(record: dict) -> dict[str, Any]:
+    """The fields of a record that make its key, for a record about it."""
+    return {name: record[name] for name in ("id", "sample") if name in record}
 
 
 def count_records(records: Collection[dict]) -> Provenance:
@@ -66,19 +77,6 @@ def join_provenance(metas: Sequence[Provenance]) -> Provenance:
 
 def _most(metas: Sequence[Provenance], name: str) -> float | None:
     return max((m[name] for m in metas if m.get(name) is not None), default=None)
-
-
-RecordKey = tuple[str, int]
-
-
-def record_key(record: dict) -> RecordKey:
-    """What a record is known by."""
-    return record["id"], record.get("sample", 0)
-
-
-def key_fields(record: dict) -> dict[str, Any]:
-    """The fields of a record that make its key, for a record about it."""
-    return {name: record[name] for name in ("id", "sample") if name in record}
 
 
 class LedgerPart:
@@ -181,9 +179,6 @@ def _read_meta(path: Path) -> dict | None:
         return None
 
 
-_REPLY = "reply_hash"
-
-
 def wanted_by_key(keys: Iterable[RecordKey]) -> dict[RecordKey, str]:
     """Wanted records that follow from the job's identity and their key."""
     return dict.fromkeys(keys, "")
@@ -235,8 +230,8 @@ class Ledger:
         return provenance_of_found(self._made, self.records.values())
 
     def append(self, record: dict) -> None:
-        """Keeps a record; it survives the process from here on. A job that was warned ends
-        here at the latest."""
+        """Keeps a record; it survives the process from here on. A preempted job ends here
+        at the latest."""
         reply = self._wanted[record_key(record)]
         self._own.append(record | ({_REPLY: reply} if reply else {}))
         self.records[record_key(record)] = record

@@ -1,6 +1,10 @@
-"""Keys and values of the rows that are being generated, in slots that are filled again.
+"""What rows take of memory: their keys and values, in slots that are filled again, and how many
+rows there may be at once: as many as fit, found without failing.
 
-How many rows at once: as many as memory allows, found without failing.
+Shapes: B rows (slots in use), H key heads, L columns, T new tokens of a row, D numbers of a head.
+A column of one row takes 2 x layers x H x D numbers: 28 KiB of 16 bits for Qwen2.5-1.5B. Writing a
+token copies just that; a move, an insertion or a resize copies whole columns, so they are rare:
+columns are added `_SPARE` or a quarter at a time, and rows that stay put are not touched.
 """
 
 import gc
@@ -20,7 +24,7 @@ _SPARE = 64  # columns added at once
 
 
 class SlotCache(Cache):
-    """Keys and values [slots, heads, columns, D] for every layer.
+    """Keys and values [slots, H, width, D] for every layer.
 
     The first `rows` slots are in use. All rows end at the same column: a token is written at
     column `end`, and a shorter row simply starts later, at `starts[row]`. Writing a token again
@@ -54,7 +58,7 @@ class SlotCache(Cache):
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: object, **_: object
     ) -> tuple[Tensor, Tensor]:
-        """Writes [rows, heads, T, D] from column `end` on; returns views of the columns in use and
+        """Writes [B, H, T, D] from column `end` on; returns views [B, H, L, D] of those in use and
         the new ones. The caller moves `end` when the whole forward pass has worked."""
         if layer_idx == len(self.keys):
             self._add_layer(key_states, value_states)

@@ -1,6 +1,10 @@
-"""A question and its options as one tree of tokens.
+"""Log-probabilities of options. A question and its options become one tree of tokens, and a pass
+reads the prompt once for all options of a question, and what all prompts begin with once at all.
 
-Log-probabilities of options, with the prompt computed once for all options of a question.
+Shapes: B questions of a pass, K options of one, T tokens of the largest tree, N tokens of all trees
+end to end, P tokens of prefix, V vocabulary. A pass costs N tokens of the model, without padding,
+and B x T x T of the attention; logits [M, V] are made only for the M places that predict an
+option's token. Against a pass an option this saves K - 1 readings of each prompt.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -191,7 +195,7 @@ def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> lis
     predicted."""
     trees = [tree for _, tree in group]
     device = engine.device
-    ids = torch.tensor([[t for tree in trees for t in _tokens(tree, cut)]], device=device)
+    ids = torch.tensor([[t for tree in trees for t in _tokens(tree, cut)]], device=device)  # [1, N]
     branch, positions, packing = _rows(trees, cut, device)
     layout = PrefixLayout(
         _visible(branch), positions, positions, prefix=engine.prefix, packing=packing
@@ -199,8 +203,8 @@ def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> lis
     flat = positions.flatten()[packing.tokens][None]
     before, targets, counts = _predictions(trees, cut)
     keep, where = torch.tensor(before, device=device).unique(return_inverse=True)
-    logits = engine.call(ids, flat, layout, None, keep)[0].float()
-    spread = logits.logsumexp(-1)
+    logits = engine.call(ids, flat, layout, None, keep)[0].float()  # [M, V]
+    spread = logits.logsumexp(-1)  # [M]
     gains = logits[where, torch.tensor(targets, device=device)] - spread[where]
     sums = [float(part.sum()) for part in gains.cpu().double().split(counts)]
     return _by_question(group, sums, counts)
@@ -211,10 +215,13 @@ def _tokens(tree: Tree, cut: int) -> list[int]:
 
 
 def _rows(trees: list[Tree], cut: int, device: torch.device) -> tuple[Tensor, Tensor, Packing]:
-    """Branch numbers (0: stem, -1: padding) and positions [n, T], and where the tokens lie."""
+    """Branch numbers (0: stem, -1: padding) and positions [B, T], and where the tokens lie."""
     sizes = [tree.size - cut for tree in trees]
     width = max(sizes)
-    branch, positions, places, tokens = [], [], [], []
+    branch: list[list[int]] = []
+    positions: list[list[int]] = []
+    places: list[list[int]] = []
+    tokens: list[int] = []
     start = 0
     for row, (tree, size) in enumerate(zip(trees, sizes, strict=True)):
         numbers, at = [0] * (len(tree.stem) - cut), list(range(cut, len(tree.stem)))
@@ -226,13 +233,12 @@ def _rows(trees: list[Tree], cut: int, device: torch.device) -> tuple[Tensor, Te
         places.append([*range(start, start + size), *[0] * (width - size)])
         tokens += range(row * width, row * width + size)
         start += size
-    made = (torch.tensor(values, device=device) for values in (branch, positions, places, tokens))
-    branch, positions, places, tokens = made
-    return branch, positions, Packing(places, tokens)
+    packing = Packing(torch.tensor(places, device=device), torch.tensor(tokens, device=device))
+    return torch.tensor(branch, device=device), torch.tensor(positions, device=device), packing
 
 
 def _visible(branch: Tensor) -> Tensor:
-    """[n, T, T]: a token sees its stem, its own branch up to itself, and no other branch."""
+    """[B, T, T]: a token sees its stem, its own branch up to itself, and no other branch."""
     column = torch.arange(branch.shape[1], device=branch.device)
     before = column[None, :, None] >= column[None, None, :]
     return before & ((branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0))
@@ -241,7 +247,9 @@ def _visible(branch: Tensor) -> Tensor:
 def _predictions(trees: list[Tree], cut: int) -> tuple[list[int], list[int], list[int]]:
     """For each option token the packed place of the token before it, and its id; and the number of
     them for each option."""
-    before, targets, counts = [], [], []
+    before: list[int] = []
+    targets: list[int] = []
+    counts: list[int] = []
     place = 0
     for tree in trees:
         place += len(tree.stem) - cut

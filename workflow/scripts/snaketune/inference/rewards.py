@@ -1,6 +1,7 @@
-"""Scores of replies by a reward model.
+"""Rewards of replies by a reward model: the job, from files to files, then the passes.
 
-Rewards of predictions, from files to files.
+Shapes: B rows of a pass, T tokens of the longest one. A pass costs as much as reading B x T
+tokens; rows are sorted by length, so little of that is padding.
 """
 
 import time
@@ -97,12 +98,12 @@ def _score_group(
     not the pad token, so that token must be no row's last one, and not the end token."""
     rows = [row for _, row in group]
     width = max(map(len, rows))
-    pad = _pad_token({row[-1] for row in rows} | {end_token})
+    pad = _pad_token({end_token, *(row[-1] for row in rows)})
     model.config.get_text_config().pad_token_id = model.config.pad_token_id = pad
-    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)
+    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)  # [B, T]
     lengths = torch.tensor([len(row) for row in rows], device=device)
     mask = torch.arange(width, device=device)[None] < lengths[:, None]
-    scores = model(input_ids=ids, attention_mask=mask.long()).logits[:, 0]
+    scores = model(input_ids=ids, attention_mask=mask.long()).logits[:, 0]  # [B]
     return [(i, s) for (i, _), s in zip(group, scores.float().tolist(), strict=True)]
 
 

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from snaketune.inference.decode import Finish, Reply
 from snaketune.inference.jobs import LoadableState
@@ -115,17 +115,14 @@ class Session(ABC):
 
 
 Opener = Callable[[LoadableState], Session]
+OpenerT = TypeVar("OpenerT", bound=Opener)
 _OPENERS: dict[str, Opener] = {}
 
 
-def backend(name: str) -> Callable[[Opener], Opener]:
-    """Registers what loads a state on the backend `name`, in `backends/{name}.py`."""
-
-    def register(opener: Opener) -> Opener:
-        _OPENERS[name] = opener
-        return opener
-
-    return register
+def backend(opener: OpenerT) -> OpenerT:
+    """Makes a function, which loads a state, the backend that its file is named for."""
+    _OPENERS[opener.__module__.rpartition(".")[2]] = opener
+    return opener
 
 
 def open_session(state: LoadableState, name: str = "transformers") -> Session:

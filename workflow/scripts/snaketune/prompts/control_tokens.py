@@ -11,7 +11,7 @@ Text that types none goes to the tokenizer itself.
 Tags of thoughts (`<think>`) are no control tokens here: templates look for them in contents, and
 replies are trained to write them.
 
-Conversations as token ids, each rendered and tokenised once.
+At the end: conversations as token ids, each rendered and tokenised once.
 """
 
 import json
@@ -163,7 +163,7 @@ class _Twin:
     tokenizer: Tokenizer
     control: _Control
     names: dict[str, str]
-    ids: dict[int, int]
+    ids: dict[int | None, int]
     """Of added tokens, the twin's id → the real one."""
     controls: frozenset[int]
     """Real ids of the control tokens."""

@@ -1,8 +1,5 @@
-"""Chat templates, rendered once and the same way for training and for inference.
-
-How an example becomes a conversation: one function for training and for inference.
-
-Which tokens end a reply.
+"""Conversations: an example as turns, the turns as text, and the tokens that end a reply; the same
+for training and for inference.
 """
 
 import hashlib

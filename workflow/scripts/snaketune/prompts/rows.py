@@ -1,11 +1,10 @@
-"""Training rows: a conversation as token ids, and a verified mask of what is learned.
+"""Training rows: token ids, and a verified mask of what is learned, of a conversation or of plain
+text (a prompt, its reply and the end token).
 
 A conversation is rendered once and tokenised once. Which characters are replies is asked of the
 template itself: the replies are rendered a second time between marks, and the marks' places are
 read off. So no prompt is tokenised apart from its reply, and templates that rewrite or drop parts
 of earlier replies cannot shift a mask.
-
-Training rows in plain text: a prompt, its reply and the end token, without a chat template.
 """
 
 from dataclasses import dataclass

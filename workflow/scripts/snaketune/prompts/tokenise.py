@@ -1,6 +1,5 @@
-"""Prepared examples as training rows on disk, with everything left out listed and counted.
-
-Lengths of training rows, for the choice of a limit.
+"""Prepared examples as training rows on disk, with everything left out listed and counted, and
+the rows' lengths, for the choice of a limit.
 """
 
 from collections import Counter
@@ -167,7 +166,7 @@ def _row(
 ) -> Row:
     turns = build_messages(example, task=task, system=system, shots=[], prompt=prompt)
     try:
-        return build_row(tokenizer, [*turns, _reply(example.answer, prefix)], prefix)
+        return build_row(tokenizer, [*turns, _reply(example.answer or "", prefix)], prefix)
     except (TemplateError, TypeError, ValueError) as error:
         raise RowError(f"the chat template refuses the conversation: {error}") from error
 

@@ -1,6 +1,7 @@
-"""The default texts that models are prompted with. Config can replace each of them.
+"""The texts that models are prompted with by default, each of which the config can replace, and
+what of an eval's settings decides its prompts.
 
-How a task words an example. Light: the Snakefile's own process calls it.
+Light: the Snakefile's own process calls it.
 """
 
 from collections.abc import Sequence

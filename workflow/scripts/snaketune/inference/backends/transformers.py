@@ -85,7 +85,7 @@ def _prompts(
     ]
 
 
-@backend("transformers")
+@backend
 def open_transformers(state: LoadableState) -> TransformersSession:
     """A session of the default backend, whose model and engine can be used directly."""
     spec = state.model

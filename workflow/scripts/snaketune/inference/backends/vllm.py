@@ -97,7 +97,7 @@ def _reply(ask: GenerationRequest, sample: int, tokens: list[int], ends: Sequenc
     return Reply(ask.index, sample, tokens, "stop" if stopped else "length")
 
 
-@backend("vllm")
+@backend
 def open_vllm(state: LoadableState) -> VllmSession:
     """A session whose engine starts when it knows how long its prompts are."""
     spec = state.model
