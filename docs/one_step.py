@@ -6,11 +6,10 @@
 It trains what the workflow trained, from the same rows, with nothing of snaketune, and prints each
 step's loss beside the one in the run's train_log.parquet. The workflow (training/ in the library)
 takes the same steps faster: it pads rows of like length together, makes logits only where a token
-is learned, and has one autograd node for a layer and its adapter. None of that may change a result,
-and this file is how to see that it doesn't.
-
-How near the two are, in float32 on a CPU: see the foot of this file. Adapter dropout draws its masks
-by place in a batch, so with dropout the two agree in expectation only.
+is learned, and has one autograd node for a layer and its adapter. None of that may change a result.
+It doesn't: in float32 on a CPU all 72 losses of the demo's `simple` (qlora) and all 35 of its
+`verifier` (lora) agree to a relative 2.3e-06, as sums taken in another order do. (Adapter dropout
+draws its masks by place in a batch: with it the two agree in expectation only.)
 
 Shapes: B rows of a micro-batch, T tokens of its longest row, V vocabulary.
 """
@@ -36,16 +35,12 @@ IGNORED = -100  # a label that carries no loss
 Row = tuple[np.ndarray, np.ndarray]  # input_ids [T] and labels [T]
 
 
-# What the run was. All of it is on disk: a run's meta tells what it was made from.
-
-
 def read_run(results: Path, name: str) -> tuple[dict, dict, list[Row]]:
     """The run's meta, the model's entry in the config, and the training rows."""
     meta = json.loads((results / "train" / name / "train_meta.json").read_text())
     config = yaml.safe_load((results / "config.yaml").read_text())
     model = next(m for m in config["models"].values() if m["id"] == meta["model"])
-    # A run's rows are known by their content. Their folder is named by what they follow from (model,
-    # dataset, prompt, limits), and runs that agree in that share it.
+    # Rows are known by their content: runs of one model, dataset, prompt and limits share a folder.
     for file in sorted((results / "tokens").glob("*/train.parquet")):
         if hashlib.sha256(file.read_bytes()).hexdigest() == meta["train_sha256"]:
             return meta, model, read_rows(file)
@@ -57,15 +52,10 @@ def read_rows(file: Path) -> list[Row]:
 
     labels[t] is input_ids[t] where the token is part of the reply, and IGNORED where it is part of
     the prompt: the prompt is given at evaluation, so nothing is gained by learning to write it. The
-    end-of-turn token behind the reply is learned too. A model that never saw it after an answer goes
-    on talking until it is cut off, and what is cut off is scored as it stands.
+    end token behind the reply is learned too: without it a model talks on until it is cut off.
     """
-    table = pq.read_table(file)
-    pairs = zip(table["input_ids"].to_pylist(), table["labels"].to_pylist(), strict=True)
-    return [(np.array(ids), np.array(labels)) for ids, labels in pairs]
-
-
-# The model.
+    rows = pq.read_table(file).to_pylist()
+    return [(np.array(row["input_ids"]), np.array(row["labels"])) for row in rows]
 
 
 def build_model(spec: dict, meta: dict) -> nn.Module:
@@ -112,15 +102,12 @@ def build_optimizer(model: nn.Module, preset: dict) -> torch.optim.Optimizer:
     """AdamW. Matrices decay; biases and norms, which have one dimension, do not: they hold scales
     and offsets, for which zero is no better guess than any other number."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": preset["weight_decay"]},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], fused=True)
-
-
-# What each step takes.
+    matrices = {
+        "params": [p for p in trained if p.ndim > 1],
+        "weight_decay": preset["weight_decay"],
+    }
+    vectors = {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0}
+    return torch.optim.AdamW([g for g in (matrices, vectors) if g["params"]], fused=True)
 
 
 def rows_by_step(rows: int, preset: dict, seed: int) -> list[np.ndarray]:
@@ -156,8 +143,8 @@ def summed_loss(model: nn.Module, rows: list[Row], device: str) -> torch.Tensor:
     for number, (ids, wanted) in enumerate(rows):
         input_ids[number, : len(ids)] = torch.from_numpy(ids)
         labels[number, : len(ids)] = torch.from_numpy(wanted)
-    # By length, not by `input_ids != pad`: in many tokenizers pad is the end token, and a mask by id
-    # would hide the one that the model has to learn. So it doesn't matter either what is padded with.
+    # By length, not by `input_ids != pad`: in many tokenizers pad is the end token, and a mask by
+    # id would hide the one that has to be learned. So any id will do as padding.
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]  # [B, T]
     output = model(input_ids=input_ids.to(device), attention_mask=mask.to(device), use_cache=False)
     # Position t predicts token t + 1: the last position predicts nothing, the first token is given.
@@ -171,8 +158,7 @@ def take_step(
 ) -> float:
     """One optimiser step on the mean loss over all learned tokens of `rows`, which it returns."""
     # Sums over micro-batches are divided by the whole step's count, so every token weighs the same.
-    # A mean of the micro-batches' means would weigh the tokens of short replies more, and change
-    # with `accumulation`, which is only about memory.
+    # Means of means would weigh those of short replies more, and change with `accumulation`.
     learned = sum(int((labels[1:] != IGNORED).sum()) for _, labels in rows)
     total = 0.0
     for start in range(0, len(rows), preset["batch_size"]):
