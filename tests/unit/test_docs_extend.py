@@ -1,6 +1,9 @@
 """The examples of docs/extend.md, as they stand there."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 PAGE = Path(__file__).parents[2] / "docs" / "extend.md"
@@ -33,3 +36,31 @@ def test_a_backend_of_your_own(tmp_path, monkeypatch):
         return sorted((text.index, text.tokens, text.finish) for text in found)
 
     assert replies("hf_generate") == replies("transformers")
+
+
+USES_FORMAT = """
+from pathlib import Path
+from snaketune.config.dataset import DatasetSpec
+from snaketune.data.example import read_examples
+from snaketune.data.prepare import prepare_split
+
+spec = DatasetSpec(source="problems.csv", format="svamp", rejected_at_most=1)
+prepare_split(spec, "train", Path("d"))
+(only,) = read_examples(Path("d/train.parquet"))
+print(spec.task, only.id, only.question, only.gold, sep="|")
+"""
+
+
+def test_a_format_of_your_own(tmp_path):
+    """In a copy of the library, as the config lists the formats when it is imported."""
+    library = tmp_path / "snaketune"
+    shutil.copytree(PAGE.parents[1] / "workflow/scripts/snaketune", library)
+    (library / "data/formats/svamp.py").write_text(example("A format of your own"))
+    rows = ["ID,Body,Question,Answer", "c-1,Ed has 3 hats.,How many?,3.0", "c-2,B,Q,x"]
+    (tmp_path / "problems.csv").write_text("\n".join(rows))
+    command = [sys.executable, "-c", USES_FORMAT]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert told[0] == "train: 2 in, 1 out, rejected no_number: 1"
+    assert told[-1] == "math|c-1|Ed has 3 hats. How many?|3"

@@ -1,5 +1,5 @@
-"""The demo's data as rows of its files, and the forms that are no JSON: problems, solutions, prompts,
-verdicts, and questions about stories that the story answers.
+"""The demo's data as rows of its files, and the forms that are no JSON: problems, solutions,
+prompts, verdicts, and questions about stories that the story answers.
 """
 
 import csv

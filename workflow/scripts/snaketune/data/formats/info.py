@@ -3,11 +3,10 @@
 The config asks at every parse, for every job: a format's file is run only where records are read.
 """
 
-import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from snaketune.runtime.stated import stated_in
 
 _MARK = "data_format"
 """The decorator in `base` that makes a file's class a format; the file's name is the format's."""
@@ -28,21 +27,7 @@ class FormatInfo:
     """The dataset's seed decides what its examples look like."""
 
 
-def stated_in(file: Path) -> Iterator[FormatInfo]:
-    """What a file's format states, as literals in the decorator's call; nothing of another file."""
-    text = file.read_text(encoding="utf-8")
-    if f"@{_MARK}(" not in text:
-        return
-    for node in ast.parse(text, str(file)).body:
-        for call in node.decorator_list if isinstance(node, ast.ClassDef) else ():
-            if isinstance(call, ast.Call) and getattr(call.func, "id", None) == _MARK:
-                stated: dict[str, Any] = {k.arg or "": k.value for k in call.keywords}
-                yield FormatInfo(**{name: ast.literal_eval(v) for name, v in stated.items()})
-
-
 FORMATS = {
-    file.stem: info
-    for file in sorted(Path(__file__).parent.glob("*.py"))
-    for info in stated_in(file)
+    name: FormatInfo(**facts) for name, facts in stated_in(Path(__file__).parent, _MARK).items()
 }
 """The formats by name."""
