@@ -37,8 +37,9 @@ def every_eval(experiment: Experiment) -> Iterator[EvalSpec]:
     seen = set()
     for run in experiment.runs.values():
         for name, change in run.evals.items():
-            known = isinstance(change, dict) and name in experiment.evals
-            if known and (name, repr(change)) not in seen:
+            if not isinstance(change, dict) or name not in experiment.evals:
+                continue
+            if (name, repr(change)) not in seen:
                 seen.add((name, repr(change)))
                 with suppress(ValidationError):
                     yield changed_eval(experiment.evals[name], change)

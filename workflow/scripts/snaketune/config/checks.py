@@ -9,7 +9,7 @@ from typing import Any
 from snaketune.config.dataset import may_have_dev
 from snaketune.config.eval_checks import change_faults, eval_faults, judges_of, metric_faults
 from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
-from snaketune.config.faults import Fault, missing_name
+from snaketune.config.faults import Fault, Path_, missing_name
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 
@@ -70,10 +70,8 @@ def _run_faults(
     if preset and model:
         yield from _quantisation_faults(name, run, preset, model)
     if run.snapshots == "epochs" and preset and not float(preset.epochs).is_integer():
-        path = ("runs", name, "snapshots")
-        yield Fault(
-            path, f"epochs needs whole epochs, but presets.{run.preset} has {preset.epochs}"
-        )
+        found = f"epochs needs whole epochs, but presets.{run.preset} has {preset.epochs}"
+        yield Fault(("runs", name, "snapshots"), found)
     # Smoke sets max_steps itself: its snapshots only have to be there.
     if run.snapshots == "epochs" and preset and preset.max_steps and not experiment.smoke:
         found = f"epochs ends at whole epochs, but presets.{run.preset}.max_steps is"
@@ -88,9 +86,9 @@ def _run_faults(
             found = f"found {eval_name}, which runs.{name}.evals leaves out"
             yield Fault(("runs", name, "follow"), found)
     if run.choose:
-        yield from _choose_faults(experiment, name, run)
+        yield from _choose_faults(experiment, name, run, run.choose)
     for eval_name, change in run.evals.items():
-        path = ("runs", name, "evals", eval_name)
+        path: Path_ = ("runs", name, "evals", eval_name)
         if eval_name not in experiment.evals:
             yield missing_name(path, "evals", eval_name, experiment.evals)
         elif isinstance(change, dict):
@@ -148,20 +146,21 @@ def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> 
         yield Fault(path, f"{found}; expected dev: N there, or a source that has one")
 
 
-def _choose_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
+def _choose_faults(experiment: Experiment, name: str, run: RunSpec, choose: str) -> Iterator[Fault]:
     path = ("runs", name, "choose")
-    faults = list(metric_faults(experiment, path, run.choose))
+    faults = list(metric_faults(experiment, path, choose))
     yield from faults
     if faults:
         return
-    eval_name = run.choose.partition(".")[0]
+    eval_name = choose.partition(".")[0]
     if eval_name in experiment.leave_out:
         yield Fault(path, f"eval {eval_name} is left out, but it chooses the snapshot")
-    change = run.evals.get(eval_name) or {}
-    dataset = change.get("dataset", experiment.evals[eval_name].dataset)
+    change, dataset = run.evals.get(eval_name), experiment.evals[eval_name].dataset
+    if isinstance(change, dict):
+        dataset = change.get("dataset", dataset)
     data = experiment.datasets.get(dataset)
     if data and not may_have_dev(data):
-        found = f"found {run.choose}, but datasets.{dataset} has no dev split to choose on"
+        found = f"found {choose}, but datasets.{dataset} has no dev split to choose on"
         yield Fault(path, f"{found}; expected dev: N there, or a source that has one")
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from snaketune.data.record import Repeat, parse
 
@@ -50,7 +52,7 @@ def from_pydantic(error: ValidationError, fields: "FieldNames") -> list[Fault]:
 class FieldNames:
     """The keys that a model takes at a path, for suggestions."""
 
-    def __init__(self, model: type) -> None:
+    def __init__(self, model: type[BaseModel]) -> None:
         self.schema = model.model_json_schema()
 
     def at(self, path: Path_) -> list[str]:
@@ -60,7 +62,7 @@ class FieldNames:
             node = self._child(node, str(key))
         return sorted(self._resolve(node).get("properties", {}))
 
-    def _child(self, node: dict, key: str) -> dict:
+    def _child(self, node: dict[str, Any], key: str) -> dict[str, Any]:
         node = self._resolve(node)
         properties = node.get("properties", {})
         if key in properties:
@@ -70,7 +72,7 @@ class FieldNames:
         extra = node.get("additionalProperties")
         return extra if isinstance(extra, dict) else {}
 
-    def _resolve(self, node: dict) -> dict:
+    def _resolve(self, node: dict[str, Any]) -> dict[str, Any]:
         while "$ref" in node:
             node = self.schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         for option in node.get("anyOf", []):
@@ -79,7 +81,7 @@ class FieldNames:
         return node
 
 
-def _fault(error: dict, fields: FieldNames) -> Fault:
+def _fault(error: ErrorDetails, fields: FieldNames) -> Fault:
     path = tuple(p for p in error["loc"] if p != "[key]" and not _is_union_branch(p))
     kind, found = error["type"], error["input"]
     if kind == "extra_forbidden":

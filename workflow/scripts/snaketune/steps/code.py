@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from snaketune.runtime.content import digest
-from snaketune.steps.normal import read_code
-from snaketune.steps.remembered import Memory, Reading, State, file_state
+from snaketune.steps.reading import FileState, Memory, Reading, file_state, read_code
 
 _PAGES = (".html", ".css", ".j2")
 # The standard library has a module `tokenize`, which a script of that name would hide.
@@ -77,8 +76,8 @@ class Code:
         return reading
 
 
-def _states(scripts: Path) -> dict[str, State]:
-    states: dict[str, State] = {}
+def _states(scripts: Path) -> dict[str, FileState]:
+    states: dict[str, FileState] = {}
     for folder, inner, names in os.walk(scripts):
         inner[:] = [name for name in inner if name[0] != "." and name != "__pycache__"]
         prefix = folder[len(str(scripts)) + 1 :].replace(os.sep, "/")
