@@ -11,7 +11,7 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
-from snaketune.report.sources import Inputs
+from snaketune.report.sources import ReportInputs
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.sources import read_sources
 
@@ -41,7 +41,7 @@ def make_plan() -> TablePlan:
     return TablePlan(experiment="classes", runs=[run], drops={})
 
 
-def make_class_results(folder: Path) -> tuple[TablePlan, Inputs]:
+def make_class_results(folder: Path) -> tuple[TablePlan, ReportInputs]:
     """Fills `folder` up to the tables; the inputs of `write_report`."""
     plan = make_plan()
     write_examples(folder / "data" / "d.parquet", [example(i) for i in range(N)])
@@ -55,7 +55,7 @@ def make_class_results(folder: Path) -> tuple[TablePlan, Inputs]:
     sources = read_sources(**groups, train_meta=[], chosen=[])
     tables = folder / "tables"
     aggregate(plan, sources, tables)
-    return plan, Inputs(
+    return plan, ReportInputs(
         **groups,
         final=tables / "final_metrics.json",
         comparisons=tables / "comparisons.csv",

@@ -12,7 +12,7 @@ import pyarrow as pa
 from snaketune.data.example import Example, write_examples
 from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
 from snaketune.prompts.tokenise import histogram, quantiles
-from snaketune.report.sources import Inputs
+from snaketune.report.sources import ReportInputs
 from snaketune.runtime.files import write_json, write_jsonl
 from snaketune.runtime.parquet import write_rows
 from snaketune.tables.aggregate import aggregate
@@ -145,11 +145,11 @@ def table_sources(folder: Path) -> TableSources:
     )
 
 
-def make_report_inputs(folder: Path) -> tuple[TablePlan, Inputs]:
+def make_report_inputs(folder: Path) -> tuple[TablePlan, ReportInputs]:
     """Fills `folder` up to the tables; the inputs of `write_report`."""
     plan = make_results(folder)
     aggregate(plan, table_sources(folder), folder / "tables")
-    return plan, Inputs(
+    return plan, ReportInputs(
         final=folder / "tables" / "final_metrics.json",
         comparisons=folder / "tables" / "comparisons.csv",
         checkpoints=folder / "tables" / "checkpoint_scores.csv",

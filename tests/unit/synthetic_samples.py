@@ -9,7 +9,7 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
-from snaketune.report.sources import Inputs
+from snaketune.report.sources import ReportInputs
 from snaketune.runtime.files import write_jsonl
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.sources import TableSources, read_sources
@@ -63,7 +63,7 @@ def make_samples(folder: Path) -> tuple[TablePlan, TableSources]:
     )
 
 
-def make_report_inputs(folder: Path) -> tuple[TablePlan, Inputs]:
+def make_report_inputs(folder: Path) -> tuple[TablePlan, ReportInputs]:
     """Fills `folder` up to the tables; the inputs of `write_report`."""
     plan, sources = make_samples(folder)
     aggregate(plan, sources, folder / "tables")
@@ -74,7 +74,7 @@ def make_report_inputs(folder: Path) -> tuple[TablePlan, Inputs]:
     }  # fmt: skip
     lists = ("prediction_meta", "verdict_meta", "train_meta", "train_log", "manifests")
     lists += ("stats", "lengths", "models")
-    return plan, Inputs(
+    return plan, ReportInputs(
         **{key: folder / "tables" / name for key, name in tables.items()},
         **{key: [] for key in lists},
         metrics=files(folder, "metrics/*/*.json"),

@@ -12,7 +12,7 @@ import yaml
 from upload_hub import serve_uploads
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.report.card import card
+from snaketune.report.card import model_card
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 TOKEN = "hf_" + "s" * 34
@@ -124,7 +124,7 @@ def written(tmp_path):
     def write(about=ABOUT, base=BASE):
         (tmp_path / "base.json").write_text(json.dumps(base))
         files = (tmp_path / name for name in ("final.json", "comparisons.csv", "base.json"))
-        return card(*files, "simple", about)
+        return model_card(*files, "simple", about)
 
     return write
 

@@ -10,9 +10,9 @@ import pytest
 from synthetic_results import HOSTILE, make_report_inputs
 
 from snaketune.report.names import figure_names
-from snaketune.report.protocols import protocols
-from snaketune.report.sources import Sources
-from snaketune.report.write import write_report
+from snaketune.report.page import write_report
+from snaketune.report.provenance import protocol_entries
+from snaketune.report.sources import ReportSources
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -162,7 +162,7 @@ def test_numbers_of_the_tables_are_on_the_page(html):
 )
 def test_states_that_were_not_made_alike_are_named(made, monkeypatch, dtype, base, warned):
     _, plan, inputs = made
-    sources = Sources(plan, inputs)
+    sources = ReportSources(plan, inputs)
     run = next(run for run in sources.runs if run.base_state)
     name = next(spec.protocol_name for spec in run.evals.values())
     alike = {"dtype": dtype, "device": "a GPU"}
@@ -171,7 +171,7 @@ def test_states_that_were_not_made_alike_are_named(made, monkeypatch, dtype, bas
         (run.state, name): alike | {"batch_sizes": [64, 128]},
     }
     monkeypatch.setitem(sources.__dict__, "prediction_meta", found)
-    (entry,) = (p for p in protocols(sources) if p["name"] == name)
+    (entry,) = (p for p in protocol_entries(sources) if p["name"] == name)
     words = f"batch sizes: {run.state} 64, 128, {run.base_state} 64"
     assert entry["unlike"] == ([words] if warned else [])
 

@@ -15,9 +15,9 @@ from snaketune.config.evaluation import EvalSpec
 from snaketune.plan.protocols import protocol_name
 from snaketune.plan.table_plan import has_samples
 from snaketune.report.names import failure_names, figure_names
+from snaketune.report.page import write_report
 from snaketune.report.samples import SHOWN
 from snaketune.report.text import visible
-from snaketune.report.write import write_report
 from snaketune.runtime.parquet import read_rows
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.comparisons import drop_rows, newcombe

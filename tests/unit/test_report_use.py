@@ -10,9 +10,9 @@ from synthetic_results import make_report_inputs
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.plan.estimate import Estimate
 from snaketune.plan.resources import Requests, requests_of
-from snaketune.report.sources import Sources
-from snaketune.report.use import use
-from snaketune.report.write import write_report
+from snaketune.report.page import write_report
+from snaketune.report.sources import ReportSources
+from snaketune.report.training import usage_rows
 from snaketune.runtime.files import write_json
 from snaketune.runtime.machine import resource_usage
 
@@ -49,7 +49,8 @@ def made(tmp_path_factory):
 
 def test_the_largest_figures_of_each_kind_stand_side_by_side(made) -> None:
     _, plan, inputs = made
-    rows = {row["name"]: row for row in use(Sources(plan, inputs, {"simple": "LoRA 8"}, ASKED))}
+    sources = ReportSources(plan, inputs, {"simple": "LoRA 8"}, ASKED)
+    rows = {row["name"]: row for row in usage_rows(sources)}
     assert list(rows) == [
         "training of LoRA 8", "training of medium", "safety", "judging of safety",
     ]  # fmt: skip

@@ -10,9 +10,10 @@ from synthetic_results import files, make_results, table_sources
 from snaketune.plan.table_plan import SnapshotPlan
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.parquet import read_rows
+from snaketune.runtime.records import flat
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.final import final_metrics
-from snaketune.tables.summary import checkpoint_rows, flat, place
+from snaketune.tables.summary import checkpoint_rows, place
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
-from snaketune.report.sources import Inputs
-from snaketune.report.write import write_report
+from snaketune.report.page import write_report
+from snaketune.report.sources import ReportInputs
 from snaketune.runtime.files import write_json
 from snaketune.runtime.parquet import write_rows
 from snaketune.tables.aggregate import aggregate
@@ -108,7 +108,7 @@ def made(tmp_path_factory) -> Path:
         "summary_results": "summary_results.csv", "before_after": "before_after.csv",
         "sweep": "sweep.csv",
     }  # fmt: skip
-    inputs = Inputs(
+    inputs = ReportInputs(
         **groups,
         **{key: folder / "tables" / name for key, name in tables.items()},
         verdict_meta=[], manifests=[], stats=[], lengths=[], models=[],

@@ -6,12 +6,12 @@ from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.models.hub import files_in, push_to_hub
-    from snaketune.report.card import card
+    from snaketune.report.card import model_card
     from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     params = snakemake.params
-    text = card(
+    text = model_card(
         final=Path(snakemake.input.final),
         comparisons=Path(snakemake.input.comparisons),
         base=Path(snakemake.input.base),

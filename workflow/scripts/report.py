@@ -7,8 +7,8 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.plan.resources import requests_of
     from snaketune.plan.table_plan import TablePlan
-    from snaketune.report.sources import Inputs
-    from snaketune.report.write import write_report
+    from snaketune.report.page import write_report
+    from snaketune.report.sources import ReportInputs
     from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
@@ -25,11 +25,11 @@ with job(snakemake.log[0]):
     settings = Path(snakemake.params.settings)
     write_report(
         plan=table,
-        inputs=Inputs(**files),
+        inputs=ReportInputs(**files),
         labels=snakemake.params.labels,
         html=html,
         figures=html.parent / "figures",
-        asked=requests_of(settings, files["train_meta"]),
+        requests=requests_of(settings, files["train_meta"]),
         at_least=snakemake.params.at_least,
     )
     write_json(Path(snakemake.output.record), {"experiment": table.experiment})

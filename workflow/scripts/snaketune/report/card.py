@@ -7,14 +7,14 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from snaketune.tables.summary import flat
+from snaketune.runtime.records import flat
 from snaketune.tasks.task import ALL
 
 Json = dict[str, Any]
 _HELD = {"nf4": "in NF4 (4 bits)", "none": "without quantisation"}
 
 
-def card(final: Path, comparisons: Path, base: Path, run: str, about: Json) -> str:
+def model_card(final: Path, comparisons: Path, base: Path, run: str, about: Json) -> str:
     """Markdown with the hub's metadata on top.
 
     `final` and `comparisons` are the experiment's tables, `base` is the record of the base model;

@@ -1,17 +1,96 @@
-"""What jobs asked for and what they used, so that the next experiment can ask for what it needs."""
+"""How the runs were trained, their speed and memory, and what all jobs requested beside what they
+used, so that the next experiment can request what it needs.
+"""
 
 from collections.abc import Mapping
 from typing import TypedDict
 
 from snaketune.plan.estimate import Estimate
-from snaketune.report.sources import Json, Sources
-from snaketune.report.text import duration, size
+from snaketune.report.sources import Json, ReportSources
+from snaketune.report.text import duration, number, size
+from snaketune.runtime.records import flat, settings_of
 
 MEASURED = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
 """What every job that loads a model records of itself."""
 
 
-class Use(TypedDict):
+class SettingsTable(TypedDict):
+    """A table with a column a run."""
+
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+    """(name, text by run)"""
+    folded: list[tuple[str, list[str]]]
+    """Rows of less interest."""
+
+
+_RESOURCES = ("wall_seconds", "tokens_per_second", "peak_memory_bytes", "device_name")
+_RESOURCES += ("steps", "tokens", "trained_tokens", "final_loss", "best", "best_step", "best_value")
+_SHOWN = len(_RESOURCES)
+_ELSEWHERE = ("model", "method", "seed", *MEASURED)
+"""They stand among the settings, or beside what was asked for."""
+_NAMES = {
+    "wall_seconds": "time",
+    "tokens_per_second": "tokens a second",
+    "peak_memory_bytes": "peak memory",
+    "device_name": "processor",
+}
+
+
+def settings_table(sources: ReportSources) -> SettingsTable:
+    """Hyperparameters by run: what differs is shown, what all share is behind a fold."""
+    found = {
+        run.run: {
+            "model": run.model,
+            "training data": run.train_data,
+            **_recorded(sources.train_meta[run.run]),
+        }
+        for run in sources.runs
+        if run.run in sources.train_meta
+    }
+    rows = _rows(found)
+    if len(found) == 1:
+        return SettingsTable(columns=list(found), rows=rows, folded=[])
+    differs = [row for row in rows if len(set(row[1])) > 1]
+    return SettingsTable(
+        columns=list(found), rows=differs, folded=[r for r in rows if r not in differs]
+    )
+
+
+def _recorded(meta: Json) -> Json:
+    """Seed and hyperparameters, as the training itself recorded them."""
+    settings = settings_of(meta)
+    return {"seed": settings["seed"], **flat(settings["preset"])}
+
+
+def resources_table(sources: ReportSources) -> SettingsTable:
+    """Training time, speed, memory and device by run."""
+    rows = _rows({run: _measured(meta) for run, meta in sources.train_meta.items()})
+    return SettingsTable(columns=list(sources.train_meta), rows=rows[:_SHOWN], folded=rows[_SHOWN:])
+
+
+def _rows(found: dict[str, Json]) -> list[tuple[str, list[str]]]:
+    keys = dict.fromkeys(key for row in found.values() for key in row)
+    return [(_named(key), [number(row.get(key)) for row in found.values()]) for key in keys]
+
+
+def _named(key: str) -> str:
+    return _NAMES.get(key, key.replace("_", " "))
+
+
+def _measured(meta: Json) -> Json:
+    """What was measured, what it took first; digests and versions have their place elsewhere."""
+    plain = {k: v for k, v in meta.items() if not isinstance(v, dict | list)}
+    shown = {k: plain[k] for k in _RESOURCES if k in plain}
+    shown |= {k: v for k, v in plain.items() if k not in _ELSEWHERE and not k.endswith("sha256")}
+    if isinstance(shown.get("wall_seconds"), int | float):
+        shown["wall_seconds"] = duration(shown["wall_seconds"])
+    if isinstance(shown.get("peak_memory_bytes"), int | float):
+        shown["peak_memory_bytes"] = size(shown["peak_memory_bytes"])
+    return shown
+
+
+class JobUsage(TypedDict):
     """A row: the jobs of a kind, each figure the largest of them."""
 
     name: str
@@ -22,34 +101,34 @@ class Use(TypedDict):
     """Whether more was used than asked for at first."""
 
 
-def use(sources: Sources) -> list[Use]:
+def usage_rows(sources: ReportSources) -> list[JobUsage]:
     """A row a training, and for all states of an eval one of the model's jobs and one of the judge
     or reward model."""
-    asked = sources.asked
+    requests = sources.requests
     rows = [
-        _row(f"training of {sources.shown(run)}", {run: asked.training[run]}, {run: meta})
+        _row(f"training of {sources.shown(run)}", {run: requests.training[run]}, {run: meta})
         for run, meta in sources.train_meta.items()
-        if run in asked.training
+        if run in requests.training
     ]
-    looked = sources.verdict_meta | sources.reward_meta
-    for protocol in dict.fromkeys(p for _, p in [*asked.evaluation, *asked.helpers]):
-        rows.append(_of_states(protocol, protocol, asked.evaluation, sources.prediction_meta))
-        rows.append(_of_states(f"judging of {protocol}", protocol, asked.helpers, looked))
+    judged = sources.verdict_meta | sources.reward_meta
+    for protocol in dict.fromkeys(p for _, p in [*requests.evaluation, *requests.helpers]):
+        rows.append(_of_states(protocol, protocol, requests.evaluation, sources.prediction_meta))
+        rows.append(_of_states(f"judging of {protocol}", protocol, requests.helpers, judged))
     return [row for row in rows if row["jobs"]]
 
 
-def _of_states(name: str, protocol: str, asked: Mapping, metas: Mapping) -> Use:
-    needs = {cell: needed for cell, needed in asked.items() if cell[1] == protocol}
+def _of_states(name: str, protocol: str, requested: Mapping, metas: Mapping) -> JobUsage:
+    needs = {cell: needed for cell, needed in requested.items() if cell[1] == protocol}
     return _row(name, needs, {cell: metas[cell] for cell in needs if cell in metas})
 
 
-def _row(name: str, asked: Mapping, used: Mapping[object, Json]) -> Use:
+def _row(name: str, requested: Mapping, used: Mapping[object, Json]) -> JobUsage:
     """Jobs of before these figures were kept, and those that ran elsewhere, are left out."""
     jobs = {job: meta for job, meta in used.items() if MEASURED[0] in meta}
     figures = [
-        (_most(asked, jobs, lambda e: e.memory), _peak(jobs, MEASURED[0])),
-        (_most(asked, jobs, lambda e: e.gpu_memory), _peak(jobs, MEASURED[1])),
-        (_most(asked, jobs, lambda e: e.minutes * 60), _peak(jobs, MEASURED[2])),
+        (_most(requested, jobs, lambda e: e.memory), _peak(jobs, MEASURED[0])),
+        (_most(requested, jobs, lambda e: e.gpu_memory), _peak(jobs, MEASURED[1])),
+        (_most(requested, jobs, lambda e: e.minutes * 60), _peak(jobs, MEASURED[2])),
     ]
     shown = [size, size, duration]
     cells = [
@@ -58,11 +137,11 @@ def _row(name: str, asked: Mapping, used: Mapping[object, Json]) -> Use:
     ]
     # A GPU comes whole: nothing asks for a part of its memory.
     over = any(took is not None and took > wanted for wanted, took in (figures[0], figures[2]))
-    return Use(name=name, jobs=len(jobs), cells=cells, over=over)
+    return JobUsage(name=name, jobs=len(jobs), cells=cells, over=over)
 
 
-def _most(asked: Mapping[object, Estimate], jobs: Mapping, figure) -> float:
-    return max((figure(asked[job]) for job in jobs), default=0)
+def _most(requested: Mapping[object, Estimate], jobs: Mapping, figure) -> float:
+    return max((figure(requested[job]) for job in jobs), default=0)
 
 
 def _peak(jobs: Mapping[object, Json], key: str) -> float | None:

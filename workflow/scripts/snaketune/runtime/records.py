@@ -33,3 +33,14 @@ def unsigned(record: Mapping[str, Any]) -> dict[str, Any]:
 def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that an artefact was made under, by its record."""
     return record.get(SETTINGS, {})
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"lora": {"r": 8}}` as `{"lora_r": 8}`; lists as text."""
+    row: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            row |= flat(value, f"{prefix}{key}_")
+        else:
+            row[prefix + key] = " ".join(map(str, value)) if isinstance(value, list) else value
+    return row

@@ -9,9 +9,10 @@ C(64, 32) subsets have 19 digits.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import comb
+from typing import Any
 
 Answers = Sequence[str | None]
 Rewards = Sequence[float | None]
@@ -93,3 +94,29 @@ def _product(one: list[int], other: list[int], degree: int) -> list[int]:
         for j, b in enumerate(other[: degree + 1 - i]):
             found[i + j] += a * b
     return found
+
+
+MAJORITY, BEST, BOTH = "majority", "best_of_n", "both"
+"""Which pick missed a right answer that was there."""
+
+
+def missed_by(score: Mapping[str, Any]) -> str | None:
+    """Which of the two failed on a question whose samples, up to the largest n, hold a right
+    answer; None: neither did, or no sample is right."""
+    if not score["present"]:
+        return None
+    best = score["best_correct"] is False
+    if score["correct"]:
+        return BEST if best else None
+    return BOTH if best else MAJORITY
+
+
+def most_answers(score: Mapping[str, Any]) -> tuple[int, str]:
+    """The order of failures."""
+    return -score["unique_answers"], score["id"]
+
+
+def best_answer(score: Mapping[str, Any]) -> str | None:
+    """The answer of the sample with the highest reward at the largest n; None: unparsed, or there
+    are no rewards."""
+    return None if score["best"] is None else score["answers"][score["best"][-1]]

@@ -6,12 +6,10 @@
 - `sweep`: the primary metric of every swept run beside the values that its sweep set.
 """
 
-from typing import Any
-
 import pyarrow as pa
 
 from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
-from snaketune.runtime.records import settings_of
+from snaketune.runtime.records import flat, settings_of
 from snaketune.tables.sources import NUMBER, BasePlan, Row, TableSources, bases, number_of
 
 METRICS_SCHEMA = pa.schema(
@@ -128,17 +126,6 @@ def _run_row(run: RunPlan, sources: TableSources) -> Row:
     numbers = _main_numbers(run.state, run.evals, sources)
     checkpoint = chosen_snapshot(run, sources) or ("final" if run.preset else None)
     return head | settings | numbers | {"base": run.base_state, "checkpoint": checkpoint}
-
-
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"lora": {"r": 8}}` as `{"lora_r": 8}`; lists as text."""
-    row: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            row |= flat(value, f"{prefix}{key}_")
-        else:
-            row[prefix + key] = " ".join(map(str, value)) if isinstance(value, list) else value
-    return row
 
 
 def _main_numbers(state: str, evals: dict[str, EvalPlan], sources: TableSources) -> Row:

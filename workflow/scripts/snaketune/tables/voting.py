@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from snaketune.plan.table_plan import MATH_SAMPLES, EvalPlan, TablePlan
+from snaketune.statistics.votes import best_answer, missed_by, most_answers
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Metric, Score
 
@@ -81,19 +82,6 @@ FAILURE_COLUMNS += _LISTS
 UNIQUE_COLUMNS = ["eval", "state", "run", "protocol", "n", "unique_answers", "questions", "share"]
 UNIQUE_COLUMNS += ["majority_right", "best_of_n_right", "right_present"]
 
-MAJORITY, BEST, BOTH = "majority", "best_of_n", "both"
-
-
-def failed(score: Score) -> str | None:
-    """Which of the two failed on a question whose samples, up to the largest n, hold a right
-    answer; None: neither did, or no sample is right."""
-    if not score["present"]:
-        return None
-    best = score["best_correct"] is False
-    if score["correct"]:
-        return BEST if best else None
-    return BOTH if best else MAJORITY
-
 
 def failure_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
     """A row a failed question; within an eval and state the most different answers first. Lists of
@@ -101,14 +89,9 @@ def failure_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
     table = []
     for name, state, run, entry in sampled_evals(plan):
         head = {"eval": name, "state": state, "run": run, "protocol": entry.protocol_name}
-        rows = [s for s in sources.rows(state, entry) if failed(s)]
+        rows = [s for s in sources.rows(state, entry) if missed_by(s)]
         table += [head | _failure_row(score) for score in sorted(rows, key=most_answers)]
     return table
-
-
-def most_answers(score: Score) -> tuple[int, str]:
-    """The order of failures."""
-    return -score["unique_answers"], score["id"]
 
 
 def first_samples(score: Score, column: str) -> list | None:
@@ -116,18 +99,12 @@ def first_samples(score: Score, column: str) -> list | None:
     return None if score[column] is None else score[column][: score["at"][-1]]
 
 
-def best_answer(score: Score) -> str | None:
-    """The answer of the sample with the highest reward at the largest n; None: unparsed, or there
-    are no rewards."""
-    return None if score["best"] is None else score["answers"][score["best"][-1]]
-
-
 def _failure_row(score: Score) -> Row:
     answers = first_samples(score, "answers")
     lists = {name: first_samples(score, name) for name in _LISTS}
     return {
         "n": len(answers),
-        "failed": failed(score),
+        "failed": missed_by(score),
         "majority": score["parsed"],
         "majority_votes": answers.count(score["parsed"]) if score["parsed"] else 0,
         "best_of_n": best_answer(score),
