@@ -99,8 +99,7 @@ def build_model(spec: dict, meta: dict) -> nn.Module:
 
 
 def build_optimizer(model: nn.Module, preset: dict) -> torch.optim.Optimizer:
-    """AdamW. Matrices decay; biases and norms, which have one dimension, do not: they hold scales
-    and offsets, for which zero is no better guess than any other number."""
+    """AdamW. Matrices decay; biases and norms do not: zero is no better guess for a scale."""
     trained = [p for p in model.parameters() if p.requires_grad]
     matrices = {
         "params": [p for p in trained if p.ndim > 1],
