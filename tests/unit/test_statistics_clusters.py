@@ -14,10 +14,9 @@ from snaketune.statistics.calibration import (
     roc_auc,
     roc_interval,
 )
-from snaketune.statistics.intervals import cluster_of, clustered, mcnemar, wilson
+from snaketune.statistics.intervals import clustered, mcnemar, wilson
 from snaketune.statistics.paired import compare
-from snaketune.tasks.registry import MEASURERS
-from snaketune.tasks.task import Answered
+from snaketune.tasks.task import Answered, cluster_of, task_of
 
 PROBLEMS = 60
 
@@ -42,11 +41,11 @@ def pairs(seed: int = 0, alike: bool = True) -> list[dict]:
             sums = [float(np.log(1 - share)), float(np.log(share))]
             prediction = {"id": example.id, "sums": sums}
             rows.append(Answered(example, prediction, None, protocol))
-    return [MEASURERS["classification"].score(row) for row in rows]
+    return [task_of("classification").score(row) for row in rows]
 
 
 def named(task: str, scores: list[dict]) -> dict:
-    return {(m["subset"], m["metric"]): m for m in MEASURERS[task].metrics("e", scores)}
+    return {(m["subset"], m["metric"]): m for m in task_of(task).metrics("e", scores)}
 
 
 def drawn(scores: list[dict], statistic, times: int = 2000) -> tuple[float, float]:
@@ -129,7 +128,7 @@ def test_plain_math_is_clustered_by_template():
         prediction = {"id": example.id, "output": output, "finish": "stop", "new_tokens": 3}
         protocol = EvalSpec(task="math", dataset="d").protocol()
         rows.append(Answered(example, prediction, None, protocol))
-    scores = [MEASURERS["math"].score(row) for row in rows]
+    scores = [task_of("math").score(row) for row in rows]
     accuracy = named("math", scores)["all", "accuracy"]
     hits = [s["correct"] for s in scores]
     found = (accuracy["low"], accuracy["high"])
@@ -196,10 +195,10 @@ def test_questions_with_options_or_open_answers_are_clustered_too(task):
         right = draw.random() < (0.9 if i // 3 % 2 else 0.2)
         found = {"output": "x" if right else "y", "scores": [1, 0] if right else [0, 1]}
         protocol = EvalSpec(task=task, dataset="d").protocol()
-        scores.append(MEASURERS[task].score(Answered(example, found, None, protocol)))
+        scores.append(task_of(task).score(Answered(example, found, None, protocol)))
     metric = {"multiple_choice": "accuracy", "open_qa": "f1"}[task]
     row = named(task, scores)["all", metric]
-    hits = [MEASURERS[task].paired[metric](score) for score in scores]
+    hits = [task_of(task).paired[metric](score) for score in scores]
     assert (row["low"], row["high"]) == clustered(hits, [str(i // 3) for i in range(60)])
     # All clusters alike: no spread, so no interval, and none of what follows from it.
     same = [s | {"cluster": str(i % 2), "correct": i < 30} for i, s in enumerate(scores)]

@@ -14,8 +14,10 @@ from snaketune.runtime.errors import UserError
 from snaketune.statistics import confusion
 from snaketune.statistics.calibration import bins, calibration_error, roc_auc, roc_interval
 from snaketune.statistics.paired import compare
-from snaketune.tasks.classification import MEASURER, label_lines, parse_label
-from snaketune.tasks.task import Answered
+from snaketune.tasks.classification import parse_label
+from snaketune.tasks.task import Answered, task_of
+
+TASK = task_of("classification")
 
 NOTHING = "unparsed"
 
@@ -28,7 +30,7 @@ def protocol(labels, **classes):
 def row(name, gold, found, labels, meta=None, **classes):
     example = Example(name, "Q?", context="C", label=gold, meta=json.dumps(meta or {}))
     record = {"id": name, **found}
-    return MEASURER.score(Answered(example, record, None, protocol(labels, **classes)))
+    return TASK.score(Answered(example, record, None, protocol(labels, **classes)))
 
 
 def scored(gold, p, name="e", **classes):
@@ -39,7 +41,7 @@ def scored(gold, p, name="e", **classes):
 
 
 def numbers(scores):
-    return {(r["subset"], r["metric"]): r for r in MEASURER.metrics("e", scores)}
+    return {(r["subset"], r["metric"]): r for r in TASK.metrics("e", scores)}
 
 
 def drawn(seed, labels, replies=False, kinds=("a", "b")):
@@ -237,7 +239,7 @@ def test_an_unparsed_reply_is_wrong_and_counted_apart():
     assert found["label=1", "recall"]["value"] == pytest.approx(1 / 3)
     assert found["label=1", "precision"]["value"] == 1
     assert found["label=0", "recall"]["value"] is None, "missing, not 0"
-    assert MEASURER.counts(rows) == {"correct": 1, "unparsed": 1, "total": 3}
+    assert TASK.counts(rows) == {"correct": 1, "unparsed": 1, "total": 3}
     assert ("all", "brier") not in found and ("all", "ece") not in found
 
 
@@ -282,7 +284,7 @@ def test_two_states_are_compared_row_by_row():
     golds = ["1"] * 9
     base = [scored(g, 0.2, f"e{i}") for i, g in enumerate(golds)]
     tuned = [scored(g, 0.8, f"e{i}") for i, g in enumerate(golds)]
-    found = compare(base, tuned, MEASURER.paired["accuracy"])
+    found = compare(base, tuned, TASK.paired["accuracy"])
     assert (found["only_tuned"], found["verdict"]) == (9, "better")
     assert found["p"] == pytest.approx(2 / 2**9)
 
@@ -294,5 +296,5 @@ def test_a_prompt_that_was_too_long_is_no_prediction_and_counted_apart():
     rows = numbers([long, scored("1", 0.9)])
     assert rows["all", "accuracy"]["value"] == rows["all", "overlong"]["value"] == 0.5
     assert rows["all", "brier"]["n"] == rows["all", "mass"]["n"] == 1
-    assert MEASURER.counts([long])["unparsed"] == 1
-    assert label_lines(long).startswith("overlong")
+    assert TASK.counts([long])["unparsed"] == 1
+    assert TASK.output(long).startswith("overlong")

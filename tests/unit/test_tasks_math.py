@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.tasks.math_reader import RULES, canonical, final_answer, flexible, strict
+from snaketune.tasks.math import RULES, canonical, final_answer, flexible, strict
 
 STRICT = {
     "6 * 3 = 18\n#### 18": "18",

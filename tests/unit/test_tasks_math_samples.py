@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from test_measures_votes import drawn, enumerated
+from test_statistics_votes import drawn, enumerated
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
@@ -15,7 +15,7 @@ from snaketune.runtime.files import write_jsonl
 from snaketune.runtime.parquet import read_rows
 from snaketune.statistics.intervals import bootstrap_mean, clustered, wilson
 from snaketune.tasks.measure import measure
-from snaketune.tasks.registry import MEASURERS
+from snaketune.tasks.task import task_of
 
 AT = [1, 2, 4, 6]
 
@@ -159,7 +159,7 @@ def test_without_rewards_there_is_no_best_of_n(run, random_case):
     scores, named, _ = run(questions(30), lines_of(case))
     assert not [metric for _, metric in named if metric.startswith("best")]
     assert scores[0]["rewards"] is scores[0]["best_right"] is None
-    assert MEASURERS["math_samples"].paired["best_of_n"](scores[0]) is None
+    assert task_of("math_samples").paired["best_of_n"](scores[0]) is None
 
 
 def test_rewards_that_came_with_the_samples_count(run):

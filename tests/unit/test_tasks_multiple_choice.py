@@ -7,8 +7,10 @@ import pytest
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.runtime.errors import UserError
-from snaketune.tasks.multiple_choice import MEASURER, option_lines, softmax
-from snaketune.tasks.task import Answered
+from snaketune.tasks.multiple_choice import softmax
+from snaketune.tasks.task import Answered, task_of
+
+TASK = task_of("multiple_choice")
 
 PROTOCOL = EvalSpec(task="multiple_choice", dataset="d", prompt="Q: {question}\n{options}A:")
 
@@ -23,11 +25,11 @@ def scored(sums, tokens, characters, gold="A", name="e"):
         "characters": characters,
         "finish": "scored",
     }
-    return MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+    return TASK.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
 
 
 def numbers(scores):
-    return {(r["subset"], r["metric"]): r for r in MEASURER.metrics("e", scores)}
+    return {(r["subset"], r["metric"]): r for r in TASK.metrics("e", scores)}
 
 
 def test_three_ways_to_choose():
@@ -77,7 +79,7 @@ def test_nothing_measured_is_missing_and_not_0():
 def test_bare_scores_choose_and_leave_missing_what_needs_tokens():
     example = Example("e", "Which?", choices=["a", "bcd"], label="B")
     found = {"id": "e", "scores": [-2.0, -1.0]}
-    row = MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+    row = TASK.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
     assert (row["choice"], row["correct"], row["scores"]) == ("B", True, [-2.0, -1.0])
     assert row["sums"] is row["choice_sum"] is row["correct_per_character"] is None
     metrics = numbers([row])
@@ -120,15 +122,15 @@ def test_scores_of_other_options_are_refused():
     example = Example("e", "Which?", choices=["a", "b"], label="A")
     found = {"id": "e", "sums": [-1.0], "tokens": [1], "characters": [1]}
     with pytest.raises(UserError, match="question e: found scores of 1 options, expected 2"):
-        MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+        TASK.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
 
 
 def test_a_question_that_was_too_long_is_wrong_and_counted_apart():
     example = Example("l", "Which?", choices=["a", "b"], label="A", gold="a")
     found = {"id": "l", "sums": None, "tokens": [1, 1], "characters": [1, 1], "finish": "overlong"}
-    long = MEASURER.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
+    long = TASK.score(Answered(example, found, None, PROTOCOL.model_dump(mode="json")))
     assert long["choice"] is None and long["correct"] is False and long["probabilities"] is None
     rows = numbers([long, scored([-1.0, -2.0], [1, 1], [1, 1])])
     assert rows["all", "accuracy"]["value"] == 0.5 and rows["all", "overlong"]["value"] == 0.5
     assert rows["all", "ece"]["n"] == rows["all", "brier"]["n"] == 1
-    assert option_lines(long).startswith("overlong")
+    assert TASK.output(long).startswith("overlong")

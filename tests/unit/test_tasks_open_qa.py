@@ -13,23 +13,16 @@ from snaketune.data.example import Example
 from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
 from snaketune.statistics.paired import compare
-from snaketune.tasks.open_qa import (
-    MEASURER,
-    SHORT,
-    contains,
-    fold,
-    relaxed,
-    rouge_l,
-    squad,
-    token_f1,
-)
-from snaketune.tasks.task import ALL, Answered
+from snaketune.tasks.open_qa import SHORT, contains, fold, relaxed, rouge_l, squad, token_f1
+from snaketune.tasks.task import ALL, Answered, task_of
+
+TASK = task_of("open_qa")
 
 
 def scored(output, gold, name="e", **answers):
     prediction = {"output": output, "finish": "stop", "new_tokens": 3}
     example = Example(name, "Q?", gold=gold)
-    return MEASURER.score(Answered(example, prediction, None, {"answers": answers}))
+    return TASK.score(Answered(example, prediction, None, {"answers": answers}))
 
 
 def test_normalisations():
@@ -92,7 +85,7 @@ def test_rouge_l_stems_and_is_over_the_whole_text():
 
 def test_all_metrics_again_on_the_short_answers():
     rows = [scored("Paris", "Paris", "a"), scored("w1", "w1 " * 20, "b")]
-    found = {(r["subset"], r["metric"]): r for r in MEASURER.metrics("e", rows)}
+    found = {(r["subset"], r["metric"]): r for r in TASK.metrics("e", rows)}
     for metric in ("f1", "rouge_l", "squad_f1", "exact", "relaxed", "rouge_l_half", "squad_exact"):
         assert found[ALL, metric]["n"] == 2
         assert found[SHORT, metric]["n"] == 1
@@ -102,12 +95,12 @@ def test_all_metrics_again_on_the_short_answers():
 def test_means_are_compared_by_sign_flips():
     base = [scored("x", "x y", f"e{i}") for i in range(12)]
     better = [scored("x y", "x y", f"e{i}") for i in range(12)]
-    found = compare(base, better, MEASURER.paired["f1"])
+    found = compare(base, better, TASK.paired["f1"])
     assert found["difference"] == pytest.approx(1 / 3)
     assert (found["only_tuned"], found["only_base"]) == (12, 0)
     assert found["p"] == pytest.approx(2 / 2**12)
     assert found["verdict"] == "better"
-    same = compare(base, base, MEASURER.paired["f1"])
+    same = compare(base, base, TASK.paired["f1"])
     assert (same["p"], same["verdict"]) == (1.0, "no significant difference")
 
 

@@ -7,10 +7,10 @@ from pydantic import ValidationError
 
 from snaketune.config.changes import changed_eval, every_eval
 from snaketune.config.dataset import DatasetSpec
-from snaketune.config.evaluation import EvalSpec
+from snaketune.config.evaluation import ClassesSpec, EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
-from snaketune.plan.table_plan import GOALS, PRIMARY
+from snaketune.tasks.info import TASKS
 
 
 def eval_faults(experiment: Experiment, judges: Collection[str]) -> Iterator[Fault]:
@@ -77,10 +77,10 @@ def metric_faults(experiment: Experiment, path: Path_, key: str) -> Iterator[Fau
         return
     task = experiment.evals[name].measured_as
     if not metric:
-        yield Fault(path, f"found {key}, expected EVAL.METRIC such as {name}.{PRIMARY[task]}")
-    elif metric not in GOALS[task]:
+        yield Fault(path, f"found {key}, expected EVAL.METRIC such as {name}.{TASKS[task].primary}")
+    elif metric not in TASKS[task].goals:
         found = f"found {metric}, which is no metric of {task} of which more is better"
-        yield Fault(path, f"{found}{suggest(metric, GOALS[task])}")
+        yield Fault(path, f"{found}{suggest(metric, TASKS[task].goals)}")
 
 
 def _reward_faults(
@@ -113,13 +113,14 @@ def _data_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fau
         found = f"found {spec.dataset}, whose format {data.format} gives no {_NEEDED[spec.task]}"
         yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
     elif spec.classes:
-        yield from _class_faults(path, spec, data)
+        yield from _class_faults(path, spec.classes, spec.dataset, data)
 
 
-def _class_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
+def _class_faults(
+    path: Path_, classes: ClassesSpec, dataset: str, data: DatasetSpec
+) -> Iterator[Fault]:
     """Labels, and what is said of them, that aren't the dataset's."""
-    classes, place = spec.classes, (*path, "classes")
-    expected = f"expected those of datasets.{spec.dataset}: {data.labels}"
+    place, expected = (*path, "classes"), f"expected those of datasets.{dataset}: {data.labels}"
     if classes.labels and set(classes.labels) != set(data.labels):
         yield Fault((*place, "labels"), f"found {classes.labels}, {expected}")
     for key, labels in (("names", [*classes.names]), ("positive", [classes.positive])):

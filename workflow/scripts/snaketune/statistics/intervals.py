@@ -6,15 +6,12 @@ Such rows are not independent (trap 33): two solutions of a problem, or instance
 are one draw, not two. Where an eval has some, clusters are resampled instead of rows.
 """
 
-import json
 from collections.abc import Sequence
 from math import comb, sqrt
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-
-from snaketune.data.example import Example
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -130,17 +127,6 @@ def numbered(clusters: Sequence[str]) -> np.ndarray:
     """Each row's cluster as a number from 0, in the order of first sight."""
     numbers = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
     return np.array([numbers[name] for name in clusters], dtype=np.int64)
-
-
-FIELDS = ("original_id", "index")
-"""What formats keep of a row's origin: its template, or its problem."""
-
-
-def cluster_of(example: Example) -> str | None:
-    """What the example shares with others; None where nothing of the kind is known."""
-    meta = json.loads(example.meta)
-    found = next((meta[name] for name in FIELDS if meta.get(name) is not None), None)
-    return None if found is None else str(found)
 
 
 def shared(scores: Sequence[dict[str, Any]]) -> list[str] | None:

@@ -1,7 +1,7 @@
 """Two states on the same rows: is the difference more than chance?"""
 
-from collections.abc import Iterable
-from typing import TypedDict
+from collections.abc import Callable, Iterable
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -15,7 +15,11 @@ from snaketune.statistics.intervals import (
     shared,
     sign_flip,
 )
-from snaketune.tasks.task import Outcome, Score
+
+Scored = dict[str, Any]
+"""A row that has an `id`, and a `cluster` where it shares one with others."""
+Outcome = Callable[[Scored], bool | float | None]
+"""Whether a row is a hit, or how much it scored; None: it takes no part."""
 
 BETTER, WORSE = "better", "worse"
 SAME, NOTHING = "no significant difference", "nothing to compare"
@@ -48,7 +52,7 @@ class Comparison(TypedDict):
     """`better`, `worse`, `no significant difference` (p of 0.05 or more), `nothing to compare`"""
 
 
-def compare(base: list[Score], tuned: list[Score], outcome: Outcome) -> Comparison:
+def compare(base: list[Scored], tuned: list[Scored], outcome: Outcome) -> Comparison:
     """Pairs the rows by id. Other ids on either side are a UserError: a comparison over different
     rows is none."""
     pairs = _pairs(base, tuned, outcome)
@@ -91,8 +95,8 @@ def _in_words(gain: float, p: float) -> str:
 
 
 def _pairs(
-    base: list[Score], tuned: list[Score], outcome: Outcome
-) -> list[tuple[Score, bool | float | None, bool | float | None]]:
+    base: list[Scored], tuned: list[Scored], outcome: Outcome
+) -> list[tuple[Scored, bool | float | None, bool | float | None]]:
     """The tuned model's row, and both outcomes."""
     before, after = _outcomes(base, outcome), _outcomes(tuned, outcome)
     rows = {score["id"]: score for score in tuned}
@@ -105,7 +109,7 @@ def _pairs(
     return [(rows[id_], before[id_], after[id_]) for id_ in sorted(before)]
 
 
-def _outcomes(scores: Iterable[Score], outcome: Outcome) -> dict[str, bool | float | None]:
+def _outcomes(scores: Iterable[Scored], outcome: Outcome) -> dict[str, bool | float | None]:
     return {score["id"]: outcome(score) for score in scores}
 
 

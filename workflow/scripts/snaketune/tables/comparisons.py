@@ -16,8 +16,7 @@ from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.paired import Comparison, compare
 from snaketune.tables.sources import Row, TableSources
-from snaketune.tasks.registry import MEASURERS
-from snaketune.tasks.task import ALL, Metric
+from snaketune.tasks.task import ALL, Metric, task_of
 
 COMPARISON_COLUMNS = ["run", "base_state", "eval", "metric", "subset", "protocol"]
 COMPARISON_COLUMNS += Comparison.__annotations__
@@ -49,15 +48,15 @@ def _compared(
     states = (base_state, run.state)
     rows = [row for s in states for row in sources.document(s, plan)["rows"]]
     known = {(row["subset"], row["metric"]) for row in rows}
-    measurer = MEASURERS[plan.task]
-    before, after = measurer.members(base), measurer.members(tuned)
+    task = task_of(plan.task)
+    before, after = task.members(base), task.members(tuned)
     try:
         return [
             head
             | {"metric": metric, "subset": subset}
             | compare(before[subset], after[subset], outcome)
             for subset in before
-            for metric, outcome in measurer.paired.items()
+            for metric, outcome in task.paired.items()
             if (subset, metric) in known
         ]
     except UserError as error:
@@ -121,7 +120,7 @@ def _shared_metrics(state: str, plans: EvalPair, sources: TableSources) -> list[
     """The primary metric and the others by which states are compared, as far as both evals have
     them."""
     first, *_ = plans
-    names = dict.fromkeys([first.primary, *MEASURERS[first.task].paired])
+    names = dict.fromkeys([first.primary, *task_of(first.task).paired])
     known = [
         {row["metric"] for row in sources.document(state, plan)["rows"] if row["subset"] == ALL}
         for plan in plans

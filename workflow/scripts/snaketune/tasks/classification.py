@@ -5,13 +5,12 @@ renormalised among the labels (a softmax of their log-probabilities), and the ma
 hold together in the whole vocabulary stands beside them. Ties go to the first label. Where the
 reply is read as text instead, there are no probabilities, and a reply that is no label is
 `unparsed`: wrong, and counted apart.
-
-A reply as a label.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from math import exp
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,20 +24,23 @@ from snaketune.statistics.calibration import (
     roc_auc,
     roc_interval,
 )
-from snaketune.statistics.intervals import cluster_of, shared
+from snaketune.statistics.intervals import shared
 from snaketune.tasks.multiple_choice import softmax
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
     Answered,
-    Measurer,
     Metric,
     Outcome,
     Score,
-    average,
-    plain,
-    proportions,
-    share,
+    Task,
+    cluster_of,
+    mean_score,
+    share_of_hits,
+    shares_of_hits,
+    task,
+    with_interval,
+    without_interval,
 )
 
 SCHEMA = pa.schema(
@@ -70,34 +72,77 @@ OUTCOMES: dict[str, Outcome] = {
 }
 
 
-def score(row: Answered) -> Score:
-    """The row of one example."""
-    spec = ClassesSpec.model_validate(row.protocol["classes"])
-    example, found = row.example, row.prediction
-    if example.label not in spec.labels:
-        raise UserError(
-            f"example {example.id}: found label {example.label!r}, expected one of {spec.labels}"
-        )
-    if found.get("finish") == "overlong" and "output" not in found:
-        read = _unscored(found)
-    elif "output" in found:
-        read = _from_text(found, spec.labels)
-    else:
-        shares, mass = _shares(found, spec.labels, example.id)
-        read = _unscored(found) | _from_shares(shares, mass, spec.labels, example.label)
-    return {
-        "id": example.id,
-        "cluster": cluster_of(example),
-        "question": example.question,
-        "context": example.context,
-        "gold": example.label,
-        "correct": read["predicted"] == example.label,
-        "labels": spec.labels,
-        "positive": _positive(spec),
-        "by": spec.by,
-        "group": _group(row, spec.by),
-        **read,
-    }
+@task(goals=("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "mass"))
+class Classification(Task):
+    """The predicted label against the gold one."""
+
+    schema = SCHEMA
+    paired: ClassVar = {"accuracy": OUTCOMES["accuracy"]}
+
+    def score(self, row: Answered) -> Score:
+        """The row of one example."""
+        spec = ClassesSpec.model_validate(row.protocol["classes"])
+        example, found = row.example, row.prediction
+        if example.label not in spec.labels:
+            raise UserError(
+                f"example {example.id}: found label {example.label!r}, "
+                f"expected one of {spec.labels}"
+            )
+        if found.get("finish") == "overlong" and "output" not in found:
+            read = _unscored(found)
+        elif "output" in found:
+            read = _from_text(found, spec.labels)
+        else:
+            shares, mass = _shares(found, spec.labels, example.id)
+            read = _unscored(found) | _from_shares(shares, mass, spec.labels, example.label)
+        return {
+            "id": example.id,
+            "cluster": cluster_of(example),
+            "question": example.question,
+            "context": example.context,
+            "gold": example.label,
+            "correct": read["predicted"] == example.label,
+            "labels": spec.labels,
+            "positive": _positive(spec),
+            "by": spec.by,
+            "group": _group(row, spec.by),
+            **read,
+        }
+
+    def metrics(self, eval_name: str, scores: list[Score]) -> list[Metric]:
+        """Accuracy overall, by label and by group; what the probabilities are worth."""
+        labels = scores[0]["labels"] if scores else []
+        rows = shares_of_hits(eval_name, ALL, scores, OUTCOMES)
+        rows += _of_labels(eval_name, labels, scores)
+        rows += _of_probabilities(eval_name, [s for s in scores if s["probabilities"] is not None])
+        if replies := [s for s in scores if s["output"] is not None]:
+            rows += shares_of_hits(eval_name, ALL, replies, {"truncated": FINISHES["truncated"]})
+        rows += shares_of_hits(eval_name, ALL, scores, {"overlong": FINISHES["overlong"]})
+        for by, group in sorted({(s["by"], s["group"]) for s in scores if s["group"] is not None}):
+            members = [s for s in scores if s["group"] == group]
+            rows += shares_of_hits(eval_name, f"{by}={group}", members, OUTCOMES)
+        return rows
+
+    def counts(self, scores: list[Score]) -> dict[str, int]:
+        """What `final_metrics` prints."""
+        correct = sum(score["correct"] for score in scores)
+        unparsed = sum(score["predicted"] is None for score in scores)
+        return {"correct": correct, "unparsed": unparsed, "total": len(scores)}
+
+    def question(self, score: Score) -> str:
+        """A class is asked of the context: it stands below the question."""
+        asked = super().question(score)
+        return f"{asked}\n\n{score['context']}" if score["context"] else asked
+
+    def output(self, score: Score) -> str:
+        """The labels with their probabilities; or the reply."""
+        if score["probabilities"] is None:
+            return "overlong: no label was scored" if score["output"] is None else score["output"]
+        pairs = zip(score["labels"], score["probabilities"], strict=True)
+        return "\n".join(f"{label}: {100 * share:.1f} %" for label, share in pairs)
+
+    def reading(self, score: Score) -> str:
+        return "unparsed" if score["predicted"] is None else f"predicted {score['predicted']}"
 
 
 def _from_text(found: Score, labels: Sequence[str]) -> Score:
@@ -157,21 +202,6 @@ def _group(row: Answered, by: str | None) -> str | None:
     return None if meta[by] is None else str(meta[by])
 
 
-def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
-    """Accuracy overall, by label and by group; what the probabilities are worth."""
-    labels = scores[0]["labels"] if scores else []
-    rows = proportions(eval_name, ALL, scores, OUTCOMES)
-    rows += _of_labels(eval_name, labels, scores)
-    rows += _of_probabilities(eval_name, [s for s in scores if s["probabilities"] is not None])
-    if replies := [s for s in scores if s["output"] is not None]:
-        rows += proportions(eval_name, ALL, replies, {"truncated": FINISHES["truncated"]})
-    rows += proportions(eval_name, ALL, scores, {"overlong": FINISHES["overlong"]})
-    for by, group in sorted({(s["by"], s["group"]) for s in scores if s["group"] is not None}):
-        members = [s for s in scores if s["group"] == group]
-        rows += proportions(eval_name, f"{by}={group}", members, OUTCOMES)
-    return rows
-
-
 def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[Metric]:
     """Balanced accuracy and macro F1, and precision, recall and F1 of each label."""
     gold, predicted = [s["gold"] for s in scores], [s["predicted"] for s in scores]
@@ -190,8 +220,8 @@ def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[M
         members = [s for s in scores if s["gold"] == label]
         concerned = sum(label in pair for pair in zip(gold, predicted, strict=True))
         rows += [
-            share(eval_name, subset, "precision", found, OUTCOMES["accuracy"]),
-            share(eval_name, subset, "recall", members, OUTCOMES["accuracy"]),
+            share_of_hits(eval_name, subset, "precision", found, OUTCOMES["accuracy"]),
+            share_of_hits(eval_name, subset, "recall", members, OUTCOMES["accuracy"]),
             _drawn(eval_name, subset, "f1", counts, _f1_of(place), concerned),
         ]
     return rows
@@ -213,15 +243,9 @@ def _drawn(
     undefined is missing."""
     value = float(statistic(counts if counts.ndim == 2 else counts.sum(0)))
     if np.isnan(value):
-        return plain(eval_name, subset, metric, None, 0)
-    return plain(eval_name, subset, metric, value, n) | _ends(
-        confusion.bootstrap(counts, statistic)
-    )
-
-
-def _ends(interval: tuple[float, float] | None) -> dict[str, float | None]:
-    low, high = interval or (None, None)
-    return {"low": low, "high": high}
+        return without_interval(eval_name, subset, metric, None, 0)
+    row = without_interval(eval_name, subset, metric, value, n)
+    return with_interval(row, confusion.bootstrap(counts, statistic))
 
 
 def _of_probabilities(eval_name: str, scores: list[Score]) -> list[Metric]:
@@ -229,12 +253,12 @@ def _of_probabilities(eval_name: str, scores: list[Score]) -> list[Metric]:
         return []
     sure, right = [s["confidence"] for s in scores], [s["correct"] for s in scores]
     clusters = shared(scores)
-    error = plain(eval_name, ALL, "ece", calibration_error(sure, right), len(scores))
+    error = without_interval(eval_name, ALL, "ece", calibration_error(sure, right), len(scores))
     names = clusters or [s["id"] for s in scores]
     rows = [
-        error | _ends(calibration_interval(sure, right, names)),
-        average(eval_name, ALL, "brier", scores, lambda score: score["brier"]),
-        average(eval_name, ALL, "mass", scores, lambda score: score["mass"]),
+        with_interval(error, calibration_interval(sure, right, names)),
+        mean_score(eval_name, ALL, "brier", scores, lambda score: score["brier"]),
+        mean_score(eval_name, ALL, "mass", scores, lambda score: score["mass"]),
     ]
     if (positive := scores[0]["positive"]) is not None:
         place = scores[0]["labels"].index(positive)
@@ -242,33 +266,9 @@ def _of_probabilities(eval_name: str, scores: list[Score]) -> list[Metric]:
         is_positive = [s["gold"] == positive for s in scores]
         area = roc_auc(shares, is_positive)
         n = 0 if area is None else len(scores)
-        row = plain(eval_name, ALL, "roc_auc", area, n)
-        rows.append(row | _ends(roc_interval(shares, is_positive, clusters)))
+        row = without_interval(eval_name, ALL, "roc_auc", area, n)
+        rows.append(with_interval(row, roc_interval(shares, is_positive, clusters)))
     return rows
-
-
-def counts(scores: list[Score]) -> dict[str, int]:
-    """What `final_metrics` prints."""
-    correct = sum(score["correct"] for score in scores)
-    unparsed = sum(score["predicted"] is None for score in scores)
-    return {"correct": correct, "unparsed": unparsed, "total": len(scores)}
-
-
-def label_lines(score: Score) -> str:
-    """The labels with their probabilities, to read; or the reply."""
-    if score["probabilities"] is None:
-        return "overlong: no label was scored" if score["output"] is None else score["output"]
-    pairs = zip(score["labels"], score["probabilities"], strict=True)
-    return "\n".join(f"{label}: {100 * share:.1f} %" for label, share in pairs)
-
-
-MEASURER = Measurer(
-    schema=SCHEMA,
-    score=score,
-    metrics=metrics,
-    counts=counts,
-    paired={"accuracy": OUTCOMES["accuracy"]},
-)
 
 
 _DECORATION = " \t\r\n*_`'\".,:;!?#()[]<>"

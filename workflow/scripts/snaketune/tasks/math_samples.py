@@ -8,26 +8,31 @@ that n samples hold a right one: what an oracle could pick (1 - C(N-c, n) / C(N,
 Questions are what is drawn at random, so intervals are over questions, never over samples: Wilson
 where each question is a yes or no, else the bootstrap; where questions share a template, over
 templates (`clusters`).
-
-Several replies to each question, with their rewards, read from files and checked.
 """
 
 from collections import Counter
-from collections.abc import Collection
 from decimal import Decimal
 from math import isfinite
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from snaketune.config.evaluation import SamplingSpec
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import read_jsonl
-from snaketune.statistics.intervals import cluster_of
 from snaketune.statistics.votes import best, best_chance, majority, majority_chance, pass_chance
-from snaketune.tasks.math_reader import rule_of
-from snaketune.tasks.task import ALL, Answered, Measurer, Metric, Outcome, Score, average, share
+from snaketune.tasks.math import Math, rule_of
+from snaketune.tasks.task import (
+    ALL,
+    Answered,
+    Metric,
+    Outcome,
+    Score,
+    Task,
+    cluster_of,
+    mean_score,
+    share_of_hits,
+    task,
+)
 
 SCHEMA = pa.schema(
     [
@@ -39,10 +44,8 @@ SCHEMA = pa.schema(
         ("outputs", pa.list_(pa.string())),
         ("answers", pa.list_(pa.string())),  # by the eval's rule; null: unparsed
         ("right", pa.list_(pa.bool_())),
-        (
-            "rewards",
-            pa.list_(pa.float64()),
-        ),  # null: there are none; in it: an empty or overlong reply's
+        # null: there are none; in it: an empty or overlong reply's
+        ("rewards", pa.list_(pa.float64())),
         ("finish", pa.list_(pa.string())),
         ("new_tokens", pa.list_(pa.int64())),
         ("accuracy", pa.float64()),  # share of right samples
@@ -65,42 +68,96 @@ SCHEMA = pa.schema(
     ]
 )
 
+_LARGEST: dict[str, Outcome] = {
+    "majority": lambda score: score["correct"],
+    "best_of_n": lambda score: score["best_correct"],
+    "pass_at_n": lambda score: score["pass_at"][-1],
+    "accuracy": lambda score: score["accuracy"],
+    "unparsed": lambda score: score["unparsed"],
+    "unrewarded": lambda score: _without_reward(score["rewards"]),
+}
+_BY_N = {
+    "majority": "majority_right",
+    "majority_expected": "majority_expected",
+    "best_of_n": "best_right",
+    "best_of_n_expected": "best_expected",
+    "pass_at_n": "pass_at",
+}
 
-def score(row: Answered) -> Score:
-    """The row of one question."""
-    example, samples = row.example, row.prediction["samples"]
-    spec, rule = SamplingSpec.model_validate(row.protocol["sampling"]), rule_of(row.protocol)
-    gold = Decimal(example.gold)
-    numbers = [rule.read(sample["output"]) for sample in samples]
-    answers = [rule.spelled(number) for number in numbers]
-    right = [rule.right(number, gold) for number in numbers]
-    rewards = _rewards(example.id, samples)
-    largest = spec.at[-1]
-    votes = [_majority(answers, right, n) for n in spec.at]
-    bests = [_best(rewards, right, n) for n in spec.at] if rewards is not None else None
-    return {
-        "id": example.id,
-        "question": example.question,
-        "gold": example.gold,
-        "cluster": cluster_of(example),
-        "outputs": [sample["output"] for sample in samples],
-        "answers": answers,
-        "right": right,
-        "rewards": rewards,
-        "finish": [sample.get("finish") for sample in samples],
-        "new_tokens": [sample.get("new_tokens") for sample in samples],
-        "accuracy": sum(right) / len(right),
-        "unparsed": answers.count(None) / len(answers),
-        "at": spec.at,
-        **_columns(("majority", "majority_right", "majority_expected"), votes),
-        **_columns(("best", "best_right", "best_expected"), bests),
-        "pass_at": [pass_chance(right, n) for n in spec.at],
-        "parsed": votes[-1][0],
-        "correct": votes[-1][1],
-        "best_correct": bests[-1][1] if bests else None,
-        "present": any(right[:largest]),
-        "unique_answers": len(set(answers[:largest]) - {None}),
-    }
+
+@task(goals=("majority", "best_of_n", "pass_at_n", "accuracy"), samples_of="math")
+class MathSamples(Task):
+    """Several samples of each question: majority vote and best of n."""
+
+    schema = SCHEMA
+    paired: ClassVar = {name: _LARGEST[name] for name in ("majority", "best_of_n", "accuracy")}
+    groups = Math.groups  # by the majority vote
+
+    def score(self, row: Answered) -> Score:
+        """The row of one question."""
+        example, samples = row.example, row.prediction["samples"]
+        spec, rule = SamplingSpec.model_validate(row.protocol["sampling"]), rule_of(row.protocol)
+        gold = Decimal(example.gold)
+        numbers = [rule.read(sample["output"]) for sample in samples]
+        answers = [rule.spelled(number) for number in numbers]
+        right = [rule.right(number, gold) for number in numbers]
+        rewards = _rewards(example.id, samples)
+        largest = spec.at[-1]
+        votes = [_majority(answers, right, n) for n in spec.at]
+        bests = [_best(rewards, right, n) for n in spec.at] if rewards is not None else None
+        return {
+            "id": example.id,
+            "question": example.question,
+            "gold": example.gold,
+            "cluster": cluster_of(example),
+            "outputs": [sample["output"] for sample in samples],
+            "answers": answers,
+            "right": right,
+            "rewards": rewards,
+            "finish": [sample.get("finish") for sample in samples],
+            "new_tokens": [sample.get("new_tokens") for sample in samples],
+            "accuracy": sum(right) / len(right),
+            "unparsed": answers.count(None) / len(answers),
+            "at": spec.at,
+            **_columns(("majority", "majority_right", "majority_expected"), votes),
+            **_columns(("best", "best_right", "best_expected"), bests),
+            "pass_at": [pass_chance(right, n) for n in spec.at],
+            "parsed": votes[-1][0],
+            "correct": votes[-1][1],
+            "best_correct": bests[-1][1] if bests else None,
+            "present": any(right[:largest]),
+            "unique_answers": len(set(answers[:largest]) - {None}),
+        }
+
+    def metrics(self, eval_name: str, scores: list[Score]) -> list[Metric]:
+        """At the largest n, then at every n (subsets `n=1`, `n=2`, …)."""
+        rows = [_shares(eval_name, ALL, name, of, scores) for name, of in _LARGEST.items()]
+        rows.append(mean_score(eval_name, ALL, "unique_answers", scores, _unique))
+        for place, n in enumerate(scores[0]["at"] if scores else []):
+            for name, column in _BY_N.items():
+                rows.append(_shares(eval_name, f"n={n}", name, _at(column, place), scores))
+        if any(score["rewards"] is not None for score in scores):
+            return rows
+        return [row for row in rows if not row["metric"].startswith(("best", "unrewarded"))]
+
+    def counts(self, scores: list[Score]) -> dict[str, int]:
+        """What `final_metrics` prints: questions, by the majority; and the samples behind them."""
+        return {
+            "correct": sum(score["correct"] for score in scores),
+            "unparsed": sum(score["parsed"] is None for score in scores),
+            "total": len(scores),
+            "samples": sum(len(score["answers"]) for score in scores),
+            "unparsed_samples": sum(score["answers"].count(None) for score in scores),
+        }
+
+    def output(self, score: Score) -> str:
+        """The answers at the largest n with their votes."""
+        answers = score["answers"][: score["at"][-1]]
+        votes = Counter(answers).most_common()
+        return "\n".join(f"{answer or 'unparsed'}: {n} of {len(answers)}" for answer, n in votes)
+
+    def reading(self, score: Score) -> str:
+        return f"majority {score['parsed']}" if score["parsed"] is not None else "unparsed"
 
 
 def _rewards(id_: str, samples: list[dict[str, Any]]) -> list[float | None] | None:
@@ -138,140 +195,18 @@ def _at(column: str, place: int) -> Outcome:
     return lambda score: None if score[column] is None else score[column][place]
 
 
-def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
-    """At the largest n, then at every n (subsets `n=1`, `n=2`, …)."""
-    rows = [_shares(eval_name, ALL, name, of, scores) for name, of in _LARGEST.items()]
-    rows.append(average(eval_name, ALL, "unique_answers", scores, _unique))
-    for place, n in enumerate(scores[0]["at"] if scores else []):
-        for name, column in _BY_N.items():
-            rows.append(_shares(eval_name, f"n={n}", name, _at(column, place), scores))
-    if any(score["rewards"] is not None for score in scores):
-        return rows
-    return [row for row in rows if not row["metric"].startswith(("best", "unrewarded"))]
-
-
 def _without_reward(rewards: list[float | None] | None) -> float | None:
     """The share of samples that the reward model did not score: empty ones, and those that are too
     long for it."""
     return None if rewards is None else rewards.count(None) / len(rewards)
 
 
-_LARGEST: dict[str, Outcome] = {
-    "majority": lambda score: score["correct"],
-    "best_of_n": lambda score: score["best_correct"],
-    "pass_at_n": lambda score: score["pass_at"][-1],
-    "accuracy": lambda score: score["accuracy"],
-    "unparsed": lambda score: score["unparsed"],
-    "unrewarded": lambda score: _without_reward(score["rewards"]),
-}
-_BY_N = {
-    "majority": "majority_right",
-    "majority_expected": "majority_expected",
-    "best_of_n": "best_right",
-    "best_of_n_expected": "best_expected",
-    "pass_at_n": "pass_at",
-}
-
-
 def _shares(eval_name: str, subset: str, name: str, of: Outcome, scores: list[Score]) -> Metric:
     """A mean of yes and no, or of chances, over the questions. Where every chance is 0 or 1, as
     that of the one subset of all samples, it is a yes or no too."""
     outcomes = all(of(score) in (0, 1, None) for score in scores)
-    return (share if outcomes else average)(eval_name, subset, name, scores, of)
+    return (share_of_hits if outcomes else mean_score)(eval_name, subset, name, scores, of)
 
 
 def _unique(score: Score) -> int:
     return score["unique_answers"]
-
-
-def counts(scores: list[Score]) -> dict[str, int]:
-    """What `final_metrics` prints: questions, by the majority; and the samples behind them."""
-    return {
-        "correct": sum(score["correct"] for score in scores),
-        "unparsed": sum(score["parsed"] is None for score in scores),
-        "total": len(scores),
-        "samples": sum(len(score["answers"]) for score in scores),
-        "unparsed_samples": sum(score["answers"].count(None) for score in scores),
-    }
-
-
-def vote_lines(score: Score) -> str:
-    """The answers at the largest n with their votes, to read."""
-    answers = score["answers"][: score["at"][-1]]
-    votes = Counter(answers).most_common()
-    return "\n".join(f"{answer or 'unparsed'}: {n} of {len(answers)}" for answer, n in votes)
-
-
-_PAIRED = ("majority", "best_of_n", "accuracy")
-MEASURER = Measurer(
-    schema=SCHEMA,
-    score=score,
-    metrics=metrics,
-    counts=counts,
-    paired={name: _LARGEST[name] for name in _PAIRED},
-)
-
-
-Place = tuple[str, int]
-"""An example's id and the number of one of its samples, from 0."""
-
-_LISTED = 20
-
-
-def read_samples(
-    predictions: Path, rewards: Path | None, ids: Collection[str], spec: SamplingSpec
-) -> dict[str, dict[str, Any]]:
-    """By example: its `samples` in order, each a line of the predictions with its `reward`.
-
-    Raises UserError unless both files hold every sample of every example, each once. There are as
-    many as the eval asks for; predictions made elsewhere say on their lines how many they are.
-    """
-    lines = _by_place(predictions)
-    count = next((line["of"] for line in lines.values() if "of" in line), spec.samples)
-    if count < spec.at[-1]:
-        raise UserError(
-            f"{predictions}: found {count} samples of each question, expected at least "
-            f"{spec.at[-1]}, the largest number in the eval's sampling.at"
-        )
-    expected = [(id_, sample) for id_ in ids for sample in range(count)]
-    _require_same(predictions, lines, expected)
-    if rewards is not None:
-        scored = _by_place(rewards)
-        _require_same(rewards, scored, expected)
-        lines = {place: line | {"reward": scored[place]["reward"]} for place, line in lines.items()}
-    return {id_: {"id": id_, "samples": [lines[id_, s] for s in range(count)]} for id_ in ids}
-
-
-def _by_place(path: Path) -> dict[Place, dict[str, Any]]:
-    found: dict[Place, dict[str, Any]] = {}
-    for line, record in enumerate(read_jsonl(path), start=1):
-        if "sample" not in record:
-            raise UserError(f"{path}, line {line}: found no sample, expected the sample's number")
-        place = record["id"], record["sample"]
-        if place in found:
-            raise UserError(f"{path}, line {line}: sample {_named(place)} comes twice")
-        found[place] = record
-    return found
-
-
-def _require_same(path: Path, found: Collection[Place], expected: list[Place]) -> None:
-    faults = []
-    if missing := [place for place in expected if place not in found]:
-        faults.append(f"{len(missing)} missing: {_listed(missing)}")
-    known = set(expected)
-    if odd := [place for place in found if place not in known]:
-        faults.append(f"{len(odd)} that nothing asks for: {_listed(odd)}")
-    if faults:
-        raise UserError(
-            f"{path}: found {len(found)} samples, expected {len(expected)}; {'; '.join(faults)}. "
-            "Make the file again."
-        )
-
-
-def _listed(places: list[Place]) -> str:
-    more = f" and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
-    return ", ".join(map(_named, places[:_LISTED])) + more
-
-
-def _named(place: Place) -> str:
-    return f"{place[1]} of {place[0]!r}"

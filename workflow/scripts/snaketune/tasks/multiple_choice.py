@@ -19,18 +19,19 @@ from snaketune.prompts.conversation import format_prompt
 from snaketune.prompts.wording import options_protocol
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.calibration import calibration_error
-from snaketune.statistics.intervals import cluster_of
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
     Answered,
-    Measurer,
     Metric,
     Outcome,
     Score,
-    average,
-    plain,
-    proportions,
+    Task,
+    cluster_of,
+    mean_score,
+    shares_of_hits,
+    task,
+    without_interval,
 )
 
 SCHEMA = pa.schema(
@@ -66,22 +67,61 @@ OUTCOMES: dict[str, Outcome] = {
 }
 
 
-def score(row: Answered) -> Score:
-    """The row of one question."""
-    example, found = row.example, row.prediction
-    return {
-        "id": example.id,
-        "cluster": cluster_of(example),
-        "question": example.prompt,
-        "prompt": _prompt(row),
-        "options": example.choices,
-        "gold": example.label,
-        "sums": found.get("sums"),
-        "tokens": found.get("tokens"),
-        "characters": found.get("characters"),
-        "finish": found.get("finish"),
-        **(_unscored() if found.get("finish") == "overlong" else _scored(example, found)),
-    }
+@task(goals=("accuracy", "accuracy_sum", "accuracy_per_character", "chance_corrected"))
+class MultipleChoice(Task):
+    """The option with the best log-probability against the gold one."""
+
+    schema = SCHEMA
+    paired = OUTCOMES
+
+    def score(self, row: Answered) -> Score:
+        """The row of one question."""
+        example, found = row.example, row.prediction
+        return {
+            "id": example.id,
+            "cluster": cluster_of(example),
+            "question": example.prompt,
+            "prompt": _prompt(row),
+            "options": example.choices,
+            "gold": example.label,
+            "sums": found.get("sums"),
+            "tokens": found.get("tokens"),
+            "characters": found.get("characters"),
+            "finish": found.get("finish"),
+            **(_unscored() if found.get("finish") == "overlong" else _scored(example, found)),
+        }
+
+    def metrics(self, eval_name: str, scores: list[Score]) -> list[Metric]:
+        """Accuracies, the primary one corrected for chance, calibration, and how often each letter
+        is chosen: of all questions, and by the gold letter, which shows a bias for positions."""
+        rows = shares_of_hits(eval_name, ALL, scores, OUTCOMES)
+        rows.append(_corrected(rows[0], scores))
+        known = [s for s in scores if s["choice"] is not None]
+        rows.append(without_interval(eval_name, ALL, "ece", _calibration_error(known), len(known)))
+        rows.append(mean_score(eval_name, ALL, "brier", known, lambda score: score["brier"]))
+        rows += shares_of_hits(eval_name, ALL, scores, {"overlong": FINISHES["overlong"]})
+        count = max((len(s["options"]) for s in scores), default=0)
+        picked = {f"picked_{k}": _picks(k) for k in LETTERS[:count]}
+        rows += shares_of_hits(eval_name, ALL, scores, picked)
+        for letter in sorted({s["gold"] for s in scores}):
+            members = [s for s in scores if s["gold"] == letter]
+            hits = {"accuracy": OUTCOMES["accuracy"], **picked}
+            rows += shares_of_hits(eval_name, f"gold={letter}", members, hits)
+        return rows
+
+    def counts(self, scores: list[Score]) -> dict[str, int]:
+        """What `final_metrics` prints."""
+        return {"correct": sum(score["correct"] for score in scores), "total": len(scores)}
+
+    def output(self, score: Score) -> str:
+        """The options with their probabilities."""
+        if score["probabilities"] is None:
+            return "overlong: no option was scored"
+        rows = zip(LETTERS, score["options"], score["probabilities"], strict=False)
+        return "\n".join(f"{letter}: {text} ({100 * share:.1f} %)" for letter, text, share in rows)
+
+    def reading(self, score: Score) -> str:
+        return "overlong" if score["choice"] is None else f"chose {score['choice']}"
 
 
 def _unscored() -> Score:
@@ -130,7 +170,7 @@ def _each(sums: Sequence[float], counts: Sequence[int]) -> list[float]:
 
 
 def _best(scores: Sequence[float] | None) -> str | None:
-    """The letter of the highest; of equal ones the first."""
+    """The letter of the highest; ties go to the first."""
     if scores is None:
         return None
     return LETTERS[max(range(len(scores)), key=lambda i: (scores[i], -i))]
@@ -151,25 +191,6 @@ def _prompt(row: Answered) -> str:
     return format_prompt(protocol["context"], "multiple_choice", row.example, protocol["line"])
 
 
-def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
-    """Accuracies, the primary one corrected for chance, calibration, and how often each letter is
-    chosen: of all questions, and by the gold letter, which shows a bias for positions."""
-    rows = proportions(eval_name, ALL, scores, OUTCOMES)
-    rows.append(_corrected(rows[0], scores))
-    known = [s for s in scores if s["choice"] is not None]
-    rows.append(plain(eval_name, ALL, "ece", _calibration_error(known), len(known)))
-    rows.append(average(eval_name, ALL, "brier", known, lambda score: score["brier"]))
-    rows += proportions(eval_name, ALL, scores, {"overlong": FINISHES["overlong"]})
-    count = max((len(s["options"]) for s in scores), default=0)
-    picked = {f"picked_{k}": _picks(k) for k in LETTERS[:count]}
-    rows += proportions(eval_name, ALL, scores, picked)
-    for letter in sorted({s["gold"] for s in scores}):
-        members = [s for s in scores if s["gold"] == letter]
-        hits = {"accuracy": OUTCOMES["accuracy"], **picked}
-        rows += proportions(eval_name, f"gold={letter}", members, hits)
-    return rows
-
-
 def _picks(letter: str) -> Outcome:
     return lambda score: score["choice"] == letter
 
@@ -187,21 +208,3 @@ def _corrected(accuracy: Metric, scores: list[Score]) -> Metric:
 def _calibration_error(scores: list[Score]) -> float | None:
     sure = [s["probabilities"][LETTERS.index(s["choice"])] for s in scores]
     return calibration_error(sure, [s["correct"] for s in scores])
-
-
-def counts(scores: list[Score]) -> dict[str, int]:
-    """What `final_metrics` prints."""
-    return {"correct": sum(score["correct"] for score in scores), "total": len(scores)}
-
-
-def option_lines(score: Score) -> str:
-    """The options with their probabilities, to read."""
-    if score["probabilities"] is None:
-        return "overlong: no option was scored"
-    rows = zip(LETTERS, score["options"], score["probabilities"], strict=False)
-    return "\n".join(f"{letter}: {text} ({100 * share:.1f} %)" for letter, text, share in rows)
-
-
-MEASURER = Measurer(
-    schema=SCHEMA, score=score, metrics=metrics, counts=counts, paired=dict(OUTCOMES)
-)

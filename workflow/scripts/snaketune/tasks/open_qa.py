@@ -15,22 +15,23 @@ import sys
 import unicodedata
 from collections import Counter
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
 from snaketune.config.evaluation import AnswersSpec
-from snaketune.statistics.intervals import cluster_of
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
     Answered,
-    Measurer,
     Metric,
     Outcome,
     Score,
-    average,
-    proportions,
+    Task,
+    cluster_of,
+    mean_score,
+    shares_of_hits,
+    task,
 )
 
 HALF = 0.5
@@ -76,63 +77,68 @@ ABOUT: dict[str, Outcome] = {
 }
 
 
-def score(row: Answered) -> Score:
-    """The row of one answer."""
-    spec = AnswersSpec.model_validate(row.protocol.get("answers") or {})
-    output, gold = row.prediction["output"], row.example.gold
-    folded, wanted = fold(output), fold(gold)
-    short = len(wanted.split()) <= spec.short_threshold
-    overlap = rouge_l(folded, wanted)
-    return {
-        "id": row.example.id,
-        "cluster": cluster_of(row.example),
-        "question": row.example.question,
-        "context": row.example.context,
-        "gold": gold,
-        "output": output,
-        "short": short,
-        "exact": folded == wanted and bool(folded),
-        "relaxed": relaxed(folded, wanted, short, spec.strict),
-        "f1": token_f1(folded, wanted),
-        "rouge_l": overlap,
-        "rouge_l_half": overlap >= HALF,
-        "squad_exact": squad(output) == squad(gold) and bool(squad(output)),
-        "squad_f1": token_f1(squad(output), squad(gold)),
-        "words": len(folded.split()),
-        "gold_words": len(wanted.split()),
-        "finish": row.prediction.get("finish"),
-        "new_tokens": row.prediction.get("new_tokens"),
+@task(goals=("f1", "exact", "relaxed", "rouge_l", "rouge_l_half", "squad_exact", "squad_f1"))
+class OpenQa(Task):
+    """What an answer has in common with the gold one."""
+
+    schema = SCHEMA
+    paired = MEANS | SHARES
+    subsets: ClassVar = {SHORT: lambda score: score["short"]}
+    groups: ClassVar = {
+        "Nearer to the gold answer now": lambda base, tuned: tuned["f1"] > base["f1"],
+        "Farther from the gold answer now": lambda base, tuned: tuned["f1"] < base["f1"],
+        "As near as before": lambda base, tuned: tuned["f1"] == base["f1"],
+        "Empty: the model said nothing": lambda base, tuned: not tuned["output"].strip(),
     }
 
+    def score(self, row: Answered) -> Score:
+        """The row of one answer."""
+        spec = AnswersSpec.model_validate(row.protocol.get("answers") or {})
+        output, gold = row.prediction["output"], row.example.gold
+        folded, wanted = fold(output), fold(gold)
+        short = len(wanted.split()) <= spec.short_threshold
+        overlap = rouge_l(folded, wanted)
+        return {
+            "id": row.example.id,
+            "cluster": cluster_of(row.example),
+            "question": row.example.question,
+            "context": row.example.context,
+            "gold": gold,
+            "output": output,
+            "short": short,
+            "exact": folded == wanted and bool(folded),
+            "relaxed": relaxed(folded, wanted, short, spec.strict),
+            "f1": token_f1(folded, wanted),
+            "rouge_l": overlap,
+            "rouge_l_half": overlap >= HALF,
+            "squad_exact": squad(output) == squad(gold) and bool(squad(output)),
+            "squad_f1": token_f1(squad(output), squad(gold)),
+            "words": len(folded.split()),
+            "gold_words": len(wanted.split()),
+            "finish": row.prediction.get("finish"),
+            "new_tokens": row.prediction.get("new_tokens"),
+        }
 
-def metrics(eval_name: str, scores: list[Score]) -> list[Metric]:
-    """Shares and means over all answers and over the short ones."""
-    rows = []
-    for subset, members in MEASURER.members(scores).items():
-        rows += [average(eval_name, subset, k, members, of) for k, of in MEANS.items()]
-        rows += proportions(eval_name, subset, members, SHARES)
-    return [*rows, *proportions(eval_name, ALL, scores, ABOUT)]
+    def metrics(self, eval_name: str, scores: list[Score]) -> list[Metric]:
+        """Shares and means over all answers and over the short ones."""
+        rows = []
+        for subset, members in self.members(scores).items():
+            rows += [mean_score(eval_name, subset, k, members, of) for k, of in MEANS.items()]
+            rows += shares_of_hits(eval_name, subset, members, SHARES)
+        return [*rows, *shares_of_hits(eval_name, ALL, scores, ABOUT)]
 
+    def counts(self, scores: list[Score]) -> dict[str, int]:
+        """What `final_metrics` prints."""
+        return {
+            "exact": sum(score["exact"] for score in scores),
+            "relaxed": sum(score["relaxed"] for score in scores),
+            "short": sum(score["short"] for score in scores),
+            "empty": sum(not score["output"].strip() for score in scores),
+            "total": len(scores),
+        }
 
-def counts(scores: list[Score]) -> dict[str, int]:
-    """What `final_metrics` prints."""
-    return {
-        "exact": sum(score["exact"] for score in scores),
-        "relaxed": sum(score["relaxed"] for score in scores),
-        "short": sum(score["short"] for score in scores),
-        "empty": sum(not score["output"].strip() for score in scores),
-        "total": len(scores),
-    }
-
-
-MEASURER = Measurer(
-    schema=SCHEMA,
-    score=score,
-    metrics=metrics,
-    counts=counts,
-    paired=MEANS | SHARES,
-    subsets={SHORT: lambda score: score["short"]},
-)
+    def reading(self, score: Score) -> str:
+        return f"F1 {100 * score['f1']:.1f} %, ROUGE-L {100 * score['rouge_l']:.1f} %"
 
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
