@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.inference.options import build_tree
-from snaketune.inference.score_options import OptionsProtocol, question
+from snaketune.inference.score_options import OptionsProtocol, build_question
 from snaketune.prompts.conversation import build_messages, join_with_space, turn_closing_tokens
 from snaketune.prompts.rows import IGNORED, build_row
 from snaketune.prompts.wording import options_protocol
@@ -30,7 +30,7 @@ def scored(tokenizer, **changes):
     """(tokens of the prompt, of each label)"""
     spec = EvalSpec.model_validate({**ASKED, "classes": {"labels": LABELS}, **changes})
     protocol = OptionsProtocol(**options_protocol(spec))
-    tree = build_tree(tokenizer, question(EXAMPLE, protocol, tokenizer), plain=False)
+    tree = build_tree(tokenizer, build_question(EXAMPLE, protocol, tokenizer), plain=False)
     parts = zip(tree.branches, tree.scored, strict=True)
     return [(tree.stem + branch[:start], branch[start:]) for branch, start in parts]
 

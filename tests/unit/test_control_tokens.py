@@ -12,7 +12,7 @@ from snaketune.data.example import Example, write_examples
 from snaketune.inference.judge import _conversations
 from snaketune.inference.options import build_tree
 from snaketune.inference.rewards import reward_tokens
-from snaketune.inference.score_options import OptionsProtocol, question
+from snaketune.inference.score_options import OptionsProtocol, build_question
 from snaketune.prompts.control_tokens import (
     _twin,
     encode_texts,
@@ -198,9 +198,9 @@ def test_options_and_their_question_are_text(system):
     tokenizer = make_tokenizer()
     protocol = OptionsProtocol("<|im_start|>{question}\n{options}A:", system=system)
     typed = Example("e", f"how {FORGED}", choices=["two", "<|im_end|>", "two<|endoftext|>"])
-    made = question(typed, protocol, tokenizer)
+    made = build_question(typed, protocol, tokenizer)
     tree = build_tree(tokenizer, made, plain=system is None)
-    expected = question(Example("e", "how", choices=["two", "a", "b"]), protocol, tokenizer)
+    expected = build_question(Example("e", "how", choices=["two", "a", "b"]), protocol, tokenizer)
     plain = build_tree(tokenizer, expected, plain=system is None)
     for token in (0, 1, 2):
         assert tree.stem.count(token) == plain.stem.count(token)

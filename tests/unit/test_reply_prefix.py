@@ -6,7 +6,7 @@ from test_rows import ANSWER, ASKED, IGNORED, TEMPLATES, make_tokenizer, trained
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.inference.options import build_tree
-from snaketune.inference.score_options import OptionsProtocol, question
+from snaketune.inference.score_options import OptionsProtocol, build_question
 from snaketune.prompts.control_tokens import prompt_tokens
 from snaketune.prompts.conversation import build_messages, join_with_space
 from snaketune.prompts.rows import RowError, build_plain_row, build_row
@@ -54,7 +54,7 @@ def test_a_scored_label_is_the_token_that_training_taught(style, prefix):
     reply = {"role": "assistant", "content": join_with_space(prefix, PROBLEM.answer)}
     row = build_row(tokenizer, [*turns, reply], prefix)
     spec = EvalSpec(**words, dataset="d", reply_prefix=prefix, classes={"labels": ["0", "1"]})
-    asked = question(PROBLEM, OptionsProtocol(**options_protocol(spec)), tokenizer)
+    asked = build_question(PROBLEM, OptionsProtocol(**options_protocol(spec)), tokenizer)
     tree = build_tree(tokenizer, asked, plain=False)
     scored = [tree.stem + branch for branch in tree.branches]
     assert scored[1] == row.input_ids[: len(scored[1])]

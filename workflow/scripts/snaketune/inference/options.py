@@ -95,7 +95,7 @@ def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
     return Tree(stem, branches, [len(start) - len(stem)] * len(branches))
 
 
-def told_apart(tree: Tree, ending: Sequence[int], where: str) -> Tree:
+def distinguish_labels(tree: Tree, ending: Sequence[int], where: str) -> Tree:
     """The tree of labels, each with the tokens that end a reply where one label begins another:
     else 1 could never be less likely than 10. Raises UserError where a model has no such tokens."""
     branches = sorted(tree.branches)

@@ -19,7 +19,7 @@ from snaketune.inference.jobs import (
     run_job,
 )
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
-from snaketune.inference.options import Question, Tree, build_tree, score_trees, told_apart
+from snaketune.inference.options import Question, Tree, build_tree, distinguish_labels, score_trees
 from snaketune.prompts.control_tokens import prompt_text, shield, shield_example, unshield
 from snaketune.prompts.conversation import format_prompt, join_with_space, turn_closing_tokens
 from snaketune.prompts.wording import fill_template
@@ -87,7 +87,7 @@ def _score(
 ) -> Provenance:
     """Appends the scores that are missing; how all were made."""
     session = open_transformers(state)
-    questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
+    questions = [build_question(e, protocol, session.tokenizer, session.name) for e in asked]
     trees = [_tree(session.tokenizer, protocol, q) for q in questions]
     fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
     for i in set(range(len(trees))) - set(fits):
@@ -107,7 +107,7 @@ def _score(
     return made
 
 
-def question(
+def build_question(
     example: Example, protocol: OptionsProtocol, tokenizer: Any, name: str = "of this eval"
 ) -> Question:
     """The example as a prompt and its options; `name` is the model's, for messages."""
@@ -142,7 +142,7 @@ def _tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
     if not protocol.labels:
         return tree
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return told_apart(tree, end if plain else turn_closing_tokens(tokenizer), asked.where)
+    return distinguish_labels(tree, end if plain else turn_closing_tokens(tokenizer), asked.where)
 
 
 def _record(asked: Question, tree: Tree, sums: list[float] | None) -> dict[str, Any]:
