@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from snaketune.runtime.errors import UserError
-from snaketune.training.choose_snapshot import choose_snapshot
+from snaketune.tables.choose_snapshot import choose_snapshot
 
 
 def metrics(folder: Path, values: list[float | None]) -> list[Path]:

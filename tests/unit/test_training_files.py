@@ -60,11 +60,11 @@ CHOOSING = PLAIN | {"epochs": 1}
 @pytest.mark.parametrize(
     ("module", "place", "best", "named"),
     [
-        (saving, "save", "none", "snapshots/1of2"),
-        (saving, "save", "loss", "candidates/3"),
+        (saving, "save_weights", "none", "snapshots/1of2"),
+        (saving, "save_weights", "loss", "candidates/3"),
         (loop, "_save", "none", "checkpoint.pt"),
         (run, "_final", "none", "final"),
-        (saving, "publish", "none", "final/adapter_model.safetensors"),
+        (saving, "copy_weights", "none", "final/adapter_model.safetensors"),
         (run, "_write_log", "none", "log.parquet"),
         (run, "resource_usage", "none", "meta.json"),
     ],
@@ -77,7 +77,7 @@ def test_a_full_disk_is_told_wherever_it_fills_and_the_training_goes_on(
     preset, folder = CHOOSING | {"best": best}, tmp_path / "run"
 
     def full(*arguments):
-        if place == "save" and not str(arguments[1]).endswith(named):
+        if place == "save_weights" and not str(arguments[1]).endswith(named):
             return real(*arguments)
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
         return real(*arguments)

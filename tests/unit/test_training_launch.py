@@ -19,7 +19,8 @@ from test_training_run import PLAIN, assert_same_training, published
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
 from snaketune.runtime.errors import UserError
-from snaketune.training import launch_training as launching
+from snaketune.training import launch as launching
+from snaketune.training import run
 from snaketune.training.assemble import TrainingPlan
 from snaketune.training.launch import launch_processes, launch_training
 from snaketune.training.tracking import Tracking
@@ -129,7 +130,7 @@ def test_a_training_takes_the_gpus_that_it_was_granted(
     taken = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     monkeypatch.setattr(launching, "launch_processes", lambda number, *_: taken.append(number))
-    monkeypatch.setattr(launching, "run_training", lambda *_, **__: taken.append(1))
+    monkeypatch.setattr(run, "run_training", lambda *_, **__: taken.append(1))
     launch_training(*job(files, tmp_path, PLAIN), gpus=granted)
     assert taken == [used]
 

@@ -7,7 +7,7 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
-    from snaketune.training.choose_snapshot import choose_snapshot
+    from snaketune.tables.choose_snapshot import choose_snapshot
 
     params, output = snakemake.params, Path(snakemake.output[0])
     metrics = [Path(f) for f in snakemake.input.metrics]

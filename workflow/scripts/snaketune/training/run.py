@@ -30,9 +30,7 @@ from snaketune.training.loop import take_remaining_steps
 from snaketune.training.parallel import join_world
 from snaketune.training.saving import atomic
 from snaketune.training.tracking import Tracking, open_trackers
-from snaketune.training.trainable import (
-    compute_dtype,
-)
+from snaketune.training.trainable import compute_dtype
 
 LOG_SCHEMA = pa.schema(
     [
