@@ -11,7 +11,7 @@ from pydantic import ValidationError
 import snaketune
 from snaketune.config.dataset import DatasetSpec, FormatName
 from snaketune.data.formats.base import adapter_of
-from snaketune.data.formats.info import FORMATS, stated_in
+from snaketune.data.formats.info import FORMATS
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -24,13 +24,6 @@ def test_the_config_knows_the_formats():
     assert "gsm8k" in FORMATS
     with pytest.raises(ValidationError, match="gsm8k"):
         DatasetSpec.model_validate({"source": "a.jsonl", "format": "gsm9k"})
-
-
-def test_a_file_without_the_decorator_is_no_format(tmp_path):
-    (tmp_path / "a.py").write_text("class A:\n    pass\n")
-    (tmp_path / "b.py").write_text("@data_format(task='math')\nclass B:\n    pass\n")
-    assert [*stated_in(tmp_path / "a.py")] == []
-    assert [info.task for info in stated_in(tmp_path / "b.py")] == ["math"]
 
 
 def test_the_config_runs_no_format_and_a_format_imports_nothing_heavy():

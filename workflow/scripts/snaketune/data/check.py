@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path, PurePath
+from typing import Any
 
 from snaketune.config.dataset import SplitName
 from snaketune.data.example import Example
@@ -29,7 +30,7 @@ class Rejected:
     source: str
     record: int
     fault: RecordError
-    raw: object
+    raw: Any
 
     @classmethod
     def from_row(cls, row: dict) -> "Rejected":
@@ -206,7 +207,8 @@ def counts_of(records: int, examples: Sequence[Example], rejected: Sequence[Reje
 
 def sources_of(loaded: Loaded, split: SplitName, checked: Checked) -> list[dict]:
     """The report's entries for the tables that `checked` was read from."""
-    read = Counter(x.source for x in (*checked.examples, *checked.rejected))
+    read = Counter(e.source for e in checked.examples)
+    read += Counter(r.source for r in checked.rejected)
     return [
         {"split": split, **origin, "records": read[origin["name"]]}
         for origin in loaded.origins[split]
@@ -217,6 +219,7 @@ def repeated_options_of(
     split: SplitName, kept: list[Example], rejected: list[Rejected]
 ) -> list[dict]:
     """The report's entries for records in which an option stands twice."""
+    named: list[tuple[str | None, str, int, bool]]
     named = [(e.id, e.source, e.record, True) for e in kept if e.choices and has_repeats(e.choices)]
     named += [(None, r.source, r.record, False) for r in rejected if r.fault.reason == REPEATED]
     keys = ("id", "source", "record", "kept")

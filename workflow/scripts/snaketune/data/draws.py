@@ -70,7 +70,7 @@ def shots_of(spec: DatasetSpec, form: Format, train: list[Example], where: str) 
     """The dataset's few-shot examples; `train` are all its training records in file order."""
     if spec.few_shot.file is None:
         return draw_shots(train, spec.few_shot)
-    return shots_of_file(_own_file(spec, where), form, train)
+    return shots_of_file(_own_file(spec.few_shot.file, where), form, train)
 
 
 def shown_questions(
@@ -80,7 +80,7 @@ def shown_questions(
     needs no `train`."""
     if spec.few_shot.file is None:
         return [shot.question for shot in draw_shots(train, spec.few_shot)[:count]]
-    found = _read_own_file(_own_file(spec, where), format_for(spec, numeric))
+    found = _read_own_file(_own_file(spec.few_shot.file, where), format_for(spec, numeric))
     return [question for question, _ in found[:count]]
 
 
@@ -106,8 +106,8 @@ def shots_of_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
     ]
 
 
-def _own_file(spec: DatasetSpec, where: str) -> Path:
-    path = Path(spec.few_shot.file)
+def _own_file(file: str, where: str) -> Path:
+    path = Path(file)
     if not path.is_file():
         raise UserError(f"{where}.few_shot.file: found no file {path}, expected a JSON list")
     return path

@@ -132,7 +132,8 @@ def take_sample(examples: Sequence[T], sample: SampleSpec | None) -> list[T]:
     import numpy as np
 
     total = len(examples)
-    asked = sample.count if sample.fraction is None else int(sample.fraction * total)
+    # A sample has either of them.
+    asked = int(sample.fraction * total) if sample.fraction is not None else sample.count or 0
     order = np.random.default_rng(sample.seed).permutation(total)
     return [examples[int(i)] for i in order[: max(1, asked)]]
 

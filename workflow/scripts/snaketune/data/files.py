@@ -102,8 +102,8 @@ def data_files(experiment: Experiment, configs: list[Path]) -> dict[str, list[st
             files.setdefault(name, []).extend([str(catalogue)] if catalogue else [])
         shots = spec.few_shot.file
         if shots and not Path(shots).is_file():
-            path = ("datasets", name, "few_shot", "file")
-            faults.append(Fault(path, f"found {shots}, which is no file"))
+            where = ("datasets", name, "few_shot", "file")
+            faults.append(Fault(where, f"found {shots}, which is no file"))
     if faults:
         raise UserError(report(faults, configs))
     return files
@@ -122,11 +122,11 @@ def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
     for name, run in experiment.runs.items():
         for eval_name, file in run.predictions.items():
             if not Path(file).is_file():
-                path = ("runs", name, "predictions", eval_name)
-                yield Fault(path, f"found {file}, which is no file")
+                where = ("runs", name, "predictions", eval_name)
+                yield Fault(where, f"found {file}, which is no file")
         if run.adapter and not run.adapter.startswith("hub:"):
-            needed = ("adapter_config.json", "adapter_model.safetensors")
-            yield from _folder_faults(("runs", name, "adapter"), run.adapter, needed, hub=False)
+            own = ("adapter_config.json", "adapter_model.safetensors")
+            yield from _folder_faults(("runs", name, "adapter"), run.adapter, own, hub=False)
 
 
 def _folder_faults(

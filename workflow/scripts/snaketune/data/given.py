@@ -47,18 +47,21 @@ def import_predictions(
     asked = take_sample(list(everything.values()), sample)
     left_out = _overlapping_ids(report)
     known = {*everything, *left_out}
-    given = _by_id(file) if largest is None else read_given_samples(file, largest)
-    own = _without_split(given, known, "train" if report.held_out else examples.stem)
-    found = {own.get(name, name): value for name, value in given.items()}
+    lines = _by_id(file) if largest is None else {}
+    samples = {} if largest is None else read_given_samples(file, largest)
+    split = "train" if report.held_out else examples.stem
+    own = _without_split([*lines, *samples], known, split)
+    # By example's id, its id in the file.
+    found = {own.get(name, name): name for name in (*lines, *samples)}
     _require_ids(file, set(found), {e.id for e in asked}, known)
     if largest is None:
-        records = [_record(file, *found[e.id], e, task, labels) for e in asked]
+        records = [_record(file, *lines[found[e.id]], e, task, labels) for e in asked]
     else:
-        records = [line | {"id": e.id} for e in asked for line in found[e.id]]
+        records = [line | {"id": e.id} for e in asked for line in samples[found[e.id]]]
     write_jsonl(to, records)
     overlapping = len(left_out & found.keys())
     left = len(found) - len(asked) - overlapping
-    about = {"made": "elsewhere", "file": file.name, "sha256": file_hash(file)}
+    about: dict[str, Any] = {"made": "elsewhere", "file": file.name, "sha256": file_hash(file)}
     about |= {"records": len(records), "outside_the_sample": left, "overlapping": overlapping}
     write_json(meta, about)
 

@@ -61,9 +61,9 @@ def _add(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: Path) -> N
     elif part.kind == "saved":
         path = Path(part.address)
         files = [_file(f, f.name) for f in saved_files(path)]
-        loaded.add(part.split, saved_table(path), {"kind": "saved", "files": files})
+        loaded.add(part.known_split, saved_table(path), {"kind": "saved", "files": files})
     else:
-        loaded.add(part.split, *read_file(Path(part.address)))
+        loaded.add(part.known_split, *read_file(Path(part.address)))
 
 
 def read_file(path: Path) -> tuple[Table, dict]:
@@ -90,13 +90,13 @@ def _add_download(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: P
             f"{place}: found an address that ends with {name.suffix or name.name!r}, "
             f"expected a file of {', '.join(SUFFIXES)}"
         )
-    target = folder / part.split / name.name
+    target = folder / part.known_split / name.name
     target.parent.mkdir(exist_ok=True)
     download(part.address, target)
     found = _file(target, name.name)
-    _expect_hash(place, found["sha256"], spec.sha256.get(part.split))
+    _expect_hash(place, found["sha256"], spec.sha256.get(part.known_split))
     origin = {"kind": "download", "url": place, "files": [found]}
-    loaded.add(part.split, READERS[name.suffix.lower()](target, place), origin)
+    loaded.add(part.known_split, READERS[name.suffix.lower()](target, place), origin)
 
 
 def _file(path: Path, name: str) -> dict:
@@ -139,6 +139,7 @@ def draw_splits(loaded: Loaded, spec: DrawnSplitsSpec, where: str) -> Loaded:
         raise UserError(f"{where}.draw: found {len(records)} records, expected at least {needed}")
     order = [int(i) for i in np.random.default_rng(spec.seed).permutation(len(records))]
     end = None if spec.train is None else needed
+    chosen: dict[SplitName, list[int]]
     chosen = {"test": order[: spec.test], "train": order[spec.test : end]}
     left = len(records) - sum(map(len, chosen.values()))
     out = Loaded(unused=loaded.unused, not_drawn=left)
@@ -150,7 +151,7 @@ def draw_splits(loaded: Loaded, spec: DrawnSplitsSpec, where: str) -> Loaded:
 
 
 def _in_runs(
-    loaded: Loaded, split: str, drawn: list[tuple[int, Record]]
+    loaded: Loaded, split: SplitName, drawn: list[tuple[int, Record]]
 ) -> list[tuple[Table, dict]]:
     """The drawn records by the table that they come from; with one table, in drawn order."""
     return [

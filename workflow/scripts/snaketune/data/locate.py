@@ -42,6 +42,13 @@ class SourcePart:
     pinned: bool = False
 
     @property
+    def known_split(self) -> SplitName:
+        """The split of a part that is no hub dataset."""
+        if self.split is None:
+            raise ValueError(f"{self.address}: its split is known once it is loaded")
+        return self.split
+
+    @property
     def name(self) -> str:
         """The address without its folders, as what is written shows it."""
         if self.kind == "hub":

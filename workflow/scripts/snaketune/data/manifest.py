@@ -149,7 +149,7 @@ def _require_one_commit(reports: dict[SplitName, SplitReport], where: str) -> No
 def _joined(spec: DatasetSpec, reports: dict[SplitName, SplitReport], where: str) -> dict | None:
     """The catalogue's entry, after its rows were held against the records of all splits."""
     path = catalogue_file(spec, where)
-    if path is None:
+    if spec.catalogue is None or path is None:
         return None
     table, about = read_file(path)
     catalogue = read_catalogue(spec.catalogue, table, where)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.catalogue import Catalogue, Catalogued, read_catalogue
@@ -45,7 +46,7 @@ class _Read:
         records: int,
         examples: list[Example],
         rejected: list[Rejected],
-        **more: object,
+        **more: Any,
     ) -> SplitReport:
         return SplitReport(
             counts=counts_of(records, examples, rejected),
@@ -93,10 +94,11 @@ def prepare_held_out(spec: DatasetSpec, folder: Path, numeric: bool = False) -> 
     one."""
     where = f"datasets.{folder.name}"
     read = _read(spec, ("train", "dev"), where, numeric)
-    if own := read.of("dev").examples:
+    own = read.of("dev")
+    if own.examples:
         raise UserError(
             f"{where}.dev: found {spec.dev} though the source has a dev split of its own "
-            f"({len(own)} records), expected no `dev`"
+            f"({len(own.examples)} records), expected no `dev`"
         )
     found = read.of("train")
     held = _held_out(spec, found, where, numeric)
@@ -110,7 +112,6 @@ def prepare_held_out(spec: DatasetSpec, folder: Path, numeric: bool = False) -> 
         train,
         read.report("train", found.records - len(dev), train, found.rejected, catalogue=catalogue),
     )
-    own = read.of("dev")
     _write(
         folder,
         "dev",
@@ -150,7 +151,7 @@ def _with_catalogue(spec: DatasetSpec, form: Format, where: str) -> tuple[Format
     """The format, which takes columns over from the catalogue where there is one, and the
     catalogue."""
     path = catalogue_file(spec, where)
-    if path is None:
+    if spec.catalogue is None or path is None:
         return form, None
     catalogue = read_catalogue(spec.catalogue, read_file(path)[0], where)
     return Catalogued(form, catalogue), catalogue

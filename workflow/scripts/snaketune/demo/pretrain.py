@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -198,7 +199,7 @@ def batches_by_length(
         yield from groups
 
 
-def answer_loss(model: Qwen2ForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def answer_loss(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over the labelled tokens; logits are made at these alone.
 
     Needs no attention mask: padding stands on the right, where no real token looks.
@@ -259,7 +260,7 @@ def make_model_folder(
     The weights are in bfloat16: half the size, and the demo's scores stay the same.
     """
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
-    model = build_model(tokenizer, **shape, seed=recipe.seed)
+    model: Any = build_model(tokenizer, **shape, seed=recipe.seed)
     train_from_scratch(model, lambda rng: encode_conversation(tokenizer, lesson(rng), lead), recipe)
     model.generation_config = GenerationConfig(
         eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id

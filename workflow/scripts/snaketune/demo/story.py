@@ -185,7 +185,7 @@ def draw_pair(template: Template, rng: random.Random, flaw: Flaw) -> tuple[Solut
         filling = fill_in(template, rng)
         steps = _steps(template, filling, flaw, rng)
         if steps:
-            right = _steps(template, filling, None, rng)
+            right = _right_steps(filling)
             return (
                 _written(template, filling, right, None, rng, 0.0),
                 _written(template, filling, steps, flaw, rng, 0.0),
@@ -197,13 +197,17 @@ def _steps(
 ) -> list[_Step] | None:
     """The steps with the flaw in one of them; None where none was found that changes the answer."""
     if flaw is None:
-        return [_Step(equation, result, equation) for equation, result in filling.solved]
+        return _right_steps(filling)
     for _ in range(_TRIES):
         where = rng.randrange(len(template.operations))
         steps = _with_flaw(template, filling, flaw, where, rng)
         if steps and steps[-1].result != filling.solved[-1][1]:
             return steps
     return None
+
+
+def _right_steps(filling: Filling) -> list[_Step]:
+    return [_Step(equation, result, equation) for equation, result in filling.solved]
 
 
 def _with_flaw(

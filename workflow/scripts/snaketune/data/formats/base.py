@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import ClassVar, Self, TypeVar
+from typing import Self, TypeVar
 
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.example import Example
@@ -11,11 +11,11 @@ from snaketune.data.record import Fields, Table
 
 
 class Format:
-    """Reads records of one shape. A subclass sets the class variables and `example`."""
+    """Reads records of one shape. A subclass gives these and `example`."""
 
-    columns: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    columns: tuple[tuple[str, ...], ...] = ()
     """Columns that a table must have, each with its alternatives; checked before any record."""
-    private: ClassVar[bool] = False
+    private: bool = False
     """The records' text must not be shown in logs, messages or manifests."""
 
     @classmethod

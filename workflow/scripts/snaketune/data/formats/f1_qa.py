@@ -40,9 +40,9 @@ class F1Qa(Format):
 
     def expand(self, tables: list[Table], split: SplitName) -> list[Table]:
         """One table a file, with a record a pair, numbered from 1. All files have one form."""
-        expanded = [replace(t, records=list(_pairs(t, split))) for t in tables]
-        _require_one_form(expanded)
-        return [replace(t, records=iter(t.records)) for t in expanded]
+        pairs = [list(_pairs(table, split)) for table in tables]
+        _require_one_form(tables, pairs)
+        return [replace(t, records=iter(own)) for t, own in zip(tables, pairs, strict=True)]
 
     def example(self, fields: Fields) -> Example:
         processed = _form(fields.value) == "processed"
@@ -111,7 +111,7 @@ def _pairs(table: Table, split: SplitName) -> Iterator[Record]:
     for article in _articles(table):
         for value in _values(article):
             number += 1
-            if isinstance(value, RecordError):
+            if isinstance(value, RecordError) or isinstance(article.value, RecordError):
                 yield Record(number, value, article.raw)
             else:
                 yield Record(number, _asked(value, article.value, split), value)
@@ -145,10 +145,10 @@ def _asked(pair: dict, article: dict, split: SplitName) -> dict:
     return {k: v for k, v in pair.items() if k not in unused} | about
 
 
-def _require_one_form(tables: list[Table]) -> None:
+def _require_one_form(tables: list[Table], pairs: list[list[Record]]) -> None:
     first: dict[Form, str] = {}
-    for table in tables:
-        for record in table.records:
+    for table, records in zip(tables, pairs, strict=True):
+        for record in records:
             if isinstance(record.value, dict):
                 first.setdefault(
                     _form(record.value), f"{table.path}: qa_pairs: pair {record.number}"

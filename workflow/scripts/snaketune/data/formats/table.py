@@ -72,16 +72,17 @@ class NamedColumns(Format):
         if named.label is not None:
             label = checked_label(fields, named.label, self.labels)
             return Example(own_id, question, context, answer=label, label=label)
+        name = named.answer or ""  # the config refuses neither answer nor label
         if named.choices is None:
-            return self._open(fields, Example(own_id, question, context))
-        found = self._options(fields)
+            return self._open(fields, name, Example(own_id, question, context))
+        found = self._options(fields, named.choices)
         texts = checked_options(
             found.field, found.places, found.values, keep_repeated=self.keep_repeated
         )
         if len(texts) < 2:
             expected = "at least two options"
             raise RecordError("wrong_options", found.field, f"{len(texts)} options", expected)
-        right = self._right(fields, texts, found.labels)
+        right = self._right(fields, name, texts, found.labels)
         return Example(
             own_id,
             question,
@@ -92,10 +93,9 @@ class NamedColumns(Format):
             label=LETTERS[right],
         )
 
-    def _open(self, fields: Fields, example: Example) -> Example:
+    def _open(self, fields: Fields, name: str, example: Example) -> Example:
         """An open answer. Where it has to be a number, that is the gold one: all of the answer, or
         what follows its last `####`."""
-        name = self.named.answer
         whole = isinstance(fields.value.get(name), int)
         answer = fields.identifier(name) if self.numeric or whole else fields.text(name)
         gold = canonical_number(answer) or final_number(answer) if self.numeric else answer
@@ -104,8 +104,7 @@ class NamedColumns(Format):
             raise fields.fault("no_number", name, expected)
         return replace(example, answer=answer, gold=gold)
 
-    def _options(self, fields: Fields) -> _Options:
-        names = self.named.choices
+    def _options(self, fields: Fields, names: str | list[str]) -> _Options:
         if isinstance(names, list):
             missing = next((n for n in names if n not in fields.value), None)
             if missing is not None:
@@ -124,9 +123,11 @@ class NamedColumns(Format):
             raise fields.fault("wrong_options", names, "a list of options")
         return _Options(names, option_places(names, len(value)), value, labels)
 
-    def _right(self, fields: Fields, options: list[str], labels: list[str] | None) -> int:
+    def _right(
+        self, fields: Fields, name: str, options: list[str], labels: list[str] | None
+    ) -> int:
         """The place of the right option."""
-        name, letters = self.named.answer, labels or list(LETTERS[: len(options)])
+        letters = labels or list(LETTERS[: len(options)])
         answer = fields.identifier(name)
         if self.named.answer_is == "text":
             found = [i for i, option in enumerate(options) if option == answer]

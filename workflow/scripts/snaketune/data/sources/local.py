@@ -16,6 +16,8 @@ from snaketune.data.record import Record, RecordError, Repeat, Table, describe, 
 from snaketune.runtime.errors import UserError
 
 if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
+
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -105,11 +107,10 @@ def json_table(path: Path, place: str) -> Table:
 def _json_records(values: list, repeats: list[Repeat]) -> Iterator[Record]:
     """The records of a list; `repeats` are the keys that stand twice in it."""
     first: dict[str | int, Repeat] = {}
-    for repeat in repeats:
-        first.setdefault(repeat.path[0], repeat)
+    for each in repeats:
+        first.setdefault(each.path[0], each)
     for place, value in enumerate(values):
-        repeat = first.get(place)
-        if repeat and isinstance(value, dict):
+        if (repeat := first.get(place)) and isinstance(value, dict):
             yield Record(place + 1, key_twice(repeat.path[1:], repeat.places), value)
         else:
             yield as_record(place + 1, value)
@@ -132,7 +133,7 @@ def csv_table(path: Path, place: str) -> Table:
     return Table(place, path.name, header, _csv_records(rows, header, place))
 
 
-def _csv_rows(rows: Iterator[list[str]], place: str) -> Iterator[list[str]]:
+def _csv_rows(rows: "CsvReader", place: str) -> Iterator[list[str]]:
     """The rows that hold something. A quote out of place spoils all that follows: an error."""
     try:
         yield from (row for row in rows if row)
@@ -143,7 +144,7 @@ def _csv_rows(rows: Iterator[list[str]], place: str) -> Iterator[list[str]]:
         ) from None
 
 
-def _csv_records(rows: Iterator[list[str]], header: list[str], place: str) -> Iterator[Record]:
+def _csv_records(rows: "CsvReader", header: list[str], place: str) -> Iterator[Record]:
     for number, row in enumerate(_csv_rows(rows, place), start=1):
         if len(row) == len(header):
             value = dict(zip(header, row, strict=True))

@@ -60,9 +60,10 @@ def _commit(name: str, revision: str | None) -> str:
     import huggingface_hub
 
     try:
-        return huggingface_hub.HfApi().dataset_info(name, revision=revision, timeout=60).sha
+        found = huggingface_hub.HfApi().dataset_info(name, revision=revision, timeout=60)
     except Exception as error:
         raise UserError(_way_out(name, error)) from None
+    return str(found.sha)
 
 
 def _require_commit(rows: "datasets.Dataset", name: str, commit: str) -> None:
