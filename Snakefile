@@ -40,7 +40,7 @@ from snaketune.config.load import load_experiment, write_resolved
 from snaketune.data.files import data_files
 from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus
-from snaketune.plan.slurm_site import check_site
+from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.start import behind_checks, restrict
 from snaketune.runtime.start import code_notes, kept_notes, made_by_other_code
@@ -149,7 +149,9 @@ onstart:
     if workflow.executor_plugin.name == "slurm":
         try:
             check_site(
-                submitted_jobs(), profile_names(), [rule.name for rule in workflow.rules]
+                submitted_jobs(workflow),
+                profile_names(workflow),
+                [rule.name for rule in workflow.rules],
             )
         except UserError as error:
             raise WorkflowError(str(error)) from None

@@ -5,8 +5,6 @@
 # (workflow/scripts/snaketune/runtime/start.py), and every target that lies behind them takes
 # them along, so that one that failed is tried again.
 
-from snaketune.plan.slurm_site import JobRequest, Profile
-
 CHECKS = ["manifest", "model", "adapter", "environment"]
 GIVEN_ADAPTERS = [name for name, run in EXPERIMENT.runs.items() if run.adapter]
 
@@ -18,28 +16,3 @@ rule ready:
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
         adapters=expand(f"{E}/train/{{run}}/adapter.json", run=GIVEN_ADAPTERS),
         environment=f"{E}/environment.json",
-
-
-# What goes to a cluster is held against what its site has.
-
-
-def submitted_jobs() -> dict[JobRequest, None]:
-    """What the jobs that go to a cluster ask for, each combination once."""
-    jobs = (job for job in workflow.dag.needrun_jobs() if not job.is_local)
-    return {
-        JobRequest.of(
-            job.rule.name, {name: job.resources.get(name) for name in job.resources.keys()}
-        ): None
-        for job in jobs
-    }
-
-
-def profile_names() -> Profile:
-    """What the profile, or the command line, names of its own."""
-    settings = workflow.resource_settings
-    return Profile(
-        resources=[name for name in workflow.global_resources if not name.startswith("_")],
-        scopes=list(settings.overwrite_resource_scopes),
-        set_resources=list(settings.overwrite_resources),
-        set_threads=list(settings.overwrite_threads),
-    )

@@ -1,8 +1,9 @@
-# What several rule files share: where files lie, what a state is made of, what a job may take.
+# What several files here share: where files lie, what a state is made of, what a job may take.
 # EXPERIMENT and PLAN are known from the config alone; E is the folder of the results.
 
 import json
 
+from snaketune.data.steps import source_places
 from snaketune.plan.experiment_plan import Cell
 from snaketune.plan.lookups import Lookup, weights_in
 from snaketune.plan.name_pattern import name_pattern
@@ -26,15 +27,20 @@ def model_pin(name: str) -> str:
     return f"{E}/models/{name}.pin.json"
 
 
-def training_files(dataset: str) -> list[str]:
-    """What a dataset's training records are read from: where dev was held out of them, it and its
-    places too."""
-    held_out = ["dev.parquet", "dev.json"] if EXPERIMENT.datasets[dataset].dev else []
-    return [f"{E}/data/{dataset}/{name}" for name in ["train.parquet", *held_out]]
-
-
 def model_of_run(wildcards) -> str:
     return EXPERIMENT.runs[wildcards.run].model
+
+
+# Datasets.
+
+
+def dataset_of(wildcards):
+    return EXPERIMENT.datasets[wildcards.dataset]
+
+
+def places_of(wildcards, output) -> dict:
+    """Where the dataset's files lie. Takes `output`, so that Snakemake doesn't compare it."""
+    return source_places(dataset_of(wildcards))
 
 
 # States under protocols.

@@ -3,9 +3,9 @@
 # or for multiple choice and classification the log-probabilities of the options; of samples also
 # rewards/{state}/{protocol}.jsonl.
 
-from snaketune.plan.protocols import reward_model
+from snaketune.plan.protocols import class_labels, most_samples, reward_model
 from snaketune.plan.resources import evaluation_request
-from snaketune.plan.states import part_names, part_numbers
+from snaketune.plan.states import part_numbers
 from snaketune.prompts.wording import generation_protocol, options_protocol
 
 SCORED = [name for name, spec in PLAN.protocols.items() if not spec.generates]
@@ -15,36 +15,13 @@ SHARDED = [name for name, spec in PLAN.protocols.items() if spec.shards > 1]
 ON_VLLM = [name for name in GENERATED if PLAN.protocols[name].backend == "vllm"]
 
 
-def pin_of_state(wildcards) -> str:
-    return model_pin(PLAN.states[wildcards.state].model)
-
-
-def few_shot_of(wildcards) -> list[str]:
-    """The few-shot file, where the protocol shows examples."""
-    spec = protocol_of(wildcards)
-    return [f"{E}/data/{spec.dataset}/few_shot.json"] if spec.few_shot else []
-
-
-def shards_of(wildcards, ending: str) -> list[str]:
-    folder = f"{E}/predictions/{wildcards.state}/{wildcards.protocol}.shards"
-    return [f"{folder}/{part}.{ending}" for part in part_names(protocol_of(wildcards).shards)]
-
-
-def evaluation_memory(wildcards, attempt: int) -> str:
-    return evaluation_request(EXPERIMENT, PLAN, cell_of(wildcards)).mem(attempt)
-
-
-def evaluation_minutes(wildcards, attempt: int) -> int:
-    return evaluation_request(EXPERIMENT, PLAN, cell_of(wildcards)).runtime(attempt)
-
-
 rule generate:
     """Greedy replies of one state under one protocol; goes on where a killed job stopped."""
     input:
         examples=examples_of,
-        few_shot=few_shot_of,
+        few_shot=lambda wildcards: LOOKUP.few_shot_file(wildcards.protocol),
         weights=weights_of_state,
-        pin=pin_of_state,
+        pin=lambda wildcards: model_pin(PLAN.states[wildcards.state].model),
     output:
         predictions=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -60,8 +37,12 @@ rule generate:
     threads: THREADS
     resources:
         gpu=ONE_GPU,
-        mem=evaluation_memory,
-        runtime=evaluation_minutes,
+        mem=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).mem(attempt),
+        runtime=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).runtime(attempt),
     params:
         identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
         state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
@@ -109,8 +90,8 @@ use rule generate_shard as generate_shard_vllm with:
 rule join_shards:
     """Joins the parts of an eval that ran as several jobs, in the examples' order."""
     input:
-        parts=lambda wildcards: shards_of(wildcards, "jsonl"),
-        metas=lambda wildcards: shards_of(wildcards, "meta.json"),
+        parts=lambda wildcards: LOOKUP.shards(cell_of(wildcards), "jsonl"),
+        metas=lambda wildcards: LOOKUP.shards(cell_of(wildcards), "meta.json"),
     output:
         joined=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -134,7 +115,7 @@ rule score_options:
     input:
         examples=examples_of,
         weights=weights_of_state,
-        pin=pin_of_state,
+        pin=lambda wildcards: model_pin(PLAN.states[wildcards.state].model),
     output:
         scores=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -150,8 +131,12 @@ rule score_options:
     threads: THREADS
     resources:
         gpu=ONE_GPU,
-        mem=evaluation_memory,
-        runtime=evaluation_minutes,
+        mem=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).mem(attempt),
+        runtime=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).runtime(attempt),
     params:
         identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
         state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
@@ -214,15 +199,6 @@ rule score_rewards:
         "../workflow/scripts/score_rewards.py"
 
 
-def classes_of(spec) -> list[str]:
-    return spec.classes.labels if spec.classes else []
-
-
-def most_samples_of(spec) -> int | None:
-    """The most samples that anything is measured of; None where there is one reply."""
-    return spec.sampling.at[-1] if spec.sampling else None
-
-
 rule bring:
     """Takes predictions that were made elsewhere, and checks them against the examples."""
     input:
@@ -245,8 +221,8 @@ rule bring:
     params:
         task=lambda wildcards: protocol_of(wildcards).task,
         sample=lambda wildcards: protocol_of(wildcards).model_dump(mode="json")["sample"],
-        labels=lambda wildcards: classes_of(protocol_of(wildcards)),
-        largest=lambda wildcards: most_samples_of(protocol_of(wildcards)),
+        labels=lambda wildcards: class_labels(protocol_of(wildcards)),
+        largest=lambda wildcards: most_samples(protocol_of(wildcards)),
         version=step_version("bring"),
         made_by=made("bring"),
     script:

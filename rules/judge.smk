@@ -2,17 +2,13 @@
 # Makes: verdicts/{state}/{protocol}.jsonl, the judge's own words about each reply.
 
 
-def judge_of(wildcards):
-    return protocol_of(wildcards).judge
-
-
 rule judge:
     """Asks the judge model for a verdict on every reply that isn't empty."""
     input:
         predictions=predictions_of,
         examples=examples_of,
-        guideline=lambda wildcards: judge_of(wildcards).guideline,
-        pin=lambda wildcards: model_pin(judge_of(wildcards).model),
+        guideline=lambda wildcards: protocol_of(wildcards).judge.guideline,
+        pin=lambda wildcards: model_pin(protocol_of(wildcards).judge.model),
     output:
         verdicts=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -34,7 +30,9 @@ rule judge:
         state=lambda wildcards, output: LOOKUP.state_settings(
             LOOKUP.judging_state(wildcards.protocol)
         ),
-        judge=lambda wildcards: judge_of(wildcards).model_dump(mode="json", exclude={"guideline"}),
+        judge=lambda wildcards: protocol_of(wildcards).judge.model_dump(
+            mode="json", exclude={"guideline"}
+        ),
         batch_size=lambda wildcards: protocol_of(wildcards).batch_size,
         reply_prefix=lambda wildcards: protocol_of(wildcards).reply_prefix,
         work=f"{E}/.work/judge/{{state}}/{{protocol}}",

@@ -1,20 +1,6 @@
 # Needs: predictions, their examples and, for safety, verdicts; for samples, their rewards.
 # Makes: scores/{state}/{protocol}.parquet, a row an example, and metrics/{state}/{protocol}.json.
 
-from snaketune.plan.protocols import reward_model
-
-
-def verdicts_of(wildcards) -> list[str]:
-    file = f"{E}/verdicts/{wildcards.state}/{wildcards.protocol}.jsonl"
-    return [file] if protocol_of(wildcards).judge else []
-
-
-def rewards_of(wildcards) -> list[str]:
-    """The samples' rewards; those of predictions made elsewhere came with them."""
-    file = f"{E}/rewards/{wildcards.state}/{wildcards.protocol}.jsonl"
-    scored = reward_model(protocol_of(wildcards)) and wildcards.state not in PLAN.brought_states
-    return [file] if scored else []
-
 
 rule measure:
     """Scores every example and counts; neither a model nor a GPU is needed."""
@@ -22,8 +8,8 @@ rule measure:
         predictions=f"{E}/predictions/{{state}}/{{protocol}}.jsonl",
         meta=f"{E}/predictions/{{state}}/{{protocol}}.meta.json",
         examples=examples_of,
-        verdicts=verdicts_of,
-        rewards=rewards_of,
+        verdicts=lambda wildcards: LOOKUP.verdicts(cell_of(wildcards)),
+        rewards=lambda wildcards: LOOKUP.rewards(cell_of(wildcards)),
     output:
         scores=ensure(f"{E}/scores/{{state}}/{{protocol}}.parquet", non_empty=True),
         metrics=ensure(f"{E}/metrics/{{state}}/{{protocol}}.json", non_empty=True),

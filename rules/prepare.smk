@@ -12,23 +12,6 @@ from snaketune.data.files import left_aside
 HELD_OUT = [name for name, spec in EXPERIMENT.datasets.items() if spec.dev]
 
 
-def dataset_of(wildcards):
-    return EXPERIMENT.datasets[wildcards.dataset]
-
-
-def places_of(wildcards, output) -> dict:
-    """Where the dataset's files lie. Takes `output`, so that Snakemake doesn't compare it."""
-    return steps.source_places(dataset_of(wildcards))
-
-
-def compared_with(wildcards) -> list[str]:
-    """What a test split is held against before it is written, where overlaps are left out of it."""
-    if wildcards.split != "test" or dataset_of(wildcards).overlap != "drop":
-        return []
-    names = ("train.parquet", "dev.parquet", "few_shot.json")
-    return [f"{E}/data/{wildcards.dataset}/{name}" for name in names]
-
-
 # Dev is held out of train: one job makes both.
 ruleorder: prepare_held_out > prepare
 
@@ -37,7 +20,7 @@ rule prepare:
     """Checks every record of a split and writes it: in = out + rejected."""
     input:
         # Only where a test split is to have nothing of the others.
-        others=compared_with,
+        others=lambda wildcards: LOOKUP.compared_with(wildcards.dataset, wildcards.split),
     output:
         examples=f"{E}/data/{{dataset}}/{{split}}.parquet",
         readable=multiext(f"{E}/data/{{dataset}}/{{split}}", ".csv", ".jsonl"),
@@ -98,7 +81,7 @@ rule prepare_held_out:
 rule few_shot:
     """Draws the few-shot examples from all training records, or reads the user's own."""
     input:
-        lambda wildcards: training_files(wildcards.dataset),
+        lambda wildcards: LOOKUP.training_files(wildcards.dataset),
     output:
         ensure(f"{E}/data/{{dataset}}/few_shot.json", non_empty=True),
     log:

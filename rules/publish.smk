@@ -14,10 +14,6 @@ localrules:
     push_all,
 
 
-def merging_memory(wildcards, attempt: int) -> str:
-    return merging_request(EXPERIMENT, wildcards.run).mem(attempt)
-
-
 rule merge_all:
     """Every run's adapter merged into its base."""
     input:
@@ -41,7 +37,7 @@ rule merge:
     threads: THREADS
     resources:
         gpu=ONE_GPU,
-        mem=merging_memory,
+        mem=lambda wildcards, attempt: merging_request(EXPERIMENT, wildcards.run).mem(attempt),
         runtime=minutes(60),
     params:
         identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.run]),

@@ -2,16 +2,9 @@
 # Makes: report.html, one page that needs no network, its figures as files, and of sampled evals
 # failures/{eval}.html and .txt, every missed question in full.
 
-from snaketune.plan.protocols import reward_model
 from snaketune.report.names import failure_names, figure_names
 
 TOKENS = list(PLAN.tokens)
-JUDGED = [cell for cell in PLAN.measured if PLAN.protocols[cell.protocol].judge]
-REWARDED_CELLS = [
-    cell
-    for cell in PLAN.measured
-    if reward_model(PLAN.protocols[cell.protocol]) and cell.state not in PLAN.brought_states
-]
 
 # What the tables were made from. It changes with them, so it is no input of its own: the plan of a
 # large sweep is smaller for it, and `--batch aggregate=1/10` plans a part.
@@ -19,10 +12,8 @@ BEHIND = {
     "metrics": measured("metrics", "json"),
     "scores": measured("scores", "parquet"),
     "prediction_meta": measured("predictions", "meta.json"),
-    "verdict_meta": [f"{E}/verdicts/{state}/{protocol}.meta.json" for state, protocol in JUDGED],
-    "reward_meta": [
-        f"{E}/rewards/{state}/{protocol}.meta.json" for state, protocol in REWARDED_CELLS
-    ],
+    "verdict_meta": [f for cell in PLAN.measured for f in LOOKUP.verdicts(cell, "meta.json")],
+    "reward_meta": [f for cell in PLAN.measured for f in LOOKUP.rewards(cell, "meta.json")],
     "train_meta": expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
     "train_log": expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
 }

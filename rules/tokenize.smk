@@ -3,37 +3,16 @@
 # Makes: tokens/{tokens}/ with rows of input_ids and labels, length statistics and a histogram.
 # Runs that agree in model, data, prompt and limits share them.
 
-from snaketune.data import steps
 from snaketune.models.content import tokenizer_identity
-
-
-def tokens_of(wildcards):
-    return PLAN.tokens[wildcards.tokens]
-
-
-def shown_from(wildcards) -> dict[str, list[str]]:
-    """By dataset: the training records that few-shot examples are drawn from."""
-    return {
-        f"shown_{name}": training_files(name)
-        for name, spec in LOOKUP.few_shot_of_tokens(wildcards.tokens).items()
-        if spec.few_shot.file is None
-    }
-
-
-def shown_places(wildcards, output) -> dict[str, dict]:
-    """Where the files of these datasets lie. Takes `output`, so that Snakemake doesn't compare
-    it."""
-    shown = LOOKUP.few_shot_of_tokens(wildcards.tokens)
-    return {name: steps.source_places(spec) for name, spec in shown.items()}
 
 
 rule tokenize:
     """Renders, tokenises and masks training rows; a row without a verified mask is left out."""
     input:
-        unpack(shown_from),
-        train=lambda wildcards: f"{E}/data/{tokens_of(wildcards).dataset}/train.parquet",
-        dev=lambda wildcards: f"{E}/data/{tokens_of(wildcards).dataset}/dev.parquet",
-        pin=lambda wildcards: model_pin(tokens_of(wildcards).model),
+        unpack(lambda wildcards: LOOKUP.shown_files(wildcards.tokens)),
+        train=lambda wildcards: f"{E}/data/{PLAN.tokens[wildcards.tokens].dataset}/train.parquet",
+        dev=lambda wildcards: f"{E}/data/{PLAN.tokens[wildcards.tokens].dataset}/dev.parquet",
+        pin=lambda wildcards: model_pin(PLAN.tokens[wildcards.tokens].model),
     output:
         train=f"{E}/tokens/{{tokens}}/train.parquet",
         dev=f"{E}/tokens/{{tokens}}/dev.parquet",
@@ -49,14 +28,15 @@ rule tokenize:
         runtime=minutes(120),
     params:
         tokenizer=lambda wildcards: tokenizer_identity(
-            EXPERIMENT.models[tokens_of(wildcards).model]
+            EXPERIMENT.models[PLAN.tokens[wildcards.tokens].model]
         ),
-        model=lambda wildcards, output: LOOKUP.model_settings(tokens_of(wildcards).model),
-        prompt=lambda wildcards: tokens_of(wildcards).prompt,
+        model=lambda wildcards, output: LOOKUP.model_settings(PLAN.tokens[wildcards.tokens].model),
+        prompt=lambda wildcards: PLAN.tokens[wildcards.tokens].prompt,
         shown=lambda wildcards: LOOKUP.shown_with_tokens(wildcards.tokens),
-        places=shown_places,
-        max_length=lambda wildcards: tokens_of(wildcards).max_length,
-        overlong=lambda wildcards: tokens_of(wildcards).overlong,
+        # Takes `output`, so that Snakemake doesn't compare it.
+        places=lambda wildcards, output: LOOKUP.shown_places(wildcards.tokens),
+        max_length=lambda wildcards: PLAN.tokens[wildcards.tokens].max_length,
+        overlong=lambda wildcards: PLAN.tokens[wildcards.tokens].overlong,
         version=step_version("tokenize"),
         made_by=made("tokenize"),
     script:

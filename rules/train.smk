@@ -6,35 +6,6 @@
 from snaketune.plan.resources import training_request
 from snaketune.plan.states import WEIGHT_FILES, part_names
 
-
-def tokens_of_run(split: str):
-    return lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/{split}.parquet"
-
-
-def snapshot_metrics(wildcards) -> list[str]:
-    return [
-        f"{E}/metrics/{row.state}/{entry.protocol_name}.json"
-        for row in PLAN.run_table[wildcards.run].snapshots
-        for entry in row.evals.values()
-    ]
-
-
-def training_gpus(wildcards) -> int:
-    return EXPERIMENT.runs[wildcards.run].gpu
-
-
-def training_threads(wildcards) -> int:
-    return threads_for(training_gpus(wildcards), CORES, GPUS)
-
-
-def training_memory(wildcards, attempt: int) -> str:
-    return training_request(EXPERIMENT, wildcards.run).mem(attempt)
-
-
-def training_minutes(wildcards, attempt: int) -> int:
-    return training_request(EXPERIMENT, wildcards.run).runtime(attempt)
-
-
 # A rule's outputs must be known from its wildcards, so runs that leave different files (an adapter
 # or a whole model, so many snapshots) train by rules of their own with the same body.
 for shape in PLAN.training_shapes:
@@ -44,8 +15,8 @@ for shape in PLAN.training_shapes:
         name:
             f"train_{shape.name}"
         input:
-            train=tokens_of_run("train"),
-            dev=tokens_of_run("dev"),
+            train=lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/train.parquet",
+            dev=lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/dev.parquet",
             pin=lambda wildcards: model_pin(model_of_run(wildcards)),
         output:
             weights=f"{E}/train/{{run}}/final/{weights_file}",
@@ -69,11 +40,13 @@ for shape in PLAN.training_shapes:
             run=name_pattern(shape.runs),
         conda:
             "../envs/train.yaml"
-        threads: training_threads
+        threads: lambda wildcards: threads_for(EXPERIMENT.runs[wildcards.run].gpu, CORES, GPUS)
         resources:
-            gpu=training_gpus,
-            mem=training_memory,
-            runtime=training_minutes,
+            gpu=lambda wildcards: EXPERIMENT.runs[wildcards.run].gpu,
+            mem=lambda wildcards, attempt: training_request(EXPERIMENT, wildcards.run).mem(attempt),
+            runtime=lambda wildcards, attempt: training_request(EXPERIMENT, wildcards.run).runtime(
+                attempt
+            ),
         params:
             settings=lambda wildcards: LOOKUP.training_identity(wildcards.run),
             model=lambda wildcards, output: LOOKUP.model_settings(model_of_run(wildcards)),
@@ -118,7 +91,7 @@ rule adapter:
 checkpoint choose:
     """Takes the snapshot that scored best on the dev split; ties: the earliest."""
     input:
-        metrics=snapshot_metrics,
+        metrics=lambda wildcards: LOOKUP.snapshot_metrics(wildcards.run),
     output:
         ensure(f"{E}/train/{{run}}/chosen.json", non_empty=True),
     log:

@@ -4,7 +4,6 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
-from pydantic.main import IncEx
 
 from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, alone_as
 from snaketune.config.dataset import SplitName
@@ -246,7 +245,7 @@ class EvalSpec(Strict):
     def protocol(self) -> dict[str, Any]:
         """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
         work is shared out."""
-        shown: IncEx = {"sampling": {"unique_at_least"}, "shards": True}
+        shown: dict[str, set[str] | bool] = {"sampling": {"unique_at_least"}, "shards": True}
         return self.model_dump(mode="json", exclude=shown)
 
     @property

@@ -16,9 +16,9 @@ from snaketune.config.experiment import Experiment
 from snaketune.config.model import Quantisation
 from snaketune.data import steps
 from snaketune.models.content import content_of_adapter, model_identity
-from snaketune.plan.experiment_plan import Plan
+from snaketune.plan.experiment_plan import Cell, Plan
 from snaketune.plan.protocols import reward_model
-from snaketune.plan.states import WEIGHT_FILES, State, Weights, snapshot_count
+from snaketune.plan.states import WEIGHT_FILES, State, Weights, part_names, snapshot_count
 
 Json = dict[str, Any]
 
@@ -29,6 +29,11 @@ class Lookup:
 
     experiment: Experiment
     plan: Plan
+
+    @property
+    def folder(self) -> str:
+        """Where the results lie."""
+        return self.experiment.folder
 
     # Models and states.
 
@@ -89,14 +94,14 @@ class Lookup:
         return {
             "keep": self.experiment.presets[spec.preset or ""].keep,
             "report_to": spec.report_to,
-            "project": Path(self.experiment.folder).name,
+            "project": Path(self.folder).name,
         }
 
     def adapter_made_here(self, run: str) -> list[str]:
         """The files of a run's adapter that another run of this experiment makes, such as a
         snapshot's."""
         folder = os.path.relpath(self.experiment.runs[run].adapter or "")
-        here = folder.startswith(os.path.relpath(self.experiment.folder) + os.sep)
+        here = folder.startswith(os.path.relpath(self.folder) + os.sep)
         return weights_in(folder, "adapter") if here else []
 
     def adapter_identity(self, run: str) -> Json:
@@ -104,7 +109,7 @@ class Lookup:
         spec = self.experiment.runs[run]
         adapter = spec.adapter or ""
         if self.adapter_made_here(run):
-            return {"adapter": os.path.relpath(adapter, self.experiment.folder)}
+            return {"adapter": os.path.relpath(adapter, self.folder)}
         if Path(adapter).is_dir():
             return {"content": content_of_adapter(Path(adapter))}
         return {"adapter": adapter, "revision": spec.adapter_revision}
@@ -146,10 +151,37 @@ class Lookup:
         """Whether every record's answer must be a number."""
         return asks_for_numbers(self.experiment, dataset)
 
-    def few_shot_of_tokens(self, tokens: str) -> dict[str, DatasetSpec]:
+    def training_files(self, dataset: str) -> list[str]:
+        """What a dataset's training records are read from: where dev was held out of them, it and
+        its places too."""
+        held_out = ["dev.parquet", "dev.json"] if self.experiment.datasets[dataset].dev else []
+        return [f"{self.folder}/data/{dataset}/{name}" for name in ["train.parquet", *held_out]]
+
+    def compared_with(self, dataset: str, split: str) -> list[str]:
+        """What a test split is held against before it is written, where overlaps are left out of
+        it."""
+        if split != "test" or self.experiment.datasets[dataset].overlap != "drop":
+            return []
+        names = ("train.parquet", "dev.parquet", "few_shot.json")
+        return [f"{self.folder}/data/{dataset}/{name}" for name in names]
+
+    def _few_shot_of_tokens(self, tokens: str) -> dict[str, DatasetSpec]:
         """The datasets whose few-shot examples the evals of a token set's runs show."""
         names = self.plan.tokens[tokens].few_shot
         return {name: self.experiment.datasets[name] for name in names}
+
+    def shown_files(self, tokens: str) -> dict[str, list[str]]:
+        """By dataset: the training records that these examples are drawn from."""
+        return {
+            f"shown_{name}": self.training_files(name)
+            for name, spec in self._few_shot_of_tokens(tokens).items()
+            if spec.few_shot.file is None
+        }
+
+    def shown_places(self, tokens: str) -> dict[str, Json]:
+        """Where the files of these datasets lie."""
+        shown = self._few_shot_of_tokens(tokens)
+        return {name: steps.source_places(spec) for name, spec in shown.items()}
 
     def shown_with_tokens(self, tokens: str) -> dict[str, Json]:
         """By dataset: how many few-shot examples these evals show, and what decides them. The same
@@ -161,6 +193,38 @@ class Lookup:
             file = steps.few_shot_content(spec)
             shown[name] = {"count": count, "settings": settings, "file": file}
         return shown
+
+    # Files of a state under a protocol.
+
+    def few_shot_file(self, protocol: str) -> list[str]:
+        """The few-shot examples, where the protocol shows some."""
+        spec = self.plan.protocols[protocol]
+        return [f"{self.folder}/data/{spec.dataset}/few_shot.json"] if spec.few_shot else []
+
+    def shards(self, cell: Cell, ending: str) -> list[str]:
+        """Of predictions that are made in parts."""
+        parts = part_names(self.plan.protocols[cell.protocol].shards)
+        folder = f"{self.folder}/predictions/{cell.state}/{cell.protocol}.shards"
+        return [f"{folder}/{part}.{ending}" for part in parts]
+
+    def verdicts(self, cell: Cell, ending: str = "jsonl") -> list[str]:
+        """The judge's, where there is one."""
+        file = f"{self.folder}/verdicts/{cell.state}/{cell.protocol}.{ending}"
+        return [file] if self.plan.protocols[cell.protocol].judge else []
+
+    def rewards(self, cell: Cell, ending: str = "jsonl") -> list[str]:
+        """The samples' rewards; those of predictions made elsewhere came with them."""
+        file = f"{self.folder}/rewards/{cell.state}/{cell.protocol}.{ending}"
+        brought = cell.state in self.plan.brought_states
+        return [file] if reward_model(self.plan.protocols[cell.protocol]) and not brought else []
+
+    def snapshot_metrics(self, run: str) -> list[str]:
+        """What a snapshot is chosen by."""
+        return [
+            f"{self.folder}/metrics/{row.state}/{entry.protocol_name}.json"
+            for row in self.plan.run_table[run].snapshots
+            for entry in row.evals.values()
+        ]
 
     # What the artefacts have to say of themselves.
 

@@ -73,6 +73,16 @@ def reward_model(spec: EvalSpec) -> str | None:
     return spec.sampling.reward if spec.sampling else None
 
 
+def class_labels(spec: EvalSpec) -> list[str]:
+    """The labels of a classification; none of another task."""
+    return spec.classes.labels if spec.classes else []
+
+
+def most_samples(spec: EvalSpec) -> int | None:
+    """The most samples that anything is measured of; None where there is one reply."""
+    return spec.sampling.at[-1] if spec.sampling else None
+
+
 def _helpers(spec: EvalSpec) -> list[str]:
     """The models that look at an eval's replies."""
     judge, reward = [spec.judge.model] if spec.judge else [], reward_model(spec)

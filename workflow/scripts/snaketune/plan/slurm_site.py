@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from snaketune.config.faults import suggest
 from snaketune.runtime.errors import UserError
@@ -82,6 +83,24 @@ class Profile:
     set_resources: Collection[str] = ()
     """Rules, and likewise the next."""
     set_threads: Collection[str] = ()
+
+
+def submitted_jobs(workflow: Any) -> list[JobRequest]:
+    """What the jobs of a Snakemake workflow that go to a cluster ask for, each combination once."""
+    jobs = (job for job in workflow.dag.needrun_jobs() if not job.is_local)
+    requests = (JobRequest.of(job.rule.name, dict(job.resources.items())) for job in jobs)
+    return list(dict.fromkeys(requests))
+
+
+def profile_names(workflow: Any) -> Profile:
+    """What the profile of a Snakemake workflow, or its command line, names of its own."""
+    settings = workflow.resource_settings
+    return Profile(
+        resources=[name for name in workflow.global_resources if not name.startswith("_")],
+        scopes=list(settings.overwrite_resource_scopes),
+        set_resources=list(settings.overwrite_resources),
+        set_threads=list(settings.overwrite_threads),
+    )
 
 
 def check_site(

@@ -41,15 +41,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 
-class _Readable:
-    """Fields by subscript, until every reader asks for attributes."""
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-
 @dataclass(frozen=True)
-class EvalPlan(_Readable):
+class EvalPlan:
     """An eval under the protocol that it has for one state."""
 
     task: str
@@ -63,7 +56,7 @@ class EvalPlan(_Readable):
 
 
 @dataclass(frozen=True)
-class SnapshotPlan(_Readable):
+class SnapshotPlan:
     """A snapshot of a run that is evaluated."""
 
     snapshot: str
@@ -76,7 +69,7 @@ class SnapshotPlan(_Readable):
 
 
 @dataclass(frozen=True)
-class RunPlan(_Readable):
+class RunPlan:
     """A run, or an adapter that stands in for one, and what it is compared with."""
 
     run: str
@@ -115,7 +108,7 @@ class RunPlan(_Readable):
 
 
 @dataclass(frozen=True)
-class TablePlan(_Readable):
+class TablePlan:
     """What `aggregate` and `report` get as `params.table`."""
 
     experiment: str

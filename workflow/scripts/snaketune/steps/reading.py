@@ -77,8 +77,8 @@ def _imported(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.Call) and getattr(node.func, "id", None) == "import_module":
             # A registry: `import_module(f"snaketune.folder.{name}")` may be any file of the folder.
             text = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else None
-            if isinstance(text, ast.Constant):
-                names.add(f"{text.value}*")
+            if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                names.add(text.value + "*")
     return {name for name in names if name == _PACKAGE or name.startswith(f"{_PACKAGE}.")}
 
 
