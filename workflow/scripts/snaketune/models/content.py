@@ -1,6 +1,5 @@
-"""What a model or an adapter is: the content of the files that are used, wherever they lie.
-
-Which files of a model or an adapter loading uses. Light: the Snakefile looks at them too.
+"""Which files a model or an adapter is: those that loading uses, and their content as its identity,
+wherever they lie. Light: the Snakefile looks at them too.
 
 A folder may hold the same weights twice, in other formats or as their makers published them, and
 much that is read by people. What counts follows transformers 5 (`_get_resolved_checkpoint_files`

@@ -1,8 +1,5 @@
-"""Where a model's files lie.
-
-Models at the commit at which they were checked.
-
-A model's tokenizer, without what a model needs: importing that takes seconds.
+"""Where a model's files lie: in a folder, or in the hub's cache at the commit at which they were
+checked. Its tokenizer too, without what a model needs: importing that takes seconds.
 """
 
 import json

@@ -1,6 +1,5 @@
-"""What the headers of safetensors files say. Light: no weight is read and nothing is imported.
-
-Kinds of models: those that write, and those that score.
+"""What config and headers say of a model before a weight is read: its size, and its kind: one that
+writes or one that scores. Light: the Snakefile estimates with it.
 """
 
 import json

@@ -1,6 +1,5 @@
-"""Adapters that were trained elsewhere, in a folder or on the hub.
-
-Uploads to the hub, only ever when asked for.
+"""To and from the hub: adapters that were trained elsewhere (there, or in a folder), and uploads,
+only ever when asked for.
 """
 
 import shutil

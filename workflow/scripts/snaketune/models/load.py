@@ -1,7 +1,4 @@
-"""Base models, quantised or not, with or without an adapter.
-
-States for inference: a base model, with an adapter on it, or trained as a whole.
-"""
+"""Loading: base models, quantised or not, reward models, and states with their weights on top."""
 
 from collections.abc import Sequence
 from pathlib import Path

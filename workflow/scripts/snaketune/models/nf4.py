@@ -1,6 +1,7 @@
-"""NF4 weights as plain numbers: the same model, where 4-bit kernels are slow or inexact.
+"""NF4 weights: quantised once a machine and kept, and expanded to plain numbers where 4-bit
+kernels are slow or inexact.
 
-NF4 weights, quantised once a machine: later jobs load them as they are.
+A weight takes 4 bits and its share of a scale, 0.13 to 0.5 bits; expanded 16 or 32.
 """
 
 import os

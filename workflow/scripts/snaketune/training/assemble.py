@@ -28,7 +28,7 @@ from snaketune.training.trainable import (
     recompute_activations,
 )
 
-# Of a micro-batch's activations; on a GPU the share of its memory.
+# Room for a micro-batch's activations: bytes on the CPU, a share of a GPU's memory.
 _CPU_BYTES = 400_000_000
 _GPU_SHARE = 0.4
 _LEAST = 512

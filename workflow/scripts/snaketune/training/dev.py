@@ -1,8 +1,10 @@
-"""Answers on dev that are right or wrong as a whole: which tokens decide, and among which.
+"""Dev while the training runs: when it is scored, how, and which of its points is the best.
 
-Points of a training at which dev was scored: which is the best, and which are kept.
+The score is the loss, and of short answers the accuracy too: an answer is right or wrong as a
+whole, and it is known which tokens decide that, and among which. The weights of the best point and
+of those to be kept lie in the work folder as candidates, until another one takes their place.
 
-Scores on the dev split while the training runs: the loss, and of short answers the accuracy.
+Shapes: N trained tokens of a micro-batch's rows, K tokens that may stand at one place.
 """
 
 import math
@@ -39,7 +41,7 @@ class Answers:
         self.following: dict[Tokens, list[int]] | None = _following(known) if closed else None
 
     def candidates(self, rows: Sequence[TokenRow]) -> torch.Tensor | None:
-        """[n, k]: for each trained token of the rows the tokens that may stand there, the last one
+        """[N, K]: for each trained token of the rows the tokens that may stand there, the last one
         repeated where there are fewer; None: any token."""
         if self.following is None:
             return None
@@ -49,7 +51,7 @@ class Answers:
         return torch.tensor([tokens + tokens[-1:] * (width - len(tokens)) for tokens in found])
 
     def right(self, hits: torch.Tensor, rows: Sequence[TokenRow]) -> int:
-        """Rows all of whose answer tokens are hits. `hits` [n] are those of all trained tokens; a
+        """Rows all of whose answer tokens are hits. `hits` [N] are those of all trained tokens; a
         row's last one ends its turn. A row that was cut may have nothing else."""
         per_row = hits.cpu().split([row.trained_tokens for row in rows])
         cut = [part if self.ends_count or len(part) == 1 else part[:-1] for part in per_row]
@@ -82,14 +84,14 @@ class DevPoint:
 
 
 def best_point(log: list[dict], best: str) -> DevPoint | None:
-    """The lowest `loss` or the highest `accuracy` on dev; of equal ones the earliest. None before
+    """The lowest `loss` or the highest `accuracy` on dev, the earliest of ties. None before
     the first finite value, and where nothing is to be chosen (`none`)."""
     if best == "none":
         return None
     rows = [row for row in log if math.isfinite(row.get(f"dev_{best}", math.nan))]
     points = [DevPoint(row["step"], row[f"dev_{best}"]) for row in rows]
     sign = -1 if best == "loss" else 1
-    # `max` takes the first of equal ones, and the log is in the order of the steps.
+    # `max` takes the first of ties, and the log is in the order of the steps.
     return max(points, key=lambda point: sign * point.value, default=None)
 
 

@@ -1,6 +1,5 @@
-"""What a training holds while it runs.
-
-What a training does where memory runs out: the same, in smaller parts.
+"""What a training holds while it runs, and what it does where memory runs out: the same, in
+smaller parts.
 """
 
 import contextlib

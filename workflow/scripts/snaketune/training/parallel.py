@@ -1,9 +1,11 @@
-"""The processes of a data-parallel training; one process is the plain case.
+"""Who shares a step's rows: processes, one a GPU, and on the CPU the lanes of a process.
 
-Lanes: on the CPU, shares of a step's rows that run side by side, each on cores of its own.
+`World`: the processes of a data-parallel training; one is the plain case. Each holds the whole
+model; what they exchange is gradients, once a step (P trained numbers, in buckets).
 
-One lane a core beats all cores on one product: nothing waits for the slowest core of every small
-operation, and Python's part of one lane runs while the other computes.
+`Lanes`: shares of a process's rows that run side by side, each on cores of its own. One lane a core
+beats all cores on one product: nothing waits for the slowest core of every small operation, and
+Python's part of one lane runs while the other computes.
 """
 
 import os
@@ -20,6 +22,7 @@ from transformers import PreTrainedModel
 
 # The others wait while one loads a model from a slow disk, scores its share of dev or saves.
 _PATIENCE = timedelta(hours=2)
+# Of a bucket: 200 MB in float32.
 _NUMBERS_AT_ONCE = 50_000_000
 
 

@@ -1,4 +1,8 @@
-"""A training from files to files."""
+"""A training from files to files: go on or begin, train, publish weights, log and meta.
+
+The work folder is named by what defines the training, so that a killed one is found again and
+another one never; Snakemake's outputs are written at the end, from there.
+"""
 
 import platform
 import resource

@@ -1,8 +1,7 @@
-"""Files and folders that are there whole or not at all, on a disk that may be full.
+"""What a training writes, whole or not at all, on a disk that may be full.
 
-Trained weights as files that others read: PEFT's format, or transformers' for `full`.
-
-Checkpoints: all that a training needs to go on as if nothing had happened.
+Weights for others to read, in PEFT's format, or transformers' for `full`; and checkpoints, for the
+training itself: all that it needs to go on as if nothing had happened.
 """
 
 import errno

@@ -1,6 +1,8 @@
-"""The model as a preset trains it: with a fresh adapter, or with all its weights.
+"""What a preset trains: the model with a fresh adapter, or all its weights, and the optimiser over
+them.
 
-Optimisers by name.
+Memory a trained number takes: 4 bytes itself (float32), 4 its gradient, 8 the moments of AdamW, or
+2 where the optimiser holds them in 8 bits.
 """
 
 import re
