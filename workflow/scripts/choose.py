@@ -1,4 +1,4 @@
-"""Takes the snapshot that scored best on the dev split; of equal ones the earliest."""
+"""Takes the snapshot that scored best on the dev split; ties: the earliest."""
 
 from pathlib import Path
 
