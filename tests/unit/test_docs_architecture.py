@@ -1,79 +1,36 @@
 """docs/architecture.md says where things are: the paths that it names exist and its counts hold.
 
-    python tests/unit/test_docs_architecture.py     counts, and writes them into the page
+    PYTHONPATH=workflow/scripts python tests/unit/test_docs_architecture.py
 
-Counted are the library's files but for `__init__`; and of what a script reaches, all imports
-wherever they stand, and all that a registry loads.
+writes the counts, as tests/unit/test_house.py takes them, into the page.
 """
 
-import ast
 import re
 import sys
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
+
+import test_house
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
-SCRIPTS = ROOT / "workflow" / "scripts"
-LIBRARY = SCRIPTS / "snaketune"
+LIBRARY = ROOT / "workflow" / "scripts" / "snaketune"
 ELSEWHERE = re.compile(r"(?:workflow|rules|config|docs|tests|profiles|data/demo)/|[A-Z]\w*\.md$")
 COUNTS = re.compile(r"(<!-- counts: (?P<command>[^>]*) -->\n)(?P<text>.*?)(<!-- /counts -->)", re.S)
-AT_MOST = {"files": 130, "lines": 300, "train.py": 35, "report.py": 45}
-
-
-def library() -> dict[str, Path]:
-    """The library's modules by their full names."""
-    files = (file for file in LIBRARY.rglob("*.py") if file.name != "__init__.py")
-    return {".".join(f.relative_to(SCRIPTS).with_suffix("").parts): f for f in sorted(files)}
-
-
-@cache
-def imported(file: Path) -> frozenset[str]:
-    """The library's modules that a file imports, at its head or within, or loads by a name."""
-    return frozenset(_imported(ast.parse(file.read_text(encoding="utf-8"))))
-
-
-def _imported(tree: ast.AST) -> Iterator[str]:
-    known = library()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-            yield from names & known.keys()
-        elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
-            # A registry: import_module(f"snaketune.tasks.{name}").
-            folder = str(node.values[0].value)
-            if folder.startswith("snaketune.") and folder.endswith("."):
-                yield from (name for name in known if name.startswith(folder))
-
-
-def reached(script: str) -> set[str]:
-    """All of the library that a script may come to import."""
-    known, found, left = library(), set(), [SCRIPTS / script]
-    while left:
-        new = imported(left.pop()) - found
-        found |= new
-        left += [known[name] for name in new]
-    return found
+AT_MOST = {"files": 130, "lines": 300, "train": 35, "report": 45}
 
 
 def counts() -> dict[str, int]:
-    files = library().values()
-    return {
-        "files": len(files),
-        "lines": max(len(file.read_text(encoding="utf-8").splitlines()) for file in files),
-        **{script: len(reached(script)) for script in ("train.py", "report.py")},
-    }
+    lines = (len(file.read_text(encoding="utf-8").splitlines()) for file in test_house.MODULES)
+    ways = {step: len(test_house.modules_on_the_way(step)) for step in ("train", "report")}
+    return {"files": len(test_house.MODULES), "lines": max(lines), **ways}
 
 
 def as_text(found: dict[str, int]) -> str:
     rows = [
         ("files in the library", "files"),
         ("lines of the longest", "lines"),
-        ("modules that `workflow/scripts/train.py` reaches", "train.py"),
-        ("modules that `workflow/scripts/report.py` reaches", "report.py"),
+        ("modules that `workflow/scripts/train.py` reaches", "train"),
+        ("modules that `workflow/scripts/report.py` reaches", "report"),
     ]
     lines = [f"| {words} | {found[key]:,} | {AT_MOST[key]:,} |" for words, key in rows]
     return "\n".join(["| | | at most |", "| --- | ---: | ---: |", *lines, ""])
@@ -123,7 +80,7 @@ def test_the_picture_is_there():
 
 def test_the_counts_are_those_of_the_library():
     stated = COUNTS.search(PAGE.read_text(encoding="utf-8"))
-    assert stated["command"] == "python tests/unit/test_docs_architecture.py"
+    assert stated["command"] == "PYTHONPATH=workflow/scripts python tests/unit/test_house.py"
     assert stated["text"] == as_text(counts())
 
 

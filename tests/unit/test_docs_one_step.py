@@ -18,7 +18,7 @@ from snaketune.runtime.records import sign
 from snaketune.training.run import TrainingOutputs, TrainingPlan, run_training
 
 FILE = Path(__file__).parents[2] / "docs" / "one_step.py"
-# Relative. Sums in another order: in float32 on a CPU the demo's runs are within 3e-6.
+# Relative: sums in another order, in float32 on a CPU. The head of the file says what the demo has.
 ROUNDING = 1e-5
 PRESETS = {
     "lora": {"method": "lora", "lora": {"r": 4, "alpha": 8}, "weight_decay": 0.1},
