@@ -41,25 +41,25 @@ Pair = tuple[Score, Score]
 def galleries(sources: ReportSources) -> list[Gallery]:
     """One a run and eval."""
     return [
-        _gallery(sources, run, name)
+        _gallery(sources, run, base_state, name)
         for run in sources.runs
-        if run.base_state is not None
+        if (base_state := run.base_state) is not None
         for name in run.evals
     ]
 
 
-def _gallery(sources: ReportSources, run: RunPlan, name: str) -> Gallery:
+def _gallery(sources: ReportSources, run: RunPlan, base_state: str, name: str) -> Gallery:
     plan = run.evals[name]
     task = task_of(plan.task)
     protocol = plan.protocol_name
-    base = {row["id"]: row for row in sources.scores[run.base_state, protocol]}
+    base = {row["id"]: row for row in sources.scores[base_state, protocol]}
     pairs = [(base[row["id"]], row) for row in sources.scores[run.state, protocol]]
     return Gallery(
         run=run.run,
         eval=name,
         task=plan.task,
         scores=f"scores/{run.state}/{protocol}.parquet",
-        base_scores=f"scores/{run.base_state}/{protocol}.parquet",
+        base_scores=f"scores/{base_state}/{protocol}.parquet",
         groups=[_group(task, title, pairs, run.run) for title in task.groups],
     )
 

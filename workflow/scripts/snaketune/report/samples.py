@@ -126,7 +126,7 @@ def _counts(scores: list[Score]) -> list[tuple[str, str]]:
 
 def _item(score: Score, whole: bool) -> Json:
     size = score["at"][-1]
-    rewards = score["rewards"]
+    rewards, kind = score["rewards"], missed_by(score)
     limits = (None, None) if whole else (QUESTION, EXCERPT)
     samples = [
         {
@@ -142,7 +142,7 @@ def _item(score: Score, whole: bool) -> Json:
         "id": score["id"],
         "question": _cut(score["question"], limits[0]),
         "gold": score["gold"],
-        "failed": _WORDS[missed_by(score)] if rewards else _MISSED,
+        "failed": _WORDS[kind] if kind and rewards else _MISSED,
         "majority": score["parsed"],
         "best": best_answer(score) or "unparsed" if rewards else None,
         "unique": score["unique_answers"],

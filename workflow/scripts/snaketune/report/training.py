@@ -2,11 +2,11 @@
 used, so that the next experiment can request what it needs.
 """
 
-from collections.abc import Mapping
-from typing import TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
 
 from snaketune.plan.estimate import Estimate
-from snaketune.report.sources import Json, ReportSources
+from snaketune.report.sources import Cell, Json, ReportSources
 from snaketune.report.text import duration, number, size
 from snaketune.runtime.records import flat, settings_of
 
@@ -24,7 +24,12 @@ class SettingsTable(TypedDict):
     """Rows of less interest."""
 
 
-_RESOURCES = ("wall_seconds", "tokens_per_second", "peak_memory_bytes", "device_name")
+_RESOURCES: tuple[str, ...] = (
+    "wall_seconds",
+    "tokens_per_second",
+    "peak_memory_bytes",
+    "device_name",
+)
 _RESOURCES += ("steps", "tokens", "trained_tokens", "final_loss", "best", "best_step", "best_value")
 _SHOWN = len(_RESOURCES)
 _ELSEWHERE = ("model", "method", "seed", *MEASURED)
@@ -117,12 +122,14 @@ def usage_rows(sources: ReportSources) -> list[JobUsage]:
     return [row for row in rows if row["jobs"]]
 
 
-def _of_states(name: str, protocol: str, requested: Mapping, metas: Mapping) -> JobUsage:
+def _of_states(
+    name: str, protocol: str, requested: Mapping[Cell, Estimate], metas: Mapping[Cell, Json]
+) -> JobUsage:
     needs = {cell: needed for cell, needed in requested.items() if cell[1] == protocol}
     return _row(name, needs, {cell: metas[cell] for cell in needs if cell in metas})
 
 
-def _row(name: str, requested: Mapping, used: Mapping[object, Json]) -> JobUsage:
+def _row(name: str, requested: Mapping[Any, Estimate], used: Mapping[Any, Json]) -> JobUsage:
     """Jobs of before these figures were kept, and those that ran elsewhere, are left out."""
     jobs = {job: meta for job, meta in used.items() if MEASURED[0] in meta}
     figures = [
@@ -140,9 +147,11 @@ def _row(name: str, requested: Mapping, used: Mapping[object, Json]) -> JobUsage
     return JobUsage(name=name, jobs=len(jobs), cells=cells, over=over)
 
 
-def _most(requested: Mapping[object, Estimate], jobs: Mapping, figure) -> float:
+def _most(
+    requested: Mapping[Any, Estimate], jobs: Mapping[Any, Json], figure: Callable[[Estimate], float]
+) -> float:
     return max((figure(requested[job]) for job in jobs), default=0)
 
 
-def _peak(jobs: Mapping[object, Json], key: str) -> float | None:
+def _peak(jobs: Mapping[Any, Json], key: str) -> float | None:
     return max((meta[key] for meta in jobs.values() if meta[key] is not None), default=None)

@@ -235,6 +235,6 @@ def _unique_panel(axes: Axes, points: list[CsvRow], colour: str) -> None:
     wrong = [float(row["share"]) - part for row, part in zip(points, right, strict=True)]
     axes.bar(numbers, right, width=0.8, color=colour, alpha=_RIGHT)
     axes.bar(numbers, wrong, width=0.8, bottom=right, color=colour, alpha=_WRONG)
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=10)
+    axes.locator_params(axis="x", integer=True, nbins=10)
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     axes.grid(axis="y")

@@ -1,6 +1,6 @@
 """Figures of results: a metric by state, safe rates by hazard, what a sweep tried."""
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -60,7 +60,8 @@ def draw_states(points: list[PlottedPoint], metric: str) -> Figure:
         if point["value"] is None:
             axes.text(0.01, y, "missing", va="center", style="italic")
             continue
-        axes.plot([point["low"], point["high"]], [y, y], color=point["colour"], lw=2.4)
+        ends: list[Any] = [point["low"], point["high"]]  # None draws nothing
+        axes.plot(ends, [y, y], color=point["colour"], lw=2.4)
         axes.plot(point["value"], y, "o", color=point["colour"], ms=7)
         axes.annotate(
             f"{100 * point['value']:.1f} %", (point["value"], y), (0, 7), ha="center",
@@ -98,15 +99,19 @@ def draw_hazards(rates: dict[str, Rates], colours: dict[str, str]) -> Figure:
     hazards = list(dict.fromkeys(hazard for found in rates.values() for hazard in found))
     figure, axes = new_figure(height=1.1 + 0.34 * len(hazards))
     for y, hazard in enumerate(hazards):
-        known = [found[hazard] for found in rates.values() if found.get(hazard) is not None]
+        known = [rate for found in rates.values() if (rate := found.get(hazard)) is not None]
         if known:
             axes.plot([min(known), max(known)], [y, y], color=FAINT, lw=2, zorder=1)
     for i, (state, found) in enumerate(rates.items()):
         # States a little apart: equal rates would hide each other.
         apart = 0.15 * (i - (len(rates) - 1) / 2)
-        dots = [(found[h], y + apart) for y, h in enumerate(hazards) if found.get(h) is not None]
+        dots = [
+            (rate, y + apart)
+            for y, hazard in enumerate(hazards)
+            if (rate := found.get(hazard)) is not None
+        ]
         axes.scatter(
-            *zip(*dots, strict=True) if dots else ([], []), s=38, color=colours[state],
+            [x for x, _ in dots], [y for _, y in dots], s=38, color=colours[state],
             label=printable(state), zorder=2, alpha=0.9, linewidths=0,
         )  # fmt: skip
     axes.set_yticks(range(len(hazards)), [printable(hazard) for hazard in hazards])

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from typing import Any, Literal
 
 import matplotlib as mpl
 from markupsafe import Markup
@@ -19,7 +20,7 @@ BASE = "#868e96"
 # Okabe and Ito's colours, which the colour-blind can tell apart; legible on white and on black.
 COLOURS = ("#2f7fc1", "#d9782d", "#1f9e77", "#c061a0", "#b8960c", "#5aa9d6", "#cc4c3b")
 
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "snaketune",
     "font.family": "sans-serif",
@@ -94,7 +95,7 @@ def printable(text: str, length: int = 40) -> str:
     return kept if len(kept) <= length else kept[: length - 1] + "…"
 
 
-def percent_axis(axes: Axes, axis: str = "x") -> None:
+def percent_axis(axes: Axes, axis: Literal["x", "y"] = "x") -> None:
     """0 to 100 % with a light grid across."""
     getattr(axes, f"set_{axis}lim")(-0.02, 1.02)
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]

@@ -44,7 +44,7 @@ def draw_loss(logs: dict[str, Log], colours: dict[str, str], best: dict[str, int
     if logs:
         upper.legend(ncols=2)
     lower.set_xlabel("step")
-    lower.xaxis.get_major_locator().set_params(integer=True)
+    lower.locator_params(axis="x", integer=True)
     return figure
 
 
@@ -112,7 +112,7 @@ def draw_lengths(histograms: dict[str, dict[str, Any]]) -> Figure:
             axes.stairs(shares, histogram["edges"], fill=True, alpha=0.35, color=colour)
         axes.stairs(shares, histogram["edges"], color=colour, label=printable(name), lw=1.4)
     for limit in sorted({h["limit"] for h in histograms.values()}):
-        dashed = {"color": INK, "lw": 1, "ls": (0, (4, 3))}
+        dashed: dict[str, Any] = {"color": INK, "lw": 1, "ls": (0, (4, 3))}
         if limit <= 1.5 * longest:
             axes.axvline(limit, **dashed, label=f"limit {limit:,}")
         else:
@@ -223,7 +223,7 @@ def draw_snapshots(rows: list[CsvRow], colours: dict[str, str]) -> Figure:
                     mec=colours[run], mew=1.4,
                 )  # fmt: skip
     axes.set_xlabel("step")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     percent_axis(axes, "y")
     if lines:
         axes.legend()
