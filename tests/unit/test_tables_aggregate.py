@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from synthetic_results import files, make_results, table_sources
 
-from snaketune.plan.table_plan import SnapshotPlan
+from snaketune.plan.table_plan import SnapshotPlan, TablePlan
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.parquet import read_rows
 from snaketune.runtime.records import flat
@@ -143,3 +143,11 @@ def test_flat_settings():
         "lora_r": 8,
         "lora_targets": "q v",
     }
+
+
+def test_a_job_gets_the_plan_as_plain_json(made):
+    _, plan = made
+    told = json.loads(json.dumps(plan.as_json()))
+    assert told == plan.as_json()
+    assert list(told) == ["experiment", "runs", "drops"]
+    assert TablePlan.from_json(told) == plan

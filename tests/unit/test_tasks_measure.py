@@ -8,7 +8,9 @@ from snaketune.data.example import Example, write_examples
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_jsonl
 from snaketune.runtime.parquet import read_rows
+from snaketune.tasks.info import TASKS
 from snaketune.tasks.measure import measure
+from snaketune.tasks.task import Task, task_of
 
 MATH = {"task": "math", "sample": None}
 SAFETY = {"task": "safety", "sample": None}
@@ -142,3 +144,9 @@ def test_predictions_for_other_rows_are_refused(run, ids, message):
 def test_missing_verdicts_are_refused(run):
     with pytest.raises(UserError, match=r"v\.jsonl has 0 records"):
         run(_prompts("cse"), [_line("s0", "no")], [], SAFETY)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_states_its_facts_and_is_found_by_its_name(name):
+    assert isinstance(task_of(name), Task)
+    assert set(task_of(name).paired) & set(TASKS[name].goals)

@@ -10,30 +10,7 @@ their paths, `metrics/{state}/{protocol_name}.json` and `train/{run}/train_meta.
 no part of it either, since a changed label must not make anything run again.
 
 Bases are not listed: the rows of the base models are the distinct pairs of `base_state` and
-protocols among the runs, in order. Example::
-
-    {
-      "experiment": "demo",
-      "runs": [{
-        "run": "medium", "state": "medium", "base_state": "base-tiny-nf4",
-        "model": "tiny", "train_data": "problems", "method": "qlora", "seed": 42,
-        "preset": {"method": "qlora", "epochs": 2, "lora": {"r": 16, "alpha": 32}},
-        "swept": {},
-        "evals": {
-          "gsm8k": {"task": "math", "protocol_name": "gsm8k-medium", "primary": "accuracy"},
-          "safety": {"task": "safety", "protocol_name": "safety", "primary": "safe_rate"}
-        },
-        "snapshots": [{
-          "snapshot": "1of3", "state": "medium-1of3",
-          "evals": {"gsm8k": {"task": "math", "protocol_name": "gsm8k-dev", "primary": "accuracy"}}
-        }],
-        "followed": [],
-        "choose": "gsm8k.accuracy",
-        "thresholds": {"gsm8k.accuracy": 0.31, "safety.safe_rate": 0.34},
-        "totals": {"gsm8k": 263, "safety": 240}
-      }],
-      "drops": {}
-    }
+protocols among the runs, in order.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,7 @@
-"""Are predictions as sure as they are right? Bins of confidence and the calibration error.
+"""Are predictions as sure as they are right, and do they rank rows rightly?
 
-The area under the ROC curve: how often a positive row scores above a negative one.
+Bins of confidence and the calibration error; the area under the ROC curve, which is how often a
+positive row scores above a negative one.
 """
 
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def calibration_interval(
     # By cluster: the summed gaps in each bin, and the number of rows.
     columns = np.zeros((places.max() + 1, BINS + 1))
     np.add.at(columns, (places, _bins_of(sure)), sure - right)
-    np.add.at(columns, (places, BINS), 1)
+    np.add.at(columns[:, BINS], places, 1)
     drawn = resampled(columns)
     return percentiles(np.abs(drawn[:, :BINS]).sum(1) / drawn[:, BINS])
 

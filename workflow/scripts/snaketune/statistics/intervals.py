@@ -1,9 +1,8 @@
 """Intervals and tests for small samples, the same ones everywhere.
 
-Rows that stand or fall together: those of one template, or of one problem.
-
-Such rows are not independent (trap 33): two solutions of a problem, or instances of a template,
-are one draw, not two. Where an eval has some, clusters are resampled instead of rows.
+Rows that stand or fall together, those of one template or of one problem, are not independent (trap
+33): two solutions of a problem, or instances of a template, are one draw, not two. Where an eval
+has some, clusters are resampled instead of rows.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ _EXACT = 15
 _BLOCK = 1 << 20  # drawn indices at a time: 8 MB
 
 
-def wilson(hits: int, n: int) -> tuple[float, float] | None:
+def wilson(hits: float, n: int) -> tuple[float, float] | None:
     """The 95 % Wilson score interval of `hits / n`; None where n is 0.
 
     It keeps its coverage near 0 and 1, where the usual p ± 1.96 s collapses to a point.
@@ -143,7 +142,7 @@ def spread(values: Sequence[float], scores: Sequence[dict[str, Any]]) -> dict[st
         return {}
     if set(values) in ({0}, {1}):
         count = len(set(names))
-        low, high = wilson(count * int(values[0]), count)
+        low, high = wilson(count * int(values[0]), count) or (None, None)
     else:
         low, high = clustered(values, names) or (None, None)
     return {"low": low, "high": high}

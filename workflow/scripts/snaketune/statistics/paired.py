@@ -66,7 +66,7 @@ def compare(base: list[Scored], tuned: list[Scored], outcome: Outcome) -> Compar
     only_base, only_tuned = sum(d < 0 for d in differences), sum(d > 0 for d in differences)
     if clusters := shared(scores):
         interval = clustered(differences, clusters)
-        p = sign_flip(np.bincount(numbered(clusters), weights=differences))
+        p = sign_flip(np.bincount(numbered(clusters), weights=differences).tolist())
     else:
         interval = bootstrap_mean(differences)
         hits = all(isinstance(value, bool) for pair in known for value in pair)

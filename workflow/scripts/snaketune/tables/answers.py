@@ -110,16 +110,16 @@ def before_after_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
         if run.base_state is not None
         for name, entry in run.evals.items()
         if entry.task == OPEN_QA
-        for row in _pairs_of(run, name, sources)
+        for row in _pairs_of(run, run.base_state, name, sources)
     ]
 
 
-def _pairs_of(run: RunPlan, name: str, sources: TableSources) -> list[Row]:
+def _pairs_of(run: RunPlan, base_state: str, name: str, sources: TableSources) -> list[Row]:
     plan = run.evals[name]
-    base = {score["id"]: score for score in sources.rows(run.base_state, plan)}
+    base = {score["id"]: score for score in sources.rows(base_state, plan)}
     head = {
         "run": run.run,
-        "base_state": run.base_state,
+        "base_state": base_state,
         "eval": name,
         "protocol": plan.protocol_name,
     }

@@ -129,13 +129,13 @@ def _shared_metrics(state: str, plans: EvalPair, sources: TableSources) -> list[
 
 
 def _difference(found: Metric, other: Metric) -> Row:
-    row = {
+    row: Row = {
         "from_value": found["value"],
         "to_value": other["value"],
         "from_n": found["n"],
         "to_n": other["n"],
     }
-    if None in (found["value"], other["value"]):
+    if found["value"] is None or other["value"] is None:
         return row | {"drop": None, "low": None, "high": None}
     low, high = newcombe(found, other) or (None, None)
     return row | {"drop": found["value"] - other["value"], "low": low, "high": high}
@@ -144,9 +144,13 @@ def _difference(found: Metric, other: Metric) -> Row:
 def newcombe(one: Metric, other: Metric) -> tuple[float, float] | None:
     """The 95 % interval of the difference of two independent figures; None where one of them has
     no interval."""
-    if None in (one["low"], other["low"]):
+    first, low, high = one["value"], one["low"], one["high"]
+    second, other_low, other_high = other["value"], other["low"], other["high"]
+    if first is None or low is None or high is None:
         return None
-    difference = one["value"] - other["value"]
-    below = sqrt((one["value"] - one["low"]) ** 2 + (other["high"] - other["value"]) ** 2)
-    above = sqrt((one["high"] - one["value"]) ** 2 + (other["value"] - other["low"]) ** 2)
+    if second is None or other_low is None or other_high is None:
+        return None
+    difference = first - second
+    below = sqrt((first - low) ** 2 + (other_high - second) ** 2)
+    above = sqrt((high - first) ** 2 + (second - other_low) ** 2)
     return difference - below, difference + above

@@ -37,9 +37,15 @@ def _followed(run: RunPlan) -> list[str]:
     return list(dict.fromkeys(name for snap in run.followed for name in snap.evals))
 
 
+def _base_state(run: RunPlan) -> str:
+    if run.base_state is None:
+        raise ValueError(f"run {run.run} is followed, so it was trained and has a base")
+    return run.base_state
+
+
 def _before(run: RunPlan, name: str, sources: TableSources) -> Row:
     head = {"model": run.model, "run": run.run, "epoch": 0, "step": 0, "eval": name}
-    return head | _number(run.base_state, run.evals[name], sources)
+    return head | _number(_base_state(run), run.evals[name], sources)
 
 
 def _after(run: RunPlan, name: str, sources: TableSources) -> list[Row]:
@@ -88,7 +94,7 @@ def _summary(run: RunPlan, name: str, sources: TableSources) -> Row:
         "train_seconds": meta["wall_seconds"],
         "final_train_loss": meta["final_loss"],
         "accuracy": _accuracy(run, plan, sources),
-        "base_value": sources.metric(run.base_state, plan, plan.primary)["value"],
+        "base_value": sources.metric(_base_state(run), plan, plan.primary)["value"],
         "device": meta["device"],
         "gpu_name": meta["device_name"] if gpu else None,
         "gpu_memory_bytes": meta["device_memory_bytes"],

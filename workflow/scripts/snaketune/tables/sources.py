@@ -39,7 +39,12 @@ NUMBER = ["value", "n", "low", "high"]
 
 def number_of(metric: Metric) -> dict[str, float | None]:
     """A metric's number as columns of a table."""
-    return {key: metric[key] for key in NUMBER}
+    return {
+        "value": metric["value"],
+        "n": metric["n"],
+        "low": metric["low"],
+        "high": metric["high"],
+    }
 
 
 @dataclass(frozen=True)

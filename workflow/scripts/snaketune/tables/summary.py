@@ -38,12 +38,12 @@ def metric_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
         owners |= {snap.state: run for snap in (*run.snapshots, *run.followed)}
     table = []
     for (state, protocol), document in sorted(sources.metrics.items()):
-        run = owners.get(state)
-        trained = settings_of(sources.train_meta.get(run.run, {})) if run else {}
+        owner = owners.get(state)
+        trained = settings_of(sources.train_meta.get(owner.run, {})) if owner else {}
         head = {
             "experiment": plan.experiment,
             "state": state,
-            "run": run.run if run else None,
+            "run": owner.run if owner else None,
             "seed": trained.get("seed"),
             "protocol": protocol,
             "protocol_hash": document["protocol_hash"],

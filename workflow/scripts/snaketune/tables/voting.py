@@ -14,7 +14,6 @@ from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Metric, Score
 
 VOTING_METRICS = ["majority", "majority_expected", "best_of_n", "best_of_n_expected", "pass_at_n"]
-_PARTS = ("value", "low", "high")
 
 VOTING_COLUMNS = ["eval", "state", "run", "protocol", "n", "questions"]
 VOTING_COLUMNS += [
@@ -69,8 +68,10 @@ def _by_n(
 
 
 def _number_columns(found: dict[str, Metric]) -> Row:
-    ends = dict(zip(_PARTS, ("", "_low", "_high"), strict=True))
-    return {name + ends[part]: row[part] for name, row in found.items() for part in _PARTS}
+    columns: Row = {}
+    for name, row in found.items():
+        columns |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
+    return columns
 
 
 _LISTS = ["answers", "right", "rewards", "outputs"]
@@ -100,7 +101,7 @@ def first_samples(score: Score, column: str) -> list | None:
 
 
 def _failure_row(score: Score) -> Row:
-    answers = first_samples(score, "answers")
+    answers = score["answers"][: score["at"][-1]]
     lists = {name: first_samples(score, name) for name in _LISTS}
     return {
         "n": len(answers),
@@ -108,7 +109,7 @@ def _failure_row(score: Score) -> Row:
         "majority": score["parsed"],
         "majority_votes": answers.count(score["parsed"]) if score["parsed"] else 0,
         "best_of_n": best_answer(score),
-        "right_samples": sum(first_samples(score, "right")),
+        "right_samples": sum(score["right"][: len(answers)]),
         **{key: score[key] for key in ("id", "unique_answers", "gold", "question")},
         **{k: None if v is None else json.dumps(v, ensure_ascii=False) for k, v in lists.items()},
     }

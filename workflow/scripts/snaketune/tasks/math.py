@@ -1,12 +1,10 @@
-"""The number that a worked solution arrives at.
+"""Task `math`: the number that a worked solution arrives at, against the gold one.
 
 An eval reads by one of the `RULES`, which ask for a format; `flexible` stands beside it and asks
 whether the model arrived at the number whatever the format.
 
 Numbers are `Decimal`s and compared as such, so that 18, 18.0 and $18.00 are one answer and no
 binary rounding takes part.
-
-Scores of task `math`: the final number against the gold one.
 """
 
 import re
@@ -79,7 +77,7 @@ def flexible(text: str) -> Decimal | None:
     for place in places:
         if numbers := _numbers(place):
             return numbers[0]
-    return (_numbers(text) or [None])[-1]
+    return _last_number(text)
 
 
 def final_answer(text: str) -> Decimal | None:
@@ -93,7 +91,7 @@ def final_answer(text: str) -> Decimal | None:
         if ends := [found.end() for found in mark.finditer(text)]:
             text = text[ends[-1] :]
             break
-    return (_numbers(text) or [None])[-1]
+    return _last_number(text)
 
 
 @dataclass(frozen=True)
@@ -146,6 +144,11 @@ def _plain(text: str) -> str:
 def _numbers(text: str) -> list[Decimal]:
     """All numbers of `text`, in order."""
     return [_value(found, text) for found in _NUMBER.finditer(text)]
+
+
+def _last_number(text: str) -> Decimal | None:
+    numbers = _numbers(text)
+    return numbers[-1] if numbers else None
 
 
 def _value(found: re.Match[str], text: str) -> Decimal:
@@ -220,7 +223,7 @@ class Math(Task):
     def score(self, row: Answered) -> Score:
         """The row of one example. An overlong prompt was never answered: it stays in the count, as
         unparsed."""
-        gold, rule = Decimal(row.example.gold), rule_of(row.protocol)
+        gold, rule = Decimal(row.gold), rule_of(row.protocol)
         output = row.prediction["output"]
         parsed, loose = rule.read(output), flexible(output)
         return {

@@ -97,7 +97,7 @@ class MathSamples(Task):
         """The row of one question."""
         example, samples = row.example, row.prediction["samples"]
         spec, rule = SamplingSpec.model_validate(row.protocol["sampling"]), rule_of(row.protocol)
-        gold = Decimal(example.gold)
+        gold = Decimal(row.gold)
         numbers = [rule.read(sample["output"]) for sample in samples]
         answers = [rule.spelled(number) for number in numbers]
         right = [rule.right(number, gold) for number in numbers]

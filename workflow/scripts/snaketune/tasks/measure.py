@@ -69,7 +69,7 @@ def join(
     )
     judged = _by_id(verdicts) if verdicts else None
     _check_same(answered, asked, predictions, examples)
-    if judged is not None:
+    if verdicts and judged is not None:
         _check_same(judged, asked, verdicts, examples)
     return [
         Answered(example, answered[id_], judged[id_] if judged else None)

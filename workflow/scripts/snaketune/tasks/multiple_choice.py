@@ -88,7 +88,11 @@ class MultipleChoice(Task):
             "tokens": found.get("tokens"),
             "characters": found.get("characters"),
             "finish": found.get("finish"),
-            **(_unscored() if found.get("finish") == "overlong" else _scored(example, found)),
+            **(
+                _unscored()
+                if found.get("finish") == "overlong"
+                else _scored(example, row.label, found)
+            ),
         }
 
     def metrics(self, eval_name: str, scores: list[Score]) -> list[Metric]:
@@ -131,21 +135,21 @@ def _unscored() -> Score:
     return dict.fromkeys(missing) | dict.fromkeys(wrong, False)
 
 
-def _scored(example: Example, found: dict[str, Any]) -> Score:
-    sums, tokens, characters = (found.get(key) for key in ("sums", "tokens", "characters"))
+def _scored(example: Example, label: str, found: dict[str, Any]) -> Score:
+    sums = found.get("sums")
     _require_all(example, found["scores"] if sums is None else sums)
-    by_mean = found["scores"] if sums is None else _each(sums, tokens)
-    by_character = None if sums is None else _each(sums, characters)
+    by_mean = found["scores"] if sums is None else _each(sums, found["tokens"])
+    by_character = None if sums is None else _each(sums, found["characters"])
     choice, choice_sum, choice_per_character = map(_best, (by_mean, sums, by_character))
     shares = softmax(by_mean)
-    gold = LETTERS.index(example.label)
+    gold = LETTERS.index(label)
     return {
         "choice": choice,
         "choice_sum": choice_sum,
         "choice_per_character": choice_per_character,
-        "correct": _right(choice, example.label),
-        "correct_sum": _right(choice_sum, example.label),
-        "correct_per_character": _right(choice_per_character, example.label),
+        "correct": _right(choice, label),
+        "correct_sum": _right(choice_sum, label),
+        "correct_per_character": _right(choice_per_character, label),
         "scores": by_mean,
         "probabilities": shares,
         "brier": sum((p - (i == gold)) ** 2 for i, p in enumerate(shares)),
@@ -198,11 +202,19 @@ def _picks(letter: str) -> Outcome:
 def _corrected(accuracy: Metric, scores: list[Score]) -> Metric:
     """0 is guessing, 1 is all right: (accuracy - chance) / (1 - chance)."""
     if not scores:
-        return accuracy | {"metric": "chance_corrected"}
+        return {**accuracy, "metric": "chance_corrected"}
     chance = sum(1 / len(s["options"]) for s in scores) / len(scores)
-    ends = {k: accuracy[k] for k in ("value", "low", "high") if accuracy[k] is not None}
-    moved = {k: (value - chance) / (1 - chance) for k, value in ends.items()}
-    return accuracy | {"metric": "chance_corrected"} | moved
+
+    def moved(share: float | None) -> float | None:
+        return None if share is None else (share - chance) / (1 - chance)
+
+    return {
+        **accuracy,
+        "metric": "chance_corrected",
+        "value": moved(accuracy["value"]),
+        "low": moved(accuracy["low"]),
+        "high": moved(accuracy["high"]),
+    }
 
 
 def _calibration_error(scores: list[Score]) -> float | None:

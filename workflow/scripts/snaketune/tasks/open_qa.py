@@ -1,12 +1,9 @@
-"""Scores of task `open_qa`: what an answer has in common with the gold one.
+"""Task `open_qa`: what an answer has in common with the gold one.
 
-`exact`, `relaxed`, `f1`, `rouge_l` and `rouge_l_half` are over folded texts; `squad_exact` and
-`squad_f1` over SQuAD's normalisation. All are given for all answers and for the short ones.
-
-How much an open answer has in common with the gold one.
-
-Two normalisations: `fold` (lower case, punctuation out, white space folded), and SQuAD's, which
+`exact`, `relaxed`, `f1`, `rouge_l` and `rouge_l_half` are over folded texts (`fold`: lower case,
+punctuation out, white space folded); `squad_exact` and `squad_f1` over SQuAD's normalisation, which
 knows ASCII punctuation only and takes the articles out too (Rajpurkar et al. 2016, evaluate-v1.1).
+All are given for all answers and for the short ones.
 """
 
 import re
@@ -94,7 +91,7 @@ class OpenQa(Task):
     def score(self, row: Answered) -> Score:
         """The row of one answer."""
         spec = AnswersSpec.model_validate(row.protocol.get("answers") or {})
-        output, gold = row.prediction["output"], row.example.gold
+        output, gold = row.prediction["output"], row.gold
         folded, wanted = fold(output), fold(gold)
         short = len(wanted.split()) <= spec.short_threshold
         overlap = rouge_l(folded, wanted)

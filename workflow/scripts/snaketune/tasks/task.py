@@ -16,6 +16,7 @@ from typing import Any, ClassVar, TypedDict, TypeVar
 import pyarrow as pa
 
 from snaketune.data.example import Example
+from snaketune.runtime.errors import UserError
 from snaketune.statistics.intervals import bootstrap_mean, spread, wilson
 
 Score = dict[str, Any]
@@ -26,6 +27,8 @@ Outcome = Callable[[Score], bool | float | None]
 
 PairTest = Callable[[Score, Score], bool]
 """Whether an example's scores (of the base, of the tuned model) belong to a group."""
+
+V = TypeVar("V")
 
 ALL = "all"
 """The subset of all rows."""
@@ -59,6 +62,26 @@ class Answered:
     """A line of `verdicts/…`; None where the eval has no judge."""
     protocol: dict[str, Any] = field(default_factory=dict)
     """The eval under which it was asked."""
+
+    @property
+    def gold(self) -> str:
+        """The example's answer, as text."""
+        return self._required("gold answer", self.example.gold)
+
+    @property
+    def label(self) -> str:
+        """The example's label: a letter, or a class."""
+        return self._required("label", self.example.label)
+
+    @property
+    def judged(self) -> str | None:
+        """The judge's words; None: it wasn't asked."""
+        return self._required("verdict", self.verdict)["raw"]
+
+    def _required(self, what: str, found: V | None) -> V:
+        if found is None:
+            raise UserError(f"example {self.example.id}: found no {what}, which its task needs")
+        return found
 
 
 class Task(ABC):
@@ -164,7 +187,7 @@ def share_of_hits(
     """The share of hits among the rows that have the outcome; its interval is over clusters, where
     rows share some."""
     known = [score for score in scores if of(score) is not None]
-    values = [of(score) for score in known]
+    values = [value for score in known if (value := of(score)) is not None]
     return _with_spread(proportion(eval_name, subset, metric, values), values, known)
 
 
@@ -211,5 +234,7 @@ def _mean(eval_name: str, subset: str, metric: str, values: Sequence[float]) -> 
     return with_interval(row, bootstrap_mean(values))
 
 
-def _with_spread(row: Metric, values: Sequence[float | None], scores: list[Score]) -> Metric:
-    return row | spread(values, scores)
+def _with_spread(row: Metric, values: Sequence[float], scores: list[Score]) -> Metric:
+    """Where rows share clusters the interval is over these; else it stays."""
+    found = spread(values, scores)
+    return {**row, "low": found["low"], "high": found["high"]} if found else row
