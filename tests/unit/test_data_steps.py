@@ -71,7 +71,7 @@ def content(found: DatasetSpec, *splits: str) -> list[list[str]]:
     [
         ({"licence": "MIT"}, {"manifest"}),
         ({"rejected_at_most": 0.5}, {"manifest"}),
-        ({"few_shot": {"count": 9}}, {"held_out", "few_shot", "manifest"}),
+        ({"few_shot": {"count": 9}}, {"few_shot", "manifest"}),
         ({"few_shot": {"count": 22}}, {"held_out", "few_shot", "manifest", "shown"}),
         ({"few_shot": {"seed": 1}}, {"held_out", "few_shot", "manifest", "shown"}),
         ({"overlap": "drop"}, {"test", "manifest"}),
@@ -146,8 +146,9 @@ def test_few_shot_examples_are_drawn_from_all_training_records(folder):
     held_out = prepared(folder, dev=10)
     without = prepared(folder)
     assert held_out.shots == without.shots
+    found = spec(folder)
     first = shown_questions(
-        steps.spec_of(steps.shown_settings(spec(folder), False), {"source": ".", "few_shot": None}),
+        steps.spec_of(steps.shown_settings(found, False), steps.source_places(found)),
         without.splits["train"],
         3,
         "datasets.d",

@@ -165,8 +165,9 @@ class DatasetSpec(Strict):
     """Training records held out as the dev split, drawn with `seed`, where the source has none."""
     seed: int = 42
     """Seed of the dev split: the first `dev` of `numpy.random.default_rng(seed).permutation(n)`
-    that are no few-shot example, nor would be one under a larger `few_shot.count` of up to 5, 21
-    or 85, in file order; and of the letters that options get where the source has none."""
+    that are no few-shot example nor, where enough are left, would be one under a larger
+    `few_shot.count` (up to 5, 21, 85, …), in file order; and of the letters that options get where
+    the source has none."""
     draw: DrawnSplitsSpec | None = None
     """Draws train and test from a source that has one split."""
     limit: int | None = Field(None, ge=1)

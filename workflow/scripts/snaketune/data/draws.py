@@ -17,6 +17,7 @@ from snaketune.data.example import Example, normalise, read_examples
 from snaketune.data.formats.base import Format, format_for
 from snaketune.data.record import Fields, RecordError, Repeat, describe, key_twice, parse
 from snaketune.data.sources.local import read_text
+from snaketune.data.steps import same_draw
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json
 
@@ -37,6 +38,36 @@ def hold_out(train: list[Example], count: int, seed: int, shown: set[str], where
             "the training records that are no few-shot examples"
         )
     return held
+
+
+def dev_places(train: list[Example], spec: DatasetSpec, form: Format, where: str) -> list[int]:
+    """The places of the dev examples of `spec` among the training examples, rising.
+
+    Dev has none of the few-shot examples, nor, where enough are left, of those that a somewhat
+    larger `few_shot.count` would draw: a changed count would else train everything again.
+    """
+    wide = spec.few_shot.model_copy(update={"count": same_draw(spec.few_shot.count)})
+    for shots in (wide, spec.few_shot):
+        drawn = shots_of(spec.model_copy(update={"few_shot": shots}), form, train, where)
+        shown = {normalise(shot.question) for shot in drawn}
+        try:
+            return hold_out(train, spec.dev, spec.seed, shown, where)
+        except UserError as error:
+            fault = error
+    raise fault
+
+
+def require_held_out_alike(
+    train: list[Example], held: list[int], spec: DatasetSpec, form: Format, where: str
+) -> None:
+    """Raises `UserError` where dev was held out before `few_shot.count` changed, and would be
+    another one now: in data so small that it follows from the count."""
+    if spec.dev and spec.few_shot.file is None and dev_places(train, spec, form, where) != held:
+        raise UserError(
+            f"{where}.few_shot.count: found {spec.few_shot.count}, with which another dev split is "
+            "held out of so few records; expected the count of before, or a start with "
+            "`--forcerun prepare_held_out`, which makes what follows from it anew"
+        )
 
 
 def put_back(train: list[Example], dev: list[Example], places: Sequence[int]) -> list[Example]:

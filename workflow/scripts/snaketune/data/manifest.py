@@ -7,9 +7,16 @@ from pathlib import Path
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.catalogue import read_catalogue
 from snaketune.data.check import SplitReport, refuse_too_many
-from snaketune.data.draws import Shot, read_shots, refuse_own_examples
+from snaketune.data.draws import (
+    Shot,
+    put_back,
+    read_shots,
+    refuse_own_examples,
+    require_held_out_alike,
+)
 from snaketune.data.example import Example, read_examples
 from snaketune.data.files import catalogue_file
+from snaketune.data.formats.base import format_for
 from snaketune.data.load import read_file
 from snaketune.data.locate import SPLITS
 from snaketune.data.overlap import KINDS, METHOD, overlaps_of_dev, overlaps_of_test
@@ -53,6 +60,9 @@ def write_manifest(spec: DatasetSpec, folder: Path, left_aside: list[str]) -> No
     _require_one_commit(found.reports, where)
     catalogue = _joined(spec, found.reports, where)
     refuse_own_examples(found.shots, found.splits["test"], where)
+    held = found.reports["dev"].held_out
+    records = put_back(found.splits["train"], found.splits["dev"] if held else [], held)
+    require_held_out_alike(records, held, spec, format_for(spec), where)
     manifest = _manifest(spec, found, folder.name, left_aside, catalogue)
     _tell(manifest)
     write_json(folder / "manifest.json", manifest)

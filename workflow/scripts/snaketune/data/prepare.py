@@ -18,8 +18,8 @@ from snaketune.data.check import (
     repeated_options_of,
     sources_of,
 )
-from snaketune.data.draws import hold_out, read_shots, shots_of
-from snaketune.data.example import Example, normalise, read_examples, write_examples, write_readable
+from snaketune.data.draws import dev_places, read_shots
+from snaketune.data.example import Example, read_examples, write_examples, write_readable
 from snaketune.data.files import catalogue_file
 from snaketune.data.formats.base import Format, format_for
 from snaketune.data.load import Loaded, draw_splits, loaded_tables, read_file
@@ -121,10 +121,8 @@ def prepare_held_out(spec: DatasetSpec, folder: Path, numeric: bool = False) -> 
 
 
 def _held_out(spec: DatasetSpec, found: Checked, where: str, numeric: bool) -> list[int]:
-    shots = shots_of(spec, format_for(spec, numeric), found.examples, where)
-    shown = {normalise(shot.question) for shot in shots}
     try:
-        return hold_out(found.examples, spec.dev, spec.seed, shown, where)
+        return dev_places(found.examples, spec, format_for(spec, numeric), where)
     except UserError as error:
         if not found.rejected:
             raise

@@ -45,9 +45,8 @@ def split_settings(spec: DatasetSpec, splits: Sequence[SplitName], numeric: bool
 
 
 def held_out_settings(spec: DatasetSpec, numeric: bool) -> Json:
-    """What decides the rows of train and of the dev split that is held out of it. Dev has none of
-    the few-shot examples, nor of those that a somewhat larger `count` would draw: a changed count
-    would else train everything again."""
+    """What decides the rows of train and of the dev split that is held out of it: see
+    `draws.dev_places`."""
     settings = split_settings(spec, ("train", "dev"), numeric)
     return settings | {"dev": spec.dev, "seed": spec.seed, "few_shot": _first_shots(spec)}
 
@@ -73,11 +72,13 @@ def manifest_settings(spec: DatasetSpec) -> Json:
 
 
 def source_places(spec: DatasetSpec) -> Json:
-    """Where the dataset's files lie: all that the settings leave out."""
+    """Where the dataset's files lie, and how many few-shot examples it has, which settings may
+    leave open: all that is not compared."""
     return {
         "source": spec.source,
         "catalogue": spec.catalogue.source if spec.catalogue else None,
         "few_shot": spec.few_shot.file,
+        "few_shot_count": spec.few_shot.count,
     }
 
 
@@ -88,7 +89,8 @@ def spec_of(settings: Json, places: Json) -> DatasetSpec:
     if known.get("catalogue"):
         known["catalogue"] = known["catalogue"] | {"source": places["catalogue"]}
     if "few_shot" in known:
-        known["few_shot"] = known["few_shot"] | {"file": places["few_shot"]}
+        shots = {"file": places["few_shot"], "count": places["few_shot_count"]}
+        known["few_shot"] = known["few_shot"] | shots
     return DatasetSpec.model_validate(known)
 
 
