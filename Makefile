@@ -1,6 +1,7 @@
 # make demo    fine-tune and evaluate a small model, and show the result
 # make test    all tests
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
+# make test-stale  what runs again after every kind of edit: dry runs and starts (half an hour)
 # make lint    style of code and workflow
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
@@ -17,7 +18,7 @@ BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_pl
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-slurm lint steps docs bench clean distclean
+.PHONY: demo test test-slurm test-stale lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -29,6 +30,9 @@ test: $(VENV)/.installed lint
 
 test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python -m pytest tests/slurm -rs
+
+test-stale: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/stale -x
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from snaketune.plan.protocols import class_labels, most_samples, reward_model
 from snaketune.plan.resources import evaluation_request
 from snaketune.plan.states import part_numbers
 from snaketune.prompts.wording import generation_protocol, options_protocol
+from snaketune.runtime.content import content_hash
 
 SCORED = [name for name, spec in PLAN.protocols.items() if not spec.generates]
 GENERATED = [name for name, spec in PLAN.protocols.items() if spec.generates]
@@ -202,7 +203,6 @@ rule score_rewards:
 rule bring:
     """Takes predictions that were made elsewhere, and checks them against the examples."""
     input:
-        file=lambda wildcards: PLAN.brought[cell_of(wildcards)],
         examples=examples_of,
         report=lambda wildcards: examples_of(wildcards).replace(".parquet", ".json"),
     output:
@@ -219,6 +219,9 @@ rule bring:
         mem="4GB",
         runtime=30,
     params:
+        # By content, not by place.
+        content=lambda wildcards: content_hash(Path(PLAN.brought[cell_of(wildcards)])),
+        file=lambda wildcards, output: PLAN.brought[cell_of(wildcards)],
         task=lambda wildcards: protocol_of(wildcards).task,
         sample=lambda wildcards: protocol_of(wildcards).model_dump(mode="json")["sample"],
         labels=lambda wildcards: class_labels(protocol_of(wildcards)),

@@ -1,13 +1,18 @@
 # Needs: predictions of a safety eval, its prompts, the guideline and the judge model.
 # Makes: verdicts/{state}/{protocol}.jsonl, the judge's own words about each reply.
 
+from snaketune.runtime.content import content_hash
+
+
+def guideline_of(wildcards) -> Path:
+    return Path(protocol_of(wildcards).judge.guideline)
+
 
 rule judge:
     """Asks the judge model for a verdict on every reply that isn't empty."""
     input:
         predictions=predictions_of,
         examples=examples_of,
-        guideline=lambda wildcards: protocol_of(wildcards).judge.guideline,
         pin=lambda wildcards: model_pin(protocol_of(wildcards).judge.model),
     output:
         verdicts=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.jsonl", non_empty=True),
@@ -33,6 +38,9 @@ rule judge:
         judge=lambda wildcards: protocol_of(wildcards).judge.model_dump(
             mode="json", exclude={"guideline"}
         ),
+        # By content, not by place.
+        guideline=lambda wildcards: content_hash(guideline_of(wildcards)),
+        guideline_file=lambda wildcards, output: str(guideline_of(wildcards)),
         batch_size=lambda wildcards: protocol_of(wildcards).batch_size,
         reply_prefix=lambda wildcards: protocol_of(wildcards).reply_prefix,
         work=f"{E}/.work/judge/{{state}}/{{protocol}}",

@@ -23,7 +23,7 @@ rule measure:
         runtime=30,
     params:
         eval=lambda wildcards: PLAN.eval_of[wildcards.protocol],
-        protocol=lambda wildcards: protocol_of(wildcards).protocol(),
+        protocol=lambda wildcards: LOOKUP.protocol_settings(wildcards.protocol),
         version=step_version("measure"),
         made_by=made("measure"),
     script:

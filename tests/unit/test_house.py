@@ -57,7 +57,7 @@ def test_no_class_name_stands_twice():
         node.name
         for file in MODULES
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        if isinstance(node, ast.ClassDef)
     )
     assert not {name: count for name, count in names.items() if count > 1}
 

@@ -16,7 +16,7 @@ from test_modeling import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from snaketune.models import write_merged as module
+from snaketune.models import merge as module
 from snaketune.models.headers import count_parameters
 from snaketune.models.load import load_model, load_state
 from snaketune.models.merge import write_merged

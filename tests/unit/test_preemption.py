@@ -24,10 +24,10 @@ PATHS = [str(SCRIPTS), str(Path(__file__).parent)]
 WORKS = """
 import sys, time
 from pathlib import Path
-from snaketune.inference.ledger import Ledger, plain
+from snaketune.inference.ledger import Ledger, wanted_by_key
 from snaketune.runtime.job import job
 with job(sys.argv[1] + "/log", 0):
-    ledger = Ledger(Path(sys.argv[1]), "1of1", plain((str(i), 0) for i in range(1000)))
+    ledger = Ledger(Path(sys.argv[1]), "1of1", wanted_by_key((str(i), 0) for i in range(1000)))
     for i in range(1000):
         ledger.append({"id": str(i)})
         time.sleep(0.01)
@@ -39,11 +39,11 @@ from pathlib import Path
 import test_training_run as trainings
 from snaketune.runtime.job import job
 trainings.torch.set_num_threads(1)
-real = trainings.loop._take_step
+real = trainings.loop.take_step
 def slow(*arguments):
     trainings.time.sleep(0.3)
     return real(*arguments)
-trainings.loop._take_step = slow
+trainings.loop.take_step = slow
 with job(sys.argv[2] + "/log", 0):
     # So seldom a checkpoint that only the warning can have made one.
     trainings.train(Path(sys.argv[1]), Path(sys.argv[2]), snapshots=3, save_every=3600)
@@ -191,11 +191,11 @@ def test_the_shell_and_the_snakemake_around_a_script_wait_until_it_has_saved(
 
 LOST = """
 import os, signal
-from snaketune.inference.ledger import Ledger, plain
+from snaketune.inference.ledger import Ledger, wanted_by_key
 class Last:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGTERM)
-ledger = Ledger(folder, "1of1", plain([("a", 0), ("b", 0)]))
+ledger = Ledger(folder, "1of1", wanted_by_key([("a", 0), ("b", 0)]))
 last = Last()
 del last
 ledger.append({"id": "a"})
@@ -247,16 +247,17 @@ def _family(pid: int) -> list[int]:
 GENERATION = """
 from snaketune.config.model import ModelSpec
 from snaketune.inference import generate as module
-from snaketune.inference.jobs import State
-append = module.Ledger.append
+from snaketune.inference.jobs import LoadableState
+from snaketune.inference.ledger import Ledger
+append = Ledger.append
 def slow(ledger, record):
     append(ledger, record)
     (folder / "count").write_text(str(len(ledger.records)))
     time.sleep(0.05)
-module.Ledger.append = slow
+Ledger.append = slow
 module.generate(
-    State(ModelSpec(id=sys.argv[2]), "none", "none", []),
-    module.Protocol("math", "add", 0, None, 12, 4),
+    LoadableState(ModelSpec(id=sys.argv[2]), "none", "none", []),
+    module.GenerationProtocol("math", "add", 0, None, 12, 4),
     folder / "examples.parquet", None, folder / "work",
     folder / "replies.jsonl", folder / "meta.json",
 )

@@ -55,10 +55,10 @@ def upload(hub, folder, token=TOKEN, card="# card", **settings):
     spec = {"repo": "me/tuned", "private": True, "merged": False}
     code = (
         "import json, sys; from pathlib import Path\n"
-        "from snaketune.models.hub import files_in, push\n"
+        "from snaketune.models.hub import files_in, push_to_hub\n"
         "from snaketune.runtime.errors import UserError\n"
         "try:\n"
-        f"    print(json.dumps(push({spec!r}, files_in([Path('adapter')]), {card!r})))\n"
+        f"    print(json.dumps(push_to_hub({spec!r}, files_in([Path('adapter')]), {card!r})))\n"
         "except UserError as error: sys.exit(str(error))\n"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}

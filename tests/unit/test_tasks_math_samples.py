@@ -15,7 +15,7 @@ from snaketune.runtime.files import write_jsonl
 from snaketune.runtime.parquet import read_rows
 from snaketune.statistics.intervals import bootstrap_mean, clustered, wilson
 from snaketune.tasks.measure import measure
-from snaketune.tasks.task import task_of
+from snaketune.tasks.registry import task_of
 
 AT = [1, 2, 4, 6]
 

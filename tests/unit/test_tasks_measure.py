@@ -10,7 +10,8 @@ from snaketune.runtime.files import write_jsonl
 from snaketune.runtime.parquet import read_rows
 from snaketune.tasks.info import TASKS
 from snaketune.tasks.measure import measure
-from snaketune.tasks.task import Task, task_of
+from snaketune.tasks.registry import task_of
+from snaketune.tasks.task import Task
 
 MATH = {"task": "math", "sample": None}
 SAFETY = {"task": "safety", "sample": None}

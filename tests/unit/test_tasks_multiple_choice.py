@@ -8,7 +8,8 @@ from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.runtime.errors import UserError
 from snaketune.tasks.multiple_choice import softmax
-from snaketune.tasks.task import Answered, task_of
+from snaketune.tasks.registry import task_of
+from snaketune.tasks.task import Answered
 
 TASK = task_of("multiple_choice")
 

@@ -4,7 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
+from snaketune.prompts import rows as written
+from snaketune.training import batches
 from snaketune.training.batches import Order, deal_out, group_by_length, pack_first_fit
 
 
@@ -89,3 +92,8 @@ def test_processes_share_all_rows_evenly():
     assert sorted(np.concatenate(parts)) == list(range(41))
     sums = [lengths[part].sum() for part in parts]
     assert max(sums) - min(sums) <= lengths.max()
+
+
+def test_rows_are_read_with_the_label_that_they_were_written_with():
+    """Training imports nothing of prompts: the files are what they share."""
+    assert batches.IGNORED == written.IGNORED == torch.nn.CrossEntropyLoss().ignore_index

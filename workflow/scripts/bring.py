@@ -12,7 +12,7 @@ with job(snakemake.log[0]):
 
     sample = snakemake.params.sample
     import_predictions(
-        file=Path(snakemake.input.file),
+        file=Path(snakemake.params.file),
         examples=Path(snakemake.input.examples),
         task=snakemake.params.task,
         sample=SampleSpec.model_validate(sample) if sample else None,

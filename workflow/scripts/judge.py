@@ -20,7 +20,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         batch_size=params.batch_size,
         predictions=Path(snakemake.input.predictions),
         examples=Path(snakemake.input.examples),
-        guideline=Path(snakemake.input.guideline),
+        guideline=Path(params.guideline_file),
         work=Path(params.work),
         verdicts=Path(snakemake.output.verdicts),
         meta=Path(snakemake.output.meta),

@@ -66,7 +66,7 @@ def _fetched(spec: ModelSpec) -> Path:
         snapshot_download(
             spec.id,
             revision=spec.revision,
-            allow_patterns=BESIDE_WEIGHTS,
+            allow_patterns=list(BESIDE_WEIGHTS),
             ignore_patterns="*/*",  # `*` stands for `/` too here
         )
     )

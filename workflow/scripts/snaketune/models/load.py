@@ -155,7 +155,8 @@ def attach_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """The model with the adapter in `folder` on top of it, for inference."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, str(folder)).eval()
+    adapted: Any = PeftModel.from_pretrained(model, str(folder))  # answers like the model in it
+    return adapted.eval()
 
 
 Weights = Literal["none", "adapter", "full"]

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig
@@ -45,9 +46,7 @@ def write_merged(
     new.rename(folder)
 
 
-def _merged(
-    spec: ModelSpec, quantisation: Quantisation, adapter: Path
-) -> tuple[torch.nn.Module, torch.dtype]:
+def _merged(spec: ModelSpec, quantisation: Quantisation, adapter: Path) -> tuple[Any, torch.dtype]:
     """The merged model in float32, and the dtype that the base is kept in."""
     device = pick_device()
     # NF4 weights follow from the numbers that they were made of: training's, on this device.
@@ -57,7 +56,8 @@ def _merged(
     expand_nf4(model, torch.float32)
     model.float()
     stored = _stored_dtype(spec)
-    return attach_adapter(model, adapter).merge_and_unload(safe_merge=True), stored
+    adapted: Any = attach_adapter(model, adapter)
+    return adapted.merge_and_unload(safe_merge=True), stored
 
 
 def _has_room(spec: ModelSpec, device: torch.device) -> bool:

@@ -38,9 +38,10 @@ def expand_nf4(model: nn.Module, dtype: torch.dtype) -> int:
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, _plain(layer, dtype))
     if layers:
-        del model.config.quantization_config
-        model.is_loaded_in_4bit = model.is_quantized = False
-        model.quantization_method = None
+        marks: Any = model  # transformers' marks of a quantised model have no types
+        del marks.config.quantization_config
+        marks.is_loaded_in_4bit = marks.is_quantized = False
+        marks.quantization_method = None
     return len(layers)
 
 

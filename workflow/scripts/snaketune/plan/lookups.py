@@ -18,7 +18,14 @@ from snaketune.data import steps
 from snaketune.models.content import content_of_adapter, model_identity
 from snaketune.plan.experiment_plan import Cell, Plan
 from snaketune.plan.protocols import reward_model
-from snaketune.plan.states import WEIGHT_FILES, State, Weights, part_names, snapshot_count
+from snaketune.plan.states import (
+    WEIGHT_FILES,
+    State,
+    Weights,
+    part_names,
+    run_quantisation,
+    snapshot_count,
+)
 
 Json = dict[str, Any]
 
@@ -51,9 +58,15 @@ class Lookup:
         """A model as a job loads it."""
         return self.experiment.models[model].model_dump(mode="json")
 
+    def held_identity(self, model: str, quantisation: Quantisation) -> Json:
+        """What identifies a model that is held in these numbers. How 4 bits are come by decides
+        nothing where there are more."""
+        left_out = set() if quantisation == "nf4" else {"double_quantisation"}
+        return {k: v for k, v in self.model_identity(model).items() if k not in left_out}
+
     def state_identity(self, state: State) -> Json:
         """What identifies a state but for its run's files."""
-        model = self.model_identity(state.model)
+        model = self.held_identity(state.model, state.quantisation)
         return {"model": model, "quantisation": state.quantisation, "weights": state.weights}
 
     def state_settings(self, state: State) -> Json:
@@ -81,9 +94,12 @@ class Lookup:
     def training_identity(self, run: str) -> Json:
         """What decides a run's training but for its rows."""
         spec = self.experiment.runs[run]
+        preset = self.experiment.presets[spec.preset or ""]
+        model = spec.model or ""
+        held_in = run_quantisation(self.experiment.models[model], preset.method)
         return {
-            "base": self.model_identity(spec.model or ""),
-            "preset": self.experiment.presets[spec.preset or ""].identity(),
+            "base": self.held_identity(model, held_in),
+            "preset": preset.identity(),
             "seed": spec.seed,
             "snapshots": snapshot_count(self.experiment, spec),
         }
@@ -226,6 +242,14 @@ class Lookup:
             for entry in row.evals.values()
         ]
 
+    def protocol_settings(self, protocol: str) -> Json:
+        """What decides a protocol's figures. The judge's guideline is known by its name: its
+        content decides the verdicts, and where it lies nothing."""
+        settings = self.plan.protocols[protocol].protocol()
+        if judge := settings["judge"]:
+            settings["judge"] = judge | {"guideline": Path(judge["guideline"]).name}
+        return settings
+
     # What the artefacts have to say of themselves.
 
     def expected_settings(self) -> dict[str, Json]:
@@ -234,7 +258,7 @@ class Lookup:
         return {
             "training": {run: self.training_identity(run) for run in runs if runs[run].train},
             "states": {name: self.state_identity(s) for name, s in self.plan.states.items()},
-            "protocols": {name: s.protocol() for name, s in self.plan.protocols.items()},
+            "protocols": {name: self.protocol_settings(name) for name in self.plan.protocols},
         }
 
 

@@ -17,7 +17,8 @@ from snaketune.report.text import (
     points_interval,
     subset_name,
 )
-from snaketune.tasks.task import ALL, task_of
+from snaketune.tasks.registry import task_of
+from snaketune.tasks.task import ALL
 
 Row = dict[str, Any]
 Line = tuple[str, list[Row | None]]

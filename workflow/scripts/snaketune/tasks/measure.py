@@ -11,7 +11,8 @@ from snaketune.runtime.content import digest
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_jsonl, write_json
 from snaketune.runtime.parquet import write_rows
-from snaketune.tasks.task import Answered, task_of
+from snaketune.tasks.registry import task_of
+from snaketune.tasks.task import Answered
 
 
 def measure(

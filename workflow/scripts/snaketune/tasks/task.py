@@ -10,7 +10,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, ClassVar, TypedDict, TypeVar
 
 import pyarrow as pa
@@ -136,7 +135,8 @@ class Task(ABC):
 
 
 T = TypeVar("T", bound=type[Task])
-_TASKS: dict[str, Task] = {}
+REGISTERED: dict[str, Task] = {}
+"""By the name of its file, as far as one was imported: ask `registry.task_of`."""
 
 
 def task(*, goals: tuple[str, ...], samples_of: str | None = None) -> Callable[[T], T]:
@@ -144,16 +144,10 @@ def task(*, goals: tuple[str, ...], samples_of: str | None = None) -> Callable[[
     what `TaskInfo` says: they are read without running the file."""
 
     def register(kind: T) -> T:
-        _TASKS[kind.__module__.rpartition(".")[2]] = kind()
+        REGISTERED[kind.__module__.rpartition(".")[2]] = kind()
         return kind
 
     return register
-
-
-def task_of(name: str) -> Task:
-    """The task by the name that evals use, or `math_samples`."""
-    import_module(f"snaketune.tasks.{name}")
-    return _TASKS[name]
 
 
 def _finished(how: str) -> Outcome:

@@ -79,12 +79,30 @@ class _LoraProduct(torch.autograd.Function):
         return grad_x, grad_z, grad_a, grad_b, None, None, None, None
 
 
-class _Fused:
+class _Fused(nn.Module):
     """What the two layers below share; `frozen_weight` is theirs."""
 
     holds_sum = False
     """Whether W + scale · B·A is held between calls, until `forget_sums`."""
     held: torch.Tensor | None = None
+
+    # PEFT's, whose layer stands behind this one.
+    lora_A: Any  # noqa: N815
+    lora_B: Any  # noqa: N815
+    lora_dropout: Any
+    lora_variant: Any
+    scaling: Any
+    active_adapters: Any
+    disable_adapters: Any
+    merged: Any
+    fan_in_fan_out: Any
+    get_base_layer: Any
+    in_features: Any
+    out_features: Any
+
+    def frozen_weight(self) -> torch.Tensor:
+        """W [out, in]."""
+        raise NotImplementedError
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         name = self._plain_adapter()

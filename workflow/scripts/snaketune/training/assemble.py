@@ -7,6 +7,7 @@ what an earlier attempt found out about memory (`TrainingState.budget`, `recompu
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
@@ -66,7 +67,8 @@ def prepare(
         )
     preset, device = plan.preset, world.device(pick_device())
     model, causal = build_trainable(plan.model, preset, plan.seed, device)
-    _check_rows([*rows, *dev], causal.get_input_embeddings().num_embeddings)
+    embeddings: Any = causal.get_input_embeddings()
+    _check_rows([*rows, *dev], embeddings.num_embeddings)
     optimizer = build_optimizer(preset.optimizer, model, preset.weight_decay)
     state = load_checkpoint(folder, model, optimizer) or TrainingState()
     if state.step and world.leads:

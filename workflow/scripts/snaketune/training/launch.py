@@ -20,7 +20,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.preemption import Preempted, end_on_preemption
@@ -126,7 +126,7 @@ def _train(text: str) -> None:
     plan, out = job["plan"], job["out"]
     plan["model"] = ModelSpec.model_validate(plan["model"])
     plan["preset"] = Preset.model_validate(plan["preset"])
-    paths = {
+    paths: dict[str, Any] = {
         name: [Path(p) for p in value] if isinstance(value, list) else Path(value)
         for name, value in out.items()
     }

@@ -99,7 +99,7 @@ class SummedLoss:
     def __init__(self, causal: PreTrainedModel, probe: Batch) -> None:
         """`causal` is the transformers model, which may hold an adapter; `probe` any batch."""
         self.model, self.head = causal, causal.get_output_embeddings()
-        self.body = getattr(causal, causal.base_model_prefix, None)
+        self.body: Any = getattr(causal, causal.base_model_prefix, None)
         self.apart = self._head_is_all(probe)
 
     def __call__(self, batch: Batch) -> torch.Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -83,7 +84,8 @@ def save_weights(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
         if isinstance(model, PreTrainedModel):
             _save_whole(model, new, dtype)
         else:
-            model.save_pretrained(str(new))
+            adapted: Any = model  # PEFT's, whose methods torch's modules do not have
+            adapted.save_pretrained(str(new))
 
 
 def _save_whole(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:

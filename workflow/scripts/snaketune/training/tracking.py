@@ -185,7 +185,7 @@ class _Trackio:
         self._run.finish()
 
 
-_BEGIN = {"wandb": _WandB, "trackio": _Trackio}
+_BEGIN: dict[str, Callable[..., Tracker]] = {"wandb": _WandB, "trackio": _Trackio}
 _SET_UP = {
     "tensorboard": "a folder that can be written to",
     "wandb": "WANDB_API_KEY in the environment, or WANDB_MODE=offline",

@@ -6,6 +6,7 @@ Memory a trained number takes: 4 bytes itself (float32), 4 its gradient, 8 the m
 """
 
 import re
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -62,7 +63,7 @@ def _with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> n
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides it: any number will do
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
         exclude_modules=_beside_language(causal),
@@ -146,7 +147,8 @@ def page_again(optimizer: torch.optim.Optimizer) -> None:
     is paged, where the optimiser would have put it."""
     if not getattr(optimizer, "is_paged", False):
         return
+    paging: Any = optimizer  # bitsandbytes'
     for parameter, state in optimizer.state.items():
         for name in ("state1", "state2"):
-            paged = optimizer.get_state_buffer(parameter, dtype=state[name].dtype)
+            paged = paging.get_state_buffer(parameter, dtype=state[name].dtype)
             state[name] = paged.copy_(state[name])

@@ -1,0 +1,56 @@
+"""What runs again after an edit, in short. `make test-stale` goes through every key of the config.
+
+One run of the experiment there, some dry runs, and two starts.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from project_copy import Project
+from stale.edit import expected_after
+from stale.edits import BY_NAME
+from stale.experiment import config_of, new_project, write_config
+from stale.listing import jobs_listed
+from stale.starts import ARGUMENTS, fault_of, planned
+
+CONFIG = config_of("low")
+PLANS = [
+    ["a learning rate, with a new dataset"],
+    ["a new run with another seed, and an unused dataset"],
+    ["a space in a chat template"],
+    ["a test row of problems", "datasets.problems.licence=MIT"],
+    ["remarks in ten library files", "touch data/stale/problems/train.jsonl"],
+    ["models.tiny.id=./data/demo/model", "a README in a model's folder"],
+    ["version of judge"],
+    ["other code in manifest.py, strictly"],
+]
+
+
+@pytest.fixture(scope="module")
+def low(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The experiment with one run, finished. Tests leave it as they found it."""
+    project = new_project(tmp_path_factory.mktemp("stale") / "project")
+    write_config(project, CONFIG)
+    project.run(*ARGUMENTS)
+    return project
+
+
+@pytest.mark.parametrize("names", PLANS, ids=" + ".join)
+def test_a_dry_run_lists_what_must_run(low: Project, names: Sequence[str]) -> None:
+    edits = [BY_NAME[name] for name in names]
+    code, output = planned(low, edits, CONFIG)
+    fault = fault_of(edits, code, output, expected_after(CONFIG, edits, dry=True))
+    assert not fault, fault
+
+
+def test_a_fault_in_the_data_is_met_before_anything_expensive(low: Project) -> None:
+    rows = Path(low.folder / "data/stale/problems/train.jsonl")
+    before = rows.read_text()
+    write_config(low, CONFIG)
+    rows.write_text(before + '{"question": "What is left?", "answer": "Nothing."}\n')
+    done = low.snakemake(*ARGUMENTS)
+    assert done.returncode != 0 and "rejected" in done.stdout
+    kinds = {job.partition(":")[0] for job in jobs_listed(done.stdout)}
+    assert not kinds & {"tokenize", "train", "generate", "judge"}
+    rows.write_text(before)
