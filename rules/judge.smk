@@ -4,10 +4,6 @@
 from snaketune.runtime.content import content_hash
 
 
-def guideline_of(wildcards) -> Path:
-    return Path(protocol_of(wildcards).judge.guideline)
-
-
 rule judge:
     """Asks the judge model for a verdict on every reply that isn't empty."""
     input:
@@ -39,8 +35,8 @@ rule judge:
             mode="json", exclude={"guideline"}
         ),
         # By content, not by place.
-        guideline=lambda wildcards: content_hash(guideline_of(wildcards)),
-        guideline_file=lambda wildcards, output: str(guideline_of(wildcards)),
+        guideline=lambda wildcards: content_hash(LOOKUP.guideline(wildcards.protocol)),
+        guideline_file=lambda wildcards, output: str(LOOKUP.guideline(wildcards.protocol)),
         batch_size=lambda wildcards: protocol_of(wildcards).batch_size,
         reply_prefix=lambda wildcards: protocol_of(wildcards).reply_prefix,
         work=f"{E}/.work/judge/{{state}}/{{protocol}}",

@@ -83,6 +83,12 @@ class Lookup:
         quantisation: Quantisation = self.experiment.models[judge.model].quantisation or "none"
         return State(judge.model, quantisation, "none")
 
+    def guideline(self, protocol: str) -> Path:
+        """The file that opens the judge's system turn."""
+        judge = self.plan.protocols[protocol].judge
+        assert judge, "a protocol with a judge"
+        return Path(judge.guideline)
+
     def rewarding_state(self, protocol: str) -> State:
         """The reward model of a protocol."""
         name = reward_model(self.plan.protocols[protocol])
