@@ -8,7 +8,8 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.inference.generate import GenerationProtocol, generate
-    from snaketune.inference.jobs import LoadableState, Shard
+    from snaketune.inference.jobs import LoadableState
+    from snaketune.inference.shards import Shard
     from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)

@@ -5,7 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.inference.jobs import join_shards
+    from snaketune.inference.shards import join_shards
     from snaketune.runtime.records import sign
 
     join_shards(

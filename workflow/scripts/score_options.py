@@ -7,8 +7,9 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.inference.jobs import LoadableState, Shard
+    from snaketune.inference.jobs import LoadableState
     from snaketune.inference.score_options import OptionsProtocol, score_options
+    from snaketune.inference.shards import Shard
     from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)

@@ -4,7 +4,7 @@ Snakemake has read the files before, and of a key that stands twice it kept the 
 parses the Snakefile and comes here: hence libyaml's loader, where PyYAML has it.
 """
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from snaketune.data.record import Repeat, parse
 
@@ -81,7 +80,7 @@ class FieldNames:
         return node
 
 
-def _fault(error: ErrorDetails, fields: FieldNames) -> Fault:
+def _fault(error: Mapping[str, Any], fields: FieldNames) -> Fault:
     path = tuple(p for p in error["loc"] if p != "[key]" and not _is_union_branch(p))
     kind, found = error["type"], error["input"]
     if kind == "extra_forbidden":

@@ -7,10 +7,11 @@ from typing import Any
 
 from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example, read_sample
-from snaketune.inference.jobs import WHOLE, LoadableState, Shard, identity_of, run_job
+from snaketune.inference.jobs import LoadableState, identity_of, run_job
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.pick import Sampling
 from snaketune.inference.session import Completion, Session, open_session
+from snaketune.inference.shards import WHOLE, Shard
 from snaketune.prompts.control_tokens import prompt_tokens
 from snaketune.prompts.conversation import build_messages
 from snaketune.runtime.content import file_hash

@@ -5,25 +5,20 @@ Records are known by what decides them (`identity_of`). A job makes those that n
 identity has made, and loads no model where none is missing (`run_job`).
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from snaketune.config.model import ModelSpec, Quantisation
-from snaketune.inference.ledger import Ledger, Provenance, RecordKey, join_provenance, record_key
+from snaketune.inference.ledger import Ledger, Provenance, RecordKey
+from snaketune.inference.shards import WHOLE, Shard
 from snaketune.models.content import model_identity
 from snaketune.models.folder import pinned
 from snaketune.models.load import Weights, pick_device, pick_dtype
 from snaketune.runtime.content import content_hashes
-from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
 from snaketune.runtime.workfolder import held, work_folder
-
-T = TypeVar("T")
 
 SCORED, OVERLONG = "scored", "overlong"
 _LISTED = 20
@@ -58,31 +53,6 @@ class LoadableState:
             "quantisation": self.quantisation,
             "weights": [self.weights, *content_hashes(self.files)],
         }
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part `number` (from 0) of `count`: every count-th item, so that parts are alike in length."""
-
-    number: int
-    count: int
-
-    def of(self, items: Sequence[T]) -> list[T]:
-        """The items of this part, in their order."""
-        return list(items[self.number :: self.count])
-
-    @property
-    def name(self) -> str:
-        """`1of4` for the first of four."""
-        return f"{self.number + 1}of{self.count}"
-
-    @property
-    def beside(self) -> set[str]:
-        """Names of the parts whose jobs may run at the same time."""
-        return {Shard(i, self.count).name for i in range(self.count)} - {self.name}
-
-
-WHOLE = Shard(0, 1)
 
 
 def identity_of(model: ModelSpec, version: int, /, **settings: Any) -> dict[str, Any]:
@@ -152,28 +122,3 @@ def report_overlong(records: Iterable[dict], context: int | None, what: str) -> 
 
 def _name(record: dict) -> str:
     return f"{record['id']} (sample {record['sample']})" if "sample" in record else record["id"]
-
-
-def join_shards(parts: Sequence[Path], metas: Sequence[Path], joined: Path, meta: Path) -> None:
-    """Writes the records of all parts in the order that one job would have given them."""
-    write_jsonl(joined, _dealt([_by_example(p) for p in parts], parts))
-    made = join_provenance([json.loads(m.read_text(encoding="utf-8")) for m in metas])
-    write_json(meta, made | {"shards": len(metas)})
-
-
-def _by_example(path: Path) -> list[list[dict]]:
-    """The records of a part, those of an example together."""
-    groups: dict[str, list[dict]] = {}
-    for record in read_jsonl(path):
-        groups.setdefault(record["id"], []).append(record)
-    return [sorted(group, key=record_key) for group in groups.values()]
-
-
-def _dealt(shards: list[list[list[dict]]], paths: Sequence[Path]) -> Iterator[dict]:
-    """One example of each part in turn, as `Shard.of` dealt them."""
-    counts = [len(shard) for shard in shards]
-    if sorted(counts, reverse=True) != counts or counts[0] - counts[-1] > 1:
-        raise UserError(f"{paths[0].parent}: found parts of {counts} examples: one is not whole")
-    for round_ in zip_longest(*shards, fillvalue=[]):
-        for group in round_:
-            yield from group

@@ -12,14 +12,13 @@ from snaketune.inference.backends.transformers import open_transformers
 from snaketune.inference.jobs import (
     OVERLONG,
     SCORED,
-    WHOLE,
     LoadableState,
-    Shard,
     identity_of,
     run_job,
 )
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.options import Question, Tree, build_tree, distinguish_labels, score_trees
+from snaketune.inference.shards import WHOLE, Shard
 from snaketune.prompts.control_tokens import prompt_text, shield, shield_example, unshield
 from snaketune.prompts.conversation import format_prompt, join_with_space, turn_closing_tokens
 from snaketune.prompts.wording import fill_template
