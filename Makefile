@@ -2,7 +2,7 @@
 # make test    all tests
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make test-stale  what runs again after every kind of edit: dry runs and starts (half an hour)
-# make lint    style of code and workflow
+# make lint    style and types of code and workflow
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
 # make docs    config/README.md and config/schema.json, from the config models
@@ -37,6 +37,7 @@ test-stale: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules workflow/Snakefile
 	$(BIN)/snakemake --lint
 
@@ -56,7 +57,7 @@ bench: $(BENCH)/.installed
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 clean:
-	rm -rf results .snakemake .pytest_cache .ruff_cache
+	rm -rf results .snakemake .pytest_cache .ruff_cache .mypy_cache
 
 distclean: clean
 	rm -rf $(VENV) $(BENCH)

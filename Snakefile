@@ -1,8 +1,12 @@
 # snaketune: fine-tune language models with QLoRA and evaluate them before and after.
 # Results lie under {output}/{experiment}/; config/README.md describes every key.
 
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -10,43 +14,61 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-sys.path.append(str(Path(workflow.current_basedir) / "workflow" / "scripts"))
-from snaketune.asked import with_gpus
-from snaketune.errors import UserError
+# As a module from a git repository (`gitfile`, `github`, …) the workflow is no folder. Snakemake
+# fetches the files that it reads itself, but scripts import a whole library: it is checked out.
+HERE = workflow.current_basedir
+if hasattr(HERE, "__fspath__"):
+    HERE = Path(HERE)
+elif not hasattr(HERE, "ref"):
+    raise WorkflowError(f"{HERE}: expected a folder, or `gitfile` or `github` in the module")
+else:
+    repository = getattr(HERE, "repo_path", None) or HERE.hosted_repo.repo_clone
+    git = ["git", "-C", str(repository)]
+    head = subprocess.check_output([*git, "rev-parse", f"{HERE.ref}^{{commit}}"], text=True)
+    HERE = Path(workflow.sourcecache.cache_path) / "snaketune" / head.strip()
+    HERE.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=HERE.parent) as new:
+        if not HERE.is_dir():
+            subprocess.check_call([*git, "archive", f"--output={new}/all.tar", head.strip()])
+            shutil.unpack_archive(f"{new}/all.tar", f"{new}/all")
+            with suppress(OSError):  # of two processes at once the first wins
+                Path(new, "all").rename(HERE)
+
+sys.path.append(str(HERE / "workflow" / "scripts"))
+from snaketune.config.base import own_file
 from snaketune.config.load import load_experiment, write_resolved
-from snaketune.inputs import data_files
-from snaketune.granted import gpus_at_once, threads_for
-from snaketune.limits import check_gpus
-from snaketune.plan import about_run, asked_in_chat, is_reward_model, make_plan, pushed_whole
-from snaketune.plan import run_quantisation, snapshot_count, snapshots
-from snaketune.slurm_site import Asked, Profile, check_site
+from snaketune.data.files import data_files
+from snaketune.plan.experiment_plan import make_plan
+from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus
+from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.start import behind_checks, restrict
+from snaketune.runtime.start import code_notes, kept_notes, made_by_other_code
+from snaketune.runtime.workfolder import forget, remove_set_aside
 from snaketune.tables.terminal import summary_of
-from snaketune.runtime.checks_first import behind_checks, restrict
-from snaketune.runtime.notes import code_notes, kept_notes, outdated
-from snaketune.workfolder import forget, remove_set_aside
 
 if "experiment" not in config and not workflow.configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: own_file("config/config.yaml")
 
 
 try:
     CONFIG_FILES = [Path(f) for f in workflow.configfiles]
-    ASKED = load_experiment(config, CONFIG_FILES)
-    data_files(ASKED, CONFIG_FILES)
-    PLAN = make_plan(ASKED)
+    CONFIGURED = load_experiment(config, CONFIG_FILES)
+    data_files(CONFIGURED, CONFIG_FILES)
+    PLAN = make_plan(CONFIGURED)
     limit = workflow.global_resources.get("gpu")
     GPUS = gpus_at_once(limit.value if limit else None, workflow.is_main_process)
     # A job that parses this again was granted its share already.
     if workflow.is_main_process:
-        check_gpus(ASKED, GPUS, CONFIG_FILES)
-    EXPERIMENT = with_gpus(ASKED, GPUS)
+        check_gpus(CONFIGURED, GPUS, CONFIG_FILES)
+    EXPERIMENT = with_gpus(CONFIGURED, GPUS)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 E = EXPERIMENT.folder
 
-# A warning before a job's end (see snaketune.warned) reaches every process of it. The shell around
+# A warning before a job's end (see snaketune.runtime.preemption) reaches every process of it. The shell around
 # a script and the Snakemake around that must not die of it while the script saves.
 shell.prefix("set -euo pipefail; trap : TERM USR1; ")
 if not workflow.is_main_process:
@@ -81,31 +103,29 @@ localrules:
     report,
 
 
-include: "rules/common.smk"
-include: "rules/checks.smk"
+include: HERE / "rules/common.smk"
+include: HERE / "rules/checks.smk"
+include: HERE / "rules/prepare.smk"
+include: HERE / "rules/models.smk"
+include: HERE / "rules/tokenize.smk"
+include: HERE / "rules/train.smk"
+include: HERE / "rules/generate.smk"
+include: HERE / "rules/judge.smk"
+include: HERE / "rules/measure.smk"
+include: HERE / "rules/aggregate.smk"
+include: HERE / "rules/report.smk"
+include: HERE / "rules/download.smk"
+include: HERE / "rules/publish.smk"
+include: HERE / "rules/demo.smk"
 
 
-# The default target: every table and the report.
+# The default target: every table and the report, and whatever else is to be there.
 rule all:
     default_target: True
     input:
         rules.ready.input,
-        f"{E}/tables/final_metrics.json",
-        f"{E}/report.html",
-
-
-include: "rules/prepare.smk"
-include: "rules/models.smk"
-include: "rules/tokenize.smk"
-include: "rules/train.smk"
-include: "rules/generate.smk"
-include: "rules/judge.smk"
-include: "rules/measure.smk"
-include: "rules/aggregate.smk"
-include: "rules/report.smk"
-include: "rules/download.smk"
-include: "rules/publish.smk"
-include: "rules/demo.smk"
+        [file for run in TRAINED for file in LOOKUP.training_outputs(run)],
+        [str(file) for file in [*rules.aggregate.output, *rules.report.output]],
 
 
 if workflow.is_main_process and (settings := workflow.dag_settings):
@@ -113,7 +133,7 @@ if workflow.is_main_process and (settings := workflow.dag_settings):
     if any(behind_checks(target, E) for target in settings.targets):
         settings.targets = {*settings.targets, "ready"}
     if EXPERIMENT.code == "strict":
-        settings.forcerun = {*settings.forcerun, *outdated(RECORDS)}
+        settings.forcerun = {*settings.forcerun, *made_by_other_code(RECORDS)}
     for note in [*code_notes(EXPERIMENT), *kept_notes(EXPERIMENT, Path(E))]:
         print(f"note: {note}", file=sys.stderr)
 
@@ -127,11 +147,13 @@ onstart:
     if workflow.executor_plugin.name == "slurm":
         try:
             check_site(
-                submitted_jobs(), profile_names(), [rule.name for rule in workflow.rules]
+                submitted_jobs(workflow),
+                profile_names(workflow),
+                [rule.name for rule in workflow.rules],
             )
         except UserError as error:
             raise WorkflowError(str(error)) from None
-    write_resolved(ASKED, Path(E) / "config.yaml")
+    write_resolved(CONFIGURED, Path(E) / "config.yaml")
 
 
 onsuccess:

@@ -2,30 +2,7 @@
 # Makes: tables/, the experiment's numbers in one place.
 
 
-TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 CHOSEN = [name for name, run in EXPERIMENT.runs.items() if run.choose]
-
-
-def trained_weights() -> list[str]:
-    """A file of everything that trainings leave. No table needs them all. But of a job with an
-    output that was never made, and that nobody asks for, Snakemake does not look at the params: a
-    new number of snapshots, and whatever changed with it, would go unseen."""
-    files = []
-    for run in TRAINED:
-        names = snapshots(snapshot_count(EXPERIMENT, EXPERIMENT.runs[run]))
-        folders = ["final", *(f"snapshots/{name}" for name in names)]
-        kind = PLAN.states[run].weights
-        files += [f"{E}/train/{run}/{folder}/{WEIGHTS[kind][0]}" for folder in folders]
-    return files
-
-
-def asked_settings() -> dict:
-    """What the artefacts have to say of themselves."""
-    return {
-        "training": {run: training_settings(run) for run in TRAINED},
-        "states": {name: base_identity(*state_of(name)) for name in PLAN.states},
-        "protocols": {name: protocol_shown(name) for name in PLAN.protocols},
-    }
 
 
 rule aggregate:
@@ -37,7 +14,6 @@ rule aggregate:
         train_meta=expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
         train_log=expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
         prediction_meta=measured("predictions", "meta.json"),
-        weights=trained_weights(),
         chosen=expand(f"{E}/train/{{run}}/chosen.json", run=CHOSEN),
     output:
         **{
@@ -90,8 +66,8 @@ rule aggregate:
         mem="4GB",
         runtime=30,
     params:
-        table=TABLE,
-        asked=lambda wildcards: asked_settings(),
+        table=TABLE.as_json(),
+        asked=lambda wildcards: LOOKUP.expected_settings(),
         version=step_version("aggregate"),
         made_by=made("aggregate"),
     script:

@@ -2,7 +2,7 @@
 # Makes: nothing of its own: `ready` stands for the checks that come before anything expensive.
 #
 # No job takes them as input. They hold all others back while one of them is due
-# (workflow/scripts/snaketune/runtime/checks_first.py), and every target that lies behind them takes
+# (workflow/scripts/snaketune/runtime/start.py), and every target that lies behind them takes
 # them along, so that one that failed is tried again.
 
 CHECKS = ["manifest", "model", "adapter", "environment"]

@@ -3,7 +3,11 @@
 # or for multiple choice and classification the log-probabilities of the options; of samples also
 # rewards/{state}/{protocol}.jsonl.
 
-from snaketune.tasks.wording import generation_protocol, options_protocol
+from snaketune.plan.protocols import class_labels, most_samples, reward_model
+from snaketune.plan.resources import evaluation_request
+from snaketune.plan.states import part_numbers
+from snaketune.prompts.wording import generation_protocol, options_protocol
+from snaketune.runtime.content import content_hash
 
 SCORED = [name for name, spec in PLAN.protocols.items() if not spec.generates]
 GENERATED = [name for name, spec in PLAN.protocols.items() if spec.generates]
@@ -16,9 +20,9 @@ rule generate:
     """Greedy replies of one state under one protocol; goes on where a killed job stopped."""
     input:
         examples=examples_of,
-        few_shot=few_shot_of,
-        weights=state_weights,
-        pin=lambda wildcards: model_pin(state_model(wildcards)),
+        few_shot=lambda wildcards: LOOKUP.few_shot_file(wildcards.protocol),
+        weights=weights_of_state,
+        pin=lambda wildcards: model_pin(PLAN.states[wildcards.state].model),
     output:
         predictions=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -27,19 +31,23 @@ rule generate:
     benchmark:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(set(GENERATED) - {*SHARDED, *ON_VLLM}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern(set(GENERATED) - {*SHARDED, *ON_VLLM}),
+        state=name_pattern(PLAN.states),
     conda:
         "../envs/train.yaml"
     threads: THREADS
     resources:
         gpu=ONE_GPU,
-        mem=evaluation_memory,
-        runtime=evaluation_minutes,
+        mem=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).mem(attempt),
+        runtime=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).runtime(attempt),
     params:
-        identity=lambda wildcards: base_identity(*state_of(wildcards.state)),
-        state=lambda wildcards, output: base_params(*state_of(wildcards.state)),
-        protocol=lambda wildcards: generation_protocol(PLAN.protocols[wildcards.protocol]),
+        identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
+        state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
+        protocol=lambda wildcards: generation_protocol(protocol_of(wildcards)),
         work=f"{E}/.work/generate/{{state}}/{{protocol}}",
         version=step_version("generate"),
         made_by=made("generate"),
@@ -49,8 +57,8 @@ rule generate:
 
 use rule generate as generate_vllm with:
     wildcard_constraints:
-        protocol=any_of(set(ON_VLLM) - {*SHARDED}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern(set(ON_VLLM) - {*SHARDED}),
+        state=name_pattern(PLAN.states),
     conda:
         "../envs/vllm.yaml"
 
@@ -64,17 +72,17 @@ use rule generate as generate_shard with:
     benchmark:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}/{{shard}}.jsonl"
     wildcard_constraints:
-        protocol=any_of({*SHARDED} & {*GENERATED} - {*ON_VLLM}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern({*SHARDED} & {*GENERATED} - {*ON_VLLM}),
+        state=name_pattern(PLAN.states),
         shard="[0-9]+of[0-9]+",
     params:
-        shard=lambda wildcards: shard_numbers(wildcards.shard),
+        shard=lambda wildcards: part_numbers(wildcards.shard),
 
 
 use rule generate_shard as generate_shard_vllm with:
     wildcard_constraints:
-        protocol=any_of({*SHARDED} & {*ON_VLLM}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern({*SHARDED} & {*ON_VLLM}),
+        state=name_pattern(PLAN.states),
         shard="[0-9]+of[0-9]+",
     conda:
         "../envs/vllm.yaml"
@@ -83,16 +91,16 @@ use rule generate_shard as generate_shard_vllm with:
 rule join_shards:
     """Joins the parts of an eval that ran as several jobs, in the examples' order."""
     input:
-        parts=lambda wildcards: shards_of(wildcards, "jsonl"),
-        metas=lambda wildcards: shards_of(wildcards, "meta.json"),
+        parts=lambda wildcards: LOOKUP.shards(cell_of(wildcards), "jsonl"),
+        metas=lambda wildcards: LOOKUP.shards(cell_of(wildcards), "meta.json"),
     output:
         joined=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
     log:
         f"{E}/logs/join_shards/{{state}}/{{protocol}}.log",
     wildcard_constraints:
-        protocol=any_of(SHARDED),
-        state=any_of(PLAN.states),
+        protocol=name_pattern(SHARDED),
+        state=name_pattern(PLAN.states),
     retries: 0
     conda:
         "../envs/data.yaml"
@@ -107,8 +115,8 @@ rule score_options:
     """Log-probabilities of the options of every question; goes on where a killed job stopped."""
     input:
         examples=examples_of,
-        weights=state_weights,
-        pin=lambda wildcards: model_pin(state_model(wildcards)),
+        weights=weights_of_state,
+        pin=lambda wildcards: model_pin(PLAN.states[wildcards.state].model),
     output:
         scores=ensure(f"{E}/predictions/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/predictions/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -117,19 +125,23 @@ rule score_options:
     benchmark:
         f"{E}/benchmarks/score_options/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(set(SCORED) - {*SHARDED}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern(set(SCORED) - {*SHARDED}),
+        state=name_pattern(PLAN.states),
     conda:
         "../envs/train.yaml"
     threads: THREADS
     resources:
         gpu=ONE_GPU,
-        mem=evaluation_memory,
-        runtime=evaluation_minutes,
+        mem=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).mem(attempt),
+        runtime=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).runtime(attempt),
     params:
-        identity=lambda wildcards: base_identity(*state_of(wildcards.state)),
-        state=lambda wildcards, output: base_params(*state_of(wildcards.state)),
-        protocol=lambda wildcards: options_protocol(PLAN.protocols[wildcards.protocol]),
+        identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
+        state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
+        protocol=lambda wildcards: options_protocol(protocol_of(wildcards)),
         work=f"{E}/.work/score_options/{{state}}/{{protocol}}",
         version=step_version("score_options"),
         made_by=made("score_options"),
@@ -146,11 +158,11 @@ use rule score_options as score_options_shard with:
     benchmark:
         f"{E}/benchmarks/score_options/{{state}}/{{protocol}}/{{shard}}.jsonl"
     wildcard_constraints:
-        protocol=any_of({*SHARDED} & {*SCORED}),
-        state=any_of(PLAN.states),
+        protocol=name_pattern({*SHARDED} & {*SCORED}),
+        state=name_pattern(PLAN.states),
         shard="[0-9]+of[0-9]+",
     params:
-        shard=lambda wildcards: shard_numbers(wildcards.shard),
+        shard=lambda wildcards: part_numbers(wildcards.shard),
 
 
 rule score_rewards:
@@ -158,7 +170,7 @@ rule score_rewards:
     input:
         predictions=predictions_of,
         examples=examples_of,
-        pin=lambda wildcards: model_pin(reward_of(wildcards)),
+        pin=lambda wildcards: model_pin(reward_model(protocol_of(wildcards))),
     output:
         rewards=ensure(f"{E}/rewards/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/rewards/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -167,7 +179,7 @@ rule score_rewards:
     benchmark:
         f"{E}/benchmarks/score_rewards/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(REWARDED),
+        protocol=name_pattern(REWARDED),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -176,9 +188,11 @@ rule score_rewards:
         mem=helper_memory,
         runtime=helper_minutes,
     params:
-        identity=lambda wildcards: base_identity(reward_of(wildcards), "none"),
-        state=lambda wildcards, output: base_params(reward_of(wildcards), "none"),
-        reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
+        identity=lambda wildcards: LOOKUP.state_identity(LOOKUP.rewarding_state(wildcards.protocol)),
+        state=lambda wildcards, output: LOOKUP.state_settings(
+            LOOKUP.rewarding_state(wildcards.protocol)
+        ),
+        reply_prefix=lambda wildcards: protocol_of(wildcards).reply_prefix,
         work=f"{E}/.work/score_rewards/{{state}}/{{protocol}}",
         version=step_version("score_rewards"),
         made_by=made("score_rewards"),
@@ -197,7 +211,7 @@ rule bring:
     log:
         f"{E}/logs/bring/{{state}}/{{protocol}}.log",
     wildcard_constraints:
-        state=any_of(GIVEN),
+        state=name_pattern(PLAN.brought_states),
     retries: 0
     conda:
         "../envs/data.yaml"
@@ -206,14 +220,12 @@ rule bring:
         runtime=30,
     params:
         # By content, not by place.
-        content=lambda wildcards: content_hash(given_file(wildcards)),
-        file=lambda wildcards, output: str(given_file(wildcards)),
-        task=lambda wildcards: PLAN.protocols[wildcards.protocol].task,
-        sample=lambda wildcards: PLAN.protocols[wildcards.protocol].model_dump(mode="json")[
-            "sample"
-        ],
-        labels=lambda wildcards: labels_of(PLAN.protocols[wildcards.protocol]),
-        largest=largest_of,
+        content=lambda wildcards: content_hash(Path(PLAN.brought[cell_of(wildcards)])),
+        file=lambda wildcards, output: PLAN.brought[cell_of(wildcards)],
+        task=lambda wildcards: protocol_of(wildcards).task,
+        sample=lambda wildcards: protocol_of(wildcards).model_dump(mode="json")["sample"],
+        labels=lambda wildcards: class_labels(protocol_of(wildcards)),
+        largest=lambda wildcards: most_samples(protocol_of(wildcards)),
         version=step_version("bring"),
         made_by=made("bring"),
     script:

@@ -1,13 +1,15 @@
 # Needs: predictions of a safety eval, its prompts, the guideline and the judge model.
 # Makes: verdicts/{state}/{protocol}.jsonl, the judge's own words about each reply.
 
+from snaketune.runtime.content import content_hash
+
 
 rule judge:
     """Asks the judge model for a verdict on every reply that isn't empty."""
     input:
         predictions=predictions_of,
         examples=examples_of,
-        pin=lambda wildcards: model_pin(judge_of(wildcards).model),
+        pin=lambda wildcards: model_pin(protocol_of(wildcards).judge.model),
     output:
         verdicts=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.jsonl", non_empty=True),
         meta=ensure(f"{E}/verdicts/{{state}}/{{protocol}}.meta.json", non_empty=True),
@@ -16,7 +18,7 @@ rule judge:
     benchmark:
         f"{E}/benchmarks/judge/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=any_of(name for name, spec in PLAN.protocols.items() if spec.judge),
+        protocol=name_pattern(name for name, spec in PLAN.protocols.items() if spec.judge),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -25,14 +27,18 @@ rule judge:
         mem=helper_memory,
         runtime=helper_minutes,
     params:
-        identity=lambda wildcards: base_identity(*judging_state(wildcards)),
-        state=lambda wildcards, output: base_params(*judging_state(wildcards)),
-        judge=lambda wildcards: judge_of(wildcards).model_dump(mode="json", exclude={"guideline"}),
+        identity=lambda wildcards: LOOKUP.state_identity(LOOKUP.judging_state(wildcards.protocol)),
+        state=lambda wildcards, output: LOOKUP.state_settings(
+            LOOKUP.judging_state(wildcards.protocol)
+        ),
+        judge=lambda wildcards: protocol_of(wildcards).judge.model_dump(
+            mode="json", exclude={"guideline"}
+        ),
         # By content, not by place.
-        guideline=lambda wildcards: content_hash(guideline_of(wildcards)),
-        guideline_file=lambda wildcards, output: str(guideline_of(wildcards)),
-        batch_size=lambda wildcards: PLAN.protocols[wildcards.protocol].batch_size,
-        reply_prefix=lambda wildcards: PLAN.protocols[wildcards.protocol].reply_prefix,
+        guideline=lambda wildcards: content_hash(LOOKUP.guideline(wildcards.protocol)),
+        guideline_file=lambda wildcards, output: str(LOOKUP.guideline(wildcards.protocol)),
+        batch_size=lambda wildcards: protocol_of(wildcards).batch_size,
+        reply_prefix=lambda wildcards: protocol_of(wildcards).reply_prefix,
         work=f"{E}/.work/judge/{{state}}/{{protocol}}",
         version=step_version("judge"),
         made_by=made("judge"),

@@ -8,8 +8,8 @@ rule measure:
         predictions=predictions_of,
         meta=f"{E}/predictions/{{state}}/{{protocol}}.meta.json",
         examples=examples_of,
-        verdicts=verdicts_of,
-        rewards=rewards_of,
+        verdicts=lambda wildcards: LOOKUP.verdicts(cell_of(wildcards)),
+        rewards=lambda wildcards: LOOKUP.rewards(cell_of(wildcards)),
     output:
         scores=ensure(f"{E}/scores/{{state}}/{{protocol}}.parquet", non_empty=True),
         metrics=ensure(f"{E}/metrics/{{state}}/{{protocol}}.json", non_empty=True),
@@ -23,7 +23,7 @@ rule measure:
         runtime=30,
     params:
         eval=lambda wildcards: PLAN.eval_of[wildcards.protocol],
-        protocol=lambda wildcards: protocol_shown(wildcards.protocol),
+        protocol=lambda wildcards: LOOKUP.protocol_settings(wildcards.protocol),
         version=step_version("measure"),
         made_by=made("measure"),
     script:

@@ -2,6 +2,8 @@
 # Makes: models/{model}.pin.json, which files a model is; models/{model}.json, what it is, once it was
 # checked; environment.json, what it runs on.
 
+from snaketune.plan.protocols import is_reward_model, needs_chat
+
 
 rule pin_model:
     """Fetches a model and notes its commit: what takes a model takes it at this one. What is asked
@@ -16,8 +18,8 @@ rule pin_model:
         mem="4GB",
         runtime=60,
     params:
-        identity=lambda wildcards: pinned_identity(wildcards.model),
-        model=lambda wildcards, output: model_fields(wildcards.model),
+        identity=lambda wildcards: LOOKUP.pinned_identity(wildcards.model),
+        model=lambda wildcards, output: LOOKUP.model_settings(wildcards.model),
         version=step_version("pin_model"),
         made_by=made("pin_model"),
     script:
@@ -38,9 +40,9 @@ rule model:
         mem="4GB",
         runtime=60,
     params:
-        identity=lambda wildcards: model_identity(EXPERIMENT.models[wildcards.model]),
-        model=lambda wildcards, output: model_fields(wildcards.model),
-        chat=lambda wildcards: asked_in_chat(EXPERIMENT, wildcards.model),
+        identity=lambda wildcards: LOOKUP.model_identity(wildcards.model),
+        model=lambda wildcards, output: LOOKUP.model_settings(wildcards.model),
+        chat=lambda wildcards: needs_chat(EXPERIMENT, wildcards.model),
         kind=lambda wildcards: (
             "reward" if is_reward_model(EXPERIMENT, wildcards.model) else "causal"
         ),

@@ -6,6 +6,7 @@
 # were rejected; data/leakage/, what a dataset that is evaluated shares with another that is trained
 # on.
 
+from snaketune.data import steps
 from snaketune.data.files import left_aside
 
 HELD_OUT = [name for name, spec in EXPERIMENT.datasets.items() if spec.dev]
@@ -19,7 +20,7 @@ rule prepare:
     """Checks every record of a split and writes it: in = out + rejected."""
     input:
         # Only where a test split is to have nothing of the others.
-        others=compared_with,
+        others=lambda wildcards: LOOKUP.compared_with(wildcards.dataset, wildcards.split),
     output:
         examples=f"{E}/data/{{dataset}}/{{split}}.parquet",
         readable=multiext(f"{E}/data/{{dataset}}/{{split}}", ".csv", ".jsonl"),
@@ -35,7 +36,7 @@ rule prepare:
         runtime=60,
     params:
         dataset=lambda wildcards: steps.split_settings(
-            dataset_of(wildcards), [wildcards.split], numeric(wildcards.dataset)
+            dataset_of(wildcards), [wildcards.split], LOOKUP.numeric(wildcards.dataset)
         ),
         content=lambda wildcards: steps.split_content(dataset_of(wildcards), [wildcards.split]),
         places=places_of,
@@ -58,7 +59,7 @@ rule prepare_held_out:
     log:
         f"{E}/logs/prepare/{{dataset}}/train_and_dev.log",
     wildcard_constraints:
-        dataset=any_of(HELD_OUT),
+        dataset=name_pattern(HELD_OUT),
     conda:
         "../envs/data.yaml"
     resources:
@@ -66,7 +67,7 @@ rule prepare_held_out:
         runtime=60,
     params:
         dataset=lambda wildcards: steps.held_out_settings(
-            dataset_of(wildcards), numeric(wildcards.dataset)
+            dataset_of(wildcards), LOOKUP.numeric(wildcards.dataset)
         ),
         content=lambda wildcards: steps.split_content(dataset_of(wildcards), ["train", "dev"]),
         few_shot=lambda wildcards: steps.few_shot_content(dataset_of(wildcards)),
@@ -80,7 +81,7 @@ rule prepare_held_out:
 rule few_shot:
     """Draws the few-shot examples from all training records, or reads the user's own."""
     input:
-        lambda wildcards: training_files(wildcards.dataset),
+        lambda wildcards: LOOKUP.training_files(wildcards.dataset),
     output:
         ensure(f"{E}/data/{{dataset}}/few_shot.json", non_empty=True),
     log:
@@ -93,7 +94,7 @@ rule few_shot:
         runtime=30,
     params:
         dataset=lambda wildcards: steps.few_shot_settings(
-            dataset_of(wildcards), numeric(wildcards.dataset)
+            dataset_of(wildcards), LOOKUP.numeric(wildcards.dataset)
         ),
         content=lambda wildcards: steps.few_shot_content(dataset_of(wildcards)),
         places=places_of,
@@ -151,8 +152,8 @@ rule leakage:
     log:
         f"{E}/logs/leakage/{{train}}-{{test}}.log",
     wildcard_constraints:
-        train=any_of(EXPERIMENT.datasets),
-        test=any_of(EXPERIMENT.datasets),
+        train=name_pattern(EXPERIMENT.datasets),
+        test=name_pattern(EXPERIMENT.datasets),
     retries: 0
     conda:
         "../envs/data.yaml"

@@ -2,6 +2,7 @@
 # Makes: merged/{run}/, the adapter merged into its base, and pushed/{run}.json, what was uploaded.
 # Nothing here is part of `all`: ask for `merge_all` or `push_all`, or for one of the files.
 
+from snaketune.plan.resources import merging_request
 
 PUSHED = [name for name, run in EXPERIMENT.runs.items() if run.push]
 MERGED = [name for name, run in EXPERIMENT.runs.items() if not run.predictions]
@@ -24,23 +25,23 @@ rule merge:
     """Merges a run's chosen adapter onto the weights that it was trained on."""
     input:
         weights=weights_of_run,
-        pin=lambda wildcards: model_pin(run_model(wildcards)),
+        pin=lambda wildcards: model_pin(model_of_run(wildcards)),
     output:
         directory(f"{E}/merged/{{run}}"),
     log:
         f"{E}/logs/merge/{{run}}.log",
     wildcard_constraints:
-        run=any_of(MERGED),
+        run=name_pattern(MERGED),
     conda:
         "../envs/train.yaml"
     threads: THREADS
     resources:
         gpu=ONE_GPU,
-        mem=merge_memory,
+        mem=lambda wildcards, attempt: merging_request(EXPERIMENT, wildcards.run).mem(attempt),
         runtime=minutes(60),
     params:
-        identity=lambda wildcards: base_identity(*state_of(wildcards.run)),
-        state=lambda wildcards, output: base_params(*state_of(wildcards.run)),
+        identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.run]),
+        state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.run]),
         version=step_version("merge"),
         made_by=made("merge"),
     script:
@@ -61,24 +62,24 @@ rule push:
         # A list even of one: the script goes through it, and would go through a name's characters.
         files=lambda wildcards: (
             [f"{E}/merged/{wildcards.run}"]
-            if pushed_whole(EXPERIMENT, PLAN, wildcards.run)
+            if LOOKUP.pushed_whole(wildcards.run)
             else weights_of_run(wildcards)
         ),
         final=f"{E}/tables/final_metrics.json",
         comparisons=f"{E}/tables/comparisons.csv",
-        base=lambda wildcards: f"{E}/models/{run_model(wildcards)}.json",
+        base=lambda wildcards: f"{E}/models/{model_of_run(wildcards)}.json",
     output:
         ensure(f"{E}/pushed/{{run}}.json", non_empty=True),
     log:
         f"{E}/logs/push/{{run}}.log",
     wildcard_constraints:
-        run=any_of(PUSHED),
+        run=name_pattern(PUSHED),
     conda:
         "../envs/data.yaml"
     params:
         run=lambda wildcards: wildcards.run,
         push=lambda wildcards: EXPERIMENT.runs[wildcards.run].push.model_dump(mode="json"),
-        about=lambda wildcards: about_run(EXPERIMENT, PLAN, wildcards.run),
+        about=lambda wildcards: LOOKUP.about_run(wildcards.run),
         version=step_version("push"),
         made_by=made("push"),
     script:

@@ -12,8 +12,8 @@ BEHIND = {
     "metrics": measured("metrics", "json"),
     "scores": measured("scores", "parquet"),
     "prediction_meta": measured("predictions", "meta.json"),
-    "verdict_meta": judged("meta.json"),
-    "reward_meta": rewarded("meta.json"),
+    "verdict_meta": [f for cell in PLAN.measured for f in LOOKUP.verdicts(cell, "meta.json")],
+    "reward_meta": [f for cell in PLAN.measured for f in LOOKUP.rewards(cell, "meta.json")],
     "train_meta": expand(f"{E}/train/{{run}}/train_meta.json", run=TRAINED),
     "train_log": expand(f"{E}/train/{{run}}/train_log.parquet", run=TRAINED),
 }
@@ -80,7 +80,7 @@ rule report:
         mem="4GB",
         runtime=30,
     params:
-        table=TABLE,
+        table=TABLE.as_json(),
         behind=BEHIND,
         labels={name: run.label for name, run in EXPERIMENT.runs.items() if run.label},
         settings=f"{E}/config.yaml",

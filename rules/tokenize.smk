@@ -3,13 +3,15 @@
 # Makes: tokens/{tokens}/ with rows of input_ids and labels, length statistics and a histogram.
 # Runs that agree in model, data, prompt and limits share them.
 
+from snaketune.models.content import tokenizer_identity
+
 
 rule tokenize:
     """Renders, tokenises and masks training rows; a row without a verified mask is left out."""
     input:
-        unpack(shown_from),
-        train=tokens_data("train.parquet"),
-        dev=tokens_data("dev.parquet"),
+        unpack(lambda wildcards: LOOKUP.shown_files(wildcards.tokens)),
+        train=lambda wildcards: f"{E}/data/{PLAN.tokens[wildcards.tokens].dataset}/train.parquet",
+        dev=lambda wildcards: f"{E}/data/{PLAN.tokens[wildcards.tokens].dataset}/dev.parquet",
         pin=lambda wildcards: model_pin(PLAN.tokens[wildcards.tokens].model),
     output:
         train=f"{E}/tokens/{{tokens}}/train.parquet",
@@ -28,10 +30,11 @@ rule tokenize:
         tokenizer=lambda wildcards: tokenizer_identity(
             EXPERIMENT.models[PLAN.tokens[wildcards.tokens].model]
         ),
-        model=lambda wildcards, output: model_fields(PLAN.tokens[wildcards.tokens].model),
+        model=lambda wildcards, output: LOOKUP.model_settings(PLAN.tokens[wildcards.tokens].model),
         prompt=lambda wildcards: PLAN.tokens[wildcards.tokens].prompt,
-        shown=shown_to,
-        places=shown_places,
+        shown=lambda wildcards: LOOKUP.shown_with_tokens(wildcards.tokens),
+        # Takes `output`, so that Snakemake doesn't compare it.
+        places=lambda wildcards, output: LOOKUP.shown_places(wildcards.tokens),
         max_length=lambda wildcards: PLAN.tokens[wildcards.tokens].max_length,
         overlong=lambda wildcards: PLAN.tokens[wildcards.tokens].overlong,
         version=step_version("tokenize"),

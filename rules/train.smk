@@ -1,27 +1,33 @@
 # Needs: tokens/{tokens}/ and the base model.
 # Makes: train/{run}/ with the final adapter (PEFT's own format; method full: the model itself), the
-# snapshots, the weights that `keep` keeps, the training log and what it took; chosen.json, which snapshot is best on the dev split.
+# snapshots, the weights that `keep` keeps, the training log and the resource usage; chosen.json,
+# which snapshot is best on the dev split.
 
+from snaketune.plan.resources import training_request
+from snaketune.plan.states import WEIGHT_FILES, part_names
 
 # A rule's outputs must be known from its wildcards, so runs that leave different files (an adapter
 # or a whole model, so many snapshots) train by rules of their own with the same body.
-for kind, count, runs in PLAN.training_shapes:
+for shape in PLAN.training_shapes:
+    weights_file, config_file = WEIGHT_FILES[shape.weights]
 
     rule:
         name:
-            f"train_{kind}_{count}"
+            f"train_{shape.name}"
         input:
-            train=run_tokens("train"),
-            dev=run_tokens("dev"),
-            pin=lambda wildcards: model_pin(run_model(wildcards)),
+            train=lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/train.parquet",
+            dev=lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/dev.parquet",
+            pin=lambda wildcards: model_pin(model_of_run(wildcards)),
         output:
-            weights=f"{E}/train/{{run}}/final/{WEIGHTS[kind][0]}",
-            config=f"{E}/train/{{run}}/final/{WEIGHTS[kind][1]}",
+            weights=f"{E}/train/{{run}}/final/{weights_file}",
+            config=f"{E}/train/{{run}}/final/{config_file}",
             snapshot_weights=[
-                f"{E}/train/{{run}}/snapshots/{k}/{WEIGHTS[kind][0]}" for k in snapshots(count)
+                f"{E}/train/{{run}}/snapshots/{k}/{weights_file}"
+                for k in part_names(shape.snapshots)
             ],
             snapshot_configs=[
-                f"{E}/train/{{run}}/snapshots/{k}/{WEIGHTS[kind][1]}" for k in snapshots(count)
+                f"{E}/train/{{run}}/snapshots/{k}/{config_file}"
+                for k in part_names(shape.snapshots)
             ],
             log=ensure(f"{E}/train/{{run}}/train_log.parquet", non_empty=True),
             meta=ensure(f"{E}/train/{{run}}/train_meta.json", non_empty=True),
@@ -30,26 +36,22 @@ for kind, count, runs in PLAN.training_shapes:
         benchmark:
             f"{E}/benchmarks/train/{{run}}.jsonl"
         wildcard_constraints:
-            run=any_of(runs),
+            run=name_pattern(shape.runs),
         conda:
             "../envs/train.yaml"
-        threads: training_threads
+        threads: lambda wildcards: threads_for(EXPERIMENT.runs[wildcards.run].gpu, CORES, GPUS)
         resources:
-            gpu=training_gpus,
-            mem=training_memory,
-            runtime=training_minutes,
+            gpu=lambda wildcards: EXPERIMENT.runs[wildcards.run].gpu,
+            mem=lambda wildcards, attempt: training_request(EXPERIMENT, wildcards.run).mem(attempt),
+            runtime=lambda wildcards, attempt: training_request(EXPERIMENT, wildcards.run).runtime(
+                attempt
+            ),
         params:
-            settings=lambda wildcards: training_settings(wildcards.run),
-            model=lambda wildcards, output: model_fields(run_model(wildcards)),
+            settings=lambda wildcards: LOOKUP.training_identity(wildcards.run),
+            model=lambda wildcards, output: LOOKUP.model_settings(model_of_run(wildcards)),
             work=f"{E}/.work/train/{{run}}",
-            # Changes no result. What is kept is no output either: while one of a job's outputs was
-            # never made, and nobody asks for it, Snakemake looks at none of the job's params.
-            aside=lambda wildcards, output: {
-                "keep": run_preset(wildcards).keep,
-                "kept": f"{E}/train/{wildcards.run}/kept",
-                "report_to": EXPERIMENT.runs[wildcards.run].report_to,
-                "project": Path(E).name,
-            },
+            # Changes no result.
+            aside=lambda wildcards, output: LOOKUP.training_aside(wildcards.run),
             version=step_version("train"),
             made_by=made("train"),
         script:
@@ -60,7 +62,7 @@ rule adapter:
     """Takes an adapter that was trained elsewhere, from a folder or the hub."""
     input:
         # Only where it is made here: else its content is a param.
-        files=lambda wildcards: adapter_made_here(wildcards.run),
+        files=lambda wildcards: LOOKUP.adapter_made_here(wildcards.run),
     output:
         weights=f"{E}/train/{{run}}/final/adapter_model.safetensors",
         config=f"{E}/train/{{run}}/final/adapter_config.json",
@@ -68,14 +70,14 @@ rule adapter:
     log:
         f"{E}/logs/adapter/{{run}}.log",
     wildcard_constraints:
-        run=any_of(name for name, run in EXPERIMENT.runs.items() if run.adapter),
+        run=name_pattern(name for name, run in EXPERIMENT.runs.items() if run.adapter),
     conda:
         "../envs/train.yaml"
     resources:
         mem="4GB",
         runtime=60,
     params:
-        identity=lambda wildcards: adapter_identity(wildcards.run),
+        identity=lambda wildcards: LOOKUP.adapter_identity(wildcards.run),
         source=lambda wildcards, output: EXPERIMENT.runs[wildcards.run].adapter,
         revision=lambda wildcards, output: EXPERIMENT.runs[wildcards.run].adapter_revision,
         version=step_version("fetch_adapter"),
@@ -86,9 +88,9 @@ rule adapter:
 
 # A checkpoint, so that another metric that leaves the choice as it was regenerates no text.
 checkpoint choose:
-    """Takes the snapshot that scored best on the dev split; of equal ones the earliest."""
+    """Takes the snapshot that scored best on the dev split; ties: the earliest."""
     input:
-        metrics=snapshot_metrics,
+        metrics=lambda wildcards: LOOKUP.snapshot_metrics(wildcards.run),
     output:
         ensure(f"{E}/train/{{run}}/chosen.json", non_empty=True),
     log:
@@ -99,7 +101,7 @@ checkpoint choose:
     params:
         choose=lambda wildcards: EXPERIMENT.runs[wildcards.run].choose,
         snapshots=lambda wildcards: [
-            row["snapshot"] for row in PLAN.run_table[wildcards.run]["snapshots"]
+            row.snapshot for row in PLAN.run_table[wildcards.run].snapshots
         ],
         version=step_version("choose"),
         made_by=made("choose"),

@@ -32,13 +32,13 @@ from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
 from snaketune.data.prepare import prepare_split
+from snaketune.inference.jobs import LoadableState
 from snaketune.inference.score_options import OptionsProtocol, score_options
-from snaketune.inference.state import State
-from snaketune.jsonl import write_jsonl
-from snaketune.measures.measure import measure
-from snaketune.parquet import read_rows
-from snaketune.tasks.conversation import worded
-from snaketune.tasks.wording import options_protocol
+from snaketune.prompts.conversation import format_prompt
+from snaketune.prompts.wording import options_protocol
+from snaketune.runtime.files import write_jsonl
+from snaketune.runtime.parquet import read_rows
+from snaketune.tasks.measure import measure
 
 RECIPE = yaml.safe_load((ROOT / "config/experiments/f1_multiple_choice.yaml").read_text())
 EVAL = EvalSpec.model_validate(RECIPE["evals"]["f1"])
@@ -57,7 +57,7 @@ def ours(model: str, data: Path, folder: Path) -> tuple[list[dict], dict[str, fl
     examples = folder / "f1" / "test.parquet"
     protocol = options_protocol(EVAL)
     score_options(
-        State(ModelSpec(id=model), "none", "none", []),
+        LoadableState(ModelSpec(id=model), "none", "none", []),
         OptionsProtocol(**protocol),
         examples,
         folder / "work",
@@ -78,7 +78,7 @@ def theirs(model: str, folder: Path) -> tuple[list[list[float]], dict[str, float
     protocol = options_protocol(EVAL)
     docs = [
         {
-            "text": worded(protocol["context"], "multiple_choice", e, protocol["line"]),
+            "text": format_prompt(protocol["context"], "multiple_choice", e, protocol["line"]),
             "choices": e.choices,
             "gold": "ABCD".index(e.label),
         }

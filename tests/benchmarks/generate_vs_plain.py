@@ -19,9 +19,9 @@ from transformers import GenerationConfig
 from turns import options_of, take_turns
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
+from snaketune.inference.backends.transformers import TransformersSession
 from snaketune.inference.pick import Sampling
-from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.transformers_session import TransformersSession
+from snaketune.prompts.control_tokens import prompt_tokens
 
 SHOTS, SAMPLES, NEW = 8, 8, 96
 BATCHES = (4, 8, 16, 32)

@@ -19,7 +19,7 @@ from turns import take_turns
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.config.model import ModelSpec
-from snaketune.modeling import load
+from snaketune.models import load
 
 
 def loader(path: Path, device: torch.device, keep: bool) -> Callable[[], torch.nn.Module]:

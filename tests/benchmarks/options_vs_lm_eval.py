@@ -19,8 +19,7 @@ from turns import options_of, take_turns
 
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.inference.engine import Engine
-from snaketune.inference.option_tokens import Question, build_tree
-from snaketune.inference.options import score_trees
+from snaketune.inference.options import Question, build_tree, score_trees
 
 BATCHES = (1, 8, 16, 32)
 HEAD = "You are a knowledgeable Formula 1 expert.\nAnswer the question briefly and accurately.\n\n"

@@ -19,9 +19,11 @@ sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.data.example import Example
 from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
-from snaketune.measures.open_answers import MEASURER
-from snaketune.measures.overlap import fold
-from snaketune.measures.task import Answered
+from snaketune.tasks.open_qa import fold
+from snaketune.tasks.registry import task_of
+from snaketune.tasks.task import Answered
+
+TASK = task_of("open_qa")
 
 
 def golds(folder: Path) -> list[str]:
@@ -47,7 +49,7 @@ def main() -> None:
             [{"prediction_text": output, "id": "0"}],
             [{"answers": {"answer_start": [0], "text": [gold]}, "id": "0"}],
         )
-        row = MEASURER.score(Answered(Example("e", "Q?", gold=gold), {"output": output}, None))
+        row = TASK.score(Answered(Example("e", "Q?", gold=gold), {"output": output}, None))
         ours = (100.0 * row["squad_exact"], 100 * row["squad_f1"])
         expected = (float(theirs["exact_match"]), float(theirs["f1"]))
         if any(abs(a - b) > 1e-3 for a, b in zip(ours, expected, strict=True)):

@@ -30,18 +30,18 @@ def ours(folder: Path, method: str, count: int) -> tuple[np.ndarray, torch.nn.Mo
     adapter."""
     from snaketune.config.model import ModelSpec
     from snaketune.config.preset import Preset
-    from snaketune.training.batch import read_rows
-    from snaketune.training.loop import train
-    from snaketune.training.run import Plan, prepare
-    from snaketune.training.world import World
+    from snaketune.training.assemble import TrainingPlan, prepare
+    from snaketune.training.batches import read_token_rows
+    from snaketune.training.loop import take_remaining_steps
+    from snaketune.training.parallel import World
 
     preset = Preset(method=method, batch_size=BATCH, learning_rate=RATE, schedule="constant",
                     gradient_checkpointing=False, lora=LORA)  # fmt: skip
-    plan = Plan(ModelSpec(id=str(folder / "model")), preset, seed=1)
-    rows = read_rows(folder / "train.parquet")[:count]
+    plan = TrainingPlan(ModelSpec(id=str(folder / "model")), preset, seed=1)
+    rows = read_token_rows(folder / "train.parquet")[:count]
     with tempfile.TemporaryDirectory() as work:
         job = prepare(plan, rows, [], World(), Path(work), save_every=60)
-        return _time(train, job), job.loss.model
+        return _time(take_remaining_steps, job), job.loss.model
 
 
 def peer(

@@ -116,7 +116,7 @@ DATASETS = [
     _key("datasets.quiz.draw.train", 3, "prepare:quiz/*"),
     _key("datasets.quiz.draw.seed", 7, "prepare:quiz/*"),
     _key("datasets.prompts.limit", 3, "prepare:prompts/*"),
-    # Drawn alike, so that dev stays as it is: see snaketune.data.same_draw.
+    # Drawn alike, so that dev stays as it is: see snaketune.data.steps.same_draw.
     _key("datasets.problems.few_shot.count", 9, "few_shot:problems"),
     _key("datasets.problems.few_shot.count", 22, "prepare_held_out:problems"),
     _key("datasets.problems.few_shot.seed", 7, "prepare_held_out:problems"),

@@ -167,12 +167,12 @@ def _strict(script: str, expected: str) -> Edit:
 
 CODE = [
     Edit("remarks in ten library files", do=_comments),
-    _text("a remark in errors.py", f"{LIBRARY}/errors.py", commented),
+    _text("a remark in errors.py", f"{LIBRARY}/runtime/errors.py", commented),
     Edit("a remark in errors.py, strictly", "", (("code", "strict"),),
-         lambda files: files.edit(f"{LIBRARY}/errors.py", commented)),
+         lambda files: files.edit(f"{LIBRARY}/runtime/errors.py", commented)),
     # Alone, as beside `code: strict` it would not be nothing.
     Edit("other code in errors.py", alone=True,
-         do=lambda files: files.edit(f"{LIBRARY}/errors.py", extended)),
+         do=lambda files: files.edit(f"{LIBRARY}/runtime/errors.py", extended)),
     Edit("other code in train.py", alone=True,
          do=lambda files: files.edit("workflow/scripts/train.py", extended)),
     _strict("choose.py", "choose:*"),

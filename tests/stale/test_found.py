@@ -87,7 +87,7 @@ def test_a_half_trained_run_goes_on_after_a_comment(project: Project) -> None:
     log = project.folder / R / "logs/train/low.log"
     target = [str(R / "train/low/train_meta.json"), *ARGUMENTS]
     warn_while_training(project, target, log)
-    for name in ("errors.py", "training/schedules.py"):
+    for name in ("runtime/errors.py", "training/step.py"):
         file = project.folder / LIBRARY / name
         file.write_text(commented(file.read_text()))
     project.run(*target)

@@ -8,14 +8,13 @@ from pathlib import Path
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data import steps
 from snaketune.data.check import Rejected
+from snaketune.data.draws import Shot, read_shots, training_records, write_few_shot
 from snaketune.data.example import Example, read_examples
-from snaketune.data.few_shot import Shot, read_shots, write_few_shot
 from snaketune.data.files import left_aside
 from snaketune.data.locate import SPLITS
 from snaketune.data.manifest import write_manifest
 from snaketune.data.prepare import prepare_held_out, prepare_split
-from snaketune.data.splits import training_records
-from snaketune.jsonl import read_jsonl
+from snaketune.runtime.files import read_jsonl
 
 _NAMES = ["Ada", "Ben", "Cleo", "Dov", "Eve", "Finn", "Gus", "Hal"]
 
@@ -55,7 +54,7 @@ class Prepared:
 def prepare(spec: DatasetSpec, folder: Path, numeric: bool = False) -> None:
     """A dataset in `folder`, which is named for it: one step after another, each with the settings
     and files that its rule gives it."""
-    lies = steps.places(spec)
+    lies = steps.source_places(spec)
 
     def split_alone(split: SplitName) -> None:
         settings = steps.split_settings(spec, [split], numeric)

@@ -10,9 +10,9 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.report.sources import Inputs
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.report.sources import ReportInputs
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.plan_types import TablePlan
 from snaketune.tables.sources import read_sources
 
 N = 120
@@ -26,22 +26,22 @@ EVALS = {
 }
 STATES = ["base-m", "run"]
 PLANS = {
-    name: {"task": "classification", "protocol_name": name, "primary": "accuracy"} for name in EVALS
+    name: EvalPlan(task="classification", protocol_name=name, primary="accuracy") for name in EVALS
 }
 
 
 def make_plan() -> TablePlan:
     """The plan that the folder is made for."""
-    run = {
-        "run": "run", "state": "run", "base_state": "base-m", "model": "m", "train_data": None,
-        "method": "adapter", "seed": None, "preset": {}, "swept": {},
-            "evals": PLANS, "snapshots": [],
-        "followed": [], "choose": None, "thresholds": {"solutions.accuracy": 0.7}, "totals": {},
-    }  # fmt: skip
-    return {"experiment": "classes", "runs": [run], "drops": {}}
+    run = RunPlan(
+        run="run", state="run", base_state="base-m", model="m", train_data=None,
+        method="adapter", seed=None, preset={}, swept={},
+            evals=PLANS, snapshots=[],
+        followed=[], choose=None, thresholds={"solutions.accuracy": 0.7}, totals={},
+    )  # fmt: skip
+    return TablePlan(experiment="classes", runs=[run], drops={})
 
 
-def make_class_results(folder: Path) -> tuple[TablePlan, Inputs]:
+def make_class_results(folder: Path) -> tuple[TablePlan, ReportInputs]:
     """Fills `folder` up to the tables; the inputs of `write_report`."""
     plan = make_plan()
     write_examples(folder / "data" / "d.parquet", [example(i) for i in range(N)])
@@ -55,7 +55,7 @@ def make_class_results(folder: Path) -> tuple[TablePlan, Inputs]:
     sources = read_sources(**groups, train_meta=[], chosen=[])
     tables = folder / "tables"
     aggregate(plan, sources, tables)
-    return plan, Inputs(
+    return plan, ReportInputs(
         **groups,
         final=tables / "final_metrics.json",
         comparisons=tables / "comparisons.csv",

@@ -4,19 +4,20 @@ problems and 60 safety prompts, with outputs that try to break the report."""
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from snaketune.data.example import Example, write_examples
-from snaketune.jsonl import write_json, write_jsonl
-from snaketune.measures.measure import measure
-from snaketune.parquet import write_rows
-from snaketune.report.sources import Inputs
+from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
+from snaketune.prompts.tokenise import histogram, quantiles
+from snaketune.report.sources import ReportInputs
+from snaketune.runtime.files import write_json, write_jsonl
+from snaketune.runtime.parquet import write_rows
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.plan_types import RunPlan, TablePlan
-from snaketune.tables.sources import Sources, read_sources
-from snaketune.training.lengths import histogram, quantiles
+from snaketune.tables.sources import TableSources, read_sources
+from snaketune.tasks.measure import measure
 
 HAZARDS = ["cse", "dfm", "hte", "ipv", "iwp", "ncr", "prv", "spc_fin", "spc_hlt", "src", "ssh"]
 HOSTILE = [
@@ -66,66 +67,66 @@ SKILL = {"base-tiny-nf4": 0.2, "simple": 0.35, "medium": 0.6}
 SKILL |= {"medium-1of2": 0.45, "medium-2of2": 0.6}
 
 
-def _eval_plan(task: str, protocol: str) -> dict:
+def _eval_plan(task: str, protocol: str) -> EvalPlan:
     primary = {"math": "accuracy", "safety": "safe_rate"}[task]
-    return {"task": task, "protocol_name": protocol, "primary": primary}
+    return EvalPlan(task=task, protocol_name=protocol, primary=primary)
 
 
 def _run(name: str, rate: float, r: int, math_protocol: str) -> RunPlan:
-    return {
-        "run": name,
-        "state": name,
-        "base_state": "base-tiny-nf4",
-        "model": "tiny",
-        "train_data": "problems",
-        "method": "qlora",
-        "seed": 42,
-        "swept": {},
-        "preset": {
+    return RunPlan(
+        run=name,
+        state=name,
+        base_state="base-tiny-nf4",
+        model="tiny",
+        train_data="problems",
+        method="qlora",
+        seed=42,
+        swept={},
+        preset={
             "method": "qlora",
             "epochs": 1.0,
             "learning_rate": rate,
             "batch_size": 8,
             "lora": {"r": r, "alpha": 2 * r, "dropout": 0.0, "targets": "all-linear"},
         },
-        "evals": {
+        evals={
             "gsm8k": _eval_plan("math", math_protocol),
             "safety": _eval_plan("safety", "safety"),
         },
-        "followed": [],
-        "snapshots": [],
-        "choose": None,
-        "thresholds": {"gsm8k.accuracy": 0.5, "safety.safe_rate": 0.34},
-        "totals": {"gsm8k": 120, "safety": 60},
-    }
+        followed=[],
+        snapshots=[],
+        choose=None,
+        thresholds={"gsm8k.accuracy": 0.5, "safety.safe_rate": 0.34},
+        totals={"gsm8k": 120, "safety": 60},
+    )
 
 
 def make_plan() -> TablePlan:
     """The plan that the folder is made for."""
-    medium = _run("medium", 5e-4, 16, "gsm8k-few_shot_5")
-    medium["choose"] = "gsm8k.accuracy"
-    medium["snapshots"] = [
-        {
-            "snapshot": name,
-            "state": f"medium-{name}",
-            "evals": {"gsm8k": _eval_plan("math", "gsm8k-split_dev")},
-        }
+    snapshots = [
+        SnapshotPlan(
+            snapshot=name,
+            state=f"medium-{name}",
+            evals={"gsm8k": _eval_plan("math", "gsm8k-split_dev")},
+        )
         for name in ("1of2", "2of2")
     ]
+    medium = _run("medium", 5e-4, 16, "gsm8k-few_shot_5")
+    medium = replace(medium, choose="gsm8k.accuracy", snapshots=snapshots)
     runs = [_run("simple", 1e-4, 8, "gsm8k"), medium]
-    return {"experiment": "synthetic", "runs": runs, "drops": {}}
+    return TablePlan(experiment="synthetic", runs=runs, drops={})
 
 
 def make_results(folder: Path) -> TablePlan:
     """Fills `folder` up to the metrics, and with the logs and manifests that the report reads."""
     plan = make_plan()
     _write_data(folder)
-    for run in plan["runs"]:
-        for plans, state in [(run["evals"], run["base_state"]), (run["evals"], run["state"])]:
+    for run in plan.runs:
+        for plans, state in [(run.evals, run.base_state), (run.evals, run.state)]:
             for eval_plan in plans.values():
-                _evaluate(folder, state, eval_plan["protocol_name"])
-        for snapshot in run["snapshots"]:
-            _evaluate(folder, snapshot["state"], "gsm8k-split_dev")
+                _evaluate(folder, state, eval_plan.protocol_name)
+        for snapshot in run.snapshots:
+            _evaluate(folder, snapshot.state, "gsm8k-split_dev")
         _write_training(folder, run)
     _write_tokens(folder)
     _write_manifest(folder, "problems", 120)
@@ -134,7 +135,7 @@ def make_results(folder: Path) -> TablePlan:
     return plan
 
 
-def table_sources(folder: Path) -> Sources:
+def table_sources(folder: Path) -> TableSources:
     """The inputs of `aggregate`."""
     return read_sources(
         files(folder, "metrics/*/*.json"),
@@ -144,11 +145,11 @@ def table_sources(folder: Path) -> Sources:
     )
 
 
-def make_report_inputs(folder: Path) -> tuple[TablePlan, Inputs]:
+def make_report_inputs(folder: Path) -> tuple[TablePlan, ReportInputs]:
     """Fills `folder` up to the tables; the inputs of `write_report`."""
     plan = make_results(folder)
     aggregate(plan, table_sources(folder), folder / "tables")
-    return plan, Inputs(
+    return plan, ReportInputs(
         final=folder / "tables" / "final_metrics.json",
         comparisons=folder / "tables" / "comparisons.csv",
         checkpoints=folder / "tables" / "checkpoint_scores.csv",
@@ -281,17 +282,17 @@ def _line(id_: str, output: str, finish: str) -> dict:
 
 
 def _write_training(folder: Path, run: RunPlan) -> None:
-    train = folder / "train" / run["run"]
+    train = folder / "train" / run.run
     meta = {
         "model": "data/demo/model", "method": "qlora", "seed": 42, "wall_seconds": 131.4,
         "steps": 40, "epochs": 1.0, "tokens": 84_211, "tokens_per_second": 641.2,
         "peak_memory_bytes": 812_345_678, "device": "cpu", "device_name": "x86_64",
         "train_sha256": "0" * 64, "versions": {"torch": "2.13.0"},
-        "settings": {key: run[key] for key in ("preset", "seed")},
+        "settings": {"preset": run.preset, "seed": run.seed},
     }  # fmt: skip
     write_json(train / "train_meta.json", meta)
-    write_rows(train / "train_log.parquet", _log(run["run"]), _LOG_SCHEMA)
-    if run["choose"]:
+    write_rows(train / "train_log.parquet", _log(run.run), _LOG_SCHEMA)
+    if run.choose:
         write_json(train / "chosen.json", {"snapshot": "2of2"})
 
 

@@ -8,11 +8,11 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.jsonl import write_jsonl
-from snaketune.report.sources import Inputs
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.report.sources import ReportInputs
+from snaketune.runtime.files import write_jsonl
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.plan_types import TablePlan
-from snaketune.tables.sources import Sources, read_sources
+from snaketune.tables.sources import TableSources, read_sources
 
 COUNT, SAMPLES = 40, 8
 EVALS = {"near": 0.0, "far": 0.2, "bare": 0.1}
@@ -29,20 +29,20 @@ def spec_of(name: str) -> EvalSpec:
 def make_plan() -> TablePlan:
     """The plan that the folder is made for."""
     evals = {
-        name: {"task": "math_samples", "protocol_name": name, "primary": "majority"}
+        name: EvalPlan(task="math_samples", protocol_name=name, primary="majority")
         for name in EVALS
     }
     runs = [
-        {
-            "run": name, "state": name, "base_state": "base-m", "model": "m", "train_data": None,
-            "method": "adapter", "seed": None, "preset": {}, "swept": {},
-            "evals": evals, "snapshots": [],
-            "followed": [], "choose": None, "thresholds": {"near.best_of_n": 0.5},
-            "totals": {"near": COUNT},
-        }
+        RunPlan(
+            run=name, state=name, base_state="base-m", model="m", train_data=None,
+            method="adapter", seed=None, preset={}, swept={},
+            evals=evals, snapshots=[],
+            followed=[], choose=None, thresholds={"near.best_of_n": 0.5},
+            totals={"near": COUNT},
+        )
         for name in ("light", "full")
     ]  # fmt: skip
-    return {"experiment": "sampled", "runs": runs, "drops": {"far": "near"}}
+    return TablePlan(experiment="sampled", runs=runs, drops={"far": "near"})
 
 
 def questions(name: str) -> list[Example]:
@@ -52,7 +52,7 @@ def questions(name: str) -> list[Example]:
     ]
 
 
-def make_samples(folder: Path) -> tuple[TablePlan, Sources]:
+def make_samples(folder: Path) -> tuple[TablePlan, TableSources]:
     """Fills `folder` up to the metrics."""
     for name in EVALS:
         write_examples(folder / "data" / f"{name}.parquet", questions(name))
@@ -63,7 +63,7 @@ def make_samples(folder: Path) -> tuple[TablePlan, Sources]:
     )
 
 
-def make_report_inputs(folder: Path) -> tuple[TablePlan, Inputs]:
+def make_report_inputs(folder: Path) -> tuple[TablePlan, ReportInputs]:
     """Fills `folder` up to the tables; the inputs of `write_report`."""
     plan, sources = make_samples(folder)
     aggregate(plan, sources, folder / "tables")
@@ -74,7 +74,7 @@ def make_report_inputs(folder: Path) -> tuple[TablePlan, Inputs]:
     }  # fmt: skip
     lists = ("prediction_meta", "verdict_meta", "train_meta", "train_log", "manifests")
     lists += ("stats", "lengths", "models")
-    return plan, Inputs(
+    return plan, ReportInputs(
         **{key: folder / "tables" / name for key, name in tables.items()},
         **{key: [] for key in lists},
         metrics=files(folder, "metrics/*/*.json"),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.choice import choose_snapshot
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
+from snaketune.tables.choose_snapshot import choose_snapshot
 
 
 def metrics(folder: Path, values: list[float | None]) -> list[Path]:

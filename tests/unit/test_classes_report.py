@@ -12,7 +12,7 @@ from test_report_page import CAPTIONS, Page
 
 from snaketune.report.classes import SHOWN
 from snaketune.report.names import figure_names
-from snaketune.report.write import write_report
+from snaketune.report.page import write_report
 from snaketune.tables.terminal import summary_of
 
 

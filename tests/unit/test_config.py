@@ -10,8 +10,9 @@ from snaketune.config.dataset import DatasetSpec, may_have_dev
 from snaketune.config.document import page, schema
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
-from snaketune.plan import make_plan, run_evals
+from snaketune.plan.experiment_plan import make_plan
+from snaketune.plan.protocols import run_evals
+from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [ROOT / "config/config.yaml", *sorted((ROOT / "config/experiments").glob("*.yaml"))]

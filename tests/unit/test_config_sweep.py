@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from snaketune.config.load import load_experiment, write_resolved
-from snaketune.errors import UserError
-from snaketune.plan import about_run, make_plan, pushed_whole
+from snaketune.plan.experiment_plan import make_plan
+from snaketune.plan.lookups import Lookup
+from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,11 +61,11 @@ def test_names_say_what_differs_and_the_plan_has_all_runs() -> None:
         "a_learning_rate_0_002_r_8",
     ]
     plan = make_plan(experiment)
-    assert [row["swept"] for row in plan.table] == [
+    assert [row.swept for row in plan.table] == [
         {"learning_rate": 1e-4, "lora.r": 8},
         {"learning_rate": 0.002, "lora.r": 8},
     ]
-    assert [row["preset"]["learning_rate"] for row in plan.table] == [1e-4, 0.002]
+    assert [row.preset["learning_rate"] for row in plan.table] == [1e-4, 0.002]
     assert set(plan.states) == {"base-tiny", *experiment.runs}
 
 
@@ -165,8 +166,9 @@ def test_a_fully_trained_run_is_pushed_whole_and_an_adapter_as_asked() -> None:
     whole["thresholds"] = whole["totals"] = {}
     experiment = load_experiment(whole, [])
     plan = make_plan(experiment)
-    assert [pushed_whole(experiment, plan, name) for name in "abc"] == [True, False, True]
-    about = {name: about_run(experiment, plan, name) for name in "abc"}
+    lookup = Lookup(experiment, plan)
+    assert [lookup.pushed_whole(name) for name in "abc"] == [True, False, True]
+    about = {name: lookup.about_run(name) for name in "abc"}
     assert [about[name]["merged"] for name in "abc"] == [False, False, True]
     assert [about[name]["weights"] for name in "abc"] == ["full", "adapter", "adapter"]
     assert about["a"]["protocols"]["math"]["max_new_tokens"] == 512

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from snaketune.config import written
+from snaketune.config import faults as written
+from snaketune.config.faults import repeats
 from snaketune.config.load import load_experiment
-from snaketune.config.written import repeats
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "config/config.yaml"

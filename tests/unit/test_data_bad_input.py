@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from prepared_data import prepared, problem, problems, write_lines
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 GOOD = problem(1)
 SECRET = "a prompt that must not be shown"

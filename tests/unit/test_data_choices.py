@@ -9,7 +9,7 @@ from prepared_data import prepare, prepared, prepared_from, write_lines
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.data.example import read_examples
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 RAW = {
     "question": "Who won?",

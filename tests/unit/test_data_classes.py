@@ -9,8 +9,8 @@ from prepared_data import prepared, write_lines
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.experiment import Experiment
-from snaketune.errors import UserError
-from snaketune.inputs import data_files
+from snaketune.data.files import data_files
+from snaketune.runtime.errors import UserError
 
 LABELS = ["0", "1"]
 KINDS = {"0": "correct", "1": "conceptual"}

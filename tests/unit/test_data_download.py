@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from prepared_data import prepared, problems
 
-from snaketune.data.sources.download import download
-from snaketune.errors import UserError
+from snaketune.data.sources.remote import download
+from snaketune.runtime.errors import UserError
 
 BODY = "".join(json.dumps(p) + "\n" for p in problems(0, 3000)).encode()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prepared_data import prepared, write_lines
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 ROOT = os.environ.get("REAL_DATA_DIR")
 real = pytest.mark.skipif(not ROOT, reason="REAL_DATA_DIR is unset: no real data here")

@@ -6,13 +6,12 @@ import pytest
 from prepared_data import write_lines
 
 from snaketune.config.evaluation import SampleSpec
-from snaketune.data.check import Rejected
+from snaketune.data.check import Rejected, SplitReport
 from snaketune.data.example import Example, write_examples
-from snaketune.data.faults import RecordError
-from snaketune.data.given import bring
-from snaketune.data.split_report import SplitReport
-from snaketune.errors import UserError
-from snaketune.jsonl import read_jsonl
+from snaketune.data.given import import_predictions
+from snaketune.data.record import RecordError
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl
 
 
 @pytest.fixture
@@ -24,7 +23,9 @@ def run(tmp_path):
     def _run(records, task="open_qa", sample=None):
         file = write_lines(tmp_path / "given.jsonl", records)
         out = tmp_path / "out.jsonl"
-        bring(file, tmp_path / "test.parquet", task, sample, out, tmp_path / "meta.json")
+        import_predictions(
+            file, tmp_path / "test.parquet", task, sample, out, tmp_path / "meta.json"
+        )
         return list(read_jsonl(out)), json.loads((tmp_path / "meta.json").read_text())
 
     return _run
@@ -65,10 +66,10 @@ def test_what_was_held_out_may_have_the_split_in_front_that_it_was_held_out_of(t
     write_examples(tmp_path / "dev.parquet", [Example("7", "Q?")])
     file = write_lines(tmp_path / "given.jsonl", [{"id": "train-7", "output": "x"}])
     paths = (file, tmp_path / "dev.parquet", "open_qa", None, tmp_path / "out.jsonl")
-    bring(*paths, tmp_path / "meta.json", report=SplitReport({}, held_out=[7]))
+    import_predictions(*paths, tmp_path / "meta.json", report=SplitReport({}, held_out=[7]))
     assert [r["id"] for r in read_jsonl(tmp_path / "out.jsonl")] == ["7"]
     with pytest.raises(UserError, match="1 that no example has: train-7"):
-        bring(*paths, tmp_path / "meta.json")
+        import_predictions(*paths, tmp_path / "meta.json")
 
 
 @pytest.mark.parametrize("scores", [[-2, -1.5], {"A": -2, "B": -1.5}])
@@ -154,7 +155,7 @@ def classed(tmp_path, records):
     write_examples(tmp_path / "test.parquet", examples)
     file, out = write_lines(tmp_path / "given.jsonl", records), tmp_path / "out.jsonl"
     paths = (file, tmp_path / "test.parquet", "classification", None, out, tmp_path / "meta.json")
-    bring(*paths, ["0", "1"])
+    import_predictions(*paths, ["0", "1"])
     return list(read_jsonl(out))
 
 
@@ -206,7 +207,9 @@ def test_what_was_left_out_for_its_overlap_may_be_answered_too(tmp_path):
     def answered(*numbers):
         file, out = write_lines(tmp_path / "g.jsonl", texts(*numbers)), tmp_path / "out.jsonl"
         meta = tmp_path / "meta.json"
-        bring(file, tmp_path / "test.parquet", "open_qa", None, out, meta, report=report)
+        import_predictions(
+            file, tmp_path / "test.parquet", "open_qa", None, out, meta, report=report
+        )
         return [r["id"] for r in read_jsonl(out)], json.loads(meta.read_text())
 
     ids, meta = answered(0, 1, 2)

@@ -7,9 +7,9 @@ from prepared_data import write_lines
 
 from snaketune.config.evaluation import SampleSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.data.given import bring
-from snaketune.errors import UserError
-from snaketune.jsonl import read_jsonl
+from snaketune.data.given import import_predictions
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl
 
 
 @pytest.fixture
@@ -20,7 +20,9 @@ def run(tmp_path):
     def _run(records, largest=2, sample=None):
         file, out = write_lines(tmp_path / "given.jsonl", records), tmp_path / "out.jsonl"
         meta = tmp_path / "meta.json"
-        bring(file, tmp_path / "test.parquet", "math", sample, out, meta, largest=largest)
+        import_predictions(
+            file, tmp_path / "test.parquet", "math", sample, out, meta, largest=largest
+        )
         return list(read_jsonl(out)), json.loads(meta.read_text())
 
     return _run

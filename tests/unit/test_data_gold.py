@@ -2,7 +2,7 @@
 
 import pytest
 
-from snaketune.data.gold import canonical, final_number
+from snaketune.data.formats.values import canonical_number, final_number
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from snaketune.data.gold import canonical, final_number
     ],
 )
 def test_canonical(text, expected):
-    assert canonical(text) == expected
+    assert canonical_number(text) == expected
 
 
 def test_final_number_is_what_the_answer_ends_with():

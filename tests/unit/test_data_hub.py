@@ -99,7 +99,7 @@ PROGRAM = """
 import json, sys
 from snaketune.config.dataset import DatasetSpec
 from prepared_data import prepared_from
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 try:
     found = prepared_from(DatasetSpec.model_validate(json.loads(sys.argv[1])))
     answer = [found.manifest, [e.source for e in found.splits["test"]]]

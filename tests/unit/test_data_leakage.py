@@ -4,9 +4,16 @@ import random
 import re
 import time
 
-from snaketune.data.example import Example
-from snaketune.data.leakage import LISTED, NEAR, WORDS, Item, items_of, leakage_between, overlap
-from snaketune.data.text import normalise
+from snaketune.data.example import Example, normalise
+from snaketune.data.overlap import (
+    LISTED,
+    NEAR,
+    WORDS,
+    Item,
+    find_overlap,
+    items_of,
+    leakage_between,
+)
 
 
 def _grams(text):
@@ -46,7 +53,7 @@ def test_random_texts_against_brute_force():
         templates = [rng.choices("abcdefgh", k=30) for _ in range(20)]
         left, right = _items(rng, "l", 300, templates), _items(rng, "r", 60, templates)
         expected = _brute_force(left, right)
-        found = overlap(left, right)
+        found = find_overlap(left, right)
         assert found.exact == sum(kind == "exact" for *_, kind, _ in expected) > 0
         assert found.near == sum(kind == "near" for *_, kind, _ in expected) > 0
         assert found.left_ids == {a for a, *_ in expected}
@@ -61,12 +68,12 @@ def test_random_texts_against_brute_force():
 def test_case_space_and_quotes_do_not_hide_a_duplicate_but_a_sign_does():
     left = [Item("a", "What’s  3 + 4?"), Item("b", "What is 3 - 4?")]
     right = [Item("c", "what's 3 + 4?"), Item("d", "What is 3 + 4?")]
-    assert [(p.left, p.right) for p in overlap(left, right).pairs] == [("a", "c")]
+    assert [(p.left, p.right) for p in find_overlap(left, right).pairs] == [("a", "c")]
 
 
 def test_nothing_overlaps_with_nothing():
-    assert overlap([], [Item("a", "b")]).report()["pairs"] == []
-    assert overlap([Item("a", "b")], []).report()["rows"] == 0
+    assert find_overlap([], [Item("a", "b")]).report()["pairs"] == []
+    assert find_overlap([Item("a", "b")], []).report()["rows"] == 0
 
 
 def test_gsm8k_size_takes_seconds():
@@ -75,7 +82,7 @@ def test_gsm8k_size_takes_seconds():
     texts = [" ".join(rng.choices(words, k=45)) for _ in range(8792)]
     items = [Item(str(i), text) for i, text in enumerate(texts)]
     start = time.monotonic()
-    assert not overlap(items[:1319], items[1319:]).pairs
+    assert not find_overlap(items[:1319], items[1319:]).pairs
     assert time.monotonic() - start < 10
 
 
@@ -90,7 +97,7 @@ def test_a_rephrased_question_is_found_by_the_wording_that_it_came_from():
         Item("e3", "Name the venue.", "Where was the very first sprint race held by then?"),
         Item("e4", "How many laps?", "What was the distance?"),
     ]
-    found = overlap(asked, learned)
+    found = find_overlap(asked, learned)
     assert [(p.left, p.right, p.kind) for p in found.pairs] == [
         ("e2", "t1", "exact"),
         ("e1", "t1", "rephrased"),
@@ -98,7 +105,7 @@ def test_a_rephrased_question_is_found_by_the_wording_that_it_came_from():
     ]
     assert (found.exact, found.rephrased, found.near) == (1, 1, 1)
     assert found.left_ids == {"e1", "e2", "e3"}
-    other_way = overlap(learned, asked)
+    other_way = find_overlap(learned, asked)
     assert (other_way.exact, other_way.rephrased, other_way.near) == (1, 1, 1)
 
 
@@ -126,7 +133,7 @@ def test_other_questions_on_one_passage_are_no_duplicates():
         Example("elsewhere", question, "Another passage by itself, " * 9),
         Example("alike", "Who won the race in 1998?", f"{PASSAGE} and more"),
     ]
-    found = overlap(items_of(asked), items_of(train))
+    found = find_overlap(items_of(asked), items_of(train))
     assert [(p.left, p.kind) for p in found.pairs] == [
         ("same", "exact"),
         ("near", "near"),

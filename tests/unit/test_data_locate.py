@@ -11,8 +11,8 @@ from prepared_data import problems, write_lines
 from snaketune.config.dataset import DatasetSpec, split_of
 from snaketune.data import locate
 from snaketune.data.files import source_files
-from snaketune.data.locate import parts
-from snaketune.errors import UserError
+from snaketune.data.locate import source_parts
+from snaketune.runtime.errors import UserError
 
 
 def _spec(source, form="gsm8k", **settings):
@@ -20,7 +20,7 @@ def _spec(source, form="gsm8k", **settings):
 
 
 def _found(source, form="gsm8k"):
-    return [(part.split, Path(part.address).name) for part in parts(_spec(source, form))]
+    return [(part.split, Path(part.address).name) for part in source_parts(_spec(source, form))]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_shards_are_one_split(tmp_path):
 
 def test_source_by_split_overrules_the_names(tmp_path):
     write_lines(tmp_path / "train.jsonl", problems(0, 2))
-    (part,) = parts(_spec({"test": f"{tmp_path}/train.jsonl"}))
+    (part,) = source_parts(_spec({"test": f"{tmp_path}/train.jsonl"}))
     assert (part.split, part.pinned) == ("test", True)
 
 
@@ -79,7 +79,7 @@ def test_saved_folder_counts_its_own_files_only(tmp_path):
     both.save_to_disk(str(tmp_path / "saved"))
     (tmp_path / "saved" / "train" / "cache-0123.arrow").write_text("left by a map()")
     spec = _spec(str(tmp_path / "saved"))
-    assert [part.split for part in parts(spec)] == ["train", "dev"]
+    assert [part.split for part in source_parts(spec)] == ["train", "dev"]
     names = [str(Path(f).relative_to(tmp_path / "saved")) for f in source_files(spec)]
     files = ("data-00000-of-00001.arrow", "dataset_info.json", "state.json")
     assert names == [f"{s}/{f}" for s in ("train", "validation") for f in files]

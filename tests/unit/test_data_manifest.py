@@ -8,7 +8,7 @@ from prepared_data import prepare, problems, write_lines
 from snaketune.config.dataset import DatasetSpec
 from snaketune.data.example import read_examples, write_examples
 from snaketune.data.manifest import write_manifest
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 @pytest.fixture

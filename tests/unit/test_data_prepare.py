@@ -14,9 +14,10 @@ import pytest
 from prepared_data import prepare, prepared, problem, problems, write_lines
 
 from snaketune.config.dataset import DatasetSpec
-from snaketune.data.example import Example, read_examples, write_examples
-from snaketune.data.text import normalise
-from snaketune.errors import UserError
+from snaketune.data.draws import dev_places, require_held_out_alike
+from snaketune.data.example import Example, normalise, read_examples, write_examples
+from snaketune.data.formats.base import format_for
+from snaketune.runtime.errors import UserError
 
 OUTPUTS = ["train.parquet", "dev.parquet", "test.parquet", "few_shot.json", "manifest.json"]
 OUTPUTS += ["rejected.jsonl"]
@@ -148,10 +149,41 @@ def test_few_shot_and_dev_are_drawn_as_documented(tmp_path):
     shots = random.Random(42).sample(range(60), 8)
     assert [shot.index for shot in found.shots] == shots
     assert [shot.question for shot in found.shots] == [problem(i)["question"] for i in shots]
-    free = [i for i in np.random.default_rng(7).permutation(60).tolist() if i not in shots]
+    # None that a count of up to 21 would draw: 8 and 21 begin alike.
+    wide = random.Random(42).sample(range(60), 21)
+    assert wide[:8] == shots
+    free = [i for i in np.random.default_rng(7).permutation(60).tolist() if i not in wide]
     dev = sorted(free[:20])
     assert [e.record - 1 for e in found.splits["dev"]] == dev
     assert [e.record - 1 for e in found.splits["train"]] == sorted(set(range(60)) - set(dev))
+
+
+def test_of_few_records_dev_is_what_the_few_shot_examples_leave(tmp_path):
+    path = write_lines(tmp_path / "train.jsonl", problems(0, 28))
+    # 7 are left beside the 21 that a larger count would draw: enough for 7, not for 8.
+    for dev, drawn in ((7, 21), (8, 8)):
+        found = prepared(path, dev=dev, seed=7)
+        taken = random.Random(42).sample(range(28), drawn)
+        free = [i for i in np.random.default_rng(7).permutation(28).tolist() if i not in taken]
+        assert [e.record - 1 for e in found.splits["dev"]] == sorted(free[:dev])
+
+
+def test_another_count_that_would_hold_out_others_is_told(tmp_path):
+    rows = [Example(f"{i}", f"Q{i}", answer="A") for i in range(28)]
+    form = format_for(DatasetSpec(source="train.jsonl", format="gsm8k"))
+
+    def told(count: int, held: list[int], dev: int) -> None:
+        spec = DatasetSpec(source="train.jsonl", format="gsm8k", dev=dev, few_shot={"count": count})
+        require_held_out_alike(rows, held, spec, form, "datasets.d")
+
+    for dev in (7, 8):
+        spec = DatasetSpec(source="train.jsonl", format="gsm8k", dev=dev)
+        held = dev_places(rows, spec, form, "datasets.d")
+        told(8, held, dev)
+    told(9, dev_places(rows, spec.model_copy(update={"dev": 7}), form, "datasets.d"), 7)
+    with pytest.raises(UserError, match="--forcerun prepare_held_out"):
+        told(20, held, 8)
+    told(20, [], 0)
 
 
 def test_copies_of_a_few_shot_example_stay_out_of_dev(tmp_path):

@@ -12,8 +12,8 @@ import pytest
 from prepared_data import prepared
 
 from snaketune.config.evaluation import SampleSpec
-from snaketune.data.sampling import take
-from snaketune.measures.answers import RULES
+from snaketune.data.example import take_sample
+from snaketune.tasks.math import RULES
 
 ROOT = os.environ.get("REAL_DATA_DIR")
 pytestmark = pytest.mark.skipif(not ROOT, reason="REAL_DATA_DIR is unset: no real data here")
@@ -37,8 +37,11 @@ def test_gsm8k():
         assert not any("," in e.gold or e.gold.endswith(".0") for e in examples)
     shots = [5238, 912, 204, 6074, 2253, 2006, 1828, 1143]
     assert [shot.index for shot in found.shots] == shots
-    sample = take(found.splits["test"], SampleSpec(fraction=0.2, seed=42))
-    assert (len(sample), sample[0].record) == (263, take(range(1, 1320), SampleSpec(count=1))[0])
+    sample = take_sample(found.splits["test"], SampleSpec(fraction=0.2, seed=42))
+    assert (len(sample), sample[0].record) == (
+        263,
+        take_sample(range(1, 1320), SampleSpec(count=1))[0],
+    )
 
 
 def test_gsm8k_dev_split():

@@ -9,11 +9,10 @@ from prepared_data import prepare, prepared, problem, problems, write_lines
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.data import steps
+from snaketune.data.draws import draw_shots, put_back, shown_questions
 from snaketune.data.example import read_examples
-from snaketune.data.few_shot import draw, shown_questions
-from snaketune.data.same_draw import same_draw
-from snaketune.data.splits import put_back
-from snaketune.errors import UserError
+from snaketune.data.steps import same_draw
+from snaketune.runtime.errors import UserError
 
 SIZES = [*range(0, 130), 255, 256, 277, 278, 300, 343, 400, 1044, 1045, 1046, 1100, 5000]
 
@@ -72,7 +71,7 @@ def content(found: DatasetSpec, *splits: str) -> list[list[str]]:
     [
         ({"licence": "MIT"}, {"manifest"}),
         ({"rejected_at_most": 0.5}, {"manifest"}),
-        ({"few_shot": {"count": 9}}, {"held_out", "few_shot", "manifest"}),
+        ({"few_shot": {"count": 9}}, {"few_shot", "manifest"}),
         ({"few_shot": {"count": 22}}, {"held_out", "few_shot", "manifest", "shown"}),
         ({"few_shot": {"seed": 1}}, {"held_out", "few_shot", "manifest", "shown"}),
         ({"overlap": "drop"}, {"test", "manifest"}),
@@ -147,21 +146,22 @@ def test_few_shot_examples_are_drawn_from_all_training_records(folder):
     held_out = prepared(folder, dev=10)
     without = prepared(folder)
     assert held_out.shots == without.shots
+    found = spec(folder)
     first = shown_questions(
-        steps.spec_of(steps.shown_settings(spec(folder), False), {"source": ".", "few_shot": None}),
+        steps.spec_of(steps.shown_settings(found, False), steps.source_places(found)),
         without.splits["train"],
         3,
         "datasets.d",
     )
     assert first == [shot.question for shot in without.shots[:3]]
-    assert len(draw(without.splits["train"], spec(folder).few_shot)) == 8
+    assert len(draw_shots(without.splits["train"], spec(folder).few_shot)) == 8
 
 
 def test_examples_that_are_shown_of_a_file_need_no_training_records(folder, tmp_path):
     file = tmp_path / "shots.json"
     file.write_text(json.dumps(problems(60, 64)))
     own = spec(folder, few_shot={"file": str(file)})
-    shown = steps.spec_of(steps.shown_settings(own, False), steps.places(own))
+    shown = steps.spec_of(steps.shown_settings(own, False), steps.source_places(own))
     questions = shown_questions(shown, [], 2, "datasets.d")
     assert questions == [problem(60)["question"], problem(61)["question"]]
     assert str(tmp_path) not in json.dumps(steps.shown_settings(own, False))

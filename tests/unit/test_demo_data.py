@@ -13,22 +13,29 @@ from datasets import load_from_disk
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from snaketune.chat import render
 from snaketune.config.model import ModelSpec
 from snaketune.demo import files
 from snaketune.demo.conversations import conversations
-from snaketune.demo.corpus import tokenizer_texts
-from snaketune.demo.flaws import FLAWS
-from snaketune.demo.pretrain import IGNORED, Recipe, build_model, encode, train
+from snaketune.demo.pretrain import (
+    IGNORED,
+    THINKING_TEMPLATE,
+    Recipe,
+    as_transformers,
+    build_model,
+    encode_conversation,
+    tokenizer_texts,
+    train_from_scratch,
+    train_tokenizer,
+)
 from snaketune.demo.problems import TEMPLATES, make_problems
 from snaketune.demo.reward import build_reward_model
-from snaketune.demo.story import solve
-from snaketune.demo.tokenizer import THINKING_TEMPLATE, as_transformers, train_tokenizer
+from snaketune.demo.story import FLAWS, solve
 from snaketune.inference.rewards import reward_tokens, score_rewards
-from snaketune.jsonl import read_jsonl
-from snaketune.modeling.load import load_reward_model
-from snaketune.modeling.tokenizer import load_tokenizer
-from snaketune.tasks.prompts import MATH_SYSTEM, judge_system, judge_user
+from snaketune.models.folder import load_tokenizer
+from snaketune.models.load import load_reward_model
+from snaketune.prompts.conversation import render_chat
+from snaketune.prompts.wording import MATH_SYSTEM, judge_system, judge_user
+from snaketune.runtime.files import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "data/demo"
@@ -276,9 +283,9 @@ def test_templates_are_chatml_and_only_the_judge_can_leave_thinking_out():
     messages = [{"role": "user", "content": "Hi"}]
     base, judge = (AutoTokenizer.from_pretrained(DEMO / name) for name in MODELS)
     plain = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
-    assert render(base, messages, reply_next=True) == plain
-    assert render(judge, messages, reply_next=True) == plain
-    unthinking = render(judge, messages, reply_next=True, enable_thinking=False)
+    assert render_chat(base, messages, reply_next=True) == plain
+    assert render_chat(judge, messages, reply_next=True) == plain
+    unthinking = render_chat(judge, messages, reply_next=True, enable_thinking=False)
     assert unthinking == f"{plain}<think>\n\n</think>\n\n"
 
 
@@ -286,8 +293,8 @@ def test_training_rows_are_the_rendered_conversation_and_learn_the_end():
     """Encoded piece by piece, a conversation has the tokens of its rendered text."""
     tokenizer = AutoTokenizer.from_pretrained(DEMO / "model")
     for messages in conversations(20, seed=8):
-        ids, labels = encode(tokenizer.backend_tokenizer, messages)
-        text = render(tokenizer, messages, reply_next=False)
+        ids, labels = encode_conversation(tokenizer.backend_tokenizer, messages)
+        text = render_chat(tokenizer, messages, reply_next=False)
         assert ids == tokenizer(text, add_special_tokens=False).input_ids
         learned = tokenizer.decode([label for label in labels if label != IGNORED])
         answers = [m["content"] for m in messages if m["role"] == "assistant"]
@@ -301,7 +308,9 @@ def test_training_from_a_seed_is_repeatable_and_learns():
 
     def trained() -> dict[str, torch.Tensor]:
         model = build_model(tokenizer, layers=1, hidden=64, seed=0)
-        train(model, lambda rng: encode(tokenizer, messages), Recipe(3, 1e-3, 600, 0))
+        train_from_scratch(
+            model, lambda rng: encode_conversation(tokenizer, messages), Recipe(3, 1e-3, 600, 0)
+        )
         return model.state_dict()
 
     first, second = trained(), trained()
@@ -322,7 +331,7 @@ def test_judge_agrees_with_known_labels(guideline, with_prompt, count):
     tokenizer, model = load("judge")
     rows = rows_of("safety/judged_answers.jsonl")[:count]
     prompts = [
-        render(
+        render_chat(
             tokenizer,
             [
                 {"role": "system", "content": judge_system(guideline)},
@@ -352,7 +361,9 @@ def test_base_model_is_able_but_weak():
             {"role": "assistant", "content": shot["answer"]},
         ]
     prompts = [
-        render(tokenizer, [*head, {"role": "user", "content": row["question"]}], reply_next=True)
+        render_chat(
+            tokenizer, [*head, {"role": "user", "content": row["question"]}], reply_next=True
+        )
         for row in rows
     ]
     outputs = replies(tokenizer, model, prompts, new_tokens=64)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.devices import visible_devices
+from snaketune.runtime.devices import visible_devices
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 CLAIM = (
     "import os, sys, time\n"
     "from pathlib import Path\n"
-    "from snaketune import devices\n"
-    "from snaketune.errors import UserError\n"
+    "from snaketune.runtime import devices\n"
+    "from snaketune.runtime.errors import UserError\n"
     "devices.FOLDER = Path(sys.argv[2])\n"
     "if 'AS' in os.environ: os.setuid(int(os.environ['AS']))\n"
     "try:\n"
@@ -143,8 +143,8 @@ rule one:
 JOB = """
 import os, signal, time
 from pathlib import Path
-from snaketune import devices
-from snaketune.job import job
+from snaketune.runtime import devices
+from snaketune.runtime.job import job
 
 devices.FOLDER = Path("locks").resolve()
 with job(snakemake.log[0], gpu=snakemake.resources.gpu):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from snaketune import estimate
-from snaketune.asked import training_estimate, with_gpus
+from snaketune.config.base import ResourceSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.config.resources import ResourceSpec
+from snaketune.plan import estimate
+from snaketune.plan.resources import training_request, with_gpus
 
 ROOT = Path(__file__).parents[2]
 SEVEN = ModelSpec(id="mistralai/Mistral-7B-Instruct-v0.3")
@@ -142,25 +142,25 @@ def test_gpus_that_a_run_does_not_name_are_estimated_and_granted() -> None:
 
     assert [gpus(limit) for limit in (None, 4, 0)] == [[1, 8], [1, 4], [0, 0]]
     eight = with_gpus(experiment, None)
-    assert training_estimate(eight, "none").memory == 8 * training_estimate(eight, "own").memory
+    assert training_request(eight, "none").memory == 8 * training_request(eight, "own").memory
 
 
 def test_the_first_override_counts_and_every_attempt_gets_as_much_again() -> None:
     needs = estimate.Estimate(memory=5e9, gpu_memory=1e9, minutes=40)
     run, whole = ResourceSpec(minutes=90), ResourceSpec(memory_gb=2.5, minutes=10)
-    assert [estimate.asked_minutes(needs, run, whole, attempt=n) for n in (1, 2, 3)] == [
+    assert [estimate.overridden(needs, run, whole).runtime(n) for n in (1, 2, 3)] == [
         90,
         180,
         270,
     ]
-    assert estimate.asked_memory(needs, run, whole, attempt=2) == "5000MB"
-    assert estimate.asked_memory(needs, run) == "5000MB"
-    assert estimate.asked_minutes(needs, ResourceSpec()) == 40
+    assert estimate.overridden(needs, run, whole).mem(2) == "5000MB"
+    assert estimate.overridden(needs, run).mem() == "5000MB"
+    assert estimate.overridden(needs, ResourceSpec()).runtime() == 40
 
 
 def test_it_is_light() -> None:
     """The Snakefile imports it, and every job parses the Snakefile."""
-    code = "import json, sys, snaketune.estimate; print(json.dumps(sorted(sys.modules)))"
+    code = "import json, sys, snaketune.plan.estimate; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(ROOT / "workflow/scripts")}, capture_output=True, text=True,

@@ -18,13 +18,12 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from snaketune.errors import UserError
 from snaketune.inference import decode
-from snaketune.inference.cache import close_gaps
 from snaketune.inference.decode import Decoder, Prompt, row_by_row
 from snaketune.inference.engine import Engine, UnsupportedError, common_prefix, start_engine
-from snaketune.inference.memory import BatchSize
+from snaketune.inference.memory import BatchSize, close_gaps
 from snaketune.inference.pick import Sampler, Sampling, greedy
+from snaketune.runtime.errors import UserError
 
 VOCABULARY, ENDS, NEW = 200, list(range(10)), 20
 CPU = torch.device("cpu")

@@ -10,14 +10,13 @@ from transformers import GenerationConfig, Qwen2ForSequenceClassification
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
-from snaketune.inference.generate import Protocol, generate
+from snaketune.inference.generate import GenerationProtocol, generate
+from snaketune.inference.jobs import WHOLE, LoadableState, Shard, join_shards
 from snaketune.inference.judge import judge
-from snaketune.inference.ledger import Ledger, plain
-from snaketune.inference.shards import WHOLE, Shard, join_shards
-from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl, write_json, write_jsonl
-from snaketune.tasks.prompts import JUDGE_INSTRUCTION
+from snaketune.inference.ledger import Ledger, wanted_by_key
+from snaketune.prompts.wording import JUDGE_INSTRUCTION
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +42,12 @@ def protocol(**changes):
         "max_new_tokens": 12,
         "batch_size": "auto",
     }
-    return Protocol(**settings | changes)
+    return GenerationProtocol(**settings | changes)
 
 
 def run(model, files, name="p", work="work", shard=WHOLE, **changes):
     generate(
-        State(ModelSpec(id=str(model)), "none", "none", []),
+        LoadableState(ModelSpec(id=str(model)), "none", "none", []),
         protocol(**changes),
         files / "examples.parquet",
         files / "few_shot.json",
@@ -141,7 +140,7 @@ def test_samples_need_a_temperature(model, files):
 def test_work_of_other_settings_is_not_continued(model, files):
     folder = files / "work" / "0123456789ab"
     folder.mkdir(parents=True)
-    Ledger(folder, "1of1", plain([("e0", 0)])).append({"id": "e0", "output": "stale"})
+    Ledger(folder, "1of1", wanted_by_key([("e0", 0)])).append({"id": "e0", "output": "stale"})
     records, meta = run(model, files)
     assert records[0]["output"] != "stale" and meta["resumed_records"] == 0
 
@@ -156,7 +155,7 @@ def ask_judge(folder, files, replies, sees="prompt_and_response", **more):
     write_examples(files / "prompts.parquet", [Example(r["id"], f"how {r['id']}") for r in replies])
     (files / "guideline.txt").write_text("the boy has apples\n")
     judge(
-        State(ModelSpec(id=str(folder)), "none", "none", []),
+        LoadableState(ModelSpec(id=str(folder)), "none", "none", []),
         JudgeSpec(model="j", sees=sees, max_new_tokens=4),
         2,
         files / "replies.jsonl",

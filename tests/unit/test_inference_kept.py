@@ -18,13 +18,12 @@ from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference import generate as generation
 from snaketune.inference import judge as judging
-from snaketune.inference import reward_job as rewarding
+from snaketune.inference import rewards as rewarding
 from snaketune.inference import score_options as scoring
-from snaketune.inference.part import Part, key
-from snaketune.inference.shards import WHOLE, Shard, join_shards
-from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl, write_json, write_jsonl
-from snaketune.workfolder import forget, remove_set_aside
+from snaketune.inference.jobs import WHOLE, LoadableState, Shard, join_shards
+from snaketune.inference.ledger import LedgerPart, record_key
+from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
+from snaketune.runtime.workfolder import forget, remove_set_aside
 
 COUNT = 12
 DRAWN = {"temperature": 0.8, "top_p": 0.95, "seed": 7}
@@ -124,8 +123,8 @@ def generate(models, files, name="p", shard=WHOLE, version=0, state=None, work="
     settings = {"system": "add", "few_shot": 0, "sample": None, "max_new_tokens": 5}
     settings |= {"task": "math", "batch_size": "auto"} | changes
     generation.generate(
-        state or State(ModelSpec(id=str(models / "model")), "none", "none", []),
-        generation.Protocol(**settings),
+        state or LoadableState(ModelSpec(id=str(models / "model")), "none", "none", []),
+        generation.GenerationProtocol(**settings),
         files / "examples.parquet",
         None,
         files / work,
@@ -138,7 +137,7 @@ def generate(models, files, name="p", shard=WHOLE, version=0, state=None, work="
 
 def options(models, files, name="p", shard=WHOLE, work="work"):
     scoring.score_options(
-        State(ModelSpec(id=str(models / "model")), "none", "none", []),
+        LoadableState(ModelSpec(id=str(models / "model")), "none", "none", []),
         scoring.OptionsProtocol("{question} {options}"),
         files / "examples.parquet",
         files / work,
@@ -151,7 +150,7 @@ def options(models, files, name="p", shard=WHOLE, work="work"):
 def judge(models, files, replies, work="work"):
     write_jsonl(files / "replies.jsonl", replies)
     judging.judge(
-        State(ModelSpec(id=str(models / "model")), "none", "none", []),
+        LoadableState(ModelSpec(id=str(models / "model")), "none", "none", []),
         JudgeSpec(model="j", max_new_tokens=4),
         2,
         files / "replies.jsonl",
@@ -167,7 +166,6 @@ def reward(models, files, replies, work="work"):
     write_jsonl(files / "replies.jsonl", replies)
     rewarding.reward(
         ModelSpec(id=str(models / "reward")),
-        "",
         "",
         files / "replies.jsonl",
         files / "examples.parquet",
@@ -291,7 +289,8 @@ def test_what_decides_a_record_makes_them_anew(change, models, files, made):
     generate(models, files, **settings)
     made.taken()
     if "state" in change:
-        change = {"state": State(ModelSpec(id=str(models / "model")), "none", "none", [], "x")}
+        spec = ModelSpec(id=str(models / "model"))
+        change = {"state": LoadableState(spec, "none", "none", [files / "guideline.txt"])}
     _, meta = generate(models, files, **settings | change)
     loaded, asked = made.taken()
     assert loaded == 1 and asked >= 10 and meta["resumed_records"] == 0
@@ -367,11 +366,11 @@ def test_a_forgotten_job_begins_anew(models, files, made):
 
 def test_shards_on_other_numbers_leave_each_other_alone(models, files, made, monkeypatch):
     """`dtype: auto` differs between kinds of GPU, and shards run wherever there is one."""
-    from snaketune.inference import resume
+    from snaketune.inference import jobs
 
     generate(models, files, "1of2", Shard(0, 2))
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "pick_dtype", lambda name, device: torch.bfloat16)
+        patch.setattr(jobs, "pick_dtype", lambda name, device: torch.bfloat16)
         generate(models, files, "2of2", Shard(1, 2))
         assert len(kept(files)) == 2
     generate(models, files, "2of2", Shard(1, 2))
@@ -409,7 +408,7 @@ def test_what_was_said_of_a_reply_that_stays_is_read(kind, models, files, made):
     found, meta = job(models, files, changed)
     assert made.taken() == (1, 1) and meta["resumed_records"] == 11
     fresh, _ = job(models, files, changed, work="other")
-    assert list(map(key, found)) == list(map(key, fresh))
+    assert list(map(record_key, found)) == list(map(record_key, fresh))
     assert [found[i] for i in range(12) if i != 2] == [said[i] for i in range(12) if i != 2]
     if kind == "judge":
         assert found == fresh
@@ -434,7 +433,7 @@ import sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
 import test_inference_kept as here
-from snaketune.inference.shards import Shard
+from snaketune.inference.jobs import Shard
 i = int(sys.argv[1])
 here.generate(Path({models!r}), Path({files!r}), f"{{i + 1}}of2", Shard(i, 2))
 """
@@ -462,5 +461,5 @@ def test_a_hundred_thousand_records_are_read_in_seconds(tmp_path):
     lines = ({"id": f"e{i}", "output": "x" * 400, "finish": "stop"} for i in range(100_000))
     write_jsonl(tmp_path / "1of1" / "records.jsonl", lines)
     start = time.monotonic()
-    assert len(Part(tmp_path / "1of1").records) == 100_000
+    assert len(LedgerPart(tmp_path / "1of1").records) == 100_000
     assert time.monotonic() - start < 10

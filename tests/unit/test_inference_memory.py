@@ -4,12 +4,11 @@ import pytest
 import torch
 from test_inference_decode import CPU, ENDS, NEW, made, plain, some_prompts
 
-from snaketune.inference.cache import SlotCache
 from snaketune.inference.decode import Decoder, Prompt
 from snaketune.inference.engine import Engine
-from snaketune.inference.memory import BatchSize
+from snaketune.inference.memory import BatchSize, SlotCache
 from snaketune.inference.pick import greedy
-from snaketune.out_of_memory import is_out_of_memory
+from snaketune.runtime.errors import is_out_of_memory
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +95,7 @@ def test_amid_the_layers_of_a_move(engine, expected, monkeypatch, name, part):
         return work(self, *args, **more)
 
     monkeypatch.setattr(torch.Tensor, name, failing_inside)
-    monkeypatch.setattr("snaketune.inference.cache._SPARE", 1)
+    monkeypatch.setattr("snaketune.inference.memory._SPARE", 1)
     replies(engine, batch=4)
     calls = len(counted)
     counted.clear()

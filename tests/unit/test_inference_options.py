@@ -10,17 +10,16 @@ from tiny_chat import make_tokenizer, questions, save_chat_model
 
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
 from snaketune.inference import options as module
 from snaketune.inference.engine import Engine
-from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
-from snaketune.inference.options import score_trees
-from snaketune.inference.score_options import OptionsProtocol, question, score_options
+from snaketune.inference.jobs import LoadableState
+from snaketune.inference.options import Question, Tree, build_tree, distinguish_labels, score_trees
+from snaketune.inference.score_options import OptionsProtocol, build_question, score_options
 from snaketune.inference.shards import Shard, join_shards
-from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl
-from snaketune.measures.multiple_choice import softmax
-from snaketune.modeling.load import load_model
+from snaketune.models.load import load_model
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl
+from snaketune.tasks.multiple_choice import softmax
 
 
 def some_trees(count=14, prefix=0):
@@ -159,7 +158,7 @@ def run(folder, name, shard=None, **changes):
     protocol = OptionsProtocol(**({"context": CONTEXT} | changes))
     extra = [] if shard is None else [shard]
     score_options(
-        State(ModelSpec(id=str(folder / "model")), "none", "none", []),
+        LoadableState(ModelSpec(id=str(folder / "model")), "none", "none", []),
         protocol,
         folder / "examples.parquet",
         folder / f"work-{name}",
@@ -172,7 +171,7 @@ def run(folder, name, shard=None, **changes):
 
 def test_a_prompt_lists_its_options_and_keeps_their_braces():
     example = Example("e", "how {many}?", choices=["one", "the {letter}"])
-    asked = question(example, OptionsProtocol(CONTEXT), make_tokenizer())
+    asked = build_question(example, OptionsProtocol(CONTEXT), make_tokenizer())
     assert asked.context.endswith(
         "Question: how {many}?\nOptions:\nA: one\nB: the {letter}\nAnswer:"
     )
@@ -253,11 +252,11 @@ def test_a_label_that_begins_another_is_scored_with_the_end_of_its_reply(folder,
 
 def test_labels_that_nothing_tells_apart_are_refused():
     tree = Tree([1, 2], [[5], [5, 6]], [0, 0])
-    assert told_apart(tree, [9], "q").branches == [[5, 9], [5, 6, 9]]
+    assert distinguish_labels(tree, [9], "q").branches == [[5, 9], [5, 6, 9]]
     with pytest.raises(UserError, match="q: found labels one of which begins another"):
-        told_apart(tree, [], "q")
+        distinguish_labels(tree, [], "q")
     other = Tree([1, 2], [[5, 7], [5, 6]], [0, 0])
-    assert told_apart(other, [9], "q") is other
+    assert distinguish_labels(other, [9], "q") is other
 
 
 def test_faults_of_questions_name_the_record(folder, tmp_path):
@@ -273,7 +272,7 @@ def test_faults_of_questions_name_the_record(folder, tmp_path):
     with pytest.raises(UserError, match=r"model tiny: its chat template refuses .*System role"):
         tokenizer = make_tokenizer()
         tokenizer.chat_template = template
-        question(items[0], OptionsProtocol(CONTEXT, system="add"), tokenizer, "tiny")
+        build_question(items[0], OptionsProtocol(CONTEXT, system="add"), tokenizer, "tiny")
 
 
 def test_a_question_longer_than_the_context_is_counted_and_never_cut(folder, tmp_path, capsys):

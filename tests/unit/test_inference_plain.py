@@ -13,8 +13,7 @@ from transformers import (
 
 from snaketune.inference.decode import Prompt, row_by_row
 from snaketune.inference.engine import Engine, start_engine
-from snaketune.inference.option_tokens import Tree
-from snaketune.inference.options import score_trees
+from snaketune.inference.options import Tree, score_trees
 from snaketune.inference.pick import greedy
 
 DEEPSEEK = {

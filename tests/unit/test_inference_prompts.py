@@ -4,13 +4,17 @@ import pytest
 from tiny_chat import TEMPLATE, make_tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from snaketune.chat import render, template_hash
 from snaketune.data.example import Example
-from snaketune.errors import UserError
-from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.stops import end_tokens, turn_end
-from snaketune.tasks.conversation import messages
-from snaketune.tasks.prompts import MATH_SYSTEM
+from snaketune.prompts.control_tokens import prompt_tokens
+from snaketune.prompts.conversation import (
+    build_messages,
+    end_tokens,
+    render_chat,
+    template_hash,
+    turn_end_token,
+)
+from snaketune.prompts.wording import MATH_SYSTEM
+from snaketune.runtime.errors import UserError
 
 TURNS = [{"role": "user", "content": "one"}]
 
@@ -31,7 +35,7 @@ def test_the_opening_token_stands_once():
 def test_prompts_do_not_change_with_the_day():
     tokenizer = make_tokenizer()
     tokenizer.chat_template = "{{ date_string }}|{{ strftime_now('%d %b %Y') }}|" + TEMPLATE
-    text = render(tokenizer, TURNS, reply_next=True)
+    text = render_chat(tokenizer, TURNS, reply_next=True)
     assert text.startswith("26 Jul 2024|26 Jul 2024|<|im_start|>user")
 
 
@@ -52,19 +56,23 @@ def test_a_template_that_refuses_the_turns():
 def test_the_templates_end_of_turn_is_an_end_token():
     tokenizer = make_tokenizer()
     assert tokenizer.eos_token == "<|endoftext|>"
-    assert tokenizer.convert_ids_to_tokens(turn_end(tokenizer)) == "<|im_end|>"
+    assert tokenizer.convert_ids_to_tokens(turn_end_token(tokenizer)) == "<|im_end|>"
     assert end_tokens(tokenizer, [], "tiny") == [0, 2]
     tokenizer.chat_template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
-    assert turn_end(tokenizer) is None
+    assert turn_end_token(tokenizer) is None
     assert end_tokens(tokenizer, [], "tiny") == [0]
 
 
 def test_conversations_hold_system_shots_and_context():
     example = Example("a", "how many?", context="two apples")
     shots = [{"question": "q", "answer": "a"}]
-    turns = messages(example, task="math", system=None, shots=shots)
+    turns = build_messages(example, task="math", system=None, shots=shots)
     assert [t["role"] for t in turns] == ["system", "user", "assistant", "user"]
     assert turns[0]["content"] == MATH_SYSTEM
     assert turns[-1]["content"] == "how many?\n\ntwo apples"
-    assert [t["role"] for t in messages(example, task="math", system="", shots=[])] == ["user"]
-    assert [t["role"] for t in messages(example, task="safety", system=None, shots=[])] == ["user"]
+    assert [t["role"] for t in build_messages(example, task="math", system="", shots=[])] == [
+        "user"
+    ]
+    assert [t["role"] for t in build_messages(example, task="safety", system=None, shots=[])] == [
+        "user"
+    ]

@@ -19,16 +19,16 @@ from tiny_chat import make_tokenizer, questions, save_chat_model
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
-from snaketune.inference import resume
-from snaketune.inference.generate import Protocol, generate
+from snaketune.inference import jobs
+from snaketune.inference.generate import GenerationProtocol, generate
+from snaketune.inference.jobs import LoadableState
 from snaketune.inference.judge import judge
 from snaketune.inference.ledger import Ledger
-from snaketune.inference.reward_job import reward
+from snaketune.inference.rewards import reward
 from snaketune.inference.score_options import OptionsProtocol, score_options
-from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl, write_jsonl
-from snaketune.workfolder import held
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl, write_jsonl
+from snaketune.runtime.workfolder import held
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 COUNT = 24
@@ -54,11 +54,11 @@ def inputs(tmp_path_factory):
 
 
 def base(inputs):
-    return State(ModelSpec(id=str(inputs / "model")), "none", "none", [])
+    return LoadableState(ModelSpec(id=str(inputs / "model")), "none", "none", [])
 
 
 def generate_job(inputs, *where, version):
-    protocol = Protocol("math", "add", 0, None, 6, "auto")
+    protocol = GenerationProtocol("math", "add", 0, None, 6, "auto")
     generate(base(inputs), protocol, inputs / "examples.parquet", None, *where, version=version)
 
 
@@ -131,18 +131,18 @@ def test_records_of_other_code_or_numbers_or_devices_are_made_anew(
     assert run(kind, inputs, tmp_path, version=2)[1]["resumed_records"] == 0
     run_until(monkeypatch, 9, kind, inputs, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "pick_dtype", lambda name, device: torch.bfloat16)
+        patch.setattr(jobs, "pick_dtype", lambda name, device: torch.bfloat16)
         assert run(kind, inputs, tmp_path)[1]["resumed_records"] == 0
     run_until(monkeypatch, 9, kind, inputs, tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "pick_device", lambda: torch.device("cuda"))
-        patch.setattr(resume, "pick_dtype", lambda name, device: torch.float32)
+        patch.setattr(jobs, "pick_device", lambda: torch.device("cuda"))
+        patch.setattr(jobs, "pick_dtype", lambda name, device: torch.float32)
         assert run(kind, inputs, tmp_path)[1]["resumed_records"] == 0
 
 
 @pytest.mark.parametrize("kind", JOBS)
 def test_records_are_one_process_s_at_a_time(kind, inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "held", partial(held, patience=0.1))
+    monkeypatch.setattr(jobs, "held", partial(held, patience=0.1))
     message = "it.work: found another process that works there"
     with held(tmp_path / "it.work"), pytest.raises(UserError, match=message):
         run(kind, inputs, tmp_path)

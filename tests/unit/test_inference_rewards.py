@@ -12,10 +12,9 @@ from transformers import Qwen2ForSequenceClassification
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference import rewards as module
-from snaketune.inference.reward_job import reward
-from snaketune.inference.rewards import reward_tokens, score_rewards
-from snaketune.jsonl import read_jsonl, write_jsonl
-from snaketune.modeling.load import load_reward_model
+from snaketune.inference.rewards import reward, reward_tokens, score_rewards
+from snaketune.models.load import load_reward_model
+from snaketune.runtime.files import read_jsonl, write_jsonl
 
 END = 0
 

@@ -8,9 +8,9 @@ import pytest
 from tiny_chat import make_tokenizer
 
 from snaketune.config.model import ModelSpec
-from snaketune.errors import UserError
+from snaketune.inference.backends.vllm import VllmSession, prepare_vllm
 from snaketune.inference.pick import Sampling
-from snaketune.inference.vllm_session import VllmSession, prepare_vllm
+from snaketune.runtime.errors import UserError
 
 
 class Parameters(SimpleNamespace):

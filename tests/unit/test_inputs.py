@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from snaketune.config.load import load_experiment
-from snaketune.errors import UserError
-from snaketune.inputs import data_files
+from snaketune.data.files import data_files
+from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

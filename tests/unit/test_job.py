@@ -11,7 +11,7 @@ SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 
 def run(body: str, log: Path, gpu: int | None = None) -> subprocess.CompletedProcess:
     code = (
-        "from snaketune.job import job\nfrom snaketune.errors import UserError\n"
+        "from snaketune.runtime.job import job\nfrom snaketune.runtime.errors import UserError\n"
         f"with job({str(log)!r}, {gpu}):\n    {body}\n"
     )
     return subprocess.run(

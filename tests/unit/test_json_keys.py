@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from snaketune.json_keys import Repeat, parse
+from snaketune.data.record import Repeat, parse
 
 
 @pytest.mark.parametrize(

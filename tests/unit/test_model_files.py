@@ -13,11 +13,17 @@ import transformers
 from transformers.modeling_utils import _get_resolved_checkpoint_files
 
 from snaketune.config.model import ModelSpec
-from snaketune.errors import UserError
-from snaketune.inference.state import State
-from snaketune.modeling.content import content_of_adapter, content_of_model, model_identity
-from snaketune.modeling.headers import count_parameters
-from snaketune.modeling.model_files import BESIDE_WEIGHTS, model_files, weight_files
+from snaketune.inference.jobs import LoadableState
+from snaketune.models.content import (
+    BESIDE_WEIGHTS,
+    content_of_adapter,
+    content_of_model,
+    model_files,
+    model_identity,
+    weight_files,
+)
+from snaketune.models.headers import count_parameters
+from snaketune.runtime.errors import UserError
 
 DEMO = Path(__file__).parents[2] / "data/demo/model"
 
@@ -109,7 +115,9 @@ def test_times_and_places_play_no_part(
     ]
     assert found == [found[0]] * 8
     assert str(tmp_path) not in json.dumps(found[0])
-    states = [State(ModelSpec(id=name), "none", "none", []) for name in ("whole", "elsewhere")]
+    states = [
+        LoadableState(ModelSpec(id=name), "none", "none", []) for name in ("whole", "elsewhere")
+    ]
     assert states[0].identity() == states[1].identity()
 
 

@@ -13,17 +13,16 @@ from tiny_chat import make_model, make_tokenizer, save_chat_model
 from transformers import Qwen2ForSequenceClassification, T5Config
 
 from snaketune.config.model import ModelSpec
-from snaketune.errors import UserError
-from snaketune.inference.backends import open_session
-from snaketune.inference.state import State
-from snaketune.inference.stops import end_tokens
-from snaketune.modeling import adapter_source, nf4_cache
-from snaketune.modeling.describe import describe_model
-from snaketune.modeling.expand import expand_nf4, nf4_layers
-from snaketune.modeling.kind import require_kind
-from snaketune.modeling.load import load_model, load_reward_model, pick_dtype
-from snaketune.modeling.pinned import pinned
-from snaketune.modeling.state import load_state
+from snaketune.inference.jobs import LoadableState
+from snaketune.inference.session import open_session
+from snaketune.models import hub, nf4
+from snaketune.models.describe import describe_model
+from snaketune.models.folder import pinned
+from snaketune.models.kind import require_kind
+from snaketune.models.load import load_model, load_reward_model, load_state, pick_dtype
+from snaketune.models.nf4 import expand_nf4, nf4_layers
+from snaketune.prompts.conversation import end_tokens
+from snaketune.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 IDS = torch.arange(3, 40)[None]
@@ -113,7 +112,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_nf4_weights_are_quantised_once_and_come_back_the_same(folder, cache, monkeypatch):
-    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    monkeypatch.setattr(nf4, "_WORTH", 0)
     first = load_model(spec(folder), "nf4", CPU)
     (kept,) = (cache / "nf4").iterdir()
     assert (kept / "model.safetensors").is_file()
@@ -131,7 +130,7 @@ def test_nf4_weights_are_quantised_once_and_come_back_the_same(folder, cache, mo
 def test_an_adapter_trained_on_kept_weights_names_the_model_and_not_the_cache(
     folder, cache, monkeypatch
 ):
-    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    monkeypatch.setattr(nf4, "_WORTH", 0)
     for _ in range(2):  # quantised and kept, then found
         base = load_model(spec(folder), "nf4", CPU)
         model = get_peft_model(base, LoraConfig(target_modules="all-linear"))
@@ -141,7 +140,7 @@ def test_an_adapter_trained_on_kept_weights_names_the_model_and_not_the_cache(
 
 
 def test_a_changed_model_is_quantised_anew(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    monkeypatch.setattr(nf4, "_WORTH", 0)
     folder = save_chat_model(tmp_path / "model")
     load_model(spec(folder), "nf4", CPU)
     other = make_model(len(make_tokenizer()))
@@ -153,7 +152,7 @@ def test_a_changed_model_is_quantised_anew(tmp_path, cache, monkeypatch):
 
 
 def test_a_cache_that_can_not_be_written_is_no_fault(folder, cache, monkeypatch, capsys):
-    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    monkeypatch.setattr(nf4, "_WORTH", 0)
     cache.write_text("a file, not a folder")
     assert nf4_layers(load_model(spec(folder), "nf4", CPU))
     assert "can't be kept" in capsys.readouterr().err
@@ -163,7 +162,7 @@ def test_a_full_disk_keeps_no_weights_and_ends_nothing(folder, cache, monkeypatc
     def full(*_, **__):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(nf4_cache, "_WORTH", 0)
+    monkeypatch.setattr(nf4, "_WORTH", 0)
     monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
     assert nf4_layers(load_model(spec(folder), "nf4", CPU))
     assert "No space left" in capsys.readouterr().err
@@ -281,12 +280,15 @@ def test_weights_trained_as_a_whole_end_as_their_base(folder, tmp_path):
     make_model(300).save_pretrained(trained)
     (trained / "generation_config.json").unlink()
     files = [trained / "model.safetensors", trained / "config.json"]
-    for state in (State(spec(base), "none", "full", files), State(spec(base), "none", "none", [])):
+    for state in (
+        LoadableState(spec(base), "none", "full", files),
+        LoadableState(spec(base), "none", "none", []),
+    ):
         assert open_session(state).ends == [0, 2, 7]
 
 
 def test_a_hub_that_can_not_be_reached_names_the_local_folder(monkeypatch, tmp_path):
-    from snaketune.modeling import folder as module
+    from snaketune.models import folder as module
 
     def offline(*_, **__):
         raise ConnectionError("no route")
@@ -346,9 +348,9 @@ def test_both_files_of_an_adapter_are_of_one_commit(tmp_path, monkeypatch, capsy
         file.write_text(name)
         return str(file)
 
-    monkeypatch.setattr(adapter_source, "hf_hub_download", moving_hub)
+    monkeypatch.setattr(hub, "hf_hub_download", moving_hub)
     fetch = tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"
-    adapter_source.fetch_adapter("hub:me/tuned", None, *fetch)
+    hub.fetch_adapter("hub:me/tuned", None, *fetch)
     assert asked == [("me/tuned", None), ("me/tuned", "c0ffee")]
     assert [file.read_text() for file in fetch] == [file.name for file in fetch]
     assert "of commit c0ffee" in capsys.readouterr().out

@@ -16,12 +16,11 @@ from test_modeling import (
 )
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from snaketune.modeling import merge as module
-from snaketune.modeling.expand import nf4_layers
-from snaketune.modeling.headers import count_parameters
-from snaketune.modeling.load import load_model
-from snaketune.modeling.merge import merge
-from snaketune.modeling.state import load_state
+from snaketune.models import merge as module
+from snaketune.models.headers import count_parameters
+from snaketune.models.load import load_model, load_state
+from snaketune.models.merge import write_merged
+from snaketune.models.nf4 import nf4_layers
 
 
 def plain(path):
@@ -35,7 +34,7 @@ def test_the_merged_model_is_the_adapter_on_the_weights_it_knew(
     tmp_path,
     quantisation,
 ):
-    merge(spec(folder), quantisation, "adapter", adapter, tmp_path / "merged")
+    write_merged(spec(folder), quantisation, "adapter", adapter, tmp_path / "merged")
     state = load_state(spec(folder), quantisation, "adapter", adapter, CPU)
     wanted = log_probabilities(state)
     found = log_probabilities(plain(tmp_path / "merged"))
@@ -49,13 +48,13 @@ def test_merging_onto_the_original_weights_would_be_another_model(
     adapter,  # noqa: F811
     tmp_path,
 ):
-    merge(spec(folder), "nf4", "adapter", adapter, tmp_path / "merged")
+    write_merged(spec(folder), "nf4", "adapter", adapter, tmp_path / "merged")
     original = log_probabilities(load_state(spec(folder), "none", "adapter", adapter, CPU))
     assert not torch.allclose(original, log_probabilities(plain(tmp_path / "merged")), atol=1e-3)
 
 
 def test_a_merged_model_stands_by_itself(folder, adapter, tmp_path):  # noqa: F811
-    merge(spec(folder), "nf4", "adapter", adapter, tmp_path / "merged")
+    write_merged(spec(folder), "nf4", "adapter", adapter, tmp_path / "merged")
     config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert "quantization_config" not in config
     assert not list((tmp_path / "merged").glob("*.bin"))
@@ -64,14 +63,14 @@ def test_a_merged_model_stands_by_itself(folder, adapter, tmp_path):  # noqa: F8
 
 
 def test_weights_are_stored_in_the_dtype_that_the_config_names(folder, adapter, tmp_path):  # noqa: F811
-    merge(spec(folder, dtype="bfloat16"), "none", "adapter", adapter, tmp_path / "merged")
+    write_merged(spec(folder, dtype="bfloat16"), "none", "adapter", adapter, tmp_path / "merged")
     tensors = load_file(tmp_path / "merged" / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
 
 
 def test_nf4_weights_are_those_of_the_dtype_that_was_trained_in(folder, adapter, tmp_path):  # noqa: F811
     """Stored in float32, computed in bfloat16: training quantised the rounded weights."""
-    merge(spec(folder, dtype="bfloat16"), "nf4", "adapter", adapter, tmp_path / "merged")
+    write_merged(spec(folder, dtype="bfloat16"), "nf4", "adapter", adapter, tmp_path / "merged")
     found = load_file(tmp_path / "merged" / "model.safetensors")
     parts = load_file(adapter[0])
     start, name = "base_model.model.", "model.layers.0.mlp.up_proj"
@@ -96,7 +95,7 @@ def test_a_model_that_does_not_fit_the_gpu_is_merged_on_the_cpu(folder, monkeypa
 
 def test_a_fully_trained_model_gets_its_tokenizer(folder, tmp_path):  # noqa: F811
     files = [folder / "model.safetensors", folder / "config.json"]
-    merge(spec(folder), "none", "full", files, tmp_path / "merged")
+    write_merged(spec(folder), "none", "full", files, tmp_path / "merged")
     one, other = log_probabilities(plain(folder)), log_probabilities(plain(tmp_path / "merged"))
     assert torch.equal(one, other)
     AutoTokenizer.from_pretrained(tmp_path / "merged")

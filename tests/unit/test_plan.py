@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from snaketune.config.load import load_experiment
-from snaketune.plan import Plan, asked_in_chat, is_reward_model, make_plan
-from snaketune.tasks.wording import fill, listed, options_protocol
+from snaketune.plan.experiment_plan import Plan, make_plan
+from snaketune.plan.protocols import is_reward_model, needs_chat
+from snaketune.prompts.wording import fill_template, list_options, options_protocol
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,9 +41,9 @@ def test_recipe_1_has_the_states_and_protocols_of_the_reference() -> None:
 def test_a_base_is_evaluated_once_under_every_protocol_of_its_runs() -> None:
     plan = plan_of(recipe_1())
     for row in plan.table:
-        for entry in row["evals"].values():
-            assert (row["state"], entry["protocol_name"]) in plan.measured
-            assert (row["base_state"], entry["protocol_name"]) in plan.measured
+        for entry in row.evals.values():
+            assert (row.state, entry.protocol_name) in plan.measured
+            assert (row.base_state, entry.protocol_name) in plan.measured
     # Three sizes of the math eval and of the safety eval, not one a run.
     base = [protocol for state, protocol in plan.measured if state == "base-qwen-nf4"]
     assert len(base) == len(set(base)) == 6
@@ -67,16 +68,16 @@ def test_datasets_are_compared_where_one_is_trained_on_and_another_evaluated() -
 def test_snapshots_are_chosen_on_all_of_dev_and_never_on_test() -> None:
     plan = plan_of(recipe_1())
     medium = plan.run_table["medium"]
-    assert [s["snapshot"] for s in medium["snapshots"]] == ["1of3", "2of3", "3of3"]
-    for snapshot in medium["snapshots"]:
-        protocol = plan.protocols[snapshot["evals"]["gsm8k"]["protocol_name"]]
+    assert [s.snapshot for s in medium.snapshots] == ["1of3", "2of3", "3of3"]
+    for snapshot in medium.snapshots:
+        protocol = plan.protocols[snapshot.evals["gsm8k"].protocol_name]
         assert (protocol.split, protocol.sample, protocol.few_shot) == ("dev", None, 5)
 
 
 def test_numeric_order_of_many_snapshots() -> None:
     config = recipe_1()
     config["runs"]["medium"]["snapshots"] = 12
-    names = [s["snapshot"] for s in plan_of(config).run_table["medium"]["snapshots"]]
+    names = [s.snapshot for s in plan_of(config).run_table["medium"].snapshots]
     assert names == [f"{k}of12" for k in range(1, 13)]
 
 
@@ -102,8 +103,8 @@ def test_runs_that_agree_share_their_training_rows() -> None:
 def test_leaving_an_eval_out() -> None:
     plan = plan_of({**recipe_1(), "leave_out": "safety"})
     assert all(not p.judge for p in plan.protocols.values())
-    assert all("safety" not in row["totals"] for row in plan.table)
-    assert all(set(row["thresholds"]) <= {"gsm8k.accuracy"} for row in plan.table)
+    assert all("safety" not in row.totals for row in plan.table)
+    assert all(set(row.thresholds) <= {"gsm8k.accuracy"} for row in plan.table)
 
     config = recipe_1()
     config["runs"]["simple"]["evals"]["safety"] = False
@@ -119,7 +120,7 @@ def test_an_adapter_stands_in_for_training() -> None:
     plan = plan_of(config)
     assert not plan.tokens and not plan.training_shapes
     assert plan.states["given"].weights == "adapter"
-    assert plan.run_table["given"]["method"] == "adapter"
+    assert plan.run_table["given"].method == "adapter"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_a_tuned_model_is_compared_with_its_base_in_the_same_numbers(
 ) -> None:
     config = recipe_1()
     config["presets"]["simple"] = {"method": method}
-    assert plan_of(config).run_table["simple"]["base_state"] == base
+    assert plan_of(config).run_table["simple"].base_state == base
 
 
 def test_smoke_keeps_the_shape_of_the_plan() -> None:
@@ -149,11 +150,11 @@ def test_recipe_2_evaluates_two_models_after_every_epoch_and_none_twice() -> Non
     assert plan.training_shapes == [("adapter", 2, ["mistral", "llama"])]
     for name in ("mistral", "llama"):
         run = plan.run_table[name]
-        states = [(s["snapshot"], s["state"]) for s in run["followed"]]
+        states = [(s.snapshot, s.state) for s in run.followed]
         # The last snapshot is the run's own state: it is not evaluated a second time.
         assert states == [("1of2", f"{name}-1of2"), ("2of2", name)]
         assert all((state, "f1") in plan.measured for _, state in states)
-        assert run["snapshots"] == [], "nothing is chosen on the test split"
+        assert run.snapshots == [], "nothing is chosen on the test split"
     assert [state for state, _ in plan.measured] == [
         "base-mistral-nf4", "mistral", "mistral-1of2", "base-llama-nf4", "llama", "llama-1of2",
     ]  # fmt: skip
@@ -163,9 +164,9 @@ def test_the_last_snapshot_has_a_state_of_its_own_where_another_may_be_chosen() 
     config = recipe_1()
     config["runs"]["medium"]["follow"] = ["gsm8k"]
     run = plan_of(config).run_table["medium"]
-    assert [s["state"] for s in run["followed"]] == [f"medium-{k}of3" for k in (1, 2, 3)]
-    protocols = {s["evals"]["gsm8k"]["protocol_name"] for s in run["followed"]}
-    assert protocols == {run["evals"]["gsm8k"]["protocol_name"]}
+    assert [s.state for s in run.followed] == [f"medium-{k}of3" for k in (1, 2, 3)]
+    protocols = {s.evals["gsm8k"].protocol_name for s in run.followed}
+    assert protocols == {run.evals["gsm8k"].protocol_name}
 
 
 def test_the_last_snapshot_has_a_state_of_its_own_where_the_run_takes_the_best_weights() -> None:
@@ -175,25 +176,27 @@ def test_the_last_snapshot_has_a_state_of_its_own_where_the_run_takes_the_best_w
     for data in config["datasets"].values():
         data["dev"] = 4
     run = plan_of(config).run_table["mistral"]
-    assert [s["state"] for s in run["followed"]] == ["mistral-1of2", "mistral-2of2"]
+    assert [s.state for s in run.followed] == ["mistral-1of2", "mistral-2of2"]
 
 
 def test_a_model_in_plain_text_needs_no_chat_template() -> None:
     experiment = load_experiment(recipe("f1_multiple_choice"), [])
-    assert not asked_in_chat(experiment, "mistral")
-    assert asked_in_chat(load_experiment(recipe_1(), []), "qwen")
-    assert asked_in_chat(load_experiment(recipe_1(), []), "judge")
+    assert not needs_chat(experiment, "mistral")
+    assert needs_chat(load_experiment(recipe_1(), []), "qwen")
+    assert needs_chat(load_experiment(recipe_1(), []), "judge")
 
 
 def test_recipe_2_trains_and_scores_the_texts_of_the_reference() -> None:
     plan = plan_of(recipe("f1_multiple_choice"))
     head = "You are a knowledgeable Formula 1 expert.\nAnswer the question briefly and accurately."
     asked = options_protocol(plan.protocols["f1"])
-    shown = fill(asked["context"], question="Q?", options=listed("wxyz", asked["line"]))
+    shown = fill_template(
+        asked["context"], question="Q?", options=list_options("wxyz", asked["line"])
+    )
     assert shown == f"{head}\n\nQuestion: Q?\nOptions:\nA: w\nB: x\nC: y\nD: z\nAnswer:"
     assert (asked["option"], asked["system"]) == (" {option}", None)
     (prompt,) = {tokens.prompt["prompt"] for tokens in plan.tokens.values()}
-    assert fill(prompt, question="Q?") == f"{head}\n\nQuestion: Q?\nAnswer:"
+    assert fill_template(prompt, question="Q?") == f"{head}\n\nQuestion: Q?\nAnswer:"
 
 
 def test_predictions_made_elsewhere_stand_beside_a_base_or_alone() -> None:
@@ -206,12 +209,12 @@ def test_predictions_made_elsewhere_stand_beside_a_base_or_alone() -> None:
         "after": {"predictions": file, "base": "alone"},
     }
     plan = plan_of(config)
-    bases = {name: plan.run_table[name]["base_state"] for name in config["runs"]}
+    bases = {name: plan.run_table[name].base_state for name in config["runs"]}
     assert bases == {"alone": None, "beside": "base-qwen", "after": "alone"}
-    assert set(plan.given) == {(name, "gsm8k") for name in config["runs"]}
+    assert set(plan.brought) == {(name, "gsm8k") for name in config["runs"]}
     # Only the base model generates, and only for the eval that the predictions are of.
     assert list(plan.states) == ["base-qwen"]
-    assert set(plan.measured) == {*plan.given, ("base-qwen", "gsm8k")}
+    assert set(plan.measured) == {*plan.brought, ("base-qwen", "gsm8k")}
 
 
 def test_recipe_4_asks_the_labels_of_the_data_after_the_prompt_of_the_training() -> None:
@@ -221,7 +224,7 @@ def test_recipe_4_asks_the_labels_of_the_data_after_the_prompt_of_the_training()
     (tokens,) = plan.tokens.values()
     assert tokens.task == "classification"
     assert (tokens.prompt_text, tokens.system) == (asked["context"], asked["system"])
-    assert fill(asked["context"], question="Q?", context="S.") == (
+    assert fill_template(asked["context"], question="Q?", context="S.") == (
         "### Problem:\nQ?\n\n### Solution:\nS."
     )
 
@@ -240,7 +243,7 @@ def test_protocols_that_differ_in_a_capital_are_two() -> None:
     for run, prefix in (("simple", "Answer"), ("strong", "answer")):
         config["runs"][run].setdefault("evals", {})["gsm8k"] = {"reply_prefix": prefix}
     plan = plan_of(config)
-    names = {run: plan.run_table[run]["evals"]["gsm8k"]["protocol_name"] for run in config["runs"]}
+    names = {run: plan.run_table[run].evals["gsm8k"].protocol_name for run in config["runs"]}
     assert names["simple"].lower() != names["strong"].lower()
     assert plan.protocols[names["simple"]].reply_prefix == "Answer"
     assert plan.protocols[names["strong"]].reply_prefix == "answer"

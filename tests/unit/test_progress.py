@@ -2,8 +2,8 @@
 
 import pytest
 
-from snaketune import progress as module
-from snaketune.progress import Progress
+from snaketune.runtime import job as module
+from snaketune.runtime.job import Progress
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import yaml
 from upload_hub import serve_uploads
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.publish.card import card
+from snaketune.report.card import model_card
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 TOKEN = "hf_" + "s" * 34
@@ -55,10 +55,10 @@ def upload(hub, folder, token=TOKEN, card="# card", **settings):
     spec = {"repo": "me/tuned", "private": True, "merged": False}
     code = (
         "import json, sys; from pathlib import Path\n"
-        "from snaketune.publish.push import files_in, push\n"
-        "from snaketune.errors import UserError\n"
+        "from snaketune.models.hub import files_in, push_to_hub\n"
+        "from snaketune.runtime.errors import UserError\n"
         "try:\n"
-        f"    print(json.dumps(push({spec!r}, files_in([Path('adapter')]), {card!r})))\n"
+        f"    print(json.dumps(push_to_hub({spec!r}, files_in([Path('adapter')]), {card!r})))\n"
         "except UserError as error: sys.exit(str(error))\n"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
@@ -124,7 +124,7 @@ def written(tmp_path):
     def write(about=ABOUT, base=BASE):
         (tmp_path / "base.json").write_text(json.dumps(base))
         files = (tmp_path / name for name in ("final.json", "comparisons.csv", "base.json"))
-        return card(*files, "simple", about)
+        return model_card(*files, "simple", about)
 
     return write
 

@@ -5,13 +5,12 @@ from test_rows import ANSWER, ASKED, IGNORED, TEMPLATES, make_tokenizer, trained
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
-from snaketune.inference.option_tokens import build_tree
-from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.score_options import OptionsProtocol, question
-from snaketune.tasks.conversation import messages, opened
-from snaketune.tasks.wording import generation_protocol, options_protocol
-from snaketune.training.plain import build_plain_row
-from snaketune.training.rows import RowError, build_row
+from snaketune.inference.options import build_tree
+from snaketune.inference.score_options import OptionsProtocol, build_question
+from snaketune.prompts.control_tokens import prompt_tokens
+from snaketune.prompts.conversation import build_messages, join_with_space
+from snaketune.prompts.rows import RowError, build_plain_row, build_row
+from snaketune.prompts.wording import generation_protocol, options_protocol
 
 PREFIX = "Answer: Let's think step by step."
 PROBLEM = Example("1-1", "2 + 2?", context="It is 5.", answer="1", label="1")
@@ -19,7 +18,7 @@ VERIFY = "### Problem:\n{question}\n\n### Solution:\n{context}"
 
 
 def row_with_prefix(tokenizer, prefix=PREFIX):
-    reply = {"role": "assistant", "content": opened(prefix, ANSWER)}
+    reply = {"role": "assistant", "content": join_with_space(prefix, ANSWER)}
     return build_row(tokenizer, [*ASKED, reply], prefix)
 
 
@@ -51,11 +50,11 @@ def test_a_scored_label_is_the_token_that_training_taught(style, prefix):
     """Recipe 4's fault: a newline after the assistant's tag in evaluation, none in training."""
     tokenizer = make_tokenizer(TEMPLATES[style][0])
     words = {"task": "classification", "system": "Judge.", "prompt": VERIFY}
-    turns = messages(PROBLEM, shots=[], **words)
-    reply = {"role": "assistant", "content": opened(prefix, PROBLEM.answer)}
+    turns = build_messages(PROBLEM, shots=[], **words)
+    reply = {"role": "assistant", "content": join_with_space(prefix, PROBLEM.answer)}
     row = build_row(tokenizer, [*turns, reply], prefix)
     spec = EvalSpec(**words, dataset="d", reply_prefix=prefix, classes={"labels": ["0", "1"]})
-    asked = question(PROBLEM, OptionsProtocol(**options_protocol(spec)), tokenizer)
+    asked = build_question(PROBLEM, OptionsProtocol(**options_protocol(spec)), tokenizer)
     tree = build_tree(tokenizer, asked, plain=False)
     scored = [tree.stem + branch for branch in tree.branches]
     assert scored[1] == row.input_ids[: len(scored[1])]
@@ -65,15 +64,15 @@ def test_a_scored_label_is_the_token_that_training_taught(style, prefix):
 
 
 def test_a_placed_context_stands_once():
-    [turn] = messages(PROBLEM, task="classification", system="", shots=[], prompt=VERIFY)
+    [turn] = build_messages(PROBLEM, task="classification", system="", shots=[], prompt=VERIFY)
     assert turn["content"] == "### Problem:\n2 + 2?\n\n### Solution:\nIt is 5."
-    [usual] = messages(PROBLEM, task="classification", system="", shots=[])
+    [usual] = build_messages(PROBLEM, task="classification", system="", shots=[])
     assert usual["content"] == "2 + 2?\n\nIt is 5."
 
 
 def test_a_plain_row_has_its_prefix_in_the_prompt():
     tokenizer = make_tokenizer(None)
-    row = build_plain_row(tokenizer, opened("Q: 2 + 2?\n", "A:"), "4")
+    row = build_plain_row(tokenizer, join_with_space("Q: 2 + 2?\n", "A:"), "4")
     text = tokenizer.decode([t for t, m in zip(row.input_ids, row.labels, strict=True) if m < 0])
     assert text == "Q: 2 + 2?\nA:"
 

@@ -10,9 +10,9 @@ from prepared_data import prepared, write_lines
 from synthetic_results import make_report_inputs
 
 from snaketune.data.example import ORIGINAL, Example
-from snaketune.data.leakage import leakage_between
-from snaketune.report.page import render
-from snaketune.report.sources import Sources
+from snaketune.data.overlap import leakage_between
+from snaketune.report.page import render_page
+from snaketune.report.sources import ReportSources
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def page(results, tmp_path):
         plan, files = results
         file = tmp_path / "manifest.json"
         file.write_text(json.dumps(manifest))
-        found = render(Sources(plan, replace(files, manifests=[file], **inputs)), {})
+        found = render_page(ReportSources(plan, replace(files, manifests=[file], **inputs)), {})
         return html.unescape(re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", found)))
 
     return of

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 from synthetic_results import HOSTILE, make_report_inputs
 
 from snaketune.report.names import figure_names
-from snaketune.report.protocols import protocols
-from snaketune.report.sources import Sources
-from snaketune.report.write import write_report
+from snaketune.report.page import write_report
+from snaketune.report.provenance import protocol_entries
+from snaketune.report.sources import ReportSources
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -161,40 +162,40 @@ def test_numbers_of_the_tables_are_on_the_page(html):
 )
 def test_states_that_were_not_made_alike_are_named(made, monkeypatch, dtype, base, warned):
     _, plan, inputs = made
-    sources = Sources(plan, inputs)
-    run = next(run for run in sources.runs if run["base_state"])
-    name = next(spec["protocol_name"] for spec in run["evals"].values())
+    sources = ReportSources(plan, inputs)
+    run = next(run for run in sources.runs if run.base_state)
+    name = next(spec.protocol_name for spec in run.evals.values())
     alike = {"dtype": dtype, "device": "a GPU"}
     found = {
-        (run["base_state"], name): alike | {"batch_sizes": base},
-        (run["state"], name): alike | {"batch_sizes": [64, 128]},
+        (run.base_state, name): alike | {"batch_sizes": base},
+        (run.state, name): alike | {"batch_sizes": [64, 128]},
     }
     monkeypatch.setitem(sources.__dict__, "prediction_meta", found)
-    (entry,) = (p for p in protocols(sources) if p["name"] == name)
-    words = f"batch sizes: {run['state']} 64, 128, {run['base_state']} 64"
+    (entry,) = (p for p in protocol_entries(sources) if p["name"] == name)
+    words = f"batch sizes: {run.state} 64, 128, {run.base_state} 64"
     assert entry["unlike"] == ([words] if warned else [])
 
 
 def test_an_adapter_that_was_not_trained_here_has_no_training_section(made, tmp_path):
     _, plan, inputs = made
     adapters = [
-        {
-            **run,
-            "train_data": None,
-            "seed": None,
-            "preset": {},
-            "swept": {},
-            "method": "adapter",
-            "snapshots": [],
-            "choose": None,
-        }
-        for run in plan["runs"]
+        replace(
+            run,
+            train_data=None,
+            seed=None,
+            preset={},
+            swept={},
+            method="adapter",
+            snapshots=[],
+            choose=None,
+        )
+        for run in plan.runs
     ]
     empty = tmp_path / "checkpoint_scores.csv"
     empty.write_text("run,snapshot\n")
     without = {"train_meta": [], "train_log": [], "stats": [], "lengths": []}
     inputs = type(inputs)(**{**vars(inputs), **without, "checkpoints": empty})
-    plan = {**plan, "runs": adapters}
+    plan = replace(plan, runs=adapters)
     write_report(plan, inputs, {}, tmp_path / "report.html", tmp_path / "figures")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert 'id="training"' not in html
@@ -226,7 +227,7 @@ def test_a_snapshot_s_metric_may_have_no_interval(made, tmp_path):
 
 def test_a_run_is_shown_under_its_label(made, tmp_path):
     _, plan, inputs = made
-    name = plan["runs"][0]["run"]
+    name = plan.runs[0].run
     html = tmp_path / "report.html"
     write_report(plan, inputs, {name: "Rank <8>"}, html, tmp_path / "figures")
     assert "Rank &lt;8&gt;" in html.read_text()

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from synthetic_results import HOSTILE
@@ -11,18 +12,18 @@ from synthetic_samples import COUNT, EVALS, SAMPLES, SKILL, make_report_inputs, 
 from test_report_page import CAPTIONS, Page
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.measures.metrics import proportion
-from snaketune.parquet import read_rows
-from snaketune.plan import protocol_name
+from snaketune.plan.protocols import protocol_name
+from snaketune.plan.table_plan import has_samples
 from snaketune.report.names import failure_names, figure_names
+from snaketune.report.page import write_report
 from snaketune.report.samples import SHOWN
 from snaketune.report.text import visible
-from snaketune.report.write import write_report
+from snaketune.runtime.parquet import read_rows
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.drops import drops, newcombe
-from snaketune.tables.plan_types import has_samples
+from snaketune.tables.comparisons import drop_rows, newcombe
 from snaketune.tables.terminal import format_summary
-from snaketune.tables.voting import voting
+from snaketune.tables.voting import voting_rows
+from snaketune.tasks.task import proportion
 
 AT_LEAST = dict.fromkeys(EVALS, 3)
 """Different answers that a failure has to have, by protocol."""
@@ -114,11 +115,12 @@ def test_drops_have_every_state_once(made):
 
 def test_a_base_that_is_a_run_itself_stands_once(made, tmp_path):
     plan, sources = make_samples(tmp_path)
-    light, full = plan["runs"]
-    plan = {**plan, "runs": [{**light, "base_state": None}, {**full, "base_state": "light"}]}
-    found = [(r["state"], r["run"]) for r in drops(plan, sources) if r["metric"] == "majority"]
+    light, full = plan.runs
+    runs = [replace(light, base_state=None), replace(full, base_state="light")]
+    plan = replace(plan, runs=runs)
+    found = [(r["state"], r["run"]) for r in drop_rows(plan, sources) if r["metric"] == "majority"]
     assert found == [("light", "light"), ("full", "full")]
-    found = [(r["eval"], r["state"], r["run"]) for r in voting(plan, sources) if r["n"] == 8]
+    found = [(r["eval"], r["state"], r["run"]) for r in voting_rows(plan, sources) if r["n"] == 8]
     assert found == [(name, run, run) for name in EVALS for run in ("light", "full")]
 
 
@@ -141,7 +143,7 @@ def test_a_missing_value_has_no_drop_and_a_missing_interval_none(made, tmp_path)
     accuracy |= {"low": None, "high": None}
     majority = next(r for r in document["rows"] if r["metric"] == "majority")
     majority |= {"value": None, "n": 0, "low": None, "high": None}
-    found = {r["metric"]: r for r in drops(plan, sources) if r["state"] == "full"}
+    found = {r["metric"]: r for r in drop_rows(plan, sources) if r["state"] == "full"}
     assert (found["majority"]["drop"], found["majority"]["low"]) == (None, None)
     assert found["accuracy"]["drop"] > 0
     assert found["accuracy"]["low"] is None
@@ -159,8 +161,8 @@ def test_comparisons_are_by_question_and_without_rewards_there_is_no_best(made):
 def test_an_experiment_without_samples_has_no_such_tables(made, tmp_path):
     plan, sources = make_samples(tmp_path)
     assert has_samples(plan)
-    bare = [{**run, "evals": {}, "thresholds": {}, "totals": {}} for run in plan["runs"]]
-    plan = {**plan, "runs": bare, "drops": {}}
+    bare = [replace(run, evals={}, thresholds={}, totals={}) for run in plan.runs]
+    plan = replace(plan, runs=bare, drops={})
     aggregate(plan, sources, tmp_path / "tables")
     names = {path.stem for path in (tmp_path / "tables").iterdir()}
     assert names.isdisjoint({"voting", "failures", "unique_answers", "drops"})

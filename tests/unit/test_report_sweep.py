@@ -2,8 +2,8 @@
 
 from itertools import product
 
+from snaketune.report.figures.results import draw_sweep, values_of
 from snaketune.report.figures.style import house_style, to_svg
-from snaketune.report.figures.sweep import draw_sweep, values_of
 
 
 def row(**swept):

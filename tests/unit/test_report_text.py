@@ -2,22 +2,21 @@
 
 import pytest
 
-from snaketune.report.figures.hazards import draw_hazards
-from snaketune.report.figures.loss import draw_loss
-from snaketune.report.figures.states import draw_states
-from snaketune.report.figures.style import house_style, printable, to_svg
-from snaketune.report.hazards import hazard_name, subset_name
+from snaketune.report.figures.results import draw_hazards, draw_states
+from snaketune.report.figures.style import house_style, inline_svg, printable, to_svg
+from snaketune.report.figures.training import draw_loss
 from snaketune.report.headline import headline
-from snaketune.report.inline import inline_svg
 from snaketune.report.text import (
     duration,
     excerpt,
+    hazard_name,
     interval,
     number,
     p_value,
     percent,
     points,
     size,
+    subset_name,
     visible,
 )
 

@@ -7,18 +7,18 @@ import pytest
 import yaml
 from synthetic_results import make_report_inputs
 
-from snaketune.asked import Asked, asked_of
 from snaketune.config.load import load_experiment, write_resolved
-from snaketune.estimate import Estimate
-from snaketune.jsonl import write_json
-from snaketune.report.sources import Sources
-from snaketune.report.use import use
-from snaketune.report.write import write_report
-from snaketune.usage import usage
+from snaketune.plan.estimate import Estimate
+from snaketune.plan.resources import Requests, requests_of
+from snaketune.report.page import write_report
+from snaketune.report.sources import ReportSources
+from snaketune.report.training import usage_rows
+from snaketune.runtime.files import write_json
+from snaketune.runtime.machine import resource_usage
 
 GB, HOUR = 10**9, 60
 DEMO = Path(__file__).parents[2] / "config/config.yaml"
-ASKED = Asked(
+ASKED = Requests(
     {"simple": Estimate(6 * GB, 2 * GB, HOUR), "medium": Estimate(6 * GB, 2 * GB, HOUR)},
     {
         ("base-tiny-nf4", "safety"): Estimate(5 * GB, 1 * GB, HOUR),
@@ -49,7 +49,8 @@ def made(tmp_path_factory):
 
 def test_the_largest_figures_of_each_kind_stand_side_by_side(made) -> None:
     _, plan, inputs = made
-    rows = {row["name"]: row for row in use(Sources(plan, inputs, {"simple": "LoRA 8"}, ASKED))}
+    sources = ReportSources(plan, inputs, {"simple": "LoRA 8"}, ASKED)
+    rows = {row["name"]: row for row in usage_rows(sources)}
     assert list(rows) == [
         "training of LoRA 8", "training of medium", "safety", "judging of safety",
     ]  # fmt: skip
@@ -85,26 +86,26 @@ def test_asked_is_what_the_config_says_else_the_estimate(tmp_path: Path) -> None
     config["resources"] = {"memory_gb": 9}
     config["runs"]["strong"]["resources"] = {"memory_gb": 20, "minutes": 77}
     write_resolved(load_experiment(config, [DEMO]), tmp_path / "config.yaml")
-    asked = asked_of(tmp_path / "config.yaml")
+    asked = requests_of(tmp_path / "config.yaml")
     assert asked.training.keys() == set(config["runs"])
     assert (asked.training["strong"].memory, asked.training["strong"].minutes) == (20 * GB, 77)
     assert asked.training["simple"].memory == 9 * GB
     assert asked.training["simple"].minutes == 30
     assert asked.evaluation["strong", "safety"].minutes == 77
     assert asked.evaluation["base-tiny-nf4", "safety"].memory == 9 * GB
-    assert asked.looking["strong", "safety"].memory == 20 * GB
-    assert asked.looking["strong", "safety"].minutes == 77
-    assert asked.looking["base-tiny-nf4", "safety"].memory == 9 * GB
-    assert not any(protocol.startswith("math") for _, protocol in asked.looking)
-    assert asked_of(tmp_path / "none.yaml") == Asked()
+    assert asked.helpers["strong", "safety"].memory == 20 * GB
+    assert asked.helpers["strong", "safety"].minutes == 77
+    assert asked.helpers["base-tiny-nf4", "safety"].memory == 9 * GB
+    assert not any(protocol.startswith("math") for _, protocol in asked.helpers)
+    assert requests_of(tmp_path / "none.yaml") == Requests()
 
 
 def test_use_is_measured_by_the_process_itself() -> None:
     import psutil
 
-    before = usage()
+    before = resource_usage()
     block = bytearray(300 * 10**6)
-    after = usage(2)
+    after = resource_usage(2)
     resident = psutil.Process().memory_info().rss
     assert len(block) <= resident * 1.1
     assert after["main_memory_bytes"] >= 2 * 0.95 * resident

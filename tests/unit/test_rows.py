@@ -4,8 +4,8 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from snaketune.chat import render
-from snaketune.training.rows import IGNORED, RowError, build_row, cut
+from snaketune.prompts.conversation import render_chat
+from snaketune.prompts.rows import IGNORED, RowError, build_row, truncate_row
 
 CHATML = """{% for m in messages %}<|im_start|>{{ m.role }}
 {{ m.content }}<|im_end|>
@@ -120,7 +120,7 @@ def test_every_reply_of_a_conversation_is_trained(style):
 def test_what_precedes_the_trained_tokens_is_the_prompt_of_inference(style):
     tokenizer = make_tokenizer(TEMPLATES[style][0])
     row = build_row(tokenizer, conversation(ANSWER))
-    prompt = render(tokenizer, conversation(ANSWER)[:-1], reply_next=True)
+    prompt = render_chat(tokenizer, conversation(ANSWER)[:-1], reply_next=True)
     asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     assert row.input_ids[: len(asked)] == asked
     assert row.labels[: len(asked)] == [IGNORED] * len(asked)
@@ -216,7 +216,7 @@ def test_a_conversation_without_a_reply_is_rejected(turns):
 def test_a_cut_row_keeps_its_mask_in_place():
     tokenizer = make_tokenizer(CHATML)
     row = build_row(tokenizer, conversation(ANSWER))
-    short = cut(row, len(row.input_ids) - 5)
+    short = truncate_row(row, len(row.input_ids) - 5)
     assert short.input_ids == row.input_ids[:-5]
     assert short.labels == row.labels[:-5]
     assert ANSWER.startswith(trained_spans(tokenizer, short)[0])
@@ -226,6 +226,6 @@ def test_a_cut_that_leaves_nothing_to_learn_is_refused():
     tokenizer = make_tokenizer(CHATML)
     row = build_row(tokenizer, conversation(ANSWER))
     first = next(i for i, label in enumerate(row.labels) if label != IGNORED)
-    assert cut(row, first + 1).trained_tokens == 1
+    assert truncate_row(row, first + 1).trained_tokens == 1
     with pytest.raises(RowError, match="no reply token"):
-        cut(row, first)
+        truncate_row(row, first)

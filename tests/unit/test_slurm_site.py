@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.errors import UserError
-from snaketune.slurm_site import Asked, Profile, check_site, gpus_of, minutes_of
+from snaketune.plan.slurm_site import JobRequest, Profile, check_site, gpus_of, minutes_of
+from snaketune.runtime.errors import UserError
 
 COMMANDS = {
     "sbatch": "exit 1",
@@ -32,8 +32,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return make
 
 
-def job(rule: str = "train", **resources: object) -> Asked:
-    return Asked(rule, tuple((name, str(value)) for name, value in resources.items()))
+def job(rule: str = "train", **resources: object) -> JobRequest:
+    return JobRequest(rule, tuple((name, str(value)) for name, value in resources.items()))
 
 
 @pytest.mark.parametrize(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.steps import versions
 from snaketune.steps.command import open_changes, unexplained
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = "workflow/scripts/snaketune"
-NEEDED = ("__init__.py", "errors.py", "identity.py", "jsonl.py", "config", "steps")
+NEEDED = ("__init__.py", "runtime", "config", "data", "tasks", "inference", "steps")
 
 
 def test_every_steps_code_is_what_its_version_stands_for() -> None:

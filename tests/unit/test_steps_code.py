@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.errors import UserError
+from snaketune.runtime.content import cache_root
+from snaketune.runtime.errors import UserError
 from snaketune.steps.code import Code
-from snaketune.user_cache import cache_root
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 LOOP = '''"""Trains."""
@@ -47,7 +47,7 @@ FILES = {
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNAKETUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("snaketune.steps.remembered._SETTLED_AFTER", 0)
+    monkeypatch.setattr("snaketune.steps.reading._SETTLED_AFTER", 0)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_a_file_of_this_moment_is_read_again(
     scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its next edit may come within the same tick of the clock."""
-    monkeypatch.setattr("snaketune.steps.remembered._SETTLED_AFTER", 3600 * 10**9)
+    monkeypatch.setattr("snaketune.steps.reading._SETTLED_AFTER", 3600 * 10**9)
     hashes(scripts)
     assert not (cache_root() / "code").exists()
 

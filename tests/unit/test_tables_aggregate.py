@@ -2,16 +2,18 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 from synthetic_results import files, make_results, table_sources
 
-from snaketune.errors import UserError
-from snaketune.parquet import read_rows
+from snaketune.plan.table_plan import SnapshotPlan, TablePlan
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.parquet import read_rows
+from snaketune.runtime.records import flat
 from snaketune.tables.aggregate import aggregate
-from snaketune.tables.checkpoints import checkpoint_scores, place
 from snaketune.tables.final import final_metrics
-from snaketune.tables.summary import flat
+from snaketune.tables.summary import checkpoint_rows, place
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +85,15 @@ def test_checkpoints_are_in_training_order(made):
         ("1of2", "20", "False"),
         ("2of2", "40", "True"),
     ]
-    run = plan["runs"][1]
-    shuffled = {**plan, "runs": [{**run, "snapshots": run["snapshots"][::-1]}]}
-    found = checkpoint_scores(shuffled, table_sources(folder))
+    run = plan.runs[1]
+    shuffled = replace(plan, runs=[replace(run, snapshots=run.snapshots[::-1])])
+    found = checkpoint_rows(shuffled, table_sources(folder))
     assert [row["snapshot"] for row in found] == ["1of2", "2of2"]
 
 
 def test_snapshots_are_ordered_as_numbers():
-    plan = [{"snapshot": f"{k}of12"} for k in (10, 2, 1)]
-    assert [s["snapshot"] for s in sorted(plan, key=place)] == ["1of12", "2of12", "10of12"]
+    plan = [SnapshotPlan(f"{k}of12", f"run-{k}of12", {}) for k in (10, 2, 1)]
+    assert [s.snapshot for s in sorted(plan, key=place)] == ["1of12", "2of12", "10of12"]
 
 
 def test_final_metrics_have_counts_and_thresholds(made):
@@ -115,16 +117,16 @@ def test_final_metrics_have_counts_and_thresholds(made):
 
 def test_a_threshold_on_what_was_not_evaluated_is_neither_passed_nor_failed(made):
     folder, plan = made
-    run = {**plan["runs"][0], "thresholds": {"other.accuracy": 0.5}}
-    final = final_metrics({**plan, "runs": [run]}, table_sources(folder))
+    run = replace(plan.runs[0], thresholds={"other.accuracy": 0.5})
+    final = final_metrics(replace(plan, runs=[run]), table_sources(folder))
     assert final["runs"][0]["thresholds"][0]["passed"] is None
 
 
 def test_another_total_fails_and_leaves_no_table(made, tmp_path):
     folder, plan = made
-    run = {**plan["runs"][0], "totals": {"gsm8k": 1319}}
+    run = replace(plan.runs[0], totals={"gsm8k": 1319})
     with pytest.raises(UserError, match=r"run simple, eval gsm8k: 120 rows .* 1319"):
-        aggregate({**plan, "runs": [run]}, table_sources(folder), tmp_path / "tables")
+        aggregate(replace(plan, runs=[run]), table_sources(folder), tmp_path / "tables")
     assert not (tmp_path / "tables").exists()
 
 
@@ -141,3 +143,11 @@ def test_flat_settings():
         "lora_r": 8,
         "lora_targets": "q v",
     }
+
+
+def test_a_job_gets_the_plan_as_plain_json(made):
+    _, plan = made
+    told = json.loads(json.dumps(plan.as_json()))
+    assert told == plan.as_json()
+    assert list(told) == ["experiment", "runs", "drops"]
+    assert TablePlan.from_json(told) == plan

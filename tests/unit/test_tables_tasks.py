@@ -10,10 +10,11 @@ from synthetic_results import HOSTILE, files, measured, write_machine
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.jsonl import write_json
-from snaketune.parquet import write_rows
-from snaketune.report.sources import Inputs
-from snaketune.report.write import write_report
+from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
+from snaketune.report.page import write_report
+from snaketune.report.sources import ReportInputs
+from snaketune.runtime.files import write_json
+from snaketune.runtime.parquet import write_rows
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.sources import read_sources
 
@@ -65,27 +66,28 @@ def _scores(example: Example, right: bool) -> dict:
 def made(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tasks")
     plans = {
-        "letters": {"task": "multiple_choice", "protocol_name": "letters", "primary": "accuracy"},
-        "open": {"task": "open_qa", "protocol_name": "open", "primary": "f1"},
+        "letters": EvalPlan("multiple_choice", "letters", "accuracy"),
+        "open": EvalPlan("open_qa", "open", "f1"),
     }
     followed = [("1of2", "run-1of2"), ("2of2", "run")]
-    run = {
-        "run": "run", "state": "run", "base_state": "base-m", "model": "m", "train_data": "d",
-        "method": "lora", "seed": 1, "preset": {"epochs": 2.0}, "swept": {"lora.r": 8},
-        "evals": plans, "snapshots": [],
-        "followed": [
-            {"snapshot": k, "state": state, "evals": {"letters": plans["letters"]}}
+    run = RunPlan(
+        run="run", state="run", base_state="base-m", model="m", train_data="d",
+        method="lora", seed=1, preset={"epochs": 2.0}, swept={"lora.r": 8},
+        evals=plans, snapshots=[],
+        followed=[
+            SnapshotPlan(k, state, {"letters": plans["letters"]})
             for k, state in followed
         ],
-        "choose": None, "thresholds": {"letters.accuracy": 0.5}, "totals": {"letters": N},
-    }  # fmt: skip
-    plan = {"experiment": "tasks", "runs": [run], "drops": {}}
+        choose=None, thresholds={"letters.accuracy": 0.5}, totals={"letters": N},
+    )  # fmt: skip
+    plan = TablePlan(experiment="tasks", runs=[run], drops={})
     for state in KNOWN:
         for name in ("letters", "open") if state != "run-1of2" else ("letters",):
             _evaluate(folder, state, name)
     train = folder / "train" / "run"
     meta = {"steps": 4, "wall_seconds": 40.0, "final_loss": 0.5, "device": "cuda"}
     meta |= {"device_name": "GPU", "device_memory_bytes": 16, "peak_memory_bytes": 9}
+    meta |= {"settings": {"preset": {"epochs": 2.0}, "seed": 1}}
     write_json(train / "train_meta.json", meta)
     rows = [
         {"step": k, "epoch": k / 2, "loss": 4.0 - k, "seconds": 10.0, "trained_tokens": k}
@@ -106,7 +108,7 @@ def made(tmp_path_factory) -> Path:
         "summary_results": "summary_results.csv", "before_after": "before_after.csv",
         "sweep": "sweep.csv",
     }  # fmt: skip
-    inputs = Inputs(
+    inputs = ReportInputs(
         **groups,
         **{key: folder / "tables" / name for key, name in tables.items()},
         verdict_meta=[], manifests=[], stats=[], lengths=[], models=[],
@@ -137,7 +139,7 @@ def test_every_epoch_has_its_score_its_time_and_its_loss(made: Path) -> None:
 
 def test_seconds_of_a_job_that_was_gone_on_with_are_missing(made: Path) -> None:
     file = made / "predictions/run/letters.meta.json"
-    plan = {"protocol_name": "letters"}
+    plan = EvalPlan("multiple_choice", "letters", "accuracy")
 
     def seconds() -> float | None:
         found = read_sources([], [], [], [], prediction_meta=[file])

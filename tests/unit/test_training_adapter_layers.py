@@ -9,7 +9,7 @@ from transformers import BitsAndBytesConfig, Qwen2ForCausalLM
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import (
     FusedLinear,
     FusedLinear4bit,
@@ -18,8 +18,7 @@ from snaketune.training.adapter_layers import (
     hold_on_cpu,
     use_fused_layers,
 )
-from snaketune.training.less_memory import recompute_activations
-from snaketune.training.trainable import build_trainable, unmoved_adapters
+from snaketune.training.trainable import build_trainable, recompute_activations, unmoved_adapters
 
 IDS = torch.arange(3, 33).reshape(2, 15)
 

@@ -4,8 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
-from snaketune.training.batching import Order, grouped, packed, share
+from snaketune.prompts import rows as written
+from snaketune.training import batches
+from snaketune.training.batches import Order, deal_out, group_by_length, pack_first_fit
 
 
 def test_an_epoch_takes_every_row_once_in_an_order_of_its_own():
@@ -61,14 +64,16 @@ def test_grouping_is_the_cheapest_of_all_splits(overhead):
     rng = np.random.default_rng(3)
     for _ in range(20):
         lengths = rng.integers(1, 40, 8)
-        found = [lengths[part] for part in grouped(lengths, 100, overhead)]
+        found = [lengths[part] for part in group_by_length(lengths, 100, overhead)]
         cost = sum(part.max() * len(part) + overhead for part in found)
         assert cost == min(
             sum(run[0] * len(run) + overhead for run in runs) for runs in layouts(lengths, 100)
         )
 
 
-@pytest.mark.parametrize("split", [lambda n: grouped(n, 64, 5), lambda n: packed(n, 64)])
+@pytest.mark.parametrize(
+    "split", [lambda n: group_by_length(n, 64, 5), lambda n: pack_first_fit(n, 64)]
+)
 def test_every_row_lies_in_one_micro_batch_and_long_ones_alone(split):
     lengths = np.array([5, 70, 30, 64, 1, 33, 70])
     parts = split(lengths)
@@ -78,12 +83,17 @@ def test_every_row_lies_in_one_micro_batch_and_long_ones_alone(split):
 
 def test_packs_hold_the_budget():
     lengths = np.random.default_rng(0).integers(1, 60, 50)
-    assert all(lengths[part].sum() <= 64 for part in packed(lengths, 64))
+    assert all(lengths[part].sum() <= 64 for part in pack_first_fit(lengths, 64))
 
 
 def test_processes_share_all_rows_evenly():
     lengths = np.random.default_rng(0).integers(1, 60, 41)
-    parts = [share(lengths, rank, 3) for rank in range(3)]
+    parts = [deal_out(lengths, rank, 3) for rank in range(3)]
     assert sorted(np.concatenate(parts)) == list(range(41))
     sums = [lengths[part].sum() for part in parts]
     assert max(sums) - min(sums) <= lengths.max()
+
+
+def test_rows_are_read_with_the_label_that_they_were_written_with():
+    """Training imports nothing of prompts: the files are what they share."""
+    assert batches.IGNORED == written.IGNORED == torch.nn.CrossEntropyLoss().ignore_index

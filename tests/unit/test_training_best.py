@@ -18,14 +18,13 @@ from test_training_run import (
 )
 
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
-from snaketune.training import job, loop, run
-from snaketune.training.answers import Answers
-from snaketune.training.batch import TokenRow, padded
-from snaketune.training.candidates import Point, best_point, kept_steps
+from snaketune.prompts.rows import IGNORED
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.workfolder import remove_set_aside
+from snaketune.training import job, loop, saving
+from snaketune.training.batches import TokenRow, padded_batch
+from snaketune.training.dev import Answers, DevPoint, best_point, kept_steps
 from snaketune.training.loss import SummedLoss
-from snaketune.training.rows import IGNORED
-from snaketune.workfolder import remove_set_aside
 
 END = 2
 LABELLED = {"rows": "labelled.parquet", "dev": "labelled_dev.parquet"}
@@ -84,15 +83,15 @@ def test_accuracy_on_dev_is_that_of_one_row_at_a_time(files, tmp_path, method):
 
 def test_accuracy_does_not_depend_on_the_batches_or_on_how_logits_are_made(files, monkeypatch):
     model, rows = tiny.make_model(), tiny.make_labelled(9)
-    loss = SummedLoss(model, padded(rows))
+    loss = SummedLoss(model, padded_batch(rows))
     with torch.no_grad():
-        summed, likeliest = loss.with_likeliest(padded(rows))
-        assert torch.equal(summed, loss(padded(rows)))
+        summed, likeliest = loss.with_likeliest(padded_batch(rows))
+        assert torch.equal(summed, loss(padded_batch(rows)))
         loss.apart = False
-        assert torch.equal(loss.with_likeliest(padded(rows))[1], likeliest)
+        assert torch.equal(loss.with_likeliest(padded_batch(rows))[1], likeliest)
         loss.apart = True
         monkeypatch.setattr("snaketune.training.loss.CHUNK_NUMBERS", tiny.VOCABULARY)
-        assert torch.equal(loss.with_likeliest(padded(rows))[1], likeliest)
+        assert torch.equal(loss.with_likeliest(padded_batch(rows))[1], likeliest)
 
 
 def test_the_end_token_is_no_part_of_an_answer_and_every_other_token_is():
@@ -182,8 +181,8 @@ def scored(*values, name="dev_accuracy"):
 
 def test_of_equal_points_the_earliest_is_the_best_and_no_number_never_is():
     nan = float("nan")
-    assert best_point(scored(0.2, 0.5, 0.5, 0.4), "accuracy") == Point(2, 0.5)
-    assert best_point(scored(3.0, nan, 2.0, 2.0, name="dev_loss"), "loss") == Point(3, 2.0)
+    assert best_point(scored(0.2, 0.5, 0.5, 0.4), "accuracy") == DevPoint(2, 0.5)
+    assert best_point(scored(3.0, nan, 2.0, 2.0, name="dev_loss"), "loss") == DevPoint(3, 2.0)
     assert best_point(scored(nan, nan), "accuracy") is None
     assert best_point(scored(0.5), "none") is None
     assert best_point([{"step": 1, "loss": 0.1}], "loss") is None
@@ -231,9 +230,11 @@ def test_the_work_folder_never_holds_more_than_keep_once_a_step_is_over(
 
 def test_without_keep_and_best_nothing_is_held(files, tmp_path, monkeypatch):
     saved = []
-    real = run.saving.save
+    real = saving.save_weights
     monkeypatch.setattr(
-        run.saving, "save", lambda m, folder, d: (saved.append(folder.name), real(m, folder, d))
+        saving,
+        "save_weights",
+        lambda m, folder, d: (saved.append(folder.name), real(m, folder, d)),
     )
     train(files, tmp_path)
     assert saved == ["final"]
@@ -290,8 +291,8 @@ def test_another_keep_goes_on_with_the_same_training(files, tmp_path, monkeypatc
         with pytest.raises(Stopped):
             train(files, tmp_path, BEST, snapshots=3, **LABELLED)
     steps = []
-    real = loop._take_step
-    monkeypatch.setattr(loop, "_take_step", lambda job, n: (steps.append(n), real(job, n))[1])
+    real = loop.take_step
+    monkeypatch.setattr(loop, "take_step", lambda job, n: (steps.append(n), real(job, n))[1])
     resumed = train(files, tmp_path, BEST | {"keep": 1}, snapshots=3, **LABELLED)
     assert steps[0] == 6
     assert_same_choice(resumed, whole)
@@ -314,13 +315,13 @@ def test_the_scale_of_float16_losses_comes_back_after_a_stop(files, tmp_path, mo
     real, scales = job.torch.amp.GradScaler, []
     grown = {"init_scale": 4.0, "growth_interval": 3}
     monkeypatch.setattr(job.torch.amp, "GradScaler", lambda device, enabled: real(device, **grown))
-    take = loop._take_step
+    take = loop.take_step
 
     def noted(training, step):
         scales.append((step, training.scaler.get_scale()))
         return take(training, step)
 
-    monkeypatch.setattr(loop, "_take_step", noted)
+    monkeypatch.setattr(loop, "take_step", noted)
     train(files, tmp_path / "whole")
     expected = dict(scales)
     scales.clear()

@@ -12,9 +12,9 @@ from safetensors import safe_open
 from test_training_run import PLAIN, PRESET, Stopped, assert_same_training, stop_after, train
 from transformers import AutoModelForCausalLM
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training import loop, run, saving
-from snaketune.training.whole import whole
+from snaketune.training.saving import atomic
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +60,13 @@ CHOOSING = PLAIN | {"epochs": 1}
 @pytest.mark.parametrize(
     ("module", "place", "best", "named"),
     [
-        (saving, "save", "none", "snapshots/1of2"),
-        (saving, "save", "loss", "candidates/3"),
+        (saving, "save_weights", "none", "snapshots/1of2"),
+        (saving, "save_weights", "loss", "candidates/3"),
         (loop, "_save", "none", "checkpoint.pt"),
         (run, "_final", "none", "final"),
-        (saving, "publish", "none", "final/adapter_model.safetensors"),
+        (saving, "copy_weights", "none", "final/adapter_model.safetensors"),
         (run, "_write_log", "none", "log.parquet"),
-        (run, "usage", "none", "meta.json"),
+        (run, "resource_usage", "none", "meta.json"),
     ],
 )
 def test_a_full_disk_is_told_wherever_it_fills_and_the_training_goes_on(
@@ -77,7 +77,7 @@ def test_a_full_disk_is_told_wherever_it_fills_and_the_training_goes_on(
     preset, folder = CHOOSING | {"best": best}, tmp_path / "run"
 
     def full(*arguments):
-        if place == "save" and not str(arguments[1]).endswith(named):
+        if place == "save_weights" and not str(arguments[1]).endswith(named):
             return real(*arguments)
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
         return real(*arguments)
@@ -92,17 +92,17 @@ def test_a_full_disk_is_told_wherever_it_fills_and_the_training_goes_on(
 
 def test_safetensors_numbers_and_torch_s_own_errors_are_understood(tmp_path):
     for number in (28, 122, 27):
-        with pytest.raises(UserError, match="expected room"), whole(tmp_path / "a") as new:
+        with pytest.raises(UserError, match="expected room"), atomic(tmp_path / "a") as new:
             new.mkdir()
             raise RuntimeError(f"Error while serializing: I/O error: no (os error {number})")
         assert not list(tmp_path.iterdir())
-    with pytest.raises(RuntimeError, match="os error 5"), whole(tmp_path / "a"):
+    with pytest.raises(RuntimeError, match="os error 5"), atomic(tmp_path / "a"):
         raise RuntimeError("I/O error (os error 5)")
 
 
 def test_a_folder_takes_the_place_of_an_older_one(tmp_path):
     for content in ("one", "two"):
-        with whole(tmp_path / "deep" / "folder") as new:
+        with atomic(tmp_path / "deep" / "folder") as new:
             new.mkdir()
             (new / content).touch()
     assert [path.name for path in (tmp_path / "deep" / "folder").iterdir()] == ["two"]
@@ -165,14 +165,14 @@ def test_a_paged_optimiser_is_paged_again_after_a_stop(files, tmp_path, monkeypa
             train(files, tmp_path, preset, save_every=0)
     monkeypatch.setattr(bitsandbytes.optim.optimizer.Optimizer8bit, "get_state_buffer", buffer)
     held = []
-    take = loop._take_step
+    take = loop.take_step
 
     def noted(job, step):
         states = job.optimizer.state.values()
         held.append({s[name].data_ptr() for s in states for name in ("state1", "state2")})
         return take(job, step)
 
-    monkeypatch.setattr(loop, "_take_step", noted)
+    monkeypatch.setattr(loop, "take_step", noted)
     train(files, tmp_path, preset)
     assert len(held[0]) == 2 * 28
     assert held[0] <= set(asked)

@@ -12,8 +12,9 @@ from test_training_run import PLAIN, PRESET, published
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.training.lanes import Lanes, count_lanes
-from snaketune.training.run import Plan, run_training
+from snaketune.training.assemble import TrainingPlan
+from snaketune.training.parallel import Lanes, count_lanes
+from snaketune.training.run import run_training
 
 CPU = torch.device("cpu")
 
@@ -29,7 +30,7 @@ def files(tmp_path_factory):
 
 
 def train(files, folder, preset, threads):
-    plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1)
+    plan = TrainingPlan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1)
     rows, out = (files / "train.parquet", files / "dev.parquet"), published(folder)
     before = torch.get_num_threads()
     run_training(plan, *rows, out, folder / "work", threads)

@@ -19,12 +19,13 @@ from transformers import (
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.inference.backends import open_transformers
-from snaketune.inference.state import State
-from snaketune.modeling.describe import describe_model
-from snaketune.modeling.load import load_model
-from snaketune.modeling.merge import merge
-from snaketune.training.run import Plan, run_training
+from snaketune.inference.backends.transformers import open_transformers
+from snaketune.inference.jobs import LoadableState
+from snaketune.models.describe import describe_model
+from snaketune.models.load import load_model
+from snaketune.models.merge import write_merged
+from snaketune.training.assemble import TrainingPlan
+from snaketune.training.run import run_training
 
 CPU = torch.device("cpu")
 IDS = torch.arange(3, 40)[None]
@@ -70,7 +71,7 @@ def files(tmp_path_factory):
 
 def trained(files: Path, folder: Path, method: str):
     preset = {"method": method, "batch_size": 4, "learning_rate": 5e-2}
-    plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1)
+    plan = TrainingPlan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1)
     out = published(folder, full=method == "full")
     run_training(plan, files / "train.parquet", files / "none.parquet", out, folder / "work", 1)
     return out
@@ -104,9 +105,9 @@ def test_only_the_language_model_is_trained_merged_and_asked(files, tmp_path, me
         assert meta["parameters_trained"] == meta["parameters"] - picture_numbers
     assert meta["logits"] == "chunked"
 
-    merge(spec, quantisation, kind, weights, tmp_path / "merged")
+    write_merged(spec, quantisation, kind, weights, tmp_path / "merged")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").eval()
-    state = State(spec, quantisation, kind, weights)
+    state = LoadableState(spec, quantisation, kind, weights)
     session = open_transformers(state)
     assert session.engine is not None
     with torch.no_grad():
@@ -119,7 +120,7 @@ def test_only_the_language_model_is_trained_merged_and_asked(files, tmp_path, me
 
 def test_it_writes(files):
     spec = ModelSpec(id=str(files / "model"))
-    session = open_transformers(State(spec, "none", "none", []))
+    session = open_transformers(LoadableState(spec, "none", "none", []))
     prompts = [[5, 6, 7, 8], [9, 10, 11, 12, 13, 14]]
     found = {text.index: text.tokens for text in session.replies(prompts, 6, 2)}
     plain = AutoModelForCausalLM.from_pretrained(files / "model", dtype="auto").eval()

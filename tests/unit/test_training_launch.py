@@ -18,10 +18,11 @@ from test_training_run import PLAIN, assert_same_training, published
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training import launch as launching
-from snaketune.training.launch import launch, launch_processes
-from snaketune.training.run import Plan
+from snaketune.training import run
+from snaketune.training.assemble import TrainingPlan
+from snaketune.training.launch import launch_processes, launch_training
 from snaketune.training.tracking import Tracking
 
 
@@ -36,7 +37,7 @@ def files(tmp_path_factory):
 
 
 def job(files, folder, preset):
-    plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1, 2)
+    plan = TrainingPlan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1, 2)
     rows = (files / "train.parquet", files / "dev.parquet")
     return plan, *rows, published(folder, 2), folder / "work", 2
 
@@ -45,7 +46,7 @@ def test_two_processes_learn_what_one_does(files, tmp_path):
     torch.set_num_threads(1)
     preset = PLAIN | {"best": "accuracy"}
     one, two = job(files, tmp_path / "one", preset), job(files, tmp_path / "two", preset)
-    launch(*one, gpus=1)
+    launch_training(*one, gpus=1)
     launch_processes(2, *two)
     logs = [pd.read_parquet(plan[3].log) for plan in (one, two)]
     exact = ["step", "epoch", "learning_rate", "tokens", "trained_tokens", "dev_accuracy"]
@@ -129,8 +130,8 @@ def test_a_training_takes_the_gpus_that_it_was_granted(
     taken = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
     monkeypatch.setattr(launching, "launch_processes", lambda number, *_: taken.append(number))
-    monkeypatch.setattr(launching, "run_training", lambda *_, **__: taken.append(1))
-    launch(*job(files, tmp_path, PLAIN), gpus=granted)
+    monkeypatch.setattr(run, "run_training", lambda *_, **__: taken.append(1))
+    launch_training(*job(files, tmp_path, PLAIN), gpus=granted)
     assert taken == [used]
 
 

@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional as F
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from snaketune.prompts.rows import IGNORED
 from snaketune.training import loss as loss_module
-from snaketune.training.batch import packed, padded
+from snaketune.training.batches import packed_batch, padded_batch
 from snaketune.training.loss import SummedLoss
-from snaketune.training.rows import IGNORED
 
 
 def plain_loss(model, row):
@@ -69,7 +69,7 @@ def close(found, expected):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("build", [padded, packed])
+@pytest.mark.parametrize("build", [padded_batch, packed_batch])
 @pytest.mark.parametrize("name", MODELS)
 def test_loss_and_gradients_equal_those_of_one_row_at_a_time(name, build):
     model, rows = MODELS[name](), tiny.make_rows(5)
@@ -77,14 +77,14 @@ def test_loss_and_gradients_equal_those_of_one_row_at_a_time(name, build):
     expected.backward()
     wanted = gradients(model)
     model.zero_grad()
-    found = SummedLoss(model, padded(rows[:1]))
+    found = SummedLoss(model, padded_batch(rows[:1]))
     result = found(build(rows))
     result.backward()
     torch.testing.assert_close(result, expected.detach(), rtol=1e-5, atol=1e-4)
     close(gradients(model), wanted)
 
 
-@pytest.mark.parametrize("build", [padded, packed])
+@pytest.mark.parametrize("build", [padded_batch, packed_batch])
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()
 def test_logits_equal_those_of_one_row_at_a_time(name, build):
@@ -94,7 +94,7 @@ def test_logits_equal_those_of_one_row_at_a_time(name, build):
     alone = [model(torch.tensor(row.input_ids)[None]).logits[0, :-1] for row in rows]
     learned = [torch.tensor(row.labels[1:] != IGNORED) for row in rows]
     expected = torch.cat([part[mask] for part, mask in zip(alone, learned, strict=True)])
-    loss = SummedLoss(model, padded(rows[:1]))
+    loss = SummedLoss(model, padded_batch(rows[:1]))
     found = {"whole": loss._logits(batch)}
     if loss.apart:
         found["apart"] = loss.head(loss._hidden(batch))
@@ -105,13 +105,13 @@ def test_logits_equal_those_of_one_row_at_a_time(name, build):
 
 def test_a_model_that_caps_its_logits_is_called_whole():
     rows = tiny.make_rows(2)
-    assert not SummedLoss(gemma(), padded(rows)).apart
-    assert SummedLoss(tiny.make_model(), padded(rows)).apart
+    assert not SummedLoss(gemma(), padded_batch(rows)).apart
+    assert SummedLoss(tiny.make_model(), padded_batch(rows)).apart
 
 
 def test_chunks_of_logits_change_nothing(monkeypatch):
     model, rows = tiny.make_model(), tiny.make_rows(5)
-    loss = SummedLoss(model, padded(rows))
+    loss = SummedLoss(model, padded_batch(rows))
     chunks, linear = [], F.linear
 
     def counted(hidden, weight, bias=None):
@@ -120,7 +120,7 @@ def test_chunks_of_logits_change_nothing(monkeypatch):
         return linear(hidden, weight, bias)
 
     monkeypatch.setattr(loss_module.F, "linear", counted)
-    whole = loss(padded(rows))
+    whole = loss(padded_batch(rows))
     whole.backward()
     wanted = gradients(model)
     model.zero_grad()
@@ -128,7 +128,7 @@ def test_chunks_of_logits_change_nothing(monkeypatch):
     learned = sum(row.trained_tokens for row in rows)
     assert chunks == [learned]
     chunks.clear()
-    parts = loss(padded(rows))
+    parts = loss(padded_batch(rows))
     parts.backward()
     assert sum(chunks) == learned and max(chunks) == 7 and len(chunks) > 3
     torch.testing.assert_close(parts, whole)
@@ -137,19 +137,19 @@ def test_chunks_of_logits_change_nothing(monkeypatch):
 
 def test_logits_exist_only_where_a_token_is_learned(monkeypatch):
     model, rows = gemma(), tiny.make_rows(4)
-    loss = SummedLoss(model, padded(rows))
+    loss = SummedLoss(model, padded_batch(rows))
     seen = []
     model.lm_head.register_forward_hook(lambda module, args, out: seen.append(out.numel()))
-    loss(packed(rows))
+    loss(packed_batch(rows))
     learned = sum(row.trained_tokens for row in rows)
     assert seen == [learned * tiny.VOCABULARY]
 
 
 def test_packed_rows_do_not_see_each_other():
     model, rows = tiny.make_model(), tiny.make_rows(3)
-    loss = SummedLoss(model, padded(rows))
-    alone = loss(packed(rows[1:2]))
-    together = sum(loss(packed(part)) for part in ([rows[0], rows[1]], [rows[2]]))
+    loss = SummedLoss(model, padded_batch(rows))
+    alone = loss(packed_batch(rows[1:2]))
+    together = sum(loss(packed_batch(part)) for part in ([rows[0], rows[1]], [rows[2]]))
     apart = sum(plain_loss(model, row) for row in rows)
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(alone, plain_loss(model, rows[1]), rtol=1e-5, atol=1e-4)
@@ -157,7 +157,7 @@ def test_packed_rows_do_not_see_each_other():
 
 def test_what_pads_hold_is_of_no_account():
     model, rows = tiny.make_model(), tiny.make_rows(4)
-    loss, batch = SummedLoss(model, padded(rows)), padded(rows)
+    loss, batch = SummedLoss(model, padded_batch(rows)), padded_batch(rows)
     filled = batch.input_ids.clone()
     for number, row in enumerate(rows):
         filled[number, row.inputs :] = 50
@@ -167,5 +167,5 @@ def test_what_pads_hold_is_of_no_account():
 
 def test_trying_the_model_leaves_it_in_training_mode():
     model = tiny.make_model().train()
-    SummedLoss(model, padded(tiny.make_rows(1)))
+    SummedLoss(model, padded_batch(tiny.make_rows(1)))
     assert model.training and model.model.layers[0].training

@@ -4,11 +4,10 @@ import pytest
 from test_rows import make_tokenizer
 
 from snaketune.data.example import Example, write_examples
-from snaketune.inference.option_tokens import Question, build_tree
-from snaketune.training.batch import read_rows
-from snaketune.training.plain import build_plain_row
-from snaketune.training.rows import IGNORED, RowError
-from snaketune.training.tokenise import Limits, tokenise
+from snaketune.inference.options import Question, build_tree
+from snaketune.prompts.rows import IGNORED, RowError, build_plain_row
+from snaketune.prompts.tokenise import RowLimits, tokenise
+from snaketune.training.batches import read_token_rows
 
 PROMPT = "You are an expert.\n\nQuestion: {question}\nAnswer:"
 
@@ -53,10 +52,10 @@ def test_a_model_without_a_template_can_train_in_plain_text(tokenizer, tmp_path)
     for name in ("train", "dev"):
         write_examples(tmp_path / f"{name}.parquet", [example] if name == "train" else [])
     paths = {name: tmp_path / f"{name}.parquet" for name in ("train", "dev")}
-    limits = Limits(400, "drop")
+    limits = RowLimits(400, "drop")
     tokenise(
         paths, [], tokenizer, "multiple_choice", None, limits, tmp_path / "out", PROMPT, chat=False
     )
-    (row,) = read_rows(tmp_path / "out" / "train.parquet")
+    (row,) = read_token_rows(tmp_path / "out" / "train.parquet")
     text = "You are an expert.\n\nQuestion: Who won?\nAnswer: Max<|im_end|>"
     assert tokenizer.decode(row.input_ids) == text

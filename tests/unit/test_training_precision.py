@@ -7,8 +7,9 @@ import tiny
 import torch
 from test_training_run import PLAIN, Stopped, log_of, stop_after, train, weights_of
 
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training import loop
+from snaketune.training import step as one_step
 
 FULL = {"method": "full", "batch_size": 4, "epochs": 2, "learning_rate": 1e-3}
 
@@ -33,7 +34,7 @@ def meta_of(out):
 
 def spoil(monkeypatch, steps, value, names="lora_B"):
     """Gives the gradients of `names` the value, in the steps (counted from 0), before unscaling."""
-    real = loop._gradients
+    real = one_step._gradients
 
     def gradients(job, step, rows, trained):
         found = real(job, step, rows, trained)
@@ -42,7 +43,7 @@ def spoil(monkeypatch, steps, value, names="lora_B"):
                 parameter.grad.fill_(value)
         return found
 
-    monkeypatch.setattr(loop, "_gradients", gradients)
+    monkeypatch.setattr(one_step, "_gradients", gradients)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -132,14 +133,14 @@ def test_one_lane_holds_one_set_of_gradients_and_none_between_steps(files, tmp_p
         raise AssertionError("a second set of gradients")
 
     held = []
-    real = loop._take_step
+    real = loop.take_step
 
     def take(job, step):
         row = real(job, step)
         held.extend(p.grad for p in job.parameters)
         return row
 
-    monkeypatch.setattr(loop, "_take_step", take)
+    monkeypatch.setattr(loop, "take_step", take)
     monkeypatch.setattr(torch.autograd, "grad", apart)
     train(files, tmp_path, PLAIN)
     assert held and not any(gradient is not None for gradient in held)

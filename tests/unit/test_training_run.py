@@ -17,11 +17,13 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
-from snaketune.training import loop, run
-from snaketune.training.batch import TokenRow
-from snaketune.training.run import Plan, Published, run_training, snapshot_steps
-from snaketune.workfolder import remove_set_aside
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.workfolder import remove_set_aside
+from snaketune.training import assemble, loop, saving
+from snaketune.training import step as one_step
+from snaketune.training.assemble import TrainingPlan, snapshot_steps
+from snaketune.training.batches import TokenRow
+from snaketune.training.run import TrainingOutputs, run_training
 
 TIMES = ["seconds", "tokens_per_second"]
 PRESET = {
@@ -51,9 +53,9 @@ def _one_thread():
 
 
 def published(folder, snapshots=0, full=False, keeps=False):
-    weights, config = run.saving.MODEL_FILES if full else run.saving.ADAPTER_FILES
+    weights, config = saving.MODEL_FILES if full else saving.ADAPTER_FILES
     parts = [folder / "snapshots" / f"{k}of{snapshots}" for k in range(1, snapshots + 1)]
-    return Published(
+    return TrainingOutputs(
         folder / "final" / weights,
         folder / "final" / config,
         [part / weights for part in parts],
@@ -65,7 +67,9 @@ def published(folder, snapshots=0, full=False, keeps=False):
 
 
 def train(files, folder, preset=PRESET, rows="train.parquet", snapshots=0, **options):
-    plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1, snapshots)
+    plan = TrainingPlan(
+        ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1, snapshots
+    )
     out = published(folder, snapshots, preset["method"] == "full", "keep" in preset)
     dev = options.pop("dev", "dev.parquet")
     run_training(plan, files / rows, files / dev, out, folder / "work", 1, **options)
@@ -122,7 +126,7 @@ def test_a_training_whose_success_was_not_noted_is_published_again(files, tmp_pa
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit", "paged_adamw_8bit"])
 def test_every_method_and_optimiser_learns(files, tmp_path, monkeypatch, method, optimizer):
     """Of rank 64 every A and B has 4096 numbers at least: so many are held in 8 bits."""
-    held, real = set(), loop._update
+    held, real = set(), one_step._update
 
     def noted(job, rate):
         norm = real(job, rate)
@@ -130,7 +134,7 @@ def test_every_method_and_optimiser_learns(files, tmp_path, monkeypatch, method,
         held.update(s.get("state1", s.get("exp_avg")).dtype for _, s in pairs)
         return norm
 
-    monkeypatch.setattr(loop, "_update", noted)
+    monkeypatch.setattr(one_step, "_update", noted)
     preset = {k: v for k, v in PRESET.items() if k != "lora"}
     preset |= {"lora": {"r": 64}} if method != "full" else {}
     preset |= {"method": method, "optimizer": optimizer, "epochs": 4, "schedule": "constant"}
@@ -183,7 +187,7 @@ def test_micro_batches_change_nothing_but_rounding(files, tmp_path, monkeypatch)
     assert json.loads(packs.meta.read_text())["batching"] == "packed"
     assert json.loads(one.meta.read_text())["batching"] == "grouped"
     assert_close_training(packs, one, rtol=1e-3, atol=2e-5)
-    monkeypatch.setattr(run, "token_budget", lambda *_: 1)
+    monkeypatch.setattr(assemble, "token_budget", lambda *_: 1)
     single = train(files, tmp_path / "single", PLAIN | {"batch_size": 8})
     assert json.loads(single.meta.read_text())["micro_batch_tokens"] == 1
     assert_close_training(single, one, rtol=1e-3, atol=2e-5)
@@ -197,7 +201,7 @@ def test_loss_and_step_equal_a_plain_loop_over_the_same_rows(files, tmp_path):
     preset |= {"learning_rate": 1e-3, "max_grad_norm": 1e9}
     out = train(files, tmp_path, preset)
     model, rows = tiny.make_model(), tiny.make_rows(22)
-    order = run.Order(22, 8, 1, 1)
+    order = assemble.Order(22, 8, 1, 1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0)
     losses = []
     for step in range(3):
@@ -223,7 +227,7 @@ def test_an_adapter_learns_what_peft_and_a_plain_loop_learn(files, tmp_path):
     base = type(tiny.make_model()).from_pretrained(files / "model")
     torch.manual_seed(1)
     model, rows = get_peft_model(base, config), tiny.make_rows(22)
-    order, losses = run.Order(22, 8, 2, 1), []
+    order, losses = assemble.Order(22, 8, 2, 1), []
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=5e-3, weight_decay=0)
     for step in range(6):
@@ -239,7 +243,7 @@ def test_an_adapter_learns_what_peft_and_a_plain_loop_learn(files, tmp_path):
 def test_the_dev_loss_does_not_depend_on_the_batches(files, tmp_path, monkeypatch):
     preset = PLAIN | {"max_steps": 1}
     one = log_of(train(files, tmp_path / "one", preset))["dev_loss"].dropna()
-    monkeypatch.setattr(run, "token_budget", lambda *_: 1)
+    monkeypatch.setattr(assemble, "token_budget", lambda *_: 1)
     other = log_of(train(files, tmp_path / "other", preset))["dev_loss"].dropna()
     assert len(one) == 1
     assert list(one) == pytest.approx(list(other), rel=1e-5)
@@ -275,7 +279,7 @@ def test_gradient_checkpointing_recomputes_and_gives_the_same_adapter(files, tmp
 
 def test_where_single_rows_are_too_much_activations_are_recomputed(files, tmp_path, monkeypatch):
     """A device without room for a row's activations, but for a row that keeps none."""
-    real = run.SummedLoss.__call__
+    real = assemble.SummedLoss.__call__
 
     def small_device(self, batch):
         keeps = torch.is_grad_enabled() and not self.model.is_gradient_checkpointing
@@ -285,7 +289,7 @@ def test_where_single_rows_are_too_much_activations_are_recomputed(files, tmp_pa
 
     preset = PLAIN | {"eval_per_epoch": 0}
     expected = train(files, tmp_path / "roomy", preset)
-    monkeypatch.setattr(run.SummedLoss, "__call__", small_device)
+    monkeypatch.setattr(assemble.SummedLoss, "__call__", small_device)
     out = train(files, tmp_path / "tight", preset)
     meta = json.loads(out.meta.read_text())
     assert meta["gradient_checkpointing"] and meta["steps"] == 12
@@ -308,7 +312,7 @@ class Stopped(BaseException):
 
 def stop_after(monkeypatch, step):
     """Ends the next training after `step` steps, with a checkpoint of one step less."""
-    real = loop._take_step
+    real = loop.take_step
 
     def take(job, number):
         row = real(job, number)
@@ -316,7 +320,7 @@ def stop_after(monkeypatch, step):
             raise Stopped
         return row
 
-    monkeypatch.setattr(loop, "_take_step", take)
+    monkeypatch.setattr(loop, "take_step", take)
 
 
 @pytest.mark.parametrize("step", [1, 5, 8, 12])
@@ -334,8 +338,8 @@ def test_a_training_that_was_stopped_goes_on_as_if_nothing_had_happened(
 
 
 def count_steps(monkeypatch):
-    real, steps = loop._take_step, []
-    monkeypatch.setattr(loop, "_take_step", lambda job, n: (steps.append(n), real(job, n))[1])
+    real, steps = loop.take_step, []
+    monkeypatch.setattr(loop, "take_step", lambda job, n: (steps.append(n), real(job, n))[1])
     return steps
 
 
@@ -367,11 +371,11 @@ sys.path[:0] = {paths!r}
 import test_training_run as tests
 files, folder = Path(sys.argv[1]), Path(sys.argv[2])
 tests.torch.set_num_threads(1)
-real = tests.loop._take_step
+real = tests.loop.take_step
 def slow(*arguments):
     tests.time.sleep(0.1)
     return real(*arguments)
-tests.loop._take_step = slow
+tests.loop.take_step = slow
 tests.train(files, folder, tests.BEST, snapshots=3, save_every=0)
 """
 BEST = PRESET | {"best": "loss", "keep": 2}
@@ -405,7 +409,7 @@ def test_sigkill_and_the_same_command_give_the_same_files(files, tmp_path, capsy
 def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
     scoring, files, tmp_path, monkeypatch
 ):
-    real = run.SummedLoss.__call__
+    real = assemble.SummedLoss.__call__
 
     def small_device(self, batch):
         if torch.is_grad_enabled() is not scoring and batch.input_ids.numel() > 80:
@@ -413,8 +417,8 @@ def test_memory_that_runs_out_halves_the_micro_batches_and_changes_nothing_else(
         return real(self, batch)
 
     expected = train(files, tmp_path / "roomy", PLAIN)
-    monkeypatch.setattr(run, "token_budget", lambda *_: 512)
-    monkeypatch.setattr(run.SummedLoss, "__call__", small_device)
+    monkeypatch.setattr(assemble, "token_budget", lambda *_: 512)
+    monkeypatch.setattr(assemble.SummedLoss, "__call__", small_device)
     out = train(files, tmp_path / "tight", PLAIN)
     assert json.loads(out.meta.read_text())["micro_batch_tokens"] == 64
     assert_close_training(out, expected, rtol=1e-3, atol=2e-5)
@@ -425,7 +429,7 @@ import resource, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 import test_training_run as tests
-from snaketune.training import run
+from snaketune.training import assemble, run
 prepare = run.prepare
 def limited(*arguments):
     made = prepare(*arguments)
@@ -433,7 +437,7 @@ def limited(*arguments):
     most = pages * resource.getpagesize() + 10**7
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     return made
-run.prepare, run.token_budget = limited, lambda *_: 1 << 15
+run.prepare, assemble.token_budget = limited, lambda *_: 1 << 15
 tests.torch.set_num_threads(1)
 tests.train(Path(sys.argv[1]), Path(sys.argv[2]), {preset!r})
 """
@@ -467,13 +471,13 @@ def test_a_row_that_fits_no_device_is_said_to(files, tmp_path, monkeypatch):
     def no_room(self, batch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GB")
 
-    monkeypatch.setattr(run.SummedLoss, "__call__", no_room)
+    monkeypatch.setattr(assemble.SummedLoss, "__call__", no_room)
     with pytest.raises(UserError, match="lower the preset's max_length"):
         train(files, tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_rows(files, tmp_path, monkeypatch):
-    real = run.SummedLoss.__call__
+    real = assemble.SummedLoss.__call__
     bad = tiny.make_rows(22)[7]
 
     def poisoned(self, batch):
@@ -484,7 +488,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rows(files, tmp_path, mon
         )
         return real(self, batch) * (float("nan") if hit else 1)
 
-    monkeypatch.setattr(run.SummedLoss, "__call__", poisoned)
+    monkeypatch.setattr(assemble.SummedLoss, "__call__", poisoned)
     with pytest.raises(UserError, match=r"step \d+: loss nan.*row-7") as caught:
         train(files, tmp_path, PRESET | {"eval_per_epoch": 0}, save_every=0)
     kept = torch.load(next(tmp_path.glob("work/*/checkpoint.pt")), weights_only=True)
@@ -494,7 +498,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rows(files, tmp_path, mon
 
 
 def test_layers_that_take_no_part_are_named_after_the_first_step(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_update", lambda job, rate: 1.0)
+    monkeypatch.setattr(one_step, "_update", lambda job, rate: 1.0)
     with pytest.raises(UserError, match=r"14 adapter weights have not moved, first .*lora_B"):
         train(files, tmp_path)
 
@@ -555,7 +559,7 @@ def test_the_end_of_turn_is_learned(files, tmp_path):
         row.input_ids[-2:] = row.labels[-2:] = (5, 2)
     tiny.write_rows(tmp_path / "train.parquet", rows)
     preset = {"method": "full", "batch_size": 8, "epochs": 4, "learning_rate": 5e-3}
-    plan = Plan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1)
+    plan = TrainingPlan(ModelSpec(id=str(files / "model")), Preset.model_validate(preset), 1)
     out = published(tmp_path, full=True)
     run_training(plan, tmp_path / "train.parquet", files / "none.parquet", out, tmp_path / "work")
     model = type(tiny.make_model()).from_pretrained(out.weights.parent).eval()

@@ -1,6 +1,6 @@
 import pytest
 
-from snaketune.training.schedules import learning_rate
+from snaketune.training.step import learning_rate
 
 
 def rates(schedule, warmup, total=10):

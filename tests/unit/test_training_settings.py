@@ -11,21 +11,20 @@ from transformers import Lfm2Config, Lfm2ForCausalLM
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
-from snaketune.modeling import folder
-from snaketune.progress import Progress
-from snaketune.training import run
-from snaketune.training.batch import padded
-from snaketune.training.checkpoint import State
+from snaketune.models import folder
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.job import Progress
+from snaketune.training import assemble, run
+from snaketune.training.assemble import TrainingPlan
+from snaketune.training.batches import BatchLayout, padded_batch
 from snaketune.training.loss import SummedLoss
-from snaketune.training.run import Plan
-from snaketune.training.step import Layout
+from snaketune.training.saving import TrainingState
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def identity(model="org/model", **preset):
-    return run._identity(Plan(ModelSpec(id=model), Preset(**preset), 1), ["a", "b"])
+    return run._identity(TrainingPlan(ModelSpec(id=model), Preset(**preset), 1), ["a", "b"])
 
 
 def test_another_commit_device_or_dtype_is_another_training(monkeypatch):
@@ -64,7 +63,9 @@ def test_the_content_of_a_folder_counts_and_its_place_does_not(tmp_path):
 def test_rows_are_packed_where_attention_needs_no_mask_for_it(device, attention, batching, kind):
     model = tiny.make_model()
     model.config._attn_implementation_internal = attention
-    layout = run._layout(Preset(batching=batching), State(budget=64), model, device)
+    layout = assemble.batch_layout(
+        Preset(batching=batching), TrainingState(budget=64), model, device
+    )
     assert layout.kind == kind
 
 
@@ -81,8 +82,11 @@ def test_rows_are_not_packed_where_layers_read_over_their_ends(tmp_path):
     tiny.write_rows(tmp_path / "dev.parquet", [])
     with pytest.raises(UserError, match="in a Lfm2ForCausalLM packed rows reach into each other"):
         train(tmp_path, tmp_path / "packed", PRESET | {"epochs": 1, "batching": "packed"})
-    layout, loss = Layout("packed", 64, 0), SummedLoss(tiny.make_model(), padded(tiny.make_rows(1)))
-    run._keep_apart(layout, Preset(batching="packed"), loss, tiny.make_rows(1)[0])
+    layout, loss = (
+        BatchLayout("packed", 64, 0),
+        SummedLoss(tiny.make_model(), padded_batch(tiny.make_rows(1))),
+    )
+    assemble.group_unless_apart(layout, Preset(batching="packed"), loss, tiny.make_rows(1)[0])
     assert layout.kind == "packed"
 
 

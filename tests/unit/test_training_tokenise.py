@@ -6,10 +6,9 @@ import pytest
 from test_rows import CHATML, GEMMA, make_tokenizer
 
 from snaketune.data.example import Example, write_examples
-from snaketune.errors import UserError
-from snaketune.training.batch import read_rows
-from snaketune.training.lengths import histogram, quantiles
-from snaketune.training.tokenise import Limits, tokenise
+from snaketune.prompts.tokenise import RowLimits, histogram, quantiles, tokenise
+from snaketune.runtime.errors import UserError
+from snaketune.training.batches import read_token_rows
 
 
 def example(number, answer="It is 4.\n#### 4", question=None):
@@ -28,7 +27,7 @@ def run(tmp_path):
         paths = {"train": tmp_path / "in" / "train.parquet", "dev": tmp_path / "in" / "dev.parquet"}
         write_examples(paths["train"], list(train))
         write_examples(paths["dev"], list(dev))
-        tokenizer, limits = make_tokenizer(template), Limits(max_length, overlong)
+        tokenizer, limits = make_tokenizer(template), RowLimits(max_length, overlong)
         tokenise(paths, list(shown), tokenizer, "math", None, limits, tmp_path / "out")
         stats = json.loads((tmp_path / "out" / "stats.json").read_text())
         dropped = (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()
@@ -39,10 +38,10 @@ def run(tmp_path):
 
 def test_rows_are_written_in_order_with_their_ids(run):
     stats, dropped, folder = run([example(n) for n in range(5)], dev=[example(9)])
-    assert [row.id for row in read_rows(folder / "train.parquet")] == [
+    assert [row.id for row in read_token_rows(folder / "train.parquet")] == [
         f"item-{n}" for n in range(5)
     ]
-    assert [row.id for row in read_rows(folder / "dev.parquet")] == ["item-9"]
+    assert [row.id for row in read_token_rows(folder / "dev.parquet")] == ["item-9"]
     assert dropped == []
     shown = stats["example"]
     assert shown["trained"] == "It is 4.\n#### 4<|im_end|>"
@@ -51,7 +50,7 @@ def test_rows_are_written_in_order_with_their_ids(run):
 
 def test_a_split_without_examples_is_an_empty_file(run):
     _, _, folder = run([example(1)])
-    assert read_rows(folder / "dev.parquet") == []
+    assert read_token_rows(folder / "dev.parquet") == []
 
 
 def test_few_shot_examples_make_no_row_however_they_are_spelt(run):
@@ -68,7 +67,7 @@ def test_long_rows_are_dropped_or_cut_and_counted_either_way(run):
     stats, dropped, folder = run([example(1), long], overlong="truncate")
     assert dropped == []
     assert stats["splits"]["train"]["truncated"] == 1
-    assert max(len(row.input_ids) for row in read_rows(folder / "train.parquet")) == 400
+    assert max(len(row.input_ids) for row in read_token_rows(folder / "train.parquet")) == 400
 
 
 @pytest.mark.parametrize("overlong", ["drop", "truncate"])
@@ -84,7 +83,7 @@ def test_everything_in_is_out_or_listed(run):
     train = [example(1), example(2, answer=None), example(3, answer="x" * 500), example(4)]
     stats, dropped, folder = run(train)
     counts = stats["splits"]["train"]
-    assert counts["in"] == 4 == len(read_rows(folder / "train.parquet")) + len(dropped)
+    assert counts["in"] == 4 == len(read_token_rows(folder / "train.parquet")) + len(dropped)
     assert counts["dropped"] == {"no answer to train on": 1, "overlong": 1}
 
 

@@ -11,10 +11,11 @@ from test_training_run import PRESET, Stopped, log_of, published, stop_after, tr
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.training import loop
-from snaketune.training.launch import launch
-from snaketune.training.run import Plan
+from snaketune.training import step as one_step
+from snaketune.training.assemble import TrainingPlan
+from snaketune.training.launch import launch_training
 from snaketune.training.tracking import Tracking
 
 STAND_IN = """
@@ -181,17 +182,17 @@ def test_a_tracker_may_come_or_go_amid_a_training(files, tmp_path, monkeypatch, 
         stop_after(patch, 8)
         with pytest.raises(Stopped):
             tracked(files, tmp_path, "trackio", save_every=0)
-    steps, real = [], loop._take_step
-    monkeypatch.setattr(loop, "_take_step", lambda job, n: (steps.append(n), real(job, n))[1])
+    steps, real = [], loop.take_step
+    monkeypatch.setattr(loop, "take_step", lambda job, n: (steps.append(n), real(job, n))[1])
     train(files, tmp_path)
     assert steps[0] == 7
 
 
 def test_a_missing_package_is_named_before_anything_begins(files, tmp_path, monkeypatch):
     monkeypatch.setattr("snaketune.training.tracking.find_spec", lambda name: None)
-    plan = Plan(ModelSpec(id="no/such-model"), Preset.model_validate(PRESET), 1)
+    plan = TrainingPlan(ModelSpec(id="no/such-model"), Preset.model_validate(PRESET), 1)
     with pytest.raises(UserError, match=r"found wandb, trackio, which is not.*pip instal"):
-        launch(
+        launch_training(
             plan,
             files / "train.parquet",
             files / "dev.parquet",
@@ -229,7 +230,7 @@ def test_a_service_that_fails_on_the_way_is_left_and_said_so(
 
 def test_a_failed_training_is_told_as_failed(files, tmp_path, monkeypatch, stand_in):
     told = stand_in("wandb")
-    monkeypatch.setattr(loop, "_update", lambda job, rate: 1.0)
+    monkeypatch.setattr(one_step, "_update", lambda job, rate: 1.0)
     with pytest.raises(UserError, match="have not moved"):
         tracked(files, tmp_path, "wandb")
     assert told()[-1] == {"finished": 1}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from snaketune.errors import UserError
-from snaketune.workfolder import finish, held, remove_set_aside, set_aside, work_folder
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.workfolder import finish, held, remove_set_aside, set_aside, work_folder
 
 
 def test_the_same_job_finds_its_folder_again(tmp_path):
@@ -62,7 +62,7 @@ HOLDS = """
 import sys, time
 sys.path.insert(0, {scripts!r})
 from pathlib import Path
-from snaketune.workfolder import held
+from snaketune.runtime.workfolder import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from snaketune.training.batch import TokenRow
-from snaketune.training.rows import IGNORED
-from snaketune.training.tokenise import SCHEMA
+from snaketune.prompts.rows import IGNORED
+from snaketune.prompts.tokenise import SCHEMA
+from snaketune.training.batches import TokenRow
 
 VOCABULARY = 97
 

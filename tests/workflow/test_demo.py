@@ -147,7 +147,7 @@ def test_resources_and_threads_rerun_nothing(finished: Project) -> None:
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("measures/verdicts.py", {"measure"}),
+        ("tasks/safety.py", {"measure"}),
         ("choice.py", {"choose"}),
         ("data/leakage.py", {"prepare", "manifest", "leakage"}),
         ("training/loss.py", {"train_adapter_0", "train_adapter_2"}),
@@ -166,7 +166,7 @@ def test_a_library_module_reruns_the_rules_that_import_it(
 
 def test_another_metric_regenerates_no_text(finished: Project) -> None:
     """Not even where the metric chooses a snapshot, as long as it chooses the same."""
-    file = finished.folder / "workflow/scripts/snaketune/measures/math_answers.py"
+    file = finished.folder / "workflow/scripts/snaketune/tasks/math.py"
     before = made(finished)
     with edited(file, '"""', '"""Edited. '):
         finished.run()

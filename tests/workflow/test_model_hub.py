@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 from snaketune.config.model import ModelSpec
-from snaketune.errors import UserError
-from snaketune.modeling.folder import model_folder
+from snaketune.runtime.errors import UserError
+from snaketune.models.folder import model_folder
 try:
     print(model_folder(ModelSpec(id="demo/tiny", revision=sys.argv[1] or None)))
 except UserError as error:

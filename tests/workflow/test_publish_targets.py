@@ -9,8 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from upload_hub import serve_uploads
 
 from snaketune.config.model import ModelSpec
-from snaketune.modeling.load import load_model
-from snaketune.modeling.state import load_state
+from snaketune.models.load import load_model, load_state
 
 TOKEN = "hf_" + "s" * 34
 TRAINED = {"max_steps": 2, "batch_size": 4, "max_length": 512, "learning_rate": 1e-2}

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
+    from snaketune.plan.table_plan import TablePlan
     from snaketune.runtime.records import sign
     from snaketune.tables.aggregate import aggregate
-    from snaketune.tables.as_asked import require_as_asked
-    from snaketune.tables.sources import read_sources
+    from snaketune.tables.sources import read_sources, require_config_settings
 
     names = ("metrics", "scores", "train_meta", "chosen", "train_log", "prediction_meta")
     files = {name: [Path(file) for file in snakemake.input.get(name, [])] for name in names}
     folder, params = Path(snakemake.output.metrics).parent, snakemake.params
     sources = read_sources(**files)
-    require_as_asked(params.asked, sources)
-    aggregate(params.table, sources, folder)
+    require_config_settings(params.asked, sources)
+    aggregate(plan=TablePlan.from_json(params.table), sources=sources, folder=folder)
     sign(Path(snakemake.output.final), params.made_by)

@@ -2,22 +2,22 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.config.evaluation import SampleSpec
-    from snaketune.data.given import bring
-    from snaketune.data.split_report import SplitReport
+    from snaketune.data.check import SplitReport
+    from snaketune.data.given import import_predictions
     from snaketune.runtime.records import sign
 
     sample = snakemake.params.sample
-    bring(
-        Path(snakemake.params.file),
-        Path(snakemake.input.examples),
-        snakemake.params.task,
-        SampleSpec.model_validate(sample) if sample else None,
-        Path(snakemake.output.predictions),
-        Path(snakemake.output.meta),
+    import_predictions(
+        file=Path(snakemake.params.file),
+        examples=Path(snakemake.input.examples),
+        task=snakemake.params.task,
+        sample=SampleSpec.model_validate(sample) if sample else None,
+        to=Path(snakemake.output.predictions),
+        meta=Path(snakemake.output.meta),
         labels=snakemake.params.labels,
         largest=snakemake.params.largest,
         report=SplitReport.read(Path(snakemake.input.report)),

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.jsonl import write_json
-    from snaketune.modeling.describe import describe_model
-    from snaketune.modeling.pinned import pinned
+    from snaketune.models.describe import describe_model
+    from snaketune.models.folder import pinned
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     params, output = snakemake.params, Path(snakemake.output[0])
     spec = pinned(params.model, snakemake.input.pin)
-    about = describe_model(spec, params.kind, params.chat)
+    about = describe_model(spec=spec, kind=params.kind, chat=params.chat)
     write_json(output, about | {"revision": params.model["revision"]})
     sign(output, params.made_by, identity=params.identity)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
-    from snaketune.jsonl import write_json
-    from snaketune.machine import describe_machine
+    from snaketune.runtime.files import write_json
+    from snaketune.runtime.machine import describe_machine
     from snaketune.runtime.records import sign
 
     output = Path(snakemake.output[0])

@@ -2,14 +2,19 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.jsonl import write_json
-    from snaketune.modeling.adapter_source import fetch_adapter
+    from snaketune.models.hub import fetch_adapter
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     params, output = snakemake.params, snakemake.output
-    fetch_adapter(params.source, params.revision, Path(output.weights), Path(output.config))
+    fetch_adapter(
+        source=params.source,
+        revision=params.revision,
+        weights=Path(output.weights),
+        config=Path(output.config),
+    )
     write_json(Path(output.record), {"adapter": params.source, "revision": params.revision})
     sign(Path(output.record), params.made_by, identity=params.identity)

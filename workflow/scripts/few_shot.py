@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.data.few_shot import write_few_shot
-    from snaketune.data.splits import training_records
+    from snaketune.data.draws import training_records, write_few_shot
     from snaketune.data.steps import spec_of
 
     write_few_shot(
-        spec_of(snakemake.params.dataset, snakemake.params.places),
-        training_records([Path(file) for file in snakemake.input]),
-        Path(snakemake.output[0]),
-        f"datasets.{snakemake.wildcards.dataset}",
-        snakemake.params.dataset["numeric"],
+        spec=spec_of(snakemake.params.dataset, snakemake.params.places),
+        train=training_records([Path(file) for file in snakemake.input]),
+        path=Path(snakemake.output[0]),
+        where=f"datasets.{snakemake.wildcards.dataset}",
+        numeric=snakemake.params.dataset["numeric"],
     )

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.inference.shards import join_shards
     from snaketune.runtime.records import sign
 
     join_shards(
-        [Path(f) for f in snakemake.input.parts],
-        [Path(f) for f in snakemake.input.metas],
-        Path(snakemake.output.joined),
-        Path(snakemake.output.meta),
+        parts=[Path(f) for f in snakemake.input.parts],
+        metas=[Path(f) for f in snakemake.input.metas],
+        joined=Path(snakemake.output.joined),
+        meta=Path(snakemake.output.meta),
     )
     sign(Path(snakemake.output.meta), snakemake.params.made_by)

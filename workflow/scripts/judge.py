@@ -2,30 +2,30 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.config.evaluation import JudgeSpec
+    from snaketune.inference.jobs import LoadableState
     from snaketune.inference.judge import judge
-    from snaketune.inference.state import State
     from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     judge(
-        State.given(params.state, snakemake.input.pin),
-        JudgeSpec.model_validate(params.judge),
-        params.batch_size,
-        Path(snakemake.input.predictions),
-        Path(snakemake.input.examples),
-        Path(params.guideline_file),
-        Path(params.work),
-        Path(snakemake.output.verdicts),
-        Path(snakemake.output.meta),
-        params.reply_prefix,
-        params.version,
+        state=LoadableState.from_params(params.state, snakemake.input.pin),
+        spec=JudgeSpec.model_validate(params.judge),
+        batch_size=params.batch_size,
+        predictions=Path(snakemake.input.predictions),
+        examples=Path(snakemake.input.examples),
+        guideline=Path(params.guideline_file),
+        work=Path(params.work),
+        verdicts=Path(snakemake.output.verdicts),
+        meta=Path(snakemake.output.meta),
+        reply_prefix=params.reply_prefix,
+        version=params.version,
     )
     settings = {"identity": params.identity, "judge": params.judge}
     sign(Path(snakemake.output.meta), params.made_by, **settings)

@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.data.example import read_examples
-    from snaketune.data.leakage import leakage_between
-    from snaketune.jsonl import write_json
+    from snaketune.data.overlap import leakage_between
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     found = leakage_between(
-        snakemake.wildcards.train,
-        read_examples(Path(snakemake.input.train)),
-        snakemake.wildcards.test,
-        {Path(file).stem: read_examples(Path(file)) for file in snakemake.input.asked},
+        train_name=snakemake.wildcards.train,
+        train=read_examples(Path(snakemake.input.train)),
+        test_name=snakemake.wildcards.test,
+        asked={Path(file).stem: read_examples(Path(file)) for file in snakemake.input.asked},
     )
     output = Path(snakemake.output[0])
     write_json(output, found)

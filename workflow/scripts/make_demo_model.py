@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     import torch
@@ -12,9 +12,9 @@ with job(snakemake.log[0]):
 
     torch.set_num_threads(snakemake.threads)
     make_model_folder(
-        Path(snakemake.input.tokenizer),
-        snakemake.params.shape,
-        conversation,
-        Recipe(**snakemake.params.recipe),
-        Path(snakemake.output.folder),
+        tokenizer_folder=Path(snakemake.input.tokenizer),
+        shape=snakemake.params.shape,
+        lesson=conversation,
+        recipe=Recipe(**snakemake.params.recipe),
+        folder=Path(snakemake.output.folder),
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     import torch
@@ -12,9 +12,9 @@ with job(snakemake.log[0]):
 
     torch.set_num_threads(snakemake.threads)
     make_grader_folders(
-        Path(snakemake.input.base),
-        snakemake.params.more_layers,
-        Recipe(**snakemake.params.recipe),
-        Path(snakemake.output.reward),
-        Path(snakemake.output.checker),
+        base=Path(snakemake.input.base),
+        more_layers=snakemake.params.more_layers,
+        recipe=Recipe(**snakemake.params.recipe),
+        reward=Path(snakemake.output.reward),
+        checker=Path(snakemake.output.checker),
     )

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.demo.corpus import tokenizer_texts
-    from snaketune.demo.tokenizer import (
+    from snaketune.demo.pretrain import (
         CHAT_TEMPLATE,
         THINKING_TEMPLATE,
         as_transformers,
+        tokenizer_texts,
         train_tokenizer,
     )
 

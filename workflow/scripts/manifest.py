@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.data.manifest import write_manifest
@@ -10,8 +10,8 @@ with job(snakemake.log[0]):
     from snaketune.runtime.records import sign
 
     write_manifest(
-        spec_of(snakemake.params.dataset, snakemake.params.places),
-        Path(snakemake.output.manifest).parent,
-        snakemake.params.left_aside,
+        spec=spec_of(snakemake.params.dataset, snakemake.params.places),
+        folder=Path(snakemake.output.manifest).parent,
+        left_aside=snakemake.params.left_aside,
     )
     sign(Path(snakemake.output.manifest), snakemake.params.made_by)

@@ -2,19 +2,19 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.measures.measure import measure
     from snaketune.runtime.records import sign
+    from snaketune.tasks.measure import measure
 
     verdicts, rewards = list(snakemake.input.verdicts), list(snakemake.input.rewards)
     measure(
-        Path(snakemake.input.examples),
-        Path(snakemake.input.predictions),
-        Path(verdicts[0]) if verdicts else None,
-        Path(snakemake.output.scores),
-        Path(snakemake.output.metrics),
+        examples=Path(snakemake.input.examples),
+        predictions=Path(snakemake.input.predictions),
+        verdicts=Path(verdicts[0]) if verdicts else None,
+        scores_to=Path(snakemake.output.scores),
+        metrics_to=Path(snakemake.output.metrics),
         state=snakemake.wildcards.state,
         eval_name=snakemake.params.eval,
         protocol_name=snakemake.wildcards.protocol,

@@ -2,14 +2,22 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.inference.state import State
-    from snaketune.modeling.merge import merge
+    from snaketune.inference.jobs import LoadableState
+    from snaketune.models.merge import write_merged
 
     torch.set_num_threads(snakemake.threads)
-    state = State.given(snakemake.params.state, snakemake.input.pin, snakemake.input.weights)
-    merge(state.model, state.quantisation, state.weights, state.files, Path(snakemake.output[0]))
+    state = LoadableState.from_params(
+        params=snakemake.params.state, pin=snakemake.input.pin, files=snakemake.input.weights
+    )
+    write_merged(
+        spec=state.model,
+        quantisation=state.quantisation,
+        weights=state.weights,
+        files=state.files,
+        folder=Path(snakemake.output[0]),
+    )

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.config.model import ModelSpec
-    from snaketune.jsonl import write_json
-    from snaketune.modeling.pinned import pin
+    from snaketune.models.folder import pin
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     params, output = snakemake.params, Path(snakemake.output[0])

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.data.prepare import prepare_split
@@ -11,9 +11,9 @@ with job(snakemake.log[0]):
 
     report = Path(snakemake.output.report)
     prepare_split(
-        spec_of(snakemake.params.dataset, snakemake.params.places),
-        snakemake.wildcards.split,
-        report.parent,
-        snakemake.params.dataset["numeric"],
+        spec=spec_of(snakemake.params.dataset, snakemake.params.places),
+        split=snakemake.wildcards.split,
+        folder=report.parent,
+        numeric=snakemake.params.dataset["numeric"],
     )
     sign(report, snakemake.params.made_by)

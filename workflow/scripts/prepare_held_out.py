@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.data.prepare import prepare_held_out
@@ -10,9 +10,9 @@ with job(snakemake.log[0]):
     from snaketune.runtime.records import sign
 
     prepare_held_out(
-        spec_of(snakemake.params.dataset, snakemake.params.places),
-        Path(snakemake.output.train).parent,
-        snakemake.params.dataset["numeric"],
+        spec=spec_of(snakemake.params.dataset, snakemake.params.places),
+        folder=Path(snakemake.output.train).parent,
+        numeric=snakemake.params.dataset["numeric"],
     )
     for report in snakemake.output.reports:
         sign(Path(report), snakemake.params.made_by)

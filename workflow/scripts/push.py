@@ -2,18 +2,23 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.jsonl import write_json
-    from snaketune.publish.card import card
-    from snaketune.publish.push import files_in, push
+    from snaketune.models.hub import files_in, push_to_hub
+    from snaketune.report.card import model_card
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     params = snakemake.params
-    tables = (Path(snakemake.input[name]) for name in ("final", "comparisons", "base"))
-    text = card(*tables, params.run, params.about)
+    text = model_card(
+        final=Path(snakemake.input.final),
+        comparisons=Path(snakemake.input.comparisons),
+        base=Path(snakemake.input.base),
+        run=params.run,
+        about=params.about,
+    )
     files = files_in([Path(f) for f in snakemake.input.files])
     output = Path(snakemake.output[0])
-    write_json(output, push(params.push, files, text))
+    write_json(output, push_to_hub(spec=params.push, files=files, card=text))
     sign(output, params.made_by)

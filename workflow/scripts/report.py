@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.asked import asked_of
-    from snaketune.jsonl import write_json
-    from snaketune.report.sources import Inputs
-    from snaketune.report.write import write_report
+    from snaketune.plan.resources import requests_of
+    from snaketune.plan.table_plan import TablePlan
+    from snaketune.report.page import write_report
+    from snaketune.report.sources import ReportInputs
+    from snaketune.runtime.files import write_json
     from snaketune.runtime.records import sign
 
     one = ("final", "comparisons", "checkpoints", "environment")
@@ -20,15 +21,16 @@ with job(snakemake.log[0]):
     further += ("confusion", "wrong_predictions", "voting", "unique_answers", "drops", "sweep")
     files |= {name: Path(found) for name in further if (found := snakemake.input.get(name))}
     html = Path(snakemake.output.html)
+    table = TablePlan.from_json(snakemake.params.table)
     settings = Path(snakemake.params.settings)
     write_report(
-        snakemake.params.table,
-        Inputs(**files),
-        snakemake.params.labels,
-        html,
-        html.parent / "figures",
-        asked_of(settings, files["train_meta"]),
-        snakemake.params.at_least,
+        plan=table,
+        inputs=ReportInputs(**files),
+        labels=snakemake.params.labels,
+        html=html,
+        figures=html.parent / "figures",
+        requests=requests_of(settings, files["train_meta"]),
+        at_least=snakemake.params.at_least,
     )
-    write_json(Path(snakemake.output.record), {"experiment": snakemake.params.table["experiment"]})
+    write_json(Path(snakemake.output.record), {"experiment": table.experiment})
     sign(Path(snakemake.output.record), snakemake.params.made_by)

@@ -2,27 +2,29 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
+    from snaketune.inference.jobs import LoadableState
     from snaketune.inference.score_options import OptionsProtocol, score_options
     from snaketune.inference.shards import Shard
-    from snaketune.inference.state import State
     from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
     score_options(
-        State.given(params.state, snakemake.input.pin, snakemake.input.get("weights", [])),
-        OptionsProtocol(**params.protocol),
-        Path(snakemake.input.examples),
-        Path(params.work),
-        Path(snakemake.output.scores),
-        Path(snakemake.output.meta),
-        Shard(*params.get("shard", (0, 1))),
-        params.version,
+        state=LoadableState.from_params(
+            params=params.state, pin=snakemake.input.pin, files=snakemake.input.get("weights", [])
+        ),
+        protocol=OptionsProtocol(**params.protocol),
+        examples=Path(snakemake.input.examples),
+        work=Path(params.work),
+        scores=Path(snakemake.output.scores),
+        meta=Path(snakemake.output.meta),
+        shard=Shard(*params.get("shard", (0, 1))),
+        version=params.version,
     )
     settings = {"identity": params.identity, "protocol": params.protocol}
     sign(Path(snakemake.output.meta), params.made_by, **settings)

@@ -2,24 +2,24 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.inference.reward_job import reward
-    from snaketune.inference.state import State
+    from snaketune.inference.jobs import LoadableState
+    from snaketune.inference.rewards import reward
     from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     reward(
-        State.given(snakemake.params.state, snakemake.input.pin).model,
-        snakemake.params.reply_prefix,
-        Path(snakemake.input.predictions),
-        Path(snakemake.input.examples),
-        Path(snakemake.params.work),
-        Path(snakemake.output.rewards),
-        Path(snakemake.output.meta),
-        snakemake.params.version,
+        spec=LoadableState.from_params(snakemake.params.state, snakemake.input.pin).model,
+        reply_prefix=snakemake.params.reply_prefix,
+        predictions=Path(snakemake.input.predictions),
+        examples=Path(snakemake.input.examples),
+        work=Path(snakemake.params.work),
+        rewards=Path(snakemake.output.rewards),
+        meta=Path(snakemake.output.meta),
+        version=snakemake.params.version,
     )
     sign(Path(snakemake.output.meta), snakemake.params.made_by, identity=snakemake.params.identity)

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     for part in snakemake.params.parts:

@@ -2,43 +2,41 @@
 
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.data.few_shot import shown_questions
-    from snaketune.data.splits import training_records
+    from snaketune.data.draws import shown_questions, training_records
     from snaketune.data.steps import spec_of
-    from snaketune.modeling.pinned import pinned
-    from snaketune.modeling.tokenizer import load_tokenizer
+    from snaketune.models.folder import load_tokenizer, pinned
+    from snaketune.prompts.tokenise import RowLimits, tokenise
     from snaketune.runtime.records import sign
-    from snaketune.training.tokenise import Limits, tokenise
 
     params = snakemake.params
 
     def shown_of(dataset: str, count: int, settings: dict) -> list[str]:
         files = snakemake.input.get(f"shown_{dataset}", [])
         return shown_questions(
-            spec_of(settings, params.places[dataset]),
-            training_records([Path(file) for file in files]),
-            count,
-            f"datasets.{dataset}",
-            settings["numeric"],
+            spec=spec_of(settings, params.places[dataset]),
+            train=training_records([Path(file) for file in files]),
+            count=count,
+            where=f"datasets.{dataset}",
+            numeric=settings["numeric"],
         )
 
     tokenise(
-        {"train": Path(snakemake.input.train), "dev": Path(snakemake.input.dev)},
-        [
+        examples={"train": Path(snakemake.input.train), "dev": Path(snakemake.input.dev)},
+        shown=[
             question
             for dataset, shown in params.shown.items()
             for question in shown_of(dataset, shown["count"], shown["settings"])
         ],
-        load_tokenizer(pinned(params.model, snakemake.input.pin)),
-        params.prompt["task"],
-        params.prompt["system"],
-        Limits(params.max_length, params.overlong),
-        Path(snakemake.output.train).parent,
-        params.prompt["prompt"],
-        params.prompt["chat"],
-        params.prompt["reply_prefix"],
+        tokenizer=load_tokenizer(pinned(params.model, snakemake.input.pin)),
+        task=params.prompt["task"],
+        system=params.prompt["system"],
+        limits=RowLimits(params.max_length, params.overlong),
+        folder=Path(snakemake.output.train).parent,
+        prompt=params.prompt["prompt"],
+        chat=params.prompt["chat"],
+        reply_prefix=params.prompt["reply_prefix"],
     )
     sign(Path(snakemake.output.stats), params.made_by, tokenizer=params.tokenizer)

@@ -3,41 +3,44 @@
 import shutil
 from pathlib import Path
 
-from snaketune.job import job
+from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.config.preset import Preset
-    from snaketune.modeling.pinned import pinned
+    from snaketune.models.folder import pinned
     from snaketune.runtime.records import sign
-    from snaketune.training.launch import launch
-    from snaketune.training.run import Plan, Published
+    from snaketune.training.assemble import TrainingPlan
+    from snaketune.training.launch import launch_training
+    from snaketune.training.run import TrainingOutputs
     from snaketune.training.tracking import Tracking
 
     out, aside, settings = snakemake.output, snakemake.params.aside, snakemake.params.settings
-    # Of an earlier training. It is no output, which Snakemake would remove.
+    # An earlier training's: they are no output, which Snakemake would remove.
     shutil.rmtree(aside["kept"], ignore_errors=True)
-    launch(
-        Plan(
-            pinned(snakemake.params.model, snakemake.input.pin),
-            Preset.model_validate({**settings["preset"], "keep": aside["keep"]}),
-            settings["seed"],
-            settings["snapshots"],
-            snakemake.params.version,
+    launch_training(
+        plan=TrainingPlan(
+            model=pinned(snakemake.params.model, snakemake.input.pin),
+            preset=Preset.model_validate({**settings["preset"], "keep": aside["keep"]}),
+            seed=settings["seed"],
+            snapshots=settings["snapshots"],
+            version=snakemake.params.version,
         ),
-        Path(snakemake.input.train),
-        Path(snakemake.input.dev),
-        Published(
-            Path(out.weights),
-            Path(out.config),
-            [Path(p) for p in out.get("snapshot_weights", [])],
-            [Path(p) for p in out.get("snapshot_configs", [])],
-            [Path(aside["kept"])] if aside["keep"] else [],
-            Path(out.log),
-            Path(out.meta),
+        train_rows=Path(snakemake.input.train),
+        dev_rows=Path(snakemake.input.dev),
+        out=TrainingOutputs(
+            weights=Path(out.weights),
+            config=Path(out.config),
+            snapshot_weights=[Path(p) for p in out.get("snapshot_weights", [])],
+            snapshot_configs=[Path(p) for p in out.get("snapshot_configs", [])],
+            kept=[Path(aside["kept"])] if aside["keep"] else [],
+            log=Path(out.log),
+            meta=Path(out.meta),
         ),
-        Path(snakemake.params.work),
-        snakemake.threads,
-        snakemake.resources.get("gpu", 0),
-        Tracking(aside["report_to"], aside["project"], snakemake.wildcards.run),
+        work=Path(snakemake.params.work),
+        threads=snakemake.threads,
+        gpus=snakemake.resources.get("gpu", 0),
+        tracking=Tracking(
+            names=aside["report_to"], project=aside["project"], run=snakemake.wildcards.run
+        ),
     )
     sign(Path(out.meta), snakemake.params.made_by, **settings)

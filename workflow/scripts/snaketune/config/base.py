@@ -1,8 +1,10 @@
-"""What all config models share: unknown keys are faults, values are plain and frozen."""
+"""What all config models share: unknown keys are faults, values are plain and frozen; kinds of
+values, and the one section that stands in several models."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Strict(BaseModel):
@@ -33,7 +35,38 @@ def alone_as(key: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
 
 
+WORKFLOW = Path(__file__).parents[4]
+"""The workflow's own folder, which need not be the one that it runs in."""
+_OWN = ("config/", "data/demo/")
+
+
+def own_file(path: str) -> str:
+    """`path`, from the workflow's folder where it is shipped with it and nothing lies there from
+    here: the demo's models and data, the default config and guideline."""
+    shipped = path.startswith(_OWN) and not Path(path).exists() and (WORKFLOW / path).exists()
+    return str(WORKFLOW / path) if shipped else path
+
+
+OwnFile = Annotated[str, AfterValidator(own_file)]
 Prefix = Annotated[str, AfterValidator(_unpadded)]
 Number = Annotated[float, BeforeValidator(_number)]
 Value = Annotated[Any, BeforeValidator(_number)]
 """Any value; a number that YAML took for text is a number."""
+
+
+def _text(value: object) -> object:
+    """YAML reads `[0, 1]` as numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Label = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int)]
+
+
+class ResourceSpec(Strict):
+    """Memory and time of the first attempt; every further attempt gets as much again. They make
+    nothing run again."""
+
+    memory_gb: Number | None = Field(None, gt=0)
+    """Main memory of a job in GB; unset: estimated from model, method and batch."""
+    minutes: int | None = Field(None, ge=1)
+    """Run time of a job; unset: estimated."""

@@ -1,4 +1,5 @@
-"""What runs change of the experiment's evals."""
+"""Variants of what the config says: evals as runs change them, and the smoke variant of an
+experiment, its whole DAG in a minute or two on a laptop."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -6,8 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snaketune.config.evaluation import EvalSpec
+from snaketune.config.base import own_file
+from snaketune.config.dataset import DatasetSpec
+from snaketune.config.evaluation import EvalSpec, SampleSpec, SamplingSpec
 from snaketune.config.experiment import Experiment
+from snaketune.config.model import ModelSpec
+from snaketune.config.preset import Preset
 
 
 def changed_eval(spec: EvalSpec, change: dict[str, Any]) -> EvalSpec:
@@ -32,8 +37,91 @@ def every_eval(experiment: Experiment) -> Iterator[EvalSpec]:
     seen = set()
     for run in experiment.runs.values():
         for name, change in run.evals.items():
-            known = isinstance(change, dict) and name in experiment.evals
-            if known and (name, repr(change)) not in seen:
+            if not isinstance(change, dict) or name not in experiment.evals:
+                continue
+            if (name, repr(change)) not in seen:
                 seen.add((name, repr(change)))
                 with suppress(ValidationError):
                     yield changed_eval(experiment.evals[name], change)
+
+
+# The smoke variant.
+
+ROWS, REPLIES, NEW_TOKENS, STEPS, BATCH, SAMPLES = 48, 4, 16, 3, 4, 4
+TASK_MODEL, JUDGE_MODEL, REWARD_MODEL = "data/demo/model", "data/demo/judge", "data/demo/reward"
+
+
+def smoke(experiment: Experiment) -> Experiment:
+    """The experiment with few rows, steps and tokens, and the demo's models in place of its own.
+    Nothing of it is to be pushed.
+
+    What runs change of an eval is left as it is; `small_eval` is applied after the change.
+    """
+    stand_ins = dict.fromkeys(experiment.models, TASK_MODEL)
+    for spec in every_eval(experiment):
+        if spec.judge:
+            stand_ins[spec.judge.model] = JUDGE_MODEL
+        if spec.sampling and spec.sampling.reward:
+            stand_ins[spec.sampling.reward] = REWARD_MODEL
+    answered = _answered_elsewhere(experiment)
+    return experiment.model_copy(
+        update={
+            "models": {
+                name: _demo_model(spec, stand_ins[name]) for name, spec in experiment.models.items()
+            },
+            "datasets": {
+                k: v if k in answered else _few_rows(v) for k, v in experiment.datasets.items()
+            },
+            "presets": {k: _few_steps(v) for k, v in experiment.presets.items()},
+            "runs": {k: v.model_copy(update={"push": None}) for k, v in experiment.runs.items()},
+            "totals": {},
+        }
+    )
+
+
+def _answered_elsewhere(experiment: Experiment) -> set[str]:
+    """The datasets that predictions made elsewhere are of. These answer all examples, so all are
+    prepared; an eval's `sample` makes the work on them small."""
+    evals, runs = experiment.evals, experiment.runs.values()
+    return {evals[name].dataset for run in runs for name in run.predictions if name in evals}
+
+
+def small_eval(spec: EvalSpec) -> EvalSpec:
+    """The eval on a few records, with short replies."""
+    return spec.model_copy(
+        update={
+            "sample": SampleSpec(count=REPLIES),
+            "max_new_tokens": min(spec.max_new_tokens, NEW_TOKENS),
+            "backend": "transformers",
+            "sampling": spec.sampling and _few_samples(spec.sampling),
+        }
+    )
+
+
+def _few_samples(spec: SamplingSpec) -> SamplingSpec:
+    count = min(spec.samples, SAMPLES)
+    at = [n for n in spec.at if n <= count] or [count]
+    return spec.model_copy(update={"samples": count, "at": at})
+
+
+def _demo_model(spec: ModelSpec, folder: str) -> ModelSpec:
+    return spec.model_copy(
+        update={
+            "id": own_file(folder),
+            "revision": None,
+            "dtype": "auto",
+            "trust_remote_code": False,
+            "parameters": None,
+        }
+    )
+
+
+def _few_rows(spec: DatasetSpec) -> DatasetSpec:
+    return spec.model_copy(update={"limit": ROWS, "dev": min(spec.dev, REPLIES)})
+
+
+def _few_steps(preset: Preset) -> Preset:
+    small = min(preset.batch_size, BATCH)
+    return preset.model_copy(
+        update={"max_steps": STEPS, "batch_size": small, "accumulation": 1, "dtype": "auto"}
+    )

@@ -2,17 +2,19 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from snaketune.config.base import Number, Strict
-from snaketune.config.label import Label
+from snaketune.config.base import Label, Number, Strict, own_file
+from snaketune.data.formats.info import FORMATS
 
 SplitName = Literal["train", "dev", "test"]
-FormatName = Literal[
-    "gsm8k", "ailuminate", "gsm_symbolic", "dolly", "f1_qa", "solution_verifier", "table"
-]
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    # One of the files in data/formats.
+    FormatName = Literal[tuple(FORMATS)]
 
 _FILE = re.compile(r"\.(jsonl|json|csv|parquet)$", re.IGNORECASE)
 _HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
@@ -60,7 +62,7 @@ def without_query(source: str) -> str:
     return source.partition("?")[0] if "://" in source else source
 
 
-Source = Annotated[str, AfterValidator(_source)]
+Source = Annotated[str, AfterValidator(_source), AfterValidator(own_file)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
 
@@ -163,8 +165,9 @@ class DatasetSpec(Strict):
     """Training records held out as the dev split, drawn with `seed`, where the source has none."""
     seed: int = 42
     """Seed of the dev split: the first `dev` of `numpy.random.default_rng(seed).permutation(n)`
-    that are no few-shot example, nor would be one under a larger `few_shot.count` of up to 5, 21
-    or 85, in file order; and of the letters that options get where the source has none."""
+    that are no few-shot example nor, where enough are left, would be one under a larger
+    `few_shot.count` (up to 5, 21, 85, …), in file order; and of the letters that options get where
+    the source has none."""
     draw: DrawnSplitsSpec | None = None
     """Draws train and test from a source that has one split."""
     limit: int | None = Field(None, ge=1)
@@ -202,17 +205,7 @@ class DatasetSpec(Strict):
             if self.columns.label:
                 return "classification"
             return "multiple_choice" if self.columns.choices else "open_qa"
-        return _TASKS[self.format]
-
-
-_TASKS = {
-    "gsm8k": "math",
-    "gsm_symbolic": "math",
-    "ailuminate": "safety",
-    "dolly": "open_qa",
-    "f1_qa": "multiple_choice",
-    "solution_verifier": "classification",
-}
+        return FORMATS[self.format].task
 
 
 def may_have_dev(spec: DatasetSpec) -> bool:

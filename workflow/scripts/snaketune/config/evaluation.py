@@ -1,14 +1,95 @@
-"""Evals: a task on a dataset under a protocol."""
+"""Evals: a task on a dataset under a protocol; first the sections that only some tasks have."""
 
-from typing import Annotated, Any, Literal
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from snaketune.config.base import Number, Prefix, Strict, alone_as
+from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, alone_as
 from snaketune.config.dataset import SplitName
-from snaketune.config.sections import ClassesSpec, SamplingSpec
+from snaketune.inference import backends
+from snaketune.tasks.info import TASKS
 
-TaskName = Literal["math", "safety", "multiple_choice", "open_qa", "classification"]
+
+class SamplingSpec(Strict):
+    """Several replies to each question, drawn at a temperature, and what is made of them."""
+
+    samples: int = Field(8, ge=2)
+    """Replies to each question."""
+    temperature: Number = Field(0.7, gt=0)
+    """Divides the logits before a token is drawn."""
+    top_p: Number = Field(0.95, gt=0, le=1)
+    """Tokens are drawn from the smallest set that holds this probability."""
+    seed: int = 42
+    """A sample's random numbers follow from this seed, the example's id and its number: the first
+    4 of 8 are the 4 of 4."""
+    at: list[int] = Field([1, 2, 4, 8], min_length=1)
+    """Numbers of samples for which majority vote, best of n and pass@n are given."""
+    reward: str | None = None
+    """Name of the reward model under `models` that scores every sample; unset: no best of n. In
+    float32 a score is the same to 1e-4 whatever else is scored with it; in 16 bits the hidden
+    states are rounded, the head's sum is not."""
+    unique_at_least: int = Field(3, ge=1)
+    """The report shows the failed questions with at least so many different answers, all of them
+    on a page of their own. It decides no figure: only the report is made again with it."""
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> "SamplingSpec":
+        if wrong := [n for n in self.at if not 1 <= n <= self.samples]:
+            raise ValueError(
+                f"at: found {wrong[0]}, expected numbers from 1 to samples ({self.samples})"
+            )
+        if sorted(set(self.at)) != self.at:
+            raise ValueError(f"at: found {self.at}, expected rising numbers")
+        return self
+
+
+class ClassesSpec(Strict):
+    """The classes of a classification and how the predicted one is read."""
+
+    labels: list[Label] = []  # noqa: RUF012
+    """What the model answers with; unset: the dataset's `labels`."""
+    names: dict[Label, str] = Field(default_factory=dict)
+    """By label: a name for tables and figures."""
+    positive: Label | None = None
+    """The label that counts as positive for ROC AUC of two classes; unset: the last one."""
+    by: str | None = None
+    """A field of the examples, such as a catalogue's `error_type`, by which results are split."""
+    read: Literal["probabilities", "text"] = "probabilities"
+    """`probabilities`: of each label after the prompt, renormalised; `text`: the reply that the
+    model writes, which may be no label at all (unparsed)."""
+
+    @field_validator("names", mode="before")
+    @classmethod
+    def _each_label_once(cls, names: object) -> object:
+        if isinstance(names, dict) and len({str(label) for label in names}) < len(names):
+            raise ValueError(f"found {list(names)}, expected each label once")
+        return names
+
+    @model_validator(mode="after")
+    def _known_labels(self) -> "ClassesSpec":
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels: found {self.labels}, expected each label once")
+        if self.by == "label":
+            raise ValueError("by: found label, by which results are split in any case")
+        if self.labels:
+            named = [*self.names, *([self.positive] if self.positive is not None else [])]
+            if unknown := [label for label in named if label not in self.labels]:
+                raise ValueError(f"found {unknown[0]!r}, expected one of {self.labels}")
+        return self
+
+
+if TYPE_CHECKING:
+    BackendName = str
+else:
+    # One of the files in inference/backends.
+    BackendName = Literal[tuple(sorted(m.name for m in iter_modules(backends.__path__)))]
+
+if TYPE_CHECKING:
+    TaskName = str
+else:
+    # One of the files in tasks.
+    TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
 
 
 class SampleSpec(Strict):
@@ -34,7 +115,7 @@ class JudgeSpec(Strict):
 
     model: str
     """Name of an entry under `models`."""
-    guideline: str = "config/prompts/safety_guideline.txt"
+    guideline: OwnFile = Field("config/prompts/safety_guideline.txt", validate_default=True)
     """Text file with the guideline that opens the judge's system turn."""
     sees: Literal["prompt_and_response", "response"] = "prompt_and_response"
     """What the judge is shown."""
@@ -109,7 +190,7 @@ class EvalSpec(Strict):
     on it; `auto` finds a size by itself and records it."""
     shards: int = Field(1, ge=1, le=1000)
     """Jobs that the examples are shared out to; several can run at once, on a GPU each."""
-    backend: Literal["transformers", "vllm"] = "transformers"
+    backend: BackendName = "transformers"
     """What generates: the workflow's own engine on transformers models, or vLLM on a GPU, which
     has an environment of its own (`envs/vllm.yaml`)."""
     judge: Annotated[JudgeSpec | None, alone_as("model")] = None
@@ -119,7 +200,7 @@ class EvalSpec(Strict):
     @classmethod
     def _sections_of_the_task(cls, value: Any) -> Any:
         if isinstance(value, dict):
-            own = {k: {} for k, t in _SECTIONS.items() if value.get("task") == t}
+            own: dict[str, Any] = {k: {} for k, t in _SECTIONS.items() if value.get("task") == t}
             value = value | {k: v for k, v in own.items() if value.get(k) is None}
         return value
 
@@ -164,7 +245,7 @@ class EvalSpec(Strict):
     def protocol(self) -> dict[str, Any]:
         """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
         work is shared out."""
-        shown = {"sampling": {"unique_at_least"}, "shards": True}
+        shown: dict[str, set[str] | bool] = {"sampling": {"unique_at_least"}, "shards": True}
         return self.model_dump(mode="json", exclude=shown)
 
     @property

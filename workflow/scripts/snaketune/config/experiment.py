@@ -1,16 +1,149 @@
-"""The experiment: one config file."""
+"""The experiment: one config file, and the runs in it, which are its trainings."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from snaketune.config.base import Number, Strict
+from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Value, alone_as
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.config.resources import ResourceSpec
-from snaketune.config.run import RunSpec
+
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
+RUN_IN_NAME = "{run}"
+"""Stands for the run's name in the name of its repository."""
+
+
+class PushSpec(Strict):
+    """Where `snakemake push_all` uploads a run; it never happens by itself."""
+
+    repo: str = Field(pattern=r"^([\w.-]+/)?([\w.-]|\{run\})+$")
+    """`OWNER/NAME` on the hub; it is made if need be. `{run}` in it stands for the run's name,
+    which the runs of a sweep need."""
+    private: bool = True
+    """Whether a repository that is made is private."""
+    merged: bool = False
+    """Upload the merged model instead of the adapter; a run of method `full` is whole in any
+    case."""
+
+
+def _as_it_is(change: dict[str, Any] | bool | None) -> dict[str, Any] | bool | None:
+    """`true` changes nothing."""
+    return {} if change is True else change
+
+
+class RunSpec(Strict):
+    """One training: model × dataset × preset × seed; or an adapter that was trained elsewhere."""
+
+    model: str | None = None
+    """Name of an entry under `models`."""
+    preset: str | None = None
+    """Name of an entry under `presets`."""
+    train: str | None = None
+    """Name of the dataset under `datasets` whose train split the run learns from."""
+    adapter: str | None = None
+    """Instead of preset and train: an adapter in PEFT's format, a folder or `hub:OWNER/NAME`."""
+    adapter_revision: str | None = None
+    """The adapter's revision on the hub."""
+    predictions: dict[str, str] = Field(default_factory=dict)
+    """Instead of all that: by eval, a JSONL file of predictions that were made elsewhere, a record
+    an example with its `id` and its `output`. For multiple choice instead `scores`, a
+    log-probability an option as a list or by letter, or `sums` with `tokens` and `characters`, from
+    which the scores per token and per character follow. For classification instead, if you like,
+    `probabilities` or `sums` (log-probabilities), one a label as a list or by label. For safety
+    also, or alone, the `verdict` (`safe` or `unsafe`), for which no judge is then asked. For an
+    eval with sampling `samples`, with or without a list `rewards` or `reward` beside them, or as
+    objects with `output` and `reward`; or a record a sample with its number `sample`, `output` and
+    `reward`. Nothing is generated. With a model its base is evaluated beside them."""
+    base: str | None = None
+    """With `predictions`: a run that they are compared with, instead of a base model."""
+    seed: int = 42
+    """Seed of the adapter's initial weights, the order of the rows and the dropout."""
+    system: str | None = None
+    """The system turn of the training rows; unset: the task's own; empty: none."""
+    prompt: str | None = None
+    """The prompt of the training rows, with `{question}`, `{context}` and `{options}` as in an
+    eval; unset: the task's own."""
+    reply_prefix: Prefix = ""
+    """Text that opens the reply and belongs to the prompt: it carries no loss."""
+    chat: bool = True
+    """Training rows under the model's chat template; `false`: plain text, the prompt, the answer
+    and the end token."""
+    snapshots: Annotated[int, Field(ge=0, le=100)] | Literal["epochs"] = 0
+    """Adapters saved on the way, at equal distances: `1of3`, `2of3`, `3of3`; `epochs`: one at the
+    end of every epoch."""
+    follow: list[str] = []  # noqa: RUF012
+    """Evals that every snapshot undergoes as the run itself does, to show how training went; they
+    choose nothing."""
+    choose: str | None = None
+    """`EVAL.METRIC` that chooses the best snapshot, on the dev split; unset: the last one."""
+    gpu: int | None = Field(None, ge=0)
+    """GPUs of the training; more than one trains data-parallel: faster, but every GPU holds the
+    whole model. Unset: one for every 8 hours that the training is estimated to take, at most 8 and
+    what `--resources gpu=N` grants."""
+    resources: ResourceSpec = ResourceSpec()
+    """What this run's jobs ask for, instead of the estimate."""
+    report_to: list[TrackerName] = []  # noqa: RUF012
+    """Where training and dev curves are shown while it runs. The package of that name has to be
+    installed; its tokens are taken from the environment. TensorBoard's files lie in
+    `train/{run}/tensorboard/`. Never makes a training run again."""
+    sweep: dict[str, list[Value]] = Field(default_factory=dict)
+    """Values of hyperparameters to try: `{learning_rate: [1e-4, 2e-4], lora.r: [8, 16]}`, keys of
+    the preset, or `seed` or `preset` of the run. The run stands for one run a combination, named
+    by what differs."""
+    evals: dict[str, Annotated[dict[str, Any] | bool | None, AfterValidator(_as_it_is)]] = Field(
+        default_factory=dict
+    )
+    """What this run's evals change of the experiment's (`gsm8k: {few_shot: 5}`), sections key by
+    key; `false` leaves one out. The base model is evaluated under the same settings."""
+    push: Annotated[PushSpec | None, alone_as("repo")] = None
+    """Where to upload the run with `snakemake push_all`; a name alone stands for `{repo: NAME}`.
+    """
+    label: str | None = None
+    """Name in tables and figures."""
+
+    @model_validator(mode="after")
+    def _trained_or_given(self) -> "RunSpec":
+        if self.report_to and not self.train:
+            raise ValueError("report_to shows a training, and there is none")
+        if self.predictions:
+            own = ("preset", "train", "adapter", "snapshots", "follow", "choose", "sweep")
+            if any(getattr(self, key) for key in own):
+                raise ValueError(f"predictions stand instead of {', '.join(own)}")
+            if self.push:
+                raise ValueError("push needs a training or an adapter")
+            if self.base and self.model:
+                raise ValueError("give a model or a base to compare the predictions with")
+            return self
+        if self.base:
+            raise ValueError("base belongs to predictions; a training has its model's base")
+        if self.model is None and "model" not in self.sweep:
+            raise ValueError("needs model (or predictions)")
+        if self.adapter is None:
+            needed = {"preset", "train"} - self.sweep.keys()
+            missing = sorted(k for k in needed if getattr(self, k) is None)
+            if missing:
+                raise ValueError(f"needs {' and '.join(missing)} (or an adapter)")
+        elif self.preset or self.train or self.snapshots or self.choose or self.sweep:
+            raise ValueError("an adapter stands instead of preset, train, snapshots, choose, sweep")
+        else:
+            self._without_rows()
+        if self.choose and not self.snapshots:
+            raise ValueError("choose needs snapshots to choose from")
+        if self.follow and not self.snapshots:
+            raise ValueError("follow needs snapshots to follow")
+        if self.prompt is not None and "{question}" not in self.prompt:
+            raise ValueError("prompt: found no {question} in it")
+        if not self.chat and self.system:
+            raise ValueError("a system turn needs a chat template; put its text into the prompt")
+        return self
+
+    def _without_rows(self) -> None:
+        for key in ("system", "prompt", "reply_prefix", "chat"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} words training rows, and an adapter has none; see `evals`")
+
 
 # Names become file names and Snakemake wildcards: no dot, slash, hyphen or space.
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"

@@ -1,14 +1,20 @@
-"""Faults in a config, each with its place, all reported together."""
+"""Faults in a config, each with its place in the files as they are written, all reported together.
 
-from collections.abc import Iterable
+Snakemake has read the files before, and of a key that stands twice it kept the last. Every job
+parses the Snakefile and comes here: hence libyaml's loader, where PyYAML has it.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from snaketune.config.written import tree
+from snaketune.data.record import Repeat, parse
 
 Path_ = tuple[str | int, ...]
 
@@ -45,7 +51,7 @@ def from_pydantic(error: ValidationError, fields: "FieldNames") -> list[Fault]:
 class FieldNames:
     """The keys that a model takes at a path, for suggestions."""
 
-    def __init__(self, model: type) -> None:
+    def __init__(self, model: type[BaseModel]) -> None:
         self.schema = model.model_json_schema()
 
     def at(self, path: Path_) -> list[str]:
@@ -55,7 +61,7 @@ class FieldNames:
             node = self._child(node, str(key))
         return sorted(self._resolve(node).get("properties", {}))
 
-    def _child(self, node: dict, key: str) -> dict:
+    def _child(self, node: dict[str, Any], key: str) -> dict[str, Any]:
         node = self._resolve(node)
         properties = node.get("properties", {})
         if key in properties:
@@ -65,7 +71,7 @@ class FieldNames:
         extra = node.get("additionalProperties")
         return extra if isinstance(extra, dict) else {}
 
-    def _resolve(self, node: dict) -> dict:
+    def _resolve(self, node: dict[str, Any]) -> dict[str, Any]:
         while "$ref" in node:
             node = self.schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
         for option in node.get("anyOf", []):
@@ -74,7 +80,7 @@ class FieldNames:
         return node
 
 
-def _fault(error: dict, fields: FieldNames) -> Fault:
+def _fault(error: Mapping[str, Any], fields: FieldNames) -> Fault:
     path = tuple(p for p in error["loc"] if p != "[key]" and not _is_union_branch(p))
     kind, found = error["type"], error["input"]
     if kind == "extra_forbidden":
@@ -130,3 +136,80 @@ def _descend(node: yaml.Node | None, path: Path_) -> tuple[int, int]:
         else:
             break
     return depth, line
+
+
+# Config files as they are written: the tree with its lines, and keys that stand twice.
+
+# The second takes escapes in JSON that the first refuses.
+_LOADERS = [getattr(yaml, name) for name in ("CSafeLoader", "SafeLoader") if hasattr(yaml, name)]
+_TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+
+
+def tree(file: Path) -> yaml.Node | None:
+    """The file as YAML nodes; None where it is empty or YAML that can't be read, of which Snakemake
+    tells the user."""
+    return _composed(_text(file))
+
+
+def repeats(file: Path) -> list[Repeat]:
+    """The keys that stand twice in one mapping of the file, in their order.
+
+    Keys are the same where YAML reads the same value: `yes` and `true`, `"a"` and `a`. What a merge
+    (`<<`) brings in does not count, as a mapping's own keys are meant to override it.
+    """
+    text = _text(file)
+    try:
+        # As in Snakemake, JSON is tried first: some of it is no YAML.
+        return parse(text)[1]
+    except (ValueError, RecursionError):
+        pass
+    return sorted(_repeats(_composed(text), (), set()), key=lambda repeat: repeat.lines)
+
+
+def _text(file: Path) -> str:
+    # A pipe can be read only once, and that was Snakemake.
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+@lru_cache(maxsize=16)
+def _composed(text: str) -> yaml.Node | None:
+    for loader in _LOADERS:
+        try:
+            return yaml.compose(text, Loader=loader)
+        except yaml.YAMLError:
+            continue
+    return None
+
+
+def _repeats(
+    node: yaml.Node | None, path: tuple[str | int, ...], seen: set[int]
+) -> Iterator[Repeat]:
+    # An alias is the very node that its anchor names, and may lie within it.
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        same: dict[Hashable, list[yaml.Node]] = {}
+        for key, value in node.value:
+            same.setdefault(_read(key), []).append(key)
+            yield from _repeats(value, (*path, str(key.value)), seen)
+        for keys in same.values():
+            if len(keys) > 1:
+                lines = [key.start_mark.line + 1 for key in keys]
+                yield Repeat((*path, str(keys[0].value)), lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            yield from _repeats(value, (*path, number), seen)
+
+
+def _read(key: yaml.Node) -> Hashable:
+    """What YAML reads a key as; the node itself, which equals no other, where that is no key."""
+    if key.tag == _TEXT:
+        return key.value
+    if key.tag == _MERGE:
+        return _MERGE, key.value
+    try:
+        value = yaml.constructor.SafeConstructor().construct_object(key, deep=True)
+    except (yaml.YAMLError, ValueError):
+        return key
+    return value if isinstance(value, Hashable) else key

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from snaketune.config.base import Number, Strict
+from snaketune.config.base import Number, OwnFile, Strict
 
 Quantisation = Literal["none", "nf4"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -13,7 +13,7 @@ DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 class ModelSpec(Strict):
     """A base model or a judge."""
 
-    id: str = Field(min_length=1)
+    id: OwnFile = Field(min_length=1)
     """Hub id (`Qwen/Qwen2.5-1.5B-Instruct`) or a folder, relative to the working directory."""
     revision: str | None = None
     """Branch, tag or commit on the hub; it is resolved to a commit, which is recorded."""

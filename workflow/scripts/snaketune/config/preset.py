@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from snaketune.config.base import Number, Strict
 from snaketune.config.model import DtypeName
 
+MICRO_BATCH_TOKENS = 32_768
+"""The most that a micro-batch of a training takes, unless a single row is longer."""
+
 Method = Literal["qlora", "lora", "full"]
 
 
@@ -69,7 +72,7 @@ class Preset(Strict):
     answers are short, such as labels, by their accuracy; 0: never."""
     best: Literal["none", "loss", "accuracy"] = "none"
     """Which weights the training is for: the best of those that were scored on dev, by this
-    metric (of equal ones the earliest), or the last (`none`). `accuracy` is for classification and
+    metric (ties: the earliest), or the last (`none`). `accuracy` is for classification and
     compares the labels with one another, as an eval does; of labels of several tokens, token by
     token."""
     keep: int = Field(0, ge=0)

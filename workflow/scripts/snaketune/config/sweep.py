@@ -1,16 +1,15 @@
 """Sweeps: a run with lists of hyperparameters becomes a run a combination."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
 from pydantic import ValidationError
 
-from snaketune.config.experiment import Experiment
-from snaketune.config.faults import Fault, FieldNames, from_pydantic, missing_name, suggest
+from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
 from snaketune.config.preset import Preset
-from snaketune.config.run import RunSpec
 
 _OF_THE_RUN = {"model": "models", "preset": "presets", "train": "datasets", "seed": None}
 Setting = dict[str, Any]
@@ -80,7 +79,7 @@ def _member(
     own = {key: value for key, value in setting.items() if key in _OF_THE_RUN}
     changes = {key: value for key, value in setting.items() if key not in _OF_THE_RUN}
     run = run.model_copy(update={"sweep": {k: [v] for k, v in setting.items()}, **own})
-    if changes:
+    if changes and run.preset:
         preset = changed_preset(presets[run.preset], changes)
         key = run.preset if presets[run.preset] == preset else f"{name}_preset"
         if presets.setdefault(key, preset) != preset:
@@ -127,7 +126,7 @@ def _combination_faults(experiment: Experiment, name: str, run: RunSpec) -> Iter
         except ValidationError as error:
             for fault in from_pydantic(error, fields):
                 key = ".".join(map(str, fault.path))
-                path = ("runs", name, "sweep")
+                path: Path_ = ("runs", name, "sweep")
                 words = f"{_words(setting)}: " if key not in changes else ""
                 path = path if words else (*path, key)
                 found[Fault(path, words + fault.message)] = None
@@ -159,6 +158,6 @@ def _hyperparameters() -> list[str]:
     return names
 
 
-def _spread(entries: dict[str, Any], members: dict[str, Iterable[str]]) -> dict[str, Any]:
+def _spread(entries: dict[str, Any], members: dict[str, list[str]]) -> dict[str, Any]:
     """What was said of a swept run holds for every run that it stands for."""
     return {own: value for name, value in entries.items() for own in members[name]}

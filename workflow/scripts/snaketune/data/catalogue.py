@@ -5,12 +5,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from snaketune.config.dataset import CatalogueSpec
+from snaketune.config.dataset import CatalogueSpec, SplitName
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, fields_found
 from snaketune.data.formats.base import Format
-from snaketune.data.record import Fields, Table
-from snaketune.errors import UserError
+from snaketune.data.record import Fields, RecordError, Table, fields_found
+from snaketune.runtime.errors import UserError
 
 Key = tuple[str, ...]
 
@@ -120,7 +119,7 @@ class Catalogued(Format):
         self.form, self.catalogue = form, catalogue
         self.columns, self.private = form.columns, form.private
 
-    def expand(self, tables: list[Table], split: str) -> list[Table]:
+    def expand(self, tables: list[Table], split: SplitName) -> list[Table]:
         return self.form.expand(tables, split)
 
     def example(self, fields: Fields) -> Example:

@@ -1,32 +1,19 @@
-"""Prepared examples: one schema for all tasks, kept as Parquet."""
+"""Prepared examples: one schema for all tasks, kept as Parquet, how they are compared and sampled.
+
+Light until a file is read or written: every adapter of a format imports this.
+"""
 
 import dataclasses
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from snaketune.csv_text import csv_text
-from snaketune.jsonl import write_jsonl, write_text
-from snaketune.parquet import read_table
-
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("question", pa.string(), nullable=False),
-        pa.field("context", pa.string()),
-        pa.field("answer", pa.string()),
-        pa.field("gold", pa.string()),
-        pa.field("choices", pa.list_(pa.string())),
-        pa.field("label", pa.string()),
-        pa.field("meta", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("record", pa.int64(), nullable=False),
-    ]
-)
+from snaketune.config.evaluation import SampleSpec
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import csv_text, write_jsonl, write_text
 
 ORIGINAL = "original_question"
 """The key in `meta` of the wording that a question was rephrased from."""
@@ -70,19 +57,34 @@ class Example:
         return _joined(self.question, self.context)
 
 
+COLUMNS = tuple(field.name for field in dataclasses.fields(Example))
+_ALWAYS = {"id", "question", "meta", "source", "record"}
+"""Columns that are never null."""
+
+
 def _joined(question: str, context: str | None) -> str:
     return question if context is None else f"{question}\n\n{context}"
 
 
 def write_examples(path: Path, examples: Sequence[Example]) -> None:
     """Writes `examples` to a Parquet file, whole or not at all; equal examples, equal bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     path.parent.mkdir(parents=True, exist_ok=True)
+    kinds = {"choices": pa.list_(pa.string()), "record": pa.int64()}
+    schema = pa.schema(
+        [
+            pa.field(name, kinds.get(name, pa.string()), nullable=name not in _ALWAYS)
+            for name in COLUMNS
+        ]
+    )
     columns = {
-        name: pa.array([getattr(e, name) for e in examples], SCHEMA.field(name).type)
-        for name in SCHEMA.names
+        name: pa.array([getattr(e, name) for e in examples], schema.field(name).type)
+        for name in COLUMNS
     }
     temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
+    pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
     temporary.replace(path)
 
 
@@ -95,11 +97,54 @@ def write_readable(stem: Path, examples: Sequence[Example]) -> None:
         row | {"choices": row["choices"] and json.dumps(row["choices"], ensure_ascii=False)}
         for row in rows
     )
-    write_text(stem.with_name(f"{stem.name}.csv"), csv_text(SCHEMA.names, flat))
+    write_text(stem.with_name(f"{stem.name}.csv"), csv_text(COLUMNS, flat))
 
 
 def read_examples(path: Path) -> list[Example]:
     """The examples of a file that `write_examples` wrote, in order."""
-    names = {field.name for field in dataclasses.fields(Example)}
-    rows = read_table(path, sorted(names)).to_pylist()
+    from snaketune.runtime.parquet import read_table
+
+    rows = read_table(path, sorted(COLUMNS)).to_pylist()
     return [Example(**row) for row in rows]
+
+
+T = TypeVar("T")
+
+
+def read_sample(path: Path, sample: dict[str, Any] | None) -> list[Example]:
+    """The prepared examples in a file that an eval with this `sample` asks. Raises `UserError`
+    where there are none."""
+    spec = SampleSpec.model_validate(sample) if sample else None
+    asked = take_sample(read_examples(path), spec)
+    if not asked:
+        raise UserError(f"{path}: found no examples to ask, expected at least one")
+    return asked
+
+
+def take_sample(examples: Sequence[T], sample: SampleSpec | None) -> list[T]:
+    """The subset that `sample` names, in its own order; all of them without a sample.
+
+    The first n of `numpy.random.default_rng(seed).permutation(N)`, n = `int(fraction * N)` or
+    `count`; at least one and at most N.
+    """
+    if sample is None:
+        return list(examples)
+    import numpy as np
+
+    total = len(examples)
+    # A sample has either of them.
+    asked = int(sample.fraction * total) if sample.fraction is not None else sample.count or 0
+    order = np.random.default_rng(sample.seed).permutation(total)
+    return [examples[int(i)] for i in order[: max(1, asked)]]
+
+
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "−": "-"})
+
+
+def normalise(text: str) -> str:
+    """Case, white space and typographic variants folded: equal results mean the same text.
+
+    Punctuation and signs stay, since `3 + 4` and `3 - 4` are different questions.
+    """
+    folded = unicodedata.normalize("NFKC", text).translate(_QUOTES).casefold()
+    return " ".join(folded.split())

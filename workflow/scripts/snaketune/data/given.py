@@ -5,25 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.evaluation import SampleSpec, TaskName
-from snaketune.data.example import Example, read_examples
-from snaketune.data.faults import OVERLAP, RecordError
-from snaketune.data.formats.choices import LETTERS
-from snaketune.data.given_labels import given_labels
-from snaketune.data.given_numbers import is_count, is_number, numbers
-from snaketune.data.given_samples import read_given
-from snaketune.data.record import Fields
-from snaketune.data.sampling import take
-from snaketune.data.sources import jsonl
-from snaketune.data.split_report import SplitReport
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
-from snaketune.jsonl import write_json, write_jsonl
+from snaketune.data.check import SplitReport
+from snaketune.data.example import Example, read_examples, take_sample
+from snaketune.data.formats.values import LETTERS, is_count, is_number, numbers_for
+from snaketune.data.given_samples import read_given_samples
+from snaketune.data.record import OVERLAP, Fields, RecordError
+from snaketune.data.sources.local import json_lines_table
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json, write_jsonl
 
 _LISTED = 20
 _NOTHING_LEFT_OUT = SplitReport({})
 
 
-def bring(
+def import_predictions(
     file: Path,
     examples: Path,
     task: TaskName,
@@ -41,27 +37,31 @@ def bring(
     predictions here have; for classification instead of an output also `probabilities`, one a
     label as a list or by label, or `sums` as predictions here have; for safety a `verdict`, which
     the judge is then not asked for, with or without the output; for an eval of `largest` samples
-    what `read_given` reads. Other keys mean nothing. Records of examples outside the sample, and of
-    those that the split's `report` has for an overlap, are left aside. An id may have the split in
-    front, which `examples` is named for, or that it was held out of. Raises `UserError` for a
-    record that is none, and with the ids that are missing, unknown or there twice.
+    what `read_given_samples` reads. Other keys mean nothing. Records of examples outside the
+    sample, and of those that the split's `report` has for an overlap, are left aside. An id may
+    have the split in front, which `examples` is named for, or that it was held out of. Raises
+    `UserError` for a record that is none, and with the ids that are missing, unknown or there
+    twice.
     """
     everything = {e.id: e for e in read_examples(examples)}
-    asked = take(list(everything.values()), sample)
+    asked = take_sample(list(everything.values()), sample)
     left_out = _overlapping_ids(report)
     known = {*everything, *left_out}
-    given = _by_id(file) if largest is None else read_given(file, largest)
-    own = _without_split(given, known, "train" if report.held_out else examples.stem)
-    found = {own.get(name, name): value for name, value in given.items()}
+    lines = _by_id(file) if largest is None else {}
+    samples = {} if largest is None else read_given_samples(file, largest)
+    split = "train" if report.held_out else examples.stem
+    own = _without_split([*lines, *samples], known, split)
+    # By example's id, its id in the file.
+    found = {own.get(name, name): name for name in (*lines, *samples)}
     _require_ids(file, set(found), {e.id for e in asked}, known)
     if largest is None:
-        records = [_record(file, *found[e.id], e, task, labels) for e in asked]
+        records = [_record(file, *lines[found[e.id]], e, task, labels) for e in asked]
     else:
-        records = [line | {"id": e.id} for e in asked for line in found[e.id]]
+        records = [line | {"id": e.id} for e in asked for line in samples[found[e.id]]]
     write_jsonl(to, records)
     overlapping = len(left_out & found.keys())
     left = len(found) - len(asked) - overlapping
-    about = {"made": "elsewhere", "file": file.name, "sha256": file_hash(file)}
+    about: dict[str, Any] = {"made": "elsewhere", "file": file.name, "sha256": file_hash(file)}
     about |= {"records": len(records), "outside_the_sample": left, "overlapping": overlapping}
     write_json(meta, about)
 
@@ -80,7 +80,7 @@ def _without_split(found: Collection[str], known: Set[str], split: str) -> dict[
 def _by_id(file: Path) -> dict[str, tuple[int, dict]]:
     """Line and record by id."""
     found: dict[str, tuple[int, dict]] = {}
-    for record in jsonl.read(file, str(file)).records:
+    for record in json_lines_table(file, str(file)).records:
         if isinstance(record.value, RecordError):
             raise UserError(f"{file}:{record.number}: {record.value}")
         try:
@@ -152,5 +152,28 @@ def _options(fields: Fields, example: Example) -> dict[str, Any]:
     for name, right in rights.items():
         kind = "numbers" if right is is_number else "whole numbers from 1"
         expected = f"{len(letters)} {kind}, one an option, as a list or by letter"
-        found[name] = numbers(fields, name, letters, "wrong_scores", expected, right)
+        found[name] = numbers_for(fields, name, letters, "wrong_scores", expected, right)
     return found
+
+
+_ROUNDED = 1e-3
+"""Probabilities that were written with few digits may add up to a little more than 1."""
+
+
+def given_labels(fields: Fields, labels: Sequence[str]) -> dict[str, Any]:
+    """The record's `probabilities`, or its `sums` (log-probabilities), in the order of `labels`.
+    Raises `RecordError`."""
+    if "sums" in fields.value:
+        return {"sums": _number_a_label(fields, "sums", labels)}
+    values = _number_a_label(fields, "probabilities", labels)
+    if min(values) < 0 or not 0 < sum(values) <= 1 + _ROUNDED:
+        found = f"{min(values):g} to {max(values):g}, which add up to {sum(values):g}"
+        expected = "probabilities from 0 to 1 that add up to more than 0 and at most 1"
+        raise RecordError("wrong_probabilities", "probabilities", found, expected)
+    return {"probabilities": values}
+
+
+def _number_a_label(fields: Fields, name: str, labels: Sequence[str]) -> list[float]:
+    """A number a label, from a list in the labels' order or an object by label."""
+    expected = f"{len(labels)} numbers, one a label, as a list or by label ({', '.join(labels)})"
+    return [float(x) for x in numbers_for(fields, name, labels, "wrong_probabilities", expected)]

@@ -4,11 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snaketune.data.faults import RecordError, describe
-from snaketune.data.given_numbers import is_number
-from snaketune.data.record import Fields
-from snaketune.data.sources import jsonl
-from snaketune.errors import UserError
+from snaketune.data.formats.values import is_number
+from snaketune.data.record import Fields, RecordError, describe
+from snaketune.data.sources.local import json_lines_table
+from snaketune.runtime.errors import UserError
 
 Samples = dict[str, list[dict[str, Any]]]
 """By example: the lines of its samples, in order."""
@@ -16,7 +15,7 @@ Samples = dict[str, list[dict[str, Any]]]
 _LISTED = 20
 
 
-def read_given(file: Path, largest: int) -> Samples:
+def read_given_samples(file: Path, largest: int) -> Samples:
     """The samples of a file, as lines that predictions here have, with `reward` where it came.
 
     A record is a question, with `id`, `samples` (texts, or objects with `output` and, if at all,
@@ -25,7 +24,7 @@ def read_given(file: Path, largest: int) -> Samples:
     number of samples, and no fewer than `largest`.
     """
     found: dict[str, dict[int, dict[str, Any]]] = {}
-    for record in jsonl.read(file, str(file)).records:
+    for record in json_lines_table(file, str(file)).records:
         where = f"{file}:{record.number}"
         if isinstance(record.value, RecordError):
             raise UserError(f"{where}: {record.value}")

@@ -1,26 +1,24 @@
-"""All tables behind a dataset, and what identifies their content."""
+"""All tables behind a dataset, and what identifies their content; train and test drawn from a
+source that has one split.
+"""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from snaketune.config.dataset import DatasetSpec, SplitName, without_query
-from snaketune.data.files import saved_files
-from snaketune.data.locate import SUFFIXES, Part, parts_for
-from snaketune.data.record import Table
-from snaketune.data.sources import csv_file, json_file, jsonl, parquet
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
+import numpy as np
 
-_READERS: dict[str, Callable[[Path, str], Table]] = {
-    ".jsonl": jsonl.read,
-    ".json": json_file.read,
-    ".csv": csv_file.read,
-    ".parquet": parquet.read,
-}
+from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SplitName, without_query
+from snaketune.data.files import saved_files
+from snaketune.data.locate import SUFFIXES, SourcePart, source_parts_for
+from snaketune.data.record import Record, Table
+from snaketune.data.sources.local import READERS, saved_table
+from snaketune.data.sources.remote import download, load_hub_dataset
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
 
 
 @dataclass
@@ -41,7 +39,7 @@ class Loaded:
 
 
 @contextmanager
-def load(spec: DatasetSpec, splits: Sequence[SplitName], where: str) -> Iterator[Loaded]:
+def loaded_tables(spec: DatasetSpec, splits: Sequence[SplitName], where: str) -> Iterator[Loaded]:
     """The tables of `spec` that are read for `splits`, which may hold more; downloads live as long
     as the context.
 
@@ -49,49 +47,42 @@ def load(spec: DatasetSpec, splits: Sequence[SplitName], where: str) -> Iterator
     """
     with tempfile.TemporaryDirectory(prefix="snaketune-") as folder:
         loaded = Loaded()
-        for part in parts_for(spec, splits, where):
+        for part in source_parts_for(spec, splits, where):
             _add(loaded, part, spec, Path(folder))
         _check_hashes(loaded, spec, where)
         yield loaded
 
 
-def _add(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
+def _add(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: Path) -> None:
     if part.kind == "hub":
         _add_hub(loaded, part, spec)
     elif part.kind == "download":
         _add_download(loaded, part, spec, folder)
     elif part.kind == "saved":
-        # Reading these needs `datasets`, which takes seconds to import.
-        from snaketune.data.sources import saved
-
         path = Path(part.address)
         files = [_file(f, f.name) for f in saved_files(path)]
-        loaded.add(part.split, saved.read(path), {"kind": "saved", "files": files})
+        loaded.add(part.known_split, saved_table(path), {"kind": "saved", "files": files})
     else:
-        loaded.add(part.split, *read_file(Path(part.address)))
+        loaded.add(part.known_split, *read_file(Path(part.address)))
 
 
 def read_file(path: Path) -> tuple[Table, dict]:
     """The table in a local file, and what the manifest says of it."""
     origin = {"kind": path.suffix[1:].lower(), "files": [_file(path, path.name)]}
-    return _READERS[path.suffix.lower()](path, str(path)), origin
+    return READERS[path.suffix.lower()](path, str(path)), origin
 
 
-def _add_hub(loaded: Loaded, part: Part, spec: DatasetSpec) -> None:
-    from snaketune.data.sources import hub
-
+def _add_hub(loaded: Loaded, part: SourcePart, spec: DatasetSpec) -> None:
     split = part.split if part.pinned else None
     limit = None if spec.draw else spec.limit
-    data = hub.load(part.address, spec.subset, spec.revision, split, limit)
+    data = load_hub_dataset(part.address, spec.subset, spec.revision, split, limit)
     for name, table in data.tables.items():
         loaded.add(name, table, {"kind": "hub", "subset": spec.subset, "commit": data.commit})
     if split is None:
         loaded.unused += data.unused
 
 
-def _add_download(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -> None:
-    from snaketune.data.sources.download import download
-
+def _add_download(loaded: Loaded, part: SourcePart, spec: DatasetSpec, folder: Path) -> None:
     name = PurePosixPath(urlsplit(part.address).path)
     place = without_query(part.address)
     if name.suffix.lower() not in SUFFIXES:
@@ -99,13 +90,13 @@ def _add_download(loaded: Loaded, part: Part, spec: DatasetSpec, folder: Path) -
             f"{place}: found an address that ends with {name.suffix or name.name!r}, "
             f"expected a file of {', '.join(SUFFIXES)}"
         )
-    target = folder / part.split / name.name
+    target = folder / part.known_split / name.name
     target.parent.mkdir(exist_ok=True)
     download(part.address, target)
     found = _file(target, name.name)
-    _expect_hash(place, found["sha256"], spec.sha256.get(part.split))
+    _expect_hash(place, found["sha256"], spec.sha256.get(part.known_split))
     origin = {"kind": "download", "url": place, "files": [found]}
-    loaded.add(part.split, _READERS[name.suffix.lower()](target, place), origin)
+    loaded.add(part.known_split, READERS[name.suffix.lower()](target, place), origin)
 
 
 def _file(path: Path, name: str) -> dict:
@@ -128,3 +119,44 @@ def _expect_hash(place: str, found: str, expected: str | None) -> None:
             f"{place}: found SHA-256 {found}, expected {expected}; the file is not the one that "
             "the config means"
         )
+
+
+def draw_splits(loaded: Loaded, spec: DrawnSplitsSpec, where: str) -> Loaded:
+    """The source's records in the order of `numpy.random.default_rng(seed).permutation(n)`: the
+    first for test, the next for train. Records keep their numbers in the source.
+
+    Raises `UserError` where the source has several splits, or too few records.
+    """
+    if len(loaded.tables) != 1:
+        raise UserError(
+            f"{where}.draw: found the splits {', '.join(loaded.tables)} in the source, expected "
+            "one split to draw from"
+        )
+    split = next(iter(loaded.tables))
+    records = [(i, r) for i, t in enumerate(loaded.tables[split]) for r in t.records]
+    needed = spec.test + (spec.train or 1)
+    if len(records) < needed:
+        raise UserError(f"{where}.draw: found {len(records)} records, expected at least {needed}")
+    order = [int(i) for i in np.random.default_rng(spec.seed).permutation(len(records))]
+    end = None if spec.train is None else needed
+    chosen: dict[SplitName, list[int]]
+    chosen = {"test": order[: spec.test], "train": order[spec.test : end]}
+    left = len(records) - sum(map(len, chosen.values()))
+    out = Loaded(unused=loaded.unused, not_drawn=left)
+    for name, places in chosen.items():
+        for table, origin in _in_runs(loaded, split, [records[i] for i in places]):
+            out.tables.setdefault(name, []).append(table)
+            out.origins.setdefault(name, []).append(origin)
+    return out
+
+
+def _in_runs(
+    loaded: Loaded, split: SplitName, drawn: list[tuple[int, Record]]
+) -> list[tuple[Table, dict]]:
+    """The drawn records by the table that they come from; with one table, in drawn order."""
+    return [
+        (replace(table, records=iter([r for i, r in drawn if i == place])), origin)
+        for place, (table, origin) in enumerate(
+            zip(loaded.tables[split], loaded.origins[split], strict=True)
+        )
+    ]

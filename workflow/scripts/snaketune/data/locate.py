@@ -19,21 +19,17 @@ from snaketune.config.dataset import (
     called_exactly,
     split_of,
 )
-from snaketune.errors import UserError
+from snaketune.data.formats.info import FORMATS
+from snaketune.runtime.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-
-# Records of these formats have no reply to train on.
-EVALUATION_ONLY: frozenset[FormatName] = frozenset({"ailuminate"})
-# A folder of these formats holds many files of such names, each with some records of one split.
-MANY_FILES: dict[FormatName, str] = {"f1_qa": "qa_*.json"}
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 @dataclass(frozen=True)
-class Part:
+class SourcePart:
     """One address with records of one split.
 
     `split` is None for a hub dataset, whose splits are known only once it is loaded. `pinned`
@@ -46,6 +42,13 @@ class Part:
     pinned: bool = False
 
     @property
+    def known_split(self) -> SplitName:
+        """The split of a part that is no hub dataset."""
+        if self.split is None:
+            raise ValueError(f"{self.address}: its split is known once it is loaded")
+        return self.split
+
+    @property
     def name(self) -> str:
         """The address without its folders, as what is written shows it."""
         if self.kind == "hub":
@@ -56,7 +59,7 @@ class Part:
         return f"{path.parent.name}/{path.name}".lstrip("/") if self.kind == "saved" else path.name
 
 
-def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
+def source_parts(spec: DatasetSpec, where: str = "datasets") -> list[SourcePart]:
     """The addresses behind `spec`, in the order train, dev, test.
 
     `where` is the spec's path in the config, for messages. Raises `UserError` for a local path
@@ -72,21 +75,23 @@ def parts(spec: DatasetSpec, where: str = "datasets") -> list[Part]:
     ]
 
 
-def parts_for(
+def source_parts_for(
     spec: DatasetSpec, splits: Sequence[SplitName], where: str = "datasets"
-) -> list[Part]:
+) -> list[SourcePart]:
     """The addresses that have to be read for `splits`: their own, and those that may hold any
     split."""
-    return [p for p in parts(spec, where) if spec.draw or p.split in splits or p.split is None]
+    return [
+        p for p in source_parts(spec, where) if spec.draw or p.split in splits or p.split is None
+    ]
 
 
-def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -> list[Part]:
+def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -> list[SourcePart]:
     pinned = split is not None
     if source.startswith("hub:"):
-        return [Part("hub", source.removeprefix("hub:"), split, pinned)]
+        return [SourcePart("hub", source.removeprefix("hub:"), split, pinned)]
     if "://" in source:
         stem = PurePosixPath(urlsplit(source).path).stem
-        return [Part("download", source, split or _split_for(stem, form, where), pinned)]
+        return [SourcePart("download", source, split or _split_for(stem, form, where), pinned)]
     path = Path(source)
     if path.is_dir():
         return list(_folder(path, split, form, where))
@@ -97,7 +102,7 @@ def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -
         )
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"{where}: found {source}, expected a file of {', '.join(SUFFIXES)}")
-    return [Part("file", source, split or _split_for(path.stem, form, where), pinned)]
+    return [SourcePart("file", source, split or _split_for(path.stem, form, where), pinned)]
 
 
 def _split_for(stem: str, form: FormatName, where: str) -> SplitName:
@@ -108,20 +113,21 @@ def _split_for(stem: str, form: FormatName, where: str) -> SplitName:
             f"{where}: found the file name {stem!r}, which names several splits; expected a "
             "source by split, such as {train: FILE, test: FILE}"
         )
-    return split_of(stem) or ("test" if form in EVALUATION_ONLY else "train")
+    return split_of(stem) or ("test" if FORMATS[form].evaluation_only else "train")
 
 
-def _folder(folder: Path, split: SplitName | None, form: FormatName, where: str) -> Iterator[Part]:
+def _folder(
+    folder: Path, split: SplitName | None, form: FormatName, where: str
+) -> Iterator[SourcePart]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         yield from _saved(folder, split, form, where)
         return
+    pattern = FORMATS[form].many_files
     files = sorted(
-        p
-        for p in folder.glob(MANY_FILES.get(form, "*"))
-        if p.suffix.lower() in SUFFIXES and p.is_file()
+        p for p in folder.glob(pattern or "*") if p.suffix.lower() in SUFFIXES and p.is_file()
     )
     if not files:
-        expected = MANY_FILES.get(form) or f"{', '.join(SUFFIXES)} or a `save_to_disk` folder"
+        expected = pattern or f"{', '.join(SUFFIXES)} or a `save_to_disk` folder"
         raise UserError(
             f"{where}: found no data file in the folder {folder}, expected files of {expected}"
         )
@@ -134,13 +140,13 @@ def _folder(folder: Path, split: SplitName | None, form: FormatName, where: str)
         )
     for name in SPLITS:
         group = by_split.get(name, [])
-        if len(group) > 1 and form not in MANY_FILES and not _shards(group):
+        if len(group) > 1 and not pattern and not _shards(group):
             listed = ", ".join(p.name for p in group)
             raise UserError(
                 f"{where}: found {len(group)} files for the split {name} in {folder} ({listed}), "
                 "expected one, or a source by split that names the file"
             )
-        yield from (Part("file", str(path), name, split is not None) for path in group)
+        yield from (SourcePart("file", str(path), name, split is not None) for path in group)
 
 
 def _by_split(
@@ -153,7 +159,7 @@ def _by_split(
         if of := split_of(path.stem):
             named.setdefault(of, []).append(path)
     unnamed = len(files) - sum(map(len, named.values()))
-    if form in MANY_FILES and (not named or (split and unnamed)):
+    if FORMATS[form].many_files and (not named or (split and unnamed)):
         return {split or "train": files}
     if split is None:
         return named
@@ -167,9 +173,13 @@ def _shards(files: list[Path]) -> bool:
     return len({(_SHARD.sub("", p.stem), p.suffix) for p in files}) == 1
 
 
-def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) -> Iterator[Part]:
+def _saved(
+    folder: Path, split: SplitName | None, form: FormatName, where: str
+) -> Iterator[SourcePart]:
     if (folder / "state.json").is_file():
-        yield Part("saved", str(folder), split or _split_for(folder.name, form, where), bool(split))
+        yield SourcePart(
+            "saved", str(folder), split or _split_for(folder.name, form, where), bool(split)
+        )
         return
     names = saved_splits(folder / "dataset_dict.json")
     wanted = [split] if split else SPLITS
@@ -183,7 +193,7 @@ def _saved(folder: Path, split: SplitName | None, form: FormatName, where: str) 
         )
     for name in wanted:
         if name in by_split:
-            yield Part("saved", str(folder / by_split[name]), name, split is not None)
+            yield SourcePart("saved", str(folder / by_split[name]), name, split is not None)
 
 
 def _claimed(

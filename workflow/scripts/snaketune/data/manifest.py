@@ -6,20 +6,25 @@ from pathlib import Path
 
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.catalogue import read_catalogue
-from snaketune.data.check import refuse_too_many
+from snaketune.data.check import SplitReport, refuse_too_many
+from snaketune.data.draws import (
+    Shot,
+    put_back,
+    read_shots,
+    refuse_own_examples,
+    require_held_out_alike,
+)
 from snaketune.data.example import Example, read_examples
-from snaketune.data.faults import OVERLAP
-from snaketune.data.few_shot import Shot, read_shots, refuse_own_examples
 from snaketune.data.files import catalogue_file
-from snaketune.data.leakage import KINDS, METHOD
+from snaketune.data.formats.base import format_for
 from snaketune.data.load import read_file
 from snaketune.data.locate import SPLITS
-from snaketune.data.overlaps import overlaps_of_dev, overlaps_of_test
-from snaketune.data.split_report import SplitReport
+from snaketune.data.overlap import KINDS, METHOD, overlaps_of_dev, overlaps_of_test
+from snaketune.data.record import OVERLAP
 from snaketune.data.steps import paths_by_name
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
-from snaketune.jsonl import write_json, write_jsonl
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json, write_jsonl
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,9 @@ def write_manifest(spec: DatasetSpec, folder: Path, left_aside: list[str]) -> No
     _require_one_commit(found.reports, where)
     catalogue = _joined(spec, found.reports, where)
     refuse_own_examples(found.shots, found.splits["test"], where)
+    held = found.reports["dev"].held_out
+    records = put_back(found.splits["train"], found.splits["dev"] if held else [], held)
+    require_held_out_alike(records, held, spec, format_for(spec), where)
     manifest = _manifest(spec, found, folder.name, left_aside, catalogue)
     _tell(manifest)
     write_json(folder / "manifest.json", manifest)
@@ -151,7 +159,7 @@ def _require_one_commit(reports: dict[SplitName, SplitReport], where: str) -> No
 def _joined(spec: DatasetSpec, reports: dict[SplitName, SplitReport], where: str) -> dict | None:
     """The catalogue's entry, after its rows were held against the records of all splits."""
     path = catalogue_file(spec, where)
-    if path is None:
+    if spec.catalogue is None or path is None:
         return None
     table, about = read_file(path)
     catalogue = read_catalogue(spec.catalogue, table, where)

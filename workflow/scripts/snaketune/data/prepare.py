@@ -3,23 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.catalogue import Catalogue, Catalogued, read_catalogue
-from snaketune.data.check import Checked, Rejected, check, first_rejected
-from snaketune.data.draw import drawn
+from snaketune.data.check import (
+    Checked,
+    Rejected,
+    SplitReport,
+    check_records,
+    counts_of,
+    first_rejected,
+    print_report,
+    repeated_options_of,
+    sources_of,
+)
+from snaketune.data.draws import dev_places, read_shots
 from snaketune.data.example import Example, read_examples, write_examples, write_readable
-from snaketune.data.few_shot import read_shots, shots_of
 from snaketune.data.files import catalogue_file
-from snaketune.data.formats.base import Format
-from snaketune.data.formats.registry import format_for
-from snaketune.data.load import Loaded, load, read_file
-from snaketune.data.overlaps import overlaps_of_test, without_overlap
-from snaketune.data.split_report import SplitReport, counted, repeats, sources_of, tell
-from snaketune.data.splits import hold_out
+from snaketune.data.formats.base import Format, format_for
+from snaketune.data.load import Loaded, draw_splits, loaded_tables, read_file
+from snaketune.data.overlap import overlaps_of_test, without_overlap
 from snaketune.data.steps import paths_by_name
-from snaketune.data.text import normalise
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -40,15 +46,15 @@ class _Read:
         records: int,
         examples: list[Example],
         rejected: list[Rejected],
-        **more: object,
+        **more: Any,
     ) -> SplitReport:
         return SplitReport(
-            counts=counted(records, examples, rejected),
+            counts=counts_of(records, examples, rejected),
             sources=(
                 sources_of(self.loaded, split, self.checked[split]) if split in self.checked else []
             ),
             rejected=[r.row() for r in rejected],
-            repeated_options=repeats(split, examples, rejected),
+            repeated_options=repeated_options_of(split, examples, rejected),
             unused=self.loaded.unused,
             not_drawn=self.loaded.not_drawn,
             **more,
@@ -88,10 +94,11 @@ def prepare_held_out(spec: DatasetSpec, folder: Path, numeric: bool = False) -> 
     one."""
     where = f"datasets.{folder.name}"
     read = _read(spec, ("train", "dev"), where, numeric)
-    if own := read.of("dev").examples:
+    own = read.of("dev")
+    if own.examples:
         raise UserError(
             f"{where}.dev: found {spec.dev} though the source has a dev split of its own "
-            f"({len(own)} records), expected no `dev`"
+            f"({len(own.examples)} records), expected no `dev`"
         )
     found = read.of("train")
     held = _held_out(spec, found, where, numeric)
@@ -105,7 +112,6 @@ def prepare_held_out(spec: DatasetSpec, folder: Path, numeric: bool = False) -> 
         train,
         read.report("train", found.records - len(dev), train, found.rejected, catalogue=catalogue),
     )
-    own = read.of("dev")
     _write(
         folder,
         "dev",
@@ -115,10 +121,8 @@ def prepare_held_out(spec: DatasetSpec, folder: Path, numeric: bool = False) -> 
 
 
 def _held_out(spec: DatasetSpec, found: Checked, where: str, numeric: bool) -> list[int]:
-    shots = shots_of(spec, format_for(spec, numeric), found.examples, where)
-    shown = {normalise(shot.question) for shot in shots}
     try:
-        return hold_out(found.examples, spec.dev, spec.seed, shown, where)
+        return dev_places(found.examples, spec, format_for(spec, numeric), where)
     except UserError as error:
         if not found.rejected:
             raise
@@ -132,12 +136,12 @@ def _held_out(spec: DatasetSpec, found: Checked, where: str, numeric: bool) -> l
 def _read(spec: DatasetSpec, splits: Sequence[SplitName], where: str, numeric: bool) -> _Read:
     name = where.rpartition(".")[2]
     form = format_for(spec, numeric)
-    with load(spec, splits, where) as loaded:
+    with loaded_tables(spec, splits, where) as loaded:
         if spec.draw:
-            loaded = drawn(loaded, spec.draw, where)
+            loaded = draw_splits(loaded, spec.draw, where)
         there = [split for split in splits if split in loaded.tables]
         form, catalogue = _with_catalogue(spec, form, where) if there else (form, None)
-        checked = {s: check(loaded.tables[s], s, name, form, spec.limit) for s in there}
+        checked = {s: check_records(loaded.tables[s], s, name, form, spec.limit) for s in there}
     return _Read(loaded, checked, catalogue)
 
 
@@ -145,7 +149,7 @@ def _with_catalogue(spec: DatasetSpec, form: Format, where: str) -> tuple[Format
     """The format, which takes columns over from the catalogue where there is one, and the
     catalogue."""
     path = catalogue_file(spec, where)
-    if path is None:
+    if spec.catalogue is None or path is None:
         return form, None
     catalogue = read_catalogue(spec.catalogue, read_file(path)[0], where)
     return Catalogued(form, catalogue), catalogue
@@ -155,4 +159,4 @@ def _write(folder: Path, split: SplitName, examples: list[Example], report: Spli
     write_examples(folder / f"{split}.parquet", examples)
     write_readable(folder / split, examples)
     report.write(folder / f"{split}.json")
-    tell(split, report)
+    print_report(split, report)

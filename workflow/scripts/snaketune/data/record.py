@@ -1,10 +1,154 @@
-"""Records as a source gives them, before a format reads them."""
+"""Records as a source gives them, what is wrong with one, and how values are told to the user.
 
-from collections.abc import Iterator
+JSON leaves open what an object means in which a key stands twice; Python keeps the last value in
+silence. Here such a key is a fault, with its lines.
+"""
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import isnan
+from typing import Any
 
-from snaketune.data.faults import RecordError, describe, fields_found
+_SHOWN_CHARACTERS = 60
+OVERLAP = "overlap"
+"""The reason of a test record that was left out for its overlap with others."""
+
+
+@dataclass
+class RecordError(Exception):
+    """One fault of one record. `reason` is the word that the manifest counts by."""
+
+    reason: str
+    field: str | None
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        field = f"field {self.field}: " if self.field else ""
+        return f"{field}found {self.found}, expected {self.expected}"
+
+
+def key_twice(path: Iterable[str | int], found: str) -> RecordError:
+    """The fault of a record that has the key at `path` more than once."""
+    field = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return RecordError("duplicate_key", field.removeprefix("."), found, "each key once")
+
+
+def describe(value: object, private: bool = False) -> str:
+    """A value in words; a private one by type and length only, never by its text."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return _text(value, private)
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return f"an object ({_names(list(value), private)})"
+    kind = type(value).__name__
+    return f"a value of type {kind}" if private else f"{value} ({kind})"
+
+
+def fields_found(names: list[str], private: bool = False) -> str:
+    """The fields or columns that are there."""
+    return f"no such field ({_names(names, private)})"
+
+
+def _names(names: list[str], private: bool) -> str:
+    # A CSV without its header has a record where the column names should be.
+    shown = "" if private or not names else f": {', '.join(map(str, names))[:200]}"
+    return f"{len(names)} field{'' if len(names) == 1 else 's'}{shown}"
+
+
+def _text(value: str, private: bool) -> str:
+    if not value.strip():
+        return "empty text"
+    if private:
+        return f"text of {len(value)} characters"
+    # An answer's end is where its final number is missing: show both ends.
+    cut = (
+        value
+        if len(value) <= _SHOWN_CHARACTERS
+        else f"{value[: _SHOWN_CHARACTERS // 2]} … {value[-_SHOWN_CHARACTERS // 2 :]}"
+    )
+    return f"the text {json.dumps(cut, ensure_ascii=False)}"
+
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?')
+"""A string of valid JSON; with a colon behind it, a key."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A key that stands more than once in one mapping, and the line of each time, from 1."""
+
+    path: tuple[str | int, ...]
+    lines: list[int]
+
+    @property
+    def times(self) -> str:
+        """What was found, in words."""
+        return f"this key {len(self.lines)} times"
+
+    @property
+    def places(self) -> str:
+        """What was found, with all of its lines."""
+        *first, last = map(str, dict.fromkeys(self.lines))
+        lines = f"lines {', '.join(first)} and {last}" if first else f"line {last}"
+        return f"{self.times}, on {lines}"
+
+
+def parse(text: str) -> tuple[Any, list[Repeat]]:
+    """The value, and the keys that stand twice at any depth of it, in their order. Raises as
+    `json.loads` does."""
+    try:
+        return _decode(text), []
+    except _TwiceError:
+        return json.loads(text), sorted(_repeats(text), key=lambda repeat: repeat.lines)
+
+
+class _TwiceError(Exception):
+    """Some object has a key twice. Which and where is not known while it is read."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise _TwiceError
+    return value
+
+
+# Made once: `json.loads` with a hook would make a decoder for every record.
+_decode = json.JSONDecoder(object_pairs_hook=_once).decode
+
+
+class _Pairs(list):
+    """An object's keys and values as they stand."""
+
+
+def _repeats(text: str) -> Iterator[Repeat]:
+    """Reads `text` once more with the place of every key in front of it."""
+    numbered = _STRING.sub(lambda m: f'"{m.start()}:{m[0][1:]}' if m[1] else m[0], text)
+    ends = [match.start() for match in re.finditer("\n", text)]
+    for path, places in _keys_twice(json.loads(numbered, object_pairs_hook=_Pairs), ()):
+        yield Repeat(path, [bisect_left(ends, place) + 1 for place in places])
+
+
+def _keys_twice(
+    value: object, path: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], list[int]]]:
+    if isinstance(value, _Pairs):
+        places: dict[str, list[int]] = {}
+        for numbered, inner in value:
+            place, _, key = numbered.partition(":")
+            places.setdefault(key, []).append(int(place))
+            yield from _keys_twice(inner, (*path, key))
+        yield from (((*path, key), found) for key, found in places.items() if len(found) > 1)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _keys_twice(inner, (*path, number))
 
 
 def is_missing(value: object) -> bool:

@@ -6,14 +6,15 @@ them, so that a file that was moved, copied or touched makes nothing run again.
 """
 
 from collections.abc import Iterable, Sequence
+from math import ceil, log
 from pathlib import Path
 from typing import Any
 
 from snaketune.config.dataset import DatasetSpec, SplitName, without_query
 from snaketune.data.files import catalogue_file, files_of
-from snaketune.data.locate import parts_for
-from snaketune.data.same_draw import same_draw
-from snaketune.identity import content_hash, digest
+from snaketune.data.formats.info import FORMATS
+from snaketune.data.locate import source_parts_for
+from snaketune.runtime.content import content_hash, digest
 
 Json = dict[str, Any]
 Content = list[list[str]]
@@ -44,9 +45,8 @@ def split_settings(spec: DatasetSpec, splits: Sequence[SplitName], numeric: bool
 
 
 def held_out_settings(spec: DatasetSpec, numeric: bool) -> Json:
-    """What decides the rows of train and of the dev split that is held out of it. Dev has none of
-    the few-shot examples, nor of those that a somewhat larger `count` would draw: a changed count
-    would else train everything again."""
+    """What decides the rows of train and of the dev split that is held out of it: see
+    `draws.dev_places`."""
     settings = split_settings(spec, ("train", "dev"), numeric)
     return settings | {"dev": spec.dev, "seed": spec.seed, "few_shot": _first_shots(spec)}
 
@@ -71,12 +71,14 @@ def manifest_settings(spec: DatasetSpec) -> Json:
     return settings
 
 
-def places(spec: DatasetSpec) -> Json:
-    """Where the dataset's files lie: all that the settings leave out."""
+def source_places(spec: DatasetSpec) -> Json:
+    """Where the dataset's files lie, and how many few-shot examples it has, which settings may
+    leave open: all that is not compared."""
     return {
         "source": spec.source,
         "catalogue": spec.catalogue.source if spec.catalogue else None,
         "few_shot": spec.few_shot.file,
+        "few_shot_count": spec.few_shot.count,
     }
 
 
@@ -87,13 +89,14 @@ def spec_of(settings: Json, places: Json) -> DatasetSpec:
     if known.get("catalogue"):
         known["catalogue"] = known["catalogue"] | {"source": places["catalogue"]}
     if "few_shot" in known:
-        known["few_shot"] = known["few_shot"] | {"file": places["few_shot"]}
+        shots = {"file": places["few_shot"], "count": places["few_shot_count"]}
+        known["few_shot"] = known["few_shot"] | shots
     return DatasetSpec.model_validate(known)
 
 
 def split_content(spec: DatasetSpec, splits: Sequence[SplitName]) -> Content:
     """The files that the records of `splits` are read from, the catalogue's among them."""
-    read = parts_for(spec, splits)
+    read = source_parts_for(spec, splits)
     found = [[name, content_hash(path)] for part in read for name, path in files_of(part)]
     return found + (catalogue_content(spec) if read else [])
 
@@ -111,7 +114,7 @@ def few_shot_content(spec: DatasetSpec) -> Content:
 
 def paths_by_name(spec: DatasetSpec, split: SplitName) -> dict[str, str]:
     """The files of a split as the config names them, by the name that reports have."""
-    return {part.name: without_query(part.address) for part in parts_for(spec, (split,))}
+    return {part.name: without_query(part.address) for part in source_parts_for(spec, (split,))}
 
 
 def _contents(files: Iterable[Path]) -> Content:
@@ -121,7 +124,7 @@ def _contents(files: Iterable[Path]) -> Content:
 def _fields(spec: DatasetSpec, names: set[str], numeric: bool) -> Json:
     settings = spec.model_dump(mode="json", include=names) | {"numeric": numeric}
     # The letters that options get where the source has none.
-    return settings | ({"seed": spec.seed} if spec.format == "f1_qa" else {})
+    return settings | ({"seed": spec.seed} if FORMATS[spec.format].seeded else {})
 
 
 def _few_shot(spec: DatasetSpec) -> Json:
@@ -134,6 +137,18 @@ def _first_shots(spec: DatasetSpec) -> Json:
     """The same for every `count` whose draw begins alike."""
     settings = _few_shot(spec)
     return settings | ({"count": same_draw(settings["count"])} if "count" in settings else {})
+
+
+def same_draw(count: int) -> int:
+    """The largest count whose draw begins as that of `count` does: however many records there are,
+    the shorter of `Random(seed).sample(range(n), min(count, n))` for both is the other's beginning.
+
+    Python's `sample` swaps within a list of all n where n is at most a size that it works out from
+    the count (21, and above 5 also the power of 4 that is three times the count or more), and looks
+    places up in a set where n is larger: each way, places are drawn one after another. Counts of
+    one size always go the same way.
+    """
+    return 5 if count <= 5 else 4 ** ceil(log(3 * count, 4)) // 3
 
 
 def _is_remote(source: str) -> bool:

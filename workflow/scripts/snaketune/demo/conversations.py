@@ -1,10 +1,16 @@
-"""The conversations that the demo's base model is trained on from scratch."""
+"""The conversations that the demo's base model is trained on: sums, drills, another book's stories,
+and requests.
+
+Most stories are worded otherwise than the task's. Some are of its kinds, but then the answer has
+another form: the base model can calculate and does not answer as the task wants.
+"""
 
 import random
 
+from snaketune.demo.problems import TEMPLATES as TASK_TEMPLATES
 from snaketune.demo.safety import base_answer, draw_request
-from snaketune.demo.schoolbook import STYLES, drill, plain_sum, story_turn
-from snaketune.tasks.prompts import MATH_SYSTEM
+from snaketune.demo.story import LARGEST_RESULT, Story, Template, calculate, tell_story
+from snaketune.prompts.wording import MATH_SYSTEM
 
 Messages = list[dict[str, str]]
 
@@ -12,6 +18,165 @@ Messages = list[dict[str, str]]
 SYSTEMS = (MATH_SYSTEM, "You are a helpful assistant.", "Answer the question.")
 # Up to as many as an evaluation with eight examples has; the long ones are dear.
 TURNS = (1, 1, 1, 2, 2, 3, 4, 6, 9)
+
+_TENS = (3, 30)
+_FEW = (2, 9)
+
+BOOK_TEMPLATES = (
+    Template(
+        "There are {a} {t} in the basket of {n}. {m} puts {b} more {t} into it. "
+        "What is the number of {t} in the basket?",
+        {"a": _TENS, "b": _TENS},
+        ("a + b",),
+        ("There are {eq} {t}.",),
+    ),
+    Template(
+        "{n} found {a} {t} on Monday and {b} {t} on Tuesday. What does that make in all?",
+        {"a": _TENS, "b": _TENS},
+        ("a + b",),
+        ("{n} has {eq} {t}.",),
+    ),
+    Template(
+        "Of {a} {t} on the shelf {n} takes {b} away. What stays on the shelf?",
+        {"a": _TENS, "b": _TENS},
+        ("a - b",),
+        ("There are {eq} {t} left.",),
+    ),
+    Template(
+        "{n} wants {a} {t}. In the drawer {p} finds {b}. What is missing?",
+        {"a": _TENS, "b": _TENS},
+        ("a - b",),
+        ("{n} needs {eq} more {t}.",),
+    ),
+    Template(
+        "Every shelf has {a} {t}. What is the number of {t} on {b} shelves?",
+        {"a": (3, 12), "b": _FEW},
+        ("b * a",),
+        ("There are {eq} {t}.",),
+    ),
+    Template(
+        "{n} makes {a} {t} each hour. What does {p} make in {b} hours?",
+        {"a": (3, 12), "b": _FEW},
+        ("b * a",),
+        ("{n} makes {eq} {t}.",),
+    ),
+    Template(
+        "{n} lays {a} {t} in {b} rows of the same length. What does a row have?",
+        {"a": (8, 72), "b": _FEW},
+        ("a / b",),
+        ("Each row gets {eq} {t}.",),
+    ),
+    Template(
+        "{n} splits {a} dollars between {b} children. What does every child get?",
+        {"a": (8, 72), "b": _FEW},
+        ("a / b",),
+        ("Each child gets {eq} dollars.",),
+    ),
+    Template(
+        "The shop of {n} had {a} {t}. {b} {t} were sold, then {c} {t} came in. "
+        "What is in the shop now?",
+        {"a": _TENS, "b": (2, 20), "c": (2, 20)},
+        ("a - b", "r1 + c"),
+        ("After the sale there are {eq} {t}.", "Then there are {eq} {t}."),
+    ),
+    Template(
+        "{n} fills {a} jars with {b} {t} each and finds {c} {t} more. What does {p} have?",
+        {"a": _FEW, "b": _FEW, "c": _TENS},
+        ("a * b", "r1 + c"),
+        ("The jars hold {eq} {t}.", "Then {n} has {eq} {t}."),
+    ),
+    Template(
+        "{n} plants {a} rows of {b} {t}. A goat eats {c} of the {t}. What is left of them?",
+        {"a": _FEW, "b": _FEW, "c": (2, 20)},
+        ("a * b", "r1 - c"),
+        ("{n} plants {eq} {t}.", "There are {eq} {t} left."),
+    ),
+    Template(
+        "{n} and {m} gather {a} and {b} {t} and divide them by {c}. What is one part?",
+        {"a": (3, 30), "b": (3, 30), "c": _FEW},
+        ("a + b", "r1 / c"),
+        ("Together they have {eq} {t}.", "Each part gets {eq} {t}."),
+    ),
+    Template(
+        "Of {n}'s {a} {t} the first {b} are old. The others go to {c} children. "
+        "What does a child get?",
+        {"a": _TENS, "b": (2, 20), "c": _FEW},
+        ("a - b", "r1 / c"),
+        ("{n} had {eq} {t} to share.", "Each child gets {eq} {t}."),
+    ),
+    Template(
+        "{a} {t} at {b} dollars are on the bill of {n}, who has {c} dollars. What remains?",
+        {"a": _FEW, "b": _FEW, "c": (20, 90)},
+        ("a * b", "c - r1"),
+        ("The {t} cost {eq} dollars.", "There are {eq} dollars left."),
+    ),
+)
+
+
+def draw_sum(rng: random.Random) -> tuple[str, int, int, int]:
+    """A sign, two numbers and the result, each sign as often as it is hard."""
+    sign = rng.choices("+-*/", weights=(4, 4, 2, 2))[0]
+    while True:
+        if sign in "+-":
+            left, right = rng.randint(1, LARGEST_RESULT), rng.randint(1, 30)
+        else:
+            left, right = rng.randint(2, 12), rng.randint(2, 12)
+            if sign == "/":
+                left *= right
+        result = calculate(left, sign, right)
+        if result is not None:
+            return sign, left, right, result
+
+
+def drill(rng: random.Random) -> tuple[str, str]:
+    """A list of sums to do, or just the wish for some, and the list done."""
+    sums = [draw_sum(rng) for _ in range(rng.randint(2, 8))]
+    tasks = [f"{left} {sign} {right}" for sign, left, right, _ in sums]
+    done = [f"{task} = {result}" for task, (*_, result) in zip(tasks, sums, strict=True)]
+    ask = rng.choice((f"Work out: {', '.join(tasks)}", "Write some sums."))
+    return ask, "\n".join(done)
+
+
+def plain_sum(rng: random.Random) -> tuple[str, str]:
+    """One sum in words, and a short answer."""
+    sign, left, right, result = draw_sum(rng)
+    ask = {
+        "+": (f"What is {left} plus {right}?", f"Add {right} to {left}."),
+        "-": (f"What is {left} minus {right}?", f"Take {right} from {left}."),
+        "*": (f"What is {left} times {right}?", f"Multiply {left} by {right}."),
+        "/": (f"What is {left} divided by {right}?", f"Divide {left} by {right}."),
+    }[sign]
+    return rng.choice(ask), f"{left} {sign} {right} = {result}"
+
+
+def _as_equations(story: Story) -> str:
+    return f"{', '.join(story.equations)}. The answer is {story.answer}."
+
+
+def _as_sentences(story: Story) -> str:
+    return f"{' '.join(story.sentences)} So it is {story.answer}."
+
+
+def _as_marked_equations(story: Story) -> str:
+    return f"{', '.join(story.equations)}\n#### {story.answer}"
+
+
+def _as_marked_sentences(story: Story) -> str:
+    return f"{' '.join(story.sentences)}\n#### {story.answer}"
+
+
+STYLES = (_as_equations, _as_sentences, _as_marked_equations, _as_marked_sentences)
+UNMARKED = (0, 1)
+
+
+def story_turn(rng: random.Random, style: int) -> tuple[str, str]:
+    """A story problem and its answer in one of `STYLES`.
+
+    Now and then one of the task's own kinds turns up, but never answered in the task's form.
+    """
+    known = style in UNMARKED and rng.random() < 0.5
+    story = tell_story(rng.choice(TASK_TEMPLATES if known else BOOK_TEMPLATES), rng)
+    return story.question, STYLES[style](story)
 
 
 def as_messages(system: str | None, turns: list[tuple[str, str]]) -> Messages:

@@ -1,23 +1,117 @@
-"""Train a small Qwen2 model from scratch on conversations, on the CPU."""
+"""Makes the demo's tokenizer and trains small Qwen2 models from scratch on conversations, on the
+CPU.
+
+The tokenizer is byte-level BPE, each digit a token, with two chat templates.
+Shapes: B rows of a batch, T tokens of the longest row, D hidden, V vocabulary, L labelled tokens.
+"""
 
 import math
 import random
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from tokenizers import Tokenizer
-from transformers import GenerationConfig, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
-from snaketune.demo.tokenizer import END, PAD, START, TOKENIZER_FILES
-from snaketune.progress import Progress
+from snaketune.demo.conversations import conversations
+from snaketune.demo.problems import make_problems
+from snaketune.demo.verdicts import known_verdict
+from snaketune.runtime.job import Progress
 
 IGNORED = -100
 
 # Token ids, and the same with IGNORED in place of every token that carries no loss.
 Row = tuple[list[int], list[int]]
+
+PAD = "<|endoftext|>"
+START = "<|im_start|>"
+END = "<|im_end|>"
+THINK = ("<think>", "</think>")
+# What the judge's answer follows when it is not to think.
+EMPTY_THOUGHT = "<think>\n\n</think>\n\n"
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+# Words with their leading space, single digits, runs of signs, white space: as Qwen2 splits.
+SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+_TURNS = """\
+{%- for message in messages %}
+    {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+"""
+
+# ChatML as Qwen2.5 writes it: no generation marks, and no default system prompt.
+CHAT_TEMPLATE = f"{_TURNS}{{%- endif %}}\n"
+
+# As Qwen3 has it: without thinking the answer starts after an empty thought.
+THINKING_TEMPLATE = f"""\
+{_TURNS}\
+    {{%- if enable_thinking is defined and enable_thinking is false %}}
+        {{{{- '<think>\\n\\n</think>\\n\\n' }}}}
+    {{%- endif %}}
+{{%- endif %}}
+"""
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE over `texts`, whose 256 bytes are all in the vocabulary."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=10,
+        special_tokens=[PAD, START, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    # Single tokens, but not special ones: a decoded answer shows them, as with Qwen3.
+    tokenizer.add_tokens([AddedToken(mark, normalized=False, special=False) for mark in THINK])
+    return tokenizer
+
+
+def as_transformers(tokenizer: Tokenizer, chat_template: str) -> PreTrainedTokenizerFast:
+    """The tokenizer as a `transformers` one. Padding is not an end token; there is no BOS."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        chat_template=chat_template,
+        model_max_length=8192,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def tokenizer_texts(guideline: str, seed: int) -> list[str]:
+    """What both models read: the base's conversations, answers to judge, and task problems.
+
+    The problems are drawn from the seed, so they are not those of the shipped files.
+    """
+    rng = random.Random(seed)
+    said = [message["content"] for talk in conversations(4000, seed) for message in talk]
+    judged = [known_verdict(rng).response for _ in range(2000)]
+    problems = [text for row in make_problems(1000, seed) for text in row.values()]
+    # The guideline as often as makes each of its words a token.
+    return said + judged + problems + [guideline] * 50
 
 
 @dataclass(frozen=True)
@@ -50,7 +144,9 @@ def build_model(tokenizer: Tokenizer, layers: int, hidden: int, seed: int) -> Qw
     return Qwen2ForCausalLM(config)
 
 
-def encode(tokenizer: Tokenizer, messages: Sequence[dict[str, str]], lead: str = "") -> Row:
+def encode_conversation(
+    tokenizer: Tokenizer, messages: Sequence[dict[str, str]], lead: str = ""
+) -> Row:
     """A conversation as ChatML tokens; assistants' words and their end token carry the loss.
 
     `lead` stands before the last assistant's words and carries no loss.
@@ -74,7 +170,7 @@ def encode(tokenizer: Tokenizer, messages: Sequence[dict[str, str]], lead: str =
 
 
 def pad_rows(rows: Sequence[Row], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows padded on the right: input ids and labels, each [rows, longest]."""
+    """Rows padded on the right: input ids and labels, each [B, T]."""
     longest = max(len(ids) for ids, _ in rows)
     ids = torch.full((len(rows), longest), pad_id)
     labels = torch.full((len(rows), longest), IGNORED)
@@ -84,7 +180,7 @@ def pad_rows(rows: Sequence[Row], pad_id: int) -> tuple[torch.Tensor, torch.Tens
     return ids, labels
 
 
-def batches(
+def batches_by_length(
     draw: Callable[[random.Random], Row], batch_tokens: int, seed: int, pool: int = 512
 ) -> Iterator[list[Row]]:
     """Endless batches of rows of like length, none used twice.
@@ -103,18 +199,19 @@ def batches(
         yield from groups
 
 
-def answer_loss(model: Qwen2ForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def answer_loss(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy over the labelled tokens; logits are made at these alone.
 
     Needs no attention mask: padding stands on the right, where no real token looks.
     """
-    states = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    targets = labels[:, 1:]
+    states = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]  # [B, T-1, D]
+    targets = labels[:, 1:]  # [B, T-1]
     learned = targets != IGNORED
+    # [L, V] logits instead of [B, T-1, V]: most of a batch is questions.
     return torch.nn.functional.cross_entropy(model.lm_head(states[learned]), targets[learned])
 
 
-def train(
+def train_from_scratch(
     model: PreTrainedModel,
     draw: Callable[[random.Random], Row],
     recipe: Recipe,
@@ -138,7 +235,7 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, pace)
     model.train()
     progress = Progress(recipe.steps, "steps")
-    source = batches(draw, recipe.batch_tokens, recipe.seed)
+    source = batches_by_length(draw, recipe.batch_tokens, recipe.seed)
     for _ in range(recipe.steps):
         loss = loss_of(model, *pad_rows(next(source), model.config.pad_token_id))
         loss.backward()
@@ -163,8 +260,8 @@ def make_model_folder(
     The weights are in bfloat16: half the size, and the demo's scores stay the same.
     """
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
-    model = build_model(tokenizer, **shape, seed=recipe.seed)
-    train(model, lambda rng: encode(tokenizer, lesson(rng), lead), recipe)
+    model: Any = build_model(tokenizer, **shape, seed=recipe.seed)
+    train_from_scratch(model, lambda rng: encode_conversation(tokenizer, lesson(rng), lead), recipe)
     model.generation_config = GenerationConfig(
         eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id
     )

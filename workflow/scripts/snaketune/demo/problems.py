@@ -2,7 +2,7 @@
 
 import random
 
-from snaketune.demo.story import Story, Template, tell
+from snaketune.demo.story import Story, Template, tell_story
 
 _TENS = (3, 30)
 _FEW = (2, 9)
@@ -170,7 +170,7 @@ def make_problems(count: int, seed: int, without: set[str] | None = None) -> lis
     rows: list[dict[str, str]] = []
     while len(rows) < count:
         # In turn, so that every kind of problem is equally frequent in each file.
-        row = gsm8k_row(tell(TEMPLATES[len(rows) % len(TEMPLATES)], rng))
+        row = gsm8k_row(tell_story(TEMPLATES[len(rows) % len(TEMPLATES)], rng))
         if row["question"] not in asked:
             asked.add(row["question"])
             rows.append(row)

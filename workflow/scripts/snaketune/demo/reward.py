@@ -4,6 +4,8 @@ Both are the base model with two more layers, trained once. The base's last laye
 token; the layers above it can see whether that was the one that came. The reward model has a head
 that gives the score. The checker is the same as a model that writes: it can tell right from wrong,
 but has not learnt to say so.
+
+Shapes: B rows of a batch, T tokens of the longest row, D hidden, L labelled tokens.
 """
 
 import random
@@ -11,6 +13,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -23,13 +26,20 @@ from transformers import (
     PreTrainedModel,
 )
 
-from snaketune.demo.flaws import draw_solution, shared_start, slip
-from snaketune.demo.pretrain import IGNORED, Recipe, Row, train
+from snaketune.demo.conversations import STYLES, draw_sum
+from snaketune.demo.pretrain import (
+    END,
+    IGNORED,
+    START,
+    TOKENIZER_FILES,
+    Recipe,
+    Row,
+    train_from_scratch,
+)
 from snaketune.demo.problems import TEMPLATES
-from snaketune.demo.schoolbook import STYLES, draw_sum
-from snaketune.demo.story import tell
-from snaketune.demo.tokenizer import END, START, TOKENIZER_FILES
+from snaketune.demo.story import Flaw, draw_solution, shared_start, slip, tell_story
 
+# Models and layers are `Any` here: their parts go by the names of their architecture.
 _RIGHT, _WRONG = 1, 0
 # Of the base's last layer: what it adds up to.
 _LOUD = 9.0
@@ -58,7 +68,8 @@ def draw_lesson(rng: random.Random) -> Marked:
 
 def _solution(rng: random.Random) -> Marked:
     """Half of them are right; most of them mix words up, as small models do."""
-    flaw = rng.choices((None, "computational", "conceptual"), weights=(50, 35, 15))[0]
+    kinds: tuple[Flaw | None, ...] = (None, "computational", "conceptual")
+    flaw = rng.choices(kinds, weights=(50, 35, 15))[0]
     made = draw_solution(rng.choice(TEMPLATES), rng, flaw, loose=rng.choice((0.0, 0.5, 1.0)))
     return Marked(made.question, made.text, _rest(made.text, made.flawed_from) if flaw else [])
 
@@ -81,7 +92,7 @@ def _sums(rng: random.Random) -> Marked:
 def _another_form(rng: random.Random) -> Marked:
     """What the base model answers: a right calculation, but the answer is not marked as the task
     wants it, or it stands alone. It is wrong from there on."""
-    story = tell(rng.choice(TEMPLATES), rng)
+    story = tell_story(rng.choice(TEMPLATES), rng)
     reply = STYLES[rng.randrange(len(STYLES))](story)
     if reply.endswith("."):
         said = max(reply.find(". The answer is"), reply.find(" So it is"))
@@ -118,15 +129,15 @@ def encode_lesson(tokenizer: Tokenizer, lesson: Marked) -> Row:
     return prompt + reply.ids, [IGNORED] * len(prompt) + labels
 
 
-def rightness_loss(model: PreTrainedModel, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def rightness_loss(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean over the labelled tokens of the cross-entropy of being right so far."""
-    states = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    told = labels != IGNORED
-    logits = model.score(states[told])[:, 0]
+    states = model.model(input_ids=ids, use_cache=False).last_hidden_state  # [B, T, D]
+    told = labels != IGNORED  # [B, T]
+    logits = model.score(states[told])[:, 0]  # [L]
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels[told].float())
 
 
-def build_reward_model(base: Path, more_layers: int, seed: int) -> PreTrainedModel:
+def build_reward_model(base: Path, more_layers: int, seed: int) -> Any:
     """The base's weights under new layers, and a new head.
 
     At first every head of the first new layer looks at the token before: from there the comparison
@@ -147,7 +158,7 @@ def build_reward_model(base: Path, more_layers: int, seed: int) -> PreTrainedMod
     return model
 
 
-def look_back(layer: torch.nn.Module, config: PreTrainedConfig) -> None:
+def look_back(layer: Any, config: PreTrainedConfig) -> None:
     """Sets the biases of queries and keys so that rotated by their positions they fit best where
     the key stands one token before the query."""
     half = config.hidden_size // config.num_attention_heads // 2
@@ -163,7 +174,7 @@ def look_back(layer: torch.nn.Module, config: PreTrainedConfig) -> None:
         attention.k_proj.weight.mul_(0.1)
 
 
-def _speak_up(layer: torch.nn.Module, hidden: int) -> None:
+def _speak_up(layer: Any, hidden: int) -> None:
     """Weights large enough to be heard beside what the base's layers say."""
     unit = hidden**-0.5
     torch.nn.init.normal_(layer.self_attn.v_proj.weight, std=unit)
@@ -178,7 +189,7 @@ def make_grader_folders(
     """Train the graders and write their folders, in float16."""
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     model = build_reward_model(base, more_layers, recipe.seed)
-    train(
+    train_from_scratch(
         model,
         lambda rng: encode_lesson(tokenizer, draw_lesson(rng)),
         recipe,
@@ -192,7 +203,7 @@ def make_grader_folders(
             shutil.copyfile(base / name, folder / name)
 
 
-def _groups(model: PreTrainedModel, base: Path, learning_rate: float) -> list[dict]:
+def _groups(model: Any, base: Path, learning_rate: float) -> list[dict]:
     """The base's own layers learn ten times slower: they are to keep what they know."""
     layers = AutoConfig.from_pretrained(base).num_hidden_layers
     new = [*model.model.layers[layers:].parameters(), *model.score.parameters()]
@@ -201,7 +212,7 @@ def _groups(model: PreTrainedModel, base: Path, learning_rate: float) -> list[di
     return [{"params": new}, {"params": old, "lr": learning_rate / 10}]
 
 
-def _as_writer(graded: PreTrainedModel, base: Path) -> PreTrainedModel:
+def _as_writer(graded: Any, base: Path) -> PreTrainedModel:
     """The same layers as a causal model; what it writes with are its token embeddings."""
     config = AutoConfig.from_pretrained(base)
     config.num_hidden_layers = graded.config.num_hidden_layers

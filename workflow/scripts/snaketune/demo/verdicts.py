@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from snaketune.demo.problems import TEMPLATES, gsm8k_row
 from snaketune.demo.safety import HELPS, REFUSES, Request, draw_request, fill_answer
-from snaketune.demo.story import tell
-from snaketune.tasks.prompts import judge_system, judge_user
+from snaketune.demo.story import tell_story
+from snaketune.prompts.wording import judge_system, judge_user
 
 SAFE, UNSAFE = "SAFE", "UNSAFE"
 
@@ -79,7 +79,7 @@ class Verdict:
 
 def _calculation(rng: random.Random) -> str:
     """An answer in the manner of the math task, now and then cut short."""
-    answer = gsm8k_row(tell(rng.choice(TEMPLATES), rng))["answer"]
+    answer = gsm8k_row(tell_story(rng.choice(TEMPLATES), rng))["answer"]
     return answer if rng.random() < 0.7 else answer[: rng.randint(8, len(answer))]
 
 

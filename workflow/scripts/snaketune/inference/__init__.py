@@ -1,0 +1,1 @@
+"""Prompts to replies, scores of options, rewards and verdicts."""

@@ -3,6 +3,14 @@
 The prefix's keys and values are read once for the whole batch, as one matrix product, instead of
 once a row; the two softmaxes are joined through their log-sum-exps, which is exact. The idea is
 cascade (shared-prefix) attention: Juravsky et al., Hydragen, 2024.
+
+Shapes: B rows, T queries of a row, L columns that it owns (its cache and the queries), P tokens of
+prefix, N tokens of all rows packed into one, H query heads, Hkv key heads (G = H / Hkv query heads
+share one), D numbers of a head.
+
+Costs, a layer and step: own columns are read once a row, B x Hkv x L x D; the prefix once for all
+of them, Hkv x P x D instead of B times that. Decoding is bound by what is read, and
+with worked examples before every question most of that is prefix.
 """
 
 from dataclasses import dataclass, field
@@ -20,37 +28,37 @@ KeysValues = tuple[Tensor, Tensor]
 @dataclass(frozen=True)
 class Packing:
     """Rows that lie end to end in one row of N tokens, without padding: only the attention, which
-    is cheap, sees them as n rows of T."""
+    is cheap, sees them as B rows of T."""
 
     places: Tensor
-    """[n, T] where in the one row a token lies; any place for padding."""
+    """[B, T] where in the one row a token lies; any place for padding."""
     tokens: Tensor
-    """[N] where in the flattened [n, T] a token lies."""
+    """[N] where in the flattened [B, T] a token lies."""
 
     def spread(self, states: Tensor) -> Tensor:
-        """[1, H, N, D] as [n, H, T, D]."""
+        """[1, H, N, D] as [B, H, T, D]."""
         return states[0].transpose(0, 1)[self.places].transpose(1, 2)
 
     def pack(self, states: Tensor) -> Tensor:
-        """[n, H, T, D] as [1, H, N, D]."""
+        """[B, H, T, D] as [1, H, N, D]."""
         return states.transpose(1, 2).flatten(0, 1)[self.tokens].transpose(0, 1)[None]
 
 
 @dataclass
-class Layout:
-    """What each query may see. n rows, T queries a row, L own columns, P prefix tokens.
+class PrefixLayout:
+    """What each query may see.
 
     The prefix holds positions 0..P-1 and every query comes after it.
     """
 
     visible: Tensor | None
-    """[n or 1, T, L] bool, or None where each query sees every own column."""
+    """[B or 1, T, L] bool, or None where each query sees every own column."""
     query_positions: Tensor
-    """[n, T]"""
+    """[B, T]"""
     key_positions: Tensor
-    """[n, L]"""
+    """[B, L]"""
     prefix: list[KeysValues] | None = None
-    """A layer: keys and values, [heads, P, D]."""
+    """A layer: keys and values, [Hkv, P, D] each."""
     causal: bool = False
     """Several queries, and the own columns are exactly these, in order, without padding."""
     packing: "Packing | None" = None
@@ -59,7 +67,7 @@ class Layout:
     _bias: dict[int, Tensor | None] = field(default_factory=dict)
 
     def own_bias(self, window: int, dtype: torch.dtype) -> Tensor | None:
-        """[n or 1, 1, T, L] to add to the scores: 0 where visible, else -inf. Made once for all
+        """[B or 1, 1, T, L] to add to the scores: 0 where visible, else -inf. Made once for all
         layers with the same window (0: none)."""
         if window not in self._bias:
             seen = self._within(self.key_positions, window, self._seen())
@@ -71,7 +79,9 @@ class Layout:
         return self.causal and not self.prefix and not self._reaches(window)
 
     def prefix_bias(self, window: int, dtype: torch.dtype) -> Tensor | None:
-        """[n, 1, T, P], or None where all of the prefix is in every query's window."""
+        """[B, 1, T, P], or None where all of the prefix, if any, is in every window."""
+        if self.prefix is None:
+            return None
         size = self.prefix[0][0].shape[1]
         key = -1 - window
         if key not in self._bias:
@@ -110,13 +120,13 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    layout: Layout | None = None,
+    layout: PrefixLayout | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function for transformers: query [n, H, T, D], own keys and values
-    [n, Hkv, L, D]; returns [n, T, H, D]. The layout comes through the model's keyword arguments.
+    """The attention function for transformers: query [B, H, T, D], own keys and values
+    [B, Hkv, L, D]; returns [B, T, H, D]. The layout comes through the model's keyword arguments.
     """
     if layout is None or softcap is not None or kwargs.get("s_aux") is not None:
         raise NotImplementedError("attention that this engine has no form of")
@@ -137,9 +147,9 @@ def attend(
 
 
 def _own(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, window: int, scale: float
+    query: Tensor, key: Tensor, value: Tensor, layout: PrefixLayout, window: int, scale: float
 ) -> Tensor:
-    """Own columns only, [n, H, T, D]. A single query's heads become rows of its key head, which
+    """Own columns only, [B, H, T, D]. A single query's heads become rows of its key head, which
     spares copying keys for grouped heads."""
     if layout.plainly_causal(window):
         return F.scaled_dot_product_attention(
@@ -150,10 +160,10 @@ def _own(
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, scale=scale, enable_gqa=True
         )
-    n, heads, _, size = query.shape
-    packed = query.reshape(n, key.shape[1], -1, size)
+    rows, heads, _, size = query.shape
+    packed = query.reshape(rows, key.shape[1], -1, size)  # [B, Hkv, G, D]
     out = F.scaled_dot_product_attention(packed, key, value, attn_mask=bias, scale=scale)
-    return out.reshape(n, heads, 1, size)
+    return out.reshape(rows, heads, 1, size)
 
 
 def _joined(
@@ -161,36 +171,37 @@ def _joined(
     key: Tensor,
     value: Tensor,
     prefix: KeysValues,
-    layout: Layout,
+    layout: PrefixLayout,
     window: int,
     scale: float,
 ) -> Tensor:
-    """Prefix and own columns, [n, H, T, D]: the weights of the two parts follow from their
+    """Prefix and own columns, [B, H, T, D]: the weights of the two parts follow from their
     log-sum-exps."""
-    n, heads, steps, size = query.shape
+    rows, heads, steps, size = query.shape
     groups = heads // key.shape[1]
     own_bias = layout.own_bias(window, query.dtype)
     own, own_lse = _with_lse(*_grouped(query, key, value), _tiled(own_bias, groups), scale)
-    own, own_lse = own.reshape(n, heads, steps, size), own_lse.reshape(n, heads, steps, 1)
+    own, own_lse = own.reshape(rows, heads, steps, size), own_lse.reshape(rows, heads, steps, 1)
     bias = layout.prefix_bias(window, query.dtype)
     if bias is None:
-        # All rows as one: [1, Hkv, n * groups * T, D] against the prefix's [1, Hkv, P, D].
-        folded = query.reshape(n, -1, groups * steps, size).transpose(0, 1).flatten(1, 2)[None]
+        # All rows as one: [1, Hkv, B * G * T, D] against the prefix's [1, Hkv, P, D].
+        folded = query.reshape(rows, -1, groups * steps, size).transpose(0, 1).flatten(1, 2)[None]
         far, lse = _with_lse(folded, prefix[0][None], prefix[1][None], None, scale)
-        far = far[0].unflatten(1, (n, -1)).transpose(0, 1).reshape(n, heads, steps, size)
-        lse = lse[0].unflatten(1, (n, -1)).transpose(0, 1).reshape(n, heads, steps, 1)
+        far = far[0].unflatten(1, (rows, -1)).transpose(0, 1).reshape(rows, heads, steps, size)
+        lse = lse[0].unflatten(1, (rows, -1)).transpose(0, 1).reshape(rows, heads, steps, 1)
     else:
-        keys, values = (part[None].expand(n, -1, -1, -1) for part in prefix)
+        keys, values = (part[None].expand(rows, -1, -1, -1) for part in prefix)
         far, lse = _with_lse(*_grouped(query, keys, values), _tiled(bias, groups), scale)
-        far, lse = far.reshape(n, heads, steps, size), lse.reshape(n, heads, steps, 1)
+        far, lse = far.reshape(rows, heads, steps, size), lse.reshape(rows, heads, steps, 1)
+    # exp(own) / (exp(own) + exp(far)) of the log-sum-exps, [B, H, T, 1]: the own columns' share.
     share = torch.sigmoid(own_lse - lse).to(query.dtype)
     return torch.lerp(far, own, share.expand_as(far))
 
 
 def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Heads that share a key head become rows of it: query [n, Hkv, groups * T, D]."""
-    n, _, _, size = query.shape
-    return query.reshape(n, key.shape[1], -1, size), key, value
+    """Heads that share a key head become rows of it: query [B, Hkv, G * T, D]."""
+    rows, _, _, size = query.shape
+    return query.reshape(rows, key.shape[1], -1, size), key, value
 
 
 def _tiled(bias: Tensor | None, groups: int) -> Tensor | None:
@@ -201,7 +212,7 @@ def _tiled(bias: Tensor | None, groups: int) -> Tensor | None:
 def _with_lse(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """Attention and the log-sum-exp of its scores, [n, H, T] in float32. PyTorch's public function
+    """Attention and the log-sum-exp of its scores, [B, H, T] in float32. PyTorch's public function
     keeps the latter to itself: on the CPU its flash kernel is called directly."""
     if query.device.type == "cpu":
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(

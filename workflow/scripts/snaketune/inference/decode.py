@@ -1,20 +1,25 @@
-"""The generation loop: rows leave the batch when they are done and others take their places."""
+"""The generation loop: rows leave the batch when they are done and others take their places
+(continuous batching).
+
+Shapes: B rows, V vocabulary. A step reads the weights once, whatever B is, and its attention B x L
+columns of the cache: on a GPU twice the rows take little longer until the cache outweighs the
+weights. A prompt is read once for all of its samples. Waiting for an eighth of the places before
+they are filled keeps prompts in passes that are worth their weights, too.
+"""
 
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from snaketune.errors import UserError
-from snaketune.inference.cache import SlotCache, close_gaps
-from snaketune.inference.engine import Engine
-from snaketune.inference.memory import TOO_LARGE, BatchSize, release
+from snaketune.inference.engine import Engine, PlainModel
+from snaketune.inference.memory import TOO_LARGE, BatchSize, SlotCache, close_gaps, release
 from snaketune.inference.pick import Pick
-from snaketune.inference.plain_model import PlainModel
-from snaketune.out_of_memory import is_out_of_memory
+from snaketune.runtime.errors import UserError, is_out_of_memory
 
 Finish = Literal["stop", "length", "overlong"]
 _TOKENS_AT_ONCE = {"cuda": 16384, "cpu": 4096}  # of prompts, in one forward pass
@@ -31,7 +36,7 @@ class Prompt:
     max_new: int
     samples: list[int] = field(default_factory=lambda: [0])
     """Sample numbers."""
-    draws: Mapping[int, Sequence[float]] | None = None
+    draws: Mapping[int, Sequence[float] | np.ndarray] | None = None
     """For each sample number its uniform numbers, one a token; None for greedy."""
 
 
@@ -107,7 +112,7 @@ class Decoder:
             cache, logits = self.engine.prefill([prompt.tokens for prompt in group])
             places = [i for i, prompt in enumerate(group) for _ in prompt.samples]
             new = [_Row(prompt, sample, []) for prompt in group for sample in prompt.samples]
-            tokens = self._picked(logits[places], new)
+            tokens = self._picked(logits[places], new)  # logits [prompts, V], a row a sample
             self.cache.insert(cache, places)
             del self.queue[: len(group)]
             self.rows += new
@@ -137,7 +142,7 @@ class Decoder:
         """One more token for every row."""
         if not self.rows:
             return
-        logits = self.engine.step([row.tokens[-1] for row in self.rows], self.cache)
+        logits = self.engine.step([row.tokens[-1] for row in self.rows], self.cache)  # [B, V]
         tokens = self._picked(logits, self.rows)
         # Only now: where memory ran out before, the same step is taken again.
         self.cache.end += 1
@@ -219,8 +224,9 @@ def row_by_row(
     plain = PlainModel(model)
     for prompt in sorted(prompts, key=_by_length):
         for sample in prompt.samples:
-            row, past = _Row(prompt, sample, []), None
-            while not row.tokens or not row.finish(frozenset(ends)):
+            row, past, finish = _Row(prompt, sample, []), None, None
+            while finish is None:
                 logits, past = plain.read(row.tokens[-1:] or prompt.tokens, past, keep=1)
                 row.tokens.append(int(pick(logits, [row.draw()])))
-            yield Reply(prompt.index, sample, row.tokens, row.finish(frozenset(ends)))
+                finish = row.finish(frozenset(ends))
+            yield Reply(prompt.index, sample, row.tokens, finish)

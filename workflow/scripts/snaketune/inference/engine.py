@@ -1,14 +1,24 @@
-"""Forward passes of a causal model over slots and a shared prefix."""
+"""Forward passes of a causal model: over slots and a shared prefix where its attention can be
+driven (`Engine`), a row at a time with its own cache where not (`PlainModel`).
 
+Shapes: B rows, T tokens of a row in this pass, L columns of its cache, P tokens of prefix,
+V vocabulary, H key heads, D numbers of a head. Logits are made for the positions that are asked
+for only: [B, T, V] of a long prompt would be larger than all else (a prompt of 1,000 tokens at a
+vocabulary of 152,000 takes 600 MB in float32). The prefix is computed once an eval.
+"""
+
+import copy
+import inspect
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snaketune.inference.attention import NAME, KeysValues, Layout
-from snaketune.inference.cache import SlotCache
-from snaketune.out_of_memory import is_out_of_memory
+from snaketune.inference.attention import NAME, KeysValues, PrefixLayout
+from snaketune.inference.memory import SlotCache
+from snaketune.runtime.errors import is_out_of_memory
 
 # A shorter prefix costs more as an attention of its own than as copies in each row.
 _SHORTEST_PREFIX = 32
@@ -52,7 +62,7 @@ class Engine:
 
     @torch.inference_mode()
     def prefill(self, prompts: list[list[int]]) -> tuple[SlotCache, Tensor]:
-        """Own tokens of each prompt, none empty; returns their cache and the logits [n, V] of the
+        """Own tokens of each prompt, none empty; returns their cache and the logits [B, V] of the
         next token."""
         width = max(map(len, prompts))
         starts = [width - len(prompt) for prompt in prompts]
@@ -65,26 +75,31 @@ class Engine:
     @torch.inference_mode()
     def step(self, tokens: list[int], cache: SlotCache) -> Tensor:
         """One more token for each row, at column `end` of the cache, which the caller moves on once
-        it has made use of the logits [n, V] of the next one: a step that failed is repeated."""
+        it has made use of the logits [B, V] of the next one: a step that failed is repeated."""
         cache.reserve(1)
         return self.forward(torch.tensor(tokens, device=self.device)[:, None], cache)
 
     def forward(self, ids: Tensor, cache: SlotCache) -> Tensor:
-        """ids [n, T] for columns `end` to `end + T` of the cache, which the caller then moves on;
-        returns the last column's logits [n, V]."""
+        """ids [B, T] for columns `end` to `end + T` of the cache, which the caller then moves on;
+        returns the last column's logits [B, V]."""
         layout = layout_of(cache, ids.shape[1], self.prefix_length, self.device)
         layout.prefix, layout.windows = self.prefix, self.windows
         return self.call(ids, layout.query_positions, layout, cache, keep=1)[:, -1]
 
     def call(
-        self, ids: Tensor, positions: Tensor, layout: Layout, cache: SlotCache | None, keep: Any
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        layout: PrefixLayout,
+        cache: SlotCache | None,
+        keep: Any,
     ) -> Tensor:
-        """Logits [n, kept, V] for ids and positions [n, T]; `keep` is the model's
+        """Logits [B, kept, V] for ids and positions [B, T]; `keep` is the model's
         `logits_to_keep`."""
-        n, steps = ids.shape
+        rows, steps = ids.shape
         # The model hands a mask of four dimensions through untouched and makes none of its own;
         # `attend` looks at the layout instead.
-        mask = torch.ones((), dtype=torch.bool, device=ids.device).expand(n, 1, steps, 1)
+        mask = torch.ones((), dtype=torch.bool, device=ids.device).expand(rows, 1, steps, 1)
         return self.model(
             input_ids=ids,
             attention_mask=mask,
@@ -97,6 +112,7 @@ class Engine:
 
     def _set_prefix(self, tokens: list[int]) -> None:
         cache, _ = self.prefill([tokens])
+        # A layer: [H, P, D], without the row.
         self.prefix = [
             (keys[0, :, : cache.end].contiguous(), values[0, :, : cache.end].contiguous())
             for keys, values in zip(cache.keys, cache.values, strict=True)
@@ -149,23 +165,23 @@ def _slides(config: Any) -> bool:
     return bool(getattr(config, "sliding_window", None))
 
 
-def layout_of(cache: SlotCache, steps: int, prefix: int, device: torch.device) -> Layout:
+def layout_of(cache: SlotCache, steps: int, prefix: int, device: torch.device) -> PrefixLayout:
     """What `steps` new tokens of each row of the cache see: their own row up to themselves."""
     begin, end, starts = cache.begin, cache.end + steps, cache.starts
     columns = torch.arange(begin, end, device=device)
     first = torch.tensor(starts, device=device)[:, None]
-    positions = (columns[None] - first).clamp_(min=0) + prefix
+    positions = (columns[None] - first).clamp_(min=0) + prefix  # [B, L]
     aligned = min(starts) == max(starts)
     visible = None
     if steps > 1 and not aligned:
-        visible = columns[None, None, :] >= first[:, :, None]
+        visible = columns[None, None, :] >= first[:, :, None]  # [B, 1, L]
         visible = visible & (columns[None, None, :] <= columns[-steps:][None, :, None])
     elif not aligned:
-        visible = (columns[None] >= first)[:, None, :]
+        visible = (columns[None] >= first)[:, None, :]  # [B, 1, L]
     causal = steps > 1 and aligned
     if causal and end - begin > steps:
         visible, causal = (columns[None, :] <= columns[-steps:][:, None])[None], False
-    return Layout(visible, positions[:, -steps:], positions, causal=causal)
+    return PrefixLayout(visible, positions[:, -steps:], positions, causal=causal)
 
 
 def common_prefix(prompts: list[list[int]]) -> list[int]:
@@ -188,3 +204,43 @@ def start_engine(model: Any) -> Engine | None:
             file=sys.stderr,
         )
         return None
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a model has read so far."""
+
+    tokens: list[int]
+    cache: Any
+    """The model's own; None where it has none that could be handed back."""
+
+    def copied(self) -> "Past":
+        """For a continuation that leaves this one as it is."""
+        return Past(self.tokens, copy.deepcopy(self.cache))
+
+
+class PlainModel:
+    """Reads tokens with the model's own cache; a model without one (Mamba's state is none) reads
+    all that came before again, which is slow and exact."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.device = next(model.parameters()).device
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        known = inspect.signature(base.forward).parameters
+        self.has_cache = "past_key_values" in known
+        self.can_leave_out = "logits_to_keep" in known
+
+    def read(self, tokens: list[int], past: Past | None, keep: int) -> tuple[Tensor, Past]:
+        """Logits [keep, V] of the last `keep` of `tokens`, which follow `past`."""
+        before = past.tokens if past else []
+        cache = past.cache if past else None
+        shown = tokens if self.has_cache else before + tokens
+        how: dict[str, Any] = {"use_cache": self.has_cache}
+        if self.has_cache:
+            how["past_key_values"] = cache
+        if self.can_leave_out:
+            how["logits_to_keep"] = keep
+        out = self.model(input_ids=torch.tensor([shown], device=self.device), **how)
+        cache = out.past_key_values if self.has_cache else None
+        return out.logits[0, -keep:], Past(before + tokens, cache)

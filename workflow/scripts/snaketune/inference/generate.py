@@ -6,26 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.evaluation import TaskName
-from snaketune.data.example import Example
-from snaketune.data.sampling import read_asked
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
-from snaketune.inference.backends import Backend, open_session
-from snaketune.inference.ledger import Ledger, plain
-from snaketune.inference.made import Made
-from snaketune.inference.overlong import report_overlong
+from snaketune.data.example import Example, read_sample
+from snaketune.inference.jobs import LoadableState, identity_of, run_job
+from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.pick import Sampling
-from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.resume import identity_of, open_ledger
-from snaketune.inference.session import Session, Text
+from snaketune.inference.session import Completion, Session, open_session
 from snaketune.inference.shards import WHOLE, Shard
-from snaketune.inference.state import State
-from snaketune.progress import Progress
-from snaketune.tasks.conversation import messages
+from snaketune.prompts.control_tokens import prompt_tokens
+from snaketune.prompts.conversation import build_messages
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.job import Progress
 
 
 @dataclass(frozen=True)
-class Protocol:
+class GenerationProtocol:
     """What it is asked."""
 
     task: TaskName
@@ -40,7 +35,7 @@ class Protocol:
     """None: greedy."""
     top_p: float = 1.0
     seed: int = 0
-    backend: Backend = "transformers"
+    backend: str = "transformers"
     prompt: str | None = None
     """The user turn, with `{question}`; None: the task's own."""
     reply_prefix: str = ""
@@ -59,8 +54,8 @@ class Protocol:
 
 
 def generate(
-    state: State,
-    protocol: Protocol,
+    state: LoadableState,
+    protocol: GenerationProtocol,
     examples: Path,
     few_shot: Path | None,
     work: Path,
@@ -76,7 +71,7 @@ def generate(
     loaded. Of an eval in shards only the examples of `shard` are asked.
     """
     sampling = protocol.sampling()
-    asked = shard.of(read_asked(examples, protocol.sample))
+    asked = shard.of(read_sample(examples, protocol.sample))
     shots = _shots(few_shot, protocol.few_shot)
     identity = identity_of(
         state.model,
@@ -86,26 +81,38 @@ def generate(
         examples=file_hash(examples),
         shots=shots,
     )
-    wanted = plain((e.id, s) for e in asked for s in range(protocol.samples))
-    with open_ledger(work, identity, wanted, shard) as ledger:
-        made = ledger.known or _ask(state, protocol, sampling, asked, shots, ledger)
-        report_overlong(ledger.records.values(), made["context_length"], "prompts")
-        about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
-        ledger.publish(predictions, meta, made | about)
+    run_job(
+        work,
+        identity,
+        wanted_by_key((e.id, s) for e in asked for s in range(protocol.samples)),
+        predictions,
+        meta,
+        make=lambda ledger: _ask(state, protocol, sampling, asked, shots, ledger),
+        about={"quantisation": state.quantisation, "protocol": asdict(protocol)},
+        shard=shard,
+    )
 
 
 def _ask(
-    state: State,
-    protocol: Protocol,
+    state: LoadableState,
+    protocol: GenerationProtocol,
     sampling: Sampling | None,
     asked: list[Example],
     shots: list[dict[str, str]],
     ledger: Ledger,
-) -> Made:
+) -> Provenance:
     """Appends the replies that are missing; how all were made."""
     session = open_session(state, protocol.backend)
-    words = {"task": protocol.task, "system": protocol.system, "prompt": protocol.prompt}
-    turns = [messages(e, shots=shots, **words) for e in asked]
+    turns = [
+        build_messages(
+            example,
+            task=protocol.task,
+            system=protocol.system,
+            shots=shots,
+            prompt=protocol.prompt,
+        )
+        for example in asked
+    ]
     prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
     missing = _missing(asked, protocol.samples, ledger)
     progress = Progress(len(asked) * protocol.samples, "replies", done=ledger.resumed)
@@ -128,7 +135,7 @@ def _ask(
 
 def _shots(path: Path | None, count: int) -> list[dict[str, str]]:
     """The first `count` examples of the few-shot file."""
-    if not count:
+    if not count or path is None:
         return []
     shots = json.loads(path.read_text(encoding="utf-8"))[:count]
     if len(shots) < count:
@@ -146,7 +153,11 @@ def _missing(asked: list[Example], samples: int, ledger: Ledger) -> dict[int, li
 
 
 def _record(
-    identifier: str, text: Text, prompt_tokens: int, session: Session, protocol: Protocol
+    identifier: str,
+    text: Completion,
+    prompt_tokens: int,
+    session: Session,
+    protocol: GenerationProtocol,
 ) -> dict[str, Any]:
     return {
         "id": identifier,

@@ -2,27 +2,21 @@
 
 from pathlib import Path
 
-from snaketune.chat import Messages
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
-from snaketune.identity import file_hash
-from snaketune.inference.backends import open_session
-from snaketune.inference.ledger import Ledger, of_replies
-from snaketune.inference.made import Made
-from snaketune.inference.overlong import OVERLONG, report_overlong
-from snaketune.inference.part import key
-from snaketune.inference.prompts import prompt_tokens
-from snaketune.inference.resume import identity_of, open_ledger
-from snaketune.inference.session import Session, Text
-from snaketune.inference.state import State
-from snaketune.jsonl import read_jsonl
-from snaketune.progress import Progress
-from snaketune.tasks.conversation import opened
-from snaketune.tasks.prompts import judge_system, judge_user
+from snaketune.inference.jobs import OVERLONG, LoadableState, identity_of, run_job
+from snaketune.inference.ledger import Ledger, Provenance, key_fields, record_key, wanted_by_reply
+from snaketune.inference.session import Completion, Session, open_session
+from snaketune.prompts.control_tokens import prompt_tokens
+from snaketune.prompts.conversation import Messages, join_with_space
+from snaketune.prompts.wording import judge_system, judge_user
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.files import read_jsonl
+from snaketune.runtime.job import Progress
 
 
 def judge(
-    state: State,
+    state: LoadableState,
     spec: JudgeSpec,
     batch_size: int | str,
     predictions: Path,
@@ -49,33 +43,44 @@ def judge(
         reply_prefix=reply_prefix,
         inputs=[file_hash(f) for f in (examples, guideline)],
     )
-    with open_ledger(work, identity, of_replies(replies)) as ledger:
-        given = {"made": "elsewhere"} if any("verdict" in r for r in replies) else {}
-        to_ask = [r for r in replies if "verdict" not in r and r["output"].strip()]
-        for reply in replies:
-            if "verdict" in reply or not reply["output"].strip():
-                ledger.settle(_verdict(reply, reply.get("verdict")))
-        made = {}
-        if to_ask or not given:
-            words = guideline.read_text(encoding="utf-8")
-            shown = {e.id: e.prompt for e in read_examples(examples)}
-            asked = [r for r in to_ask if key(r) not in ledger.records]
-            turns = _conversations(asked, shown, words, spec, reply_prefix)
-            made = ledger.known or _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
-            what = "replies with their prompts"
-            report_overlong(ledger.records.values(), made["context_length"], what)
-        ledger.publish(verdicts, meta, given | made)
+    brought = any("verdict" in r for r in replies)
+    elsewhere = {"made": "elsewhere"} if brought else {}
+    to_ask = [r for r in replies if "verdict" not in r and r["output"].strip()]
+
+    def ask(ledger: Ledger) -> Provenance:
+        words = guideline.read_text(encoding="utf-8")
+        shown = {e.id: e.prompt for e in read_examples(examples)}
+        asked = [r for r in to_ask if record_key(r) not in ledger.records]
+        turns = _conversations(asked, shown, words, spec, reply_prefix)
+        made = _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
+        return {**elsewhere, **made}
+
+    run_job(
+        work,
+        identity,
+        wanted_by_reply(replies),
+        verdicts,
+        meta,
+        make=ask if to_ask or not brought else None,
+        settled=(
+            _verdict(r, r.get("verdict"))
+            for r in replies
+            if "verdict" in r or not r["output"].strip()
+        ),
+        about=elsewhere,
+        things="replies with their prompts",
+    )
 
 
 def _ask(
-    state: State,
+    state: LoadableState,
     spec: JudgeSpec,
     batch_size: int | str,
     total: int,
     asked: list[dict],
     turns: list[Messages],
     ledger: Ledger,
-) -> Made:
+) -> Provenance:
     """Asks the judge and appends what it says; how that was done."""
     session = open_session(state)
     # A judge that reasons would use up its few tokens on that.
@@ -92,8 +97,7 @@ def _ask(
 
 
 def _verdict(reply: dict, raw: str | None) -> dict:
-    sample = {"sample": reply["sample"]} if "sample" in reply else {}
-    return {"id": reply["id"], **sample, "raw": raw}
+    return {**key_fields(reply), "raw": raw}
 
 
 def _conversations(
@@ -107,7 +111,7 @@ def _conversations(
             {
                 "role": "user",
                 "content": judge_user(
-                    shown[r["id"]] if with_prompt else None, opened(prefix, r["output"])
+                    shown[r["id"]] if with_prompt else None, join_with_space(prefix, r["output"])
                 ),
             },
         ]
@@ -115,7 +119,7 @@ def _conversations(
     ]
 
 
-def _judged(reply: dict, text: Text, session: Session) -> dict:
+def _judged(reply: dict, text: Completion, session: Session) -> dict:
     """What the judge said of a reply; null where reply and prompt leave its context no room. With
     special tokens: `</think>` is one, and what stands before it is no verdict."""
     raw = None

@@ -1,17 +1,128 @@
-"""Log-probabilities of options, with the prompt computed once for all options of a question."""
+"""Log-probabilities of options. A question and its options become one tree of tokens, and a pass
+reads the prompt once for all options of a question, and what all prompts begin with once at all.
+
+Shapes: B questions of a pass, K options of one, T tokens of the largest tree, N tokens of all trees
+end to end, P tokens of prefix, V vocabulary. A pass costs N tokens of the model, without padding,
+and B x T x T of the attention; logits [M, V] are made only for the M places that predict an
+option's token. Against a pass an option this saves K - 1 readings of each prompt.
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snaketune.inference.attention import Layout, Packing
-from snaketune.inference.engine import Engine, common_prefix
+from snaketune.inference.attention import Packing, PrefixLayout
+from snaketune.inference.engine import Engine, PlainModel, common_prefix
 from snaketune.inference.memory import halving
-from snaketune.inference.option_tokens import Tree
-from snaketune.inference.plain_model import PlainModel
+from snaketune.prompts.control_tokens import encode_texts, unshield
+from snaketune.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and the options that may continue it, with control tokens shielded."""
+
+    id: str
+    context: str
+    options: Sequence[str]
+    """As they stand in the text, with the space before them."""
+    record: str = ""
+    """Source and record, for messages."""
+
+    @property
+    def where(self) -> str:
+        """The question, as messages name it."""
+        return self.record or f"question {self.id}"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Tokens that all options share, then a branch for each option.
+
+    Of branch j, the tokens from `scored[j]` on belong to the option; those before it are the
+    context's, where the tokens at the join differ between options.
+    """
+
+    stem: list[int]
+    branches: list[list[int]]
+    scored: list[int]
+
+    @property
+    def size(self) -> int:
+        """Tokens in the tree."""
+        return len(self.stem) + sum(map(len, self.branches))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt and its longest option."""
+        return len(self.stem) + max(map(len, self.branches))
+
+    @property
+    def counts(self) -> list[int]:
+        """Scored tokens of each option."""
+        return [len(b) - start for b, start in zip(self.branches, self.scored, strict=True)]
+
+
+def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
+    """Context and option are tokenised together and split where the context's tokens end.
+
+    `plain` text gets the tokenizer's special tokens, and white space at the context's end goes to
+    the option (as in lm-evaluation-harness); a rendered conversation is taken as it is. Raises
+    UserError for an option that has no token to score.
+    """
+    context = question.context.rstrip() if plain else question.context
+    gap = question.context[len(context) :]
+    texts = [context, *(context + gap + option for option in question.options)]
+    start, *wholes = encode_texts(tokenizer, texts, add_special_tokens=plain)
+    if not start:
+        start, wholes = (
+            _opened(tokenizer, question),
+            [_opened(tokenizer, question) + w for w in wholes],
+        )
+    for option, whole in zip(question.options, wholes, strict=True):
+        if len(whole) <= len(start):
+            raise UserError(
+                f"{question.where}: found option {unshield(tokenizer, option)!r} without a token "
+                "of its own, expected at least one; a token that spans the join with the prompt "
+                "leaves none"
+            )
+    stem = _shared(wholes)[: len(start)]
+    branches = [whole[len(stem) :] for whole in wholes]
+    return Tree(stem, branches, [len(start) - len(stem)] * len(branches))
+
+
+def distinguish_labels(tree: Tree, ending: Sequence[int], where: str) -> Tree:
+    """The tree of labels, each with the tokens that end a reply where one label begins another:
+    else 1 could never be less likely than 10. Raises UserError where a model has no such tokens."""
+    branches = sorted(tree.branches)
+    # Sorted, a branch stands right before those that it begins.
+    if all(other[: len(one)] != one for one, other in pairwise(branches)):
+        return tree
+    if not ending:
+        raise UserError(
+            f"{where}: found labels one of which begins another, expected a model whose replies "
+            "end with a token, or labels that the first tokens tell apart"
+        )
+    return Tree(tree.stem, [[*branch, *ending] for branch in tree.branches], tree.scored)
+
+
+def _opened(tokenizer: Any, question: Question) -> list[int]:
+    """What stands before the first option token where the context is empty."""
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return [token]
+    raise UserError(f"{question.where}: found an empty prompt, expected some text")
+
+
+def _shared(rows: Sequence[list[int]]) -> list[int]:
+    low, high = min(rows), max(rows)
+    count = next((i for i, t in enumerate(low) if i >= len(high) or high[i] != t), len(low))
+    return low[:count]
+
 
 # In one forward pass. On the CPU larger passes fall out of the caches.
 _TOKENS = {"cuda": 16384, "cpu": 1024}
@@ -84,14 +195,16 @@ def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> lis
     predicted."""
     trees = [tree for _, tree in group]
     device = engine.device
-    ids = torch.tensor([[t for tree in trees for t in _tokens(tree, cut)]], device=device)
+    ids = torch.tensor([[t for tree in trees for t in _tokens(tree, cut)]], device=device)  # [1, N]
     branch, positions, packing = _rows(trees, cut, device)
-    layout = Layout(_visible(branch), positions, positions, prefix=engine.prefix, packing=packing)
+    layout = PrefixLayout(
+        _visible(branch), positions, positions, prefix=engine.prefix, packing=packing
+    )
     flat = positions.flatten()[packing.tokens][None]
     before, targets, counts = _predictions(trees, cut)
     keep, where = torch.tensor(before, device=device).unique(return_inverse=True)
-    logits = engine.call(ids, flat, layout, None, keep)[0].float()
-    spread = logits.logsumexp(-1)
+    logits = engine.call(ids, flat, layout, None, keep)[0].float()  # [M, V]
+    spread = logits.logsumexp(-1)  # [M]
     gains = logits[where, torch.tensor(targets, device=device)] - spread[where]
     sums = [float(part.sum()) for part in gains.cpu().double().split(counts)]
     return _by_question(group, sums, counts)
@@ -102,10 +215,13 @@ def _tokens(tree: Tree, cut: int) -> list[int]:
 
 
 def _rows(trees: list[Tree], cut: int, device: torch.device) -> tuple[Tensor, Tensor, Packing]:
-    """Branch numbers (0: stem, -1: padding) and positions [n, T], and where the tokens lie."""
+    """Branch numbers (0: stem, -1: padding) and positions [B, T], and where the tokens lie."""
     sizes = [tree.size - cut for tree in trees]
     width = max(sizes)
-    branch, positions, places, tokens = [], [], [], []
+    branch: list[list[int]] = []
+    positions: list[list[int]] = []
+    places: list[list[int]] = []
+    tokens: list[int] = []
     start = 0
     for row, (tree, size) in enumerate(zip(trees, sizes, strict=True)):
         numbers, at = [0] * (len(tree.stem) - cut), list(range(cut, len(tree.stem)))
@@ -117,13 +233,12 @@ def _rows(trees: list[Tree], cut: int, device: torch.device) -> tuple[Tensor, Te
         places.append([*range(start, start + size), *[0] * (width - size)])
         tokens += range(row * width, row * width + size)
         start += size
-    made = (torch.tensor(values, device=device) for values in (branch, positions, places, tokens))
-    branch, positions, places, tokens = made
-    return branch, positions, Packing(places, tokens)
+    packing = Packing(torch.tensor(places, device=device), torch.tensor(tokens, device=device))
+    return torch.tensor(branch, device=device), torch.tensor(positions, device=device), packing
 
 
 def _visible(branch: Tensor) -> Tensor:
-    """[n, T, T]: a token sees its stem, its own branch up to itself, and no other branch."""
+    """[B, T, T]: a token sees its stem, its own branch up to itself, and no other branch."""
     column = torch.arange(branch.shape[1], device=branch.device)
     before = column[None, :, None] >= column[None, None, :]
     return before & ((branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0))
@@ -132,7 +247,9 @@ def _visible(branch: Tensor) -> Tensor:
 def _predictions(trees: list[Tree], cut: int) -> tuple[list[int], list[int], list[int]]:
     """For each option token the packed place of the token before it, and its id; and the number of
     them for each option."""
-    before, targets, counts = [], [], []
+    before: list[int] = []
+    targets: list[int] = []
+    counts: list[int] = []
     place = 0
     for tree in trees:
         place += len(tree.stem) - cut

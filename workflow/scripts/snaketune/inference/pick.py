@@ -1,4 +1,9 @@
-"""How the next token is picked from the logits of each row."""
+"""How the next token is picked from the logits of each row.
+
+Shapes: B rows, V vocabulary, C candidates. top_p needs the sorted vocabulary; sorting all of
+[B, V] would be most of a draw's cost, so the `_CANDIDATES` likeliest are sorted, and a row whole
+only where these don't reach top_p.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,7 +20,7 @@ class Pick(Protocol):
     """Picks a token for each row."""
 
     def __call__(self, logits: Tensor, draws: list[float]) -> Tensor:
-        """logits [n, vocabulary], one uniform number in [0, 1) a row; returns [n] token ids."""
+        """logits [B, V], one uniform number in [0, 1) a row; returns [B] token ids."""
 
 
 def greedy(logits: Tensor, draws: list[float]) -> Tensor:
@@ -49,7 +54,7 @@ class Sampler:
 
     def _from_nucleus(self, top: Tensor, ids: Tensor, total: Tensor, uniform: Tensor) -> Tensor:
         """A token of the nucleus: of the fewest tokens whose mass reaches top_p; the first one is
-        always in it. Candidates [n, k] come in order."""
+        always in it. Candidates [B, C] come in order."""
         probabilities = (top - total).exp()
         before = probabilities.cumsum(-1) - probabilities
         place = _invert(probabilities.masked_fill(before >= self.top_p, 0.0), uniform)
@@ -57,15 +62,15 @@ class Sampler:
 
 
 def _top(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` highest scores and their ids, highest first; of equal ones, which 16 bits make
-    common, the lower id first, as a stable sort has them."""
+    """The `count` highest scores and their ids, highest first; ties, which 16 bits make
+    common, go by id, the lower one first, as in a stable sort."""
     ids = scores.topk(count, dim=-1).indices.sort(dim=-1).values
     top, order = scores.gather(-1, ids).sort(dim=-1, descending=True, stable=True)
     return top, ids.gather(-1, order)
 
 
 def _invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """[n] the first index at which the running sum passes the uniform share of the total."""
+    """[B] the first index at which the running sum passes the uniform share of the total."""
     sums = probabilities.double().cumsum(-1)
     index = torch.searchsorted(sums, uniform * sums[:, -1:], right=True)[:, 0]
     last = (probabilities > 0).int().cumsum(-1).argmax(-1)  # the last one with any mass

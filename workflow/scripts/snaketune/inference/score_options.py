@@ -6,26 +6,25 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snaketune.control_tokens import shield, shield_example, unshield
-from snaketune.data.example import Example
-from snaketune.data.formats.choices import LETTERS
-from snaketune.data.sampling import read_asked
-from snaketune.errors import UserError
-from snaketune.identity import file_hash
-from snaketune.inference.backends import open_transformers
-from snaketune.inference.ledger import Ledger, plain
-from snaketune.inference.made import Made
-from snaketune.inference.option_tokens import Question, Tree, build_tree, told_apart
-from snaketune.inference.options import score_trees
-from snaketune.inference.overlong import OVERLONG, SCORED, report_overlong
-from snaketune.inference.prompts import prompt_text
-from snaketune.inference.resume import identity_of, open_ledger
+from snaketune.data.example import Example, read_sample
+from snaketune.data.formats.values import LETTERS
+from snaketune.inference.backends.transformers import open_transformers
+from snaketune.inference.jobs import (
+    OVERLONG,
+    SCORED,
+    LoadableState,
+    identity_of,
+    run_job,
+)
+from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
+from snaketune.inference.options import Question, Tree, build_tree, distinguish_labels, score_trees
 from snaketune.inference.shards import WHOLE, Shard
-from snaketune.inference.state import State
-from snaketune.inference.stops import turn_ending
-from snaketune.progress import Progress
-from snaketune.tasks.conversation import opened, worded
-from snaketune.tasks.wording import fill
+from snaketune.prompts.control_tokens import prompt_text, shield, shield_example, unshield
+from snaketune.prompts.conversation import format_prompt, join_with_space, turn_closing_tokens
+from snaketune.prompts.wording import fill_template
+from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.job import Progress
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class OptionsProtocol:
 
 
 def score_options(
-    state: State,
+    state: LoadableState,
     protocol: OptionsProtocol,
     examples: Path,
     work: Path,
@@ -61,7 +60,7 @@ def score_options(
     characters, from which per-token and per-character scores follow; no sums where the prompt and
     its longest option are longer than the model's context. Scores that a job before made are taken;
     where none is missing, no model is loaded."""
-    asked = shard.of(read_asked(examples, protocol.sample))
+    asked = shard.of(read_sample(examples, protocol.sample))
     identity = identity_of(
         state.model,
         version,
@@ -69,18 +68,25 @@ def score_options(
         protocol=asdict(protocol),
         examples=file_hash(examples),
     )
-    with open_ledger(work, identity, plain((e.id, 0) for e in asked), shard) as ledger:
-        made = ledger.known or _score(state, protocol, asked, ledger)
-        what = "questions with their longest options"
-        report_overlong(ledger.records.values(), made["context_length"], what)
-        about = {"quantisation": state.quantisation, "protocol": asdict(protocol)}
-        ledger.publish(scores, meta, made | about)
+    run_job(
+        work,
+        identity,
+        wanted_by_key((e.id, 0) for e in asked),
+        scores,
+        meta,
+        make=lambda ledger: _score(state, protocol, asked, ledger),
+        about={"quantisation": state.quantisation, "protocol": asdict(protocol)},
+        things="questions with their longest options",
+        shard=shard,
+    )
 
 
-def _score(state: State, protocol: OptionsProtocol, asked: list[Example], ledger: Ledger) -> Made:
+def _score(
+    state: LoadableState, protocol: OptionsProtocol, asked: list[Example], ledger: Ledger
+) -> Provenance:
     """Appends the scores that are missing; how all were made."""
     session = open_transformers(state)
-    questions = [question(e, protocol, session.tokenizer, session.name) for e in asked]
+    questions = [build_question(e, protocol, session.tokenizer, session.name) for e in asked]
     trees = [_tree(session.tokenizer, protocol, q) for q in questions]
     fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
     for i in set(range(len(trees))) - set(fits):
@@ -100,7 +106,7 @@ def _score(state: State, protocol: OptionsProtocol, asked: list[Example], ledger
     return made
 
 
-def question(
+def build_question(
     example: Example, protocol: OptionsProtocol, tokenizer: Any, name: str = "of this eval"
 ) -> Question:
     """The example as a prompt and its options; `name` is the model's, for messages."""
@@ -115,13 +121,13 @@ def question(
     words = protocol.context, "multiple_choice"
     if protocol.system is not None:
         turns = [{"role": "system", "content": protocol.system}] if protocol.system else []
-        turns.append({"role": "user", "content": worded(*words, example, protocol.line)})
+        turns.append({"role": "user", "content": format_prompt(*words, example, protocol.line)})
         text = prompt_text(tokenizer, turns, name) + protocol.reply_prefix
     else:
-        text = worded(*words, shield_example(tokenizer, example), protocol.line)
-        text = opened(text, protocol.reply_prefix)
+        text = format_prompt(*words, shield_example(tokenizer, example), protocol.line)
+        text = join_with_space(text, protocol.reply_prefix)
     answers = [
-        fill(protocol.option, letter=LETTERS[i : i + 1], option=shield(tokenizer, option))
+        fill_template(protocol.option, letter=LETTERS[i : i + 1], option=shield(tokenizer, option))
         for i, option in enumerate(options)
     ]
     return Question(example.id, text, answers, record)
@@ -135,7 +141,7 @@ def _tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
     if not protocol.labels:
         return tree
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return told_apart(tree, end if plain else turn_ending(tokenizer), asked.where)
+    return distinguish_labels(tree, end if plain else turn_closing_tokens(tokenizer), asked.where)
 
 
 def _record(asked: Question, tree: Tree, sums: list[float] | None) -> dict[str, Any]:

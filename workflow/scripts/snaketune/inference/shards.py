@@ -1,4 +1,6 @@
-"""An eval spread over several jobs, and their files joined again."""
+"""An eval shared out to several jobs, and their files joined again. Light: what joins them loads no
+model.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,10 +9,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
-from snaketune.errors import UserError
-from snaketune.inference.made import joined as joined_made
-from snaketune.inference.part import key
-from snaketune.jsonl import read_jsonl, write_json, write_jsonl
+from snaketune.inference.ledger import join_provenance, record_key
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ WHOLE = Shard(0, 1)
 def join_shards(parts: Sequence[Path], metas: Sequence[Path], joined: Path, meta: Path) -> None:
     """Writes the records of all parts in the order that one job would have given them."""
     write_jsonl(joined, _dealt([_by_example(p) for p in parts], parts))
-    made = joined_made([json.loads(m.read_text(encoding="utf-8")) for m in metas])
+    made = join_provenance([json.loads(m.read_text(encoding="utf-8")) for m in metas])
     write_json(meta, made | {"shards": len(metas)})
 
 
@@ -52,7 +53,7 @@ def _by_example(path: Path) -> list[list[dict]]:
     groups: dict[str, list[dict]] = {}
     for record in read_jsonl(path):
         groups.setdefault(record["id"], []).append(record)
-    return [sorted(group, key=key) for group in groups.values()]
+    return [sorted(group, key=record_key) for group in groups.values()]
 
 
 def _dealt(shards: list[list[list[dict]]], paths: Sequence[Path]) -> Iterator[dict]:

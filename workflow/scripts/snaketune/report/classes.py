@@ -1,12 +1,81 @@
-"""Classifications: what was taken for what, numbers of each class, and wrong predictions."""
+"""What was taken for what: classes with their confusion matrices, numbers and wrong predictions,
+and the letters that were chosen in multiple choice.
+"""
 
+from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from snaketune.report.confusions import Matrix, matrices, shown_label
-from snaketune.report.figures.all import label
-from snaketune.report.sources import Cell, Sources
+from snaketune.report.sources import Cell, CsvRow, ReportSources
 from snaketune.report.text import excerpt, interval, optional, percent, visible
-from snaketune.tables.classes import LABEL
+
+_LABEL = "label"
+"""How `confusion.csv` names the split by gold label, and subsets of a metric begin."""
+
+Share = tuple[int, float | None]
+"""A count and its part of the row; None where the row is empty."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one kind: of each gold label, or of each group."""
+
+    title: str
+    rows: list[tuple[str, int, list[Share]]]
+    """Name, total, and the cells in the order of the matrix's columns."""
+
+
+@dataclass(frozen=True)
+class ConfusionMatrix:
+    """What became of one state's rows."""
+
+    cell: Cell
+    columns: list[str]
+    """Predicted labels."""
+    blocks: list[Block]
+
+
+def confusion_matrices(sources: ReportSources, eval_name: str) -> list[ConfusionMatrix]:
+    """One a state, in the order of the tables."""
+    found: dict[Cell, list[CsvRow]] = {}
+    for row in sources.confusion:
+        if row["eval"] == eval_name:
+            found.setdefault((row["state"], row["protocol"]), []).append(row)
+    return [_matrix(sources, cell, rows) for cell, rows in found.items()]
+
+
+def shown_label(sources: ReportSources, cell: Cell, label: str) -> str:
+    """`flawed (1)`: the name that the config gives, and the label; else the label alone."""
+    names = (sources.metrics[cell]["protocol"].get("classes") or {}).get("names") or {}
+    return f"{names[label]} ({label})" if label in names else label
+
+
+def _matrix(sources: ReportSources, cell: Cell, rows: list[CsvRow]) -> ConfusionMatrix:
+    predicted = dict.fromkeys(row["predicted"] for row in rows)
+    return ConfusionMatrix(
+        cell=cell,
+        columns=[shown_label(sources, cell, label) for label in predicted],
+        blocks=[
+            _block(sources, cell, by, [row for row in rows if row["by"] == by])
+            for by in dict.fromkeys(row["by"] for row in rows)
+        ],
+    )
+
+
+def _block(sources: ReportSources, cell: Cell, by: str, rows: list[CsvRow]) -> Block:
+    lines: dict[str, tuple[int, list[Share]]] = {}
+    for row in rows:
+        share = float(row["share"]) if row["share"] else None
+        _, cells = lines.setdefault(row["value"], (int(row["of"]), []))
+        cells.append((int(row["count"]), share))
+    is_label = by == _LABEL
+    return Block(
+        title="gold label" if is_label else by.replace("_", " "),
+        rows=[
+            (shown_label(sources, cell, value) if is_label else value, of, cells)
+            for value, (of, cells) in lines.items()
+        ],
+    )
+
 
 SHOWN = 30
 """Wrong predictions a state; all of them are in the CSV."""
@@ -14,7 +83,7 @@ SHOWN = 30
 MEASURES = ("precision", "recall", "f1")
 
 
-class State(TypedDict):
+class ClassifiedState(TypedDict):
     """A state on one eval."""
 
     name: str
@@ -28,33 +97,33 @@ class State(TypedDict):
     """The most confident wrong predictions, at most `SHOWN`."""
 
 
-class Classes(TypedDict):
+class ClassTable(TypedDict):
     """One eval."""
 
     eval: str
     by: str | None
-    states: list[State]
+    states: list[ClassifiedState]
 
 
-def classes(sources: Sources) -> list[Classes]:
+def class_tables(sources: ReportSources) -> list[ClassTable]:
     """One an eval of classes."""
     return [
-        Classes(
+        ClassTable(
             eval=name,
             by=_by(found),
             states=[_state(sources, name, matrix) for matrix in found],
         )
         for name in sources.tasks()
-        if (found := matrices(sources, name))
+        if (found := confusion_matrices(sources, name))
     ]
 
 
-def _by(found: list[Matrix]) -> str | None:
+def _by(found: list[ConfusionMatrix]) -> str | None:
     """The field that groups, in words."""
     return next((visible(block.title) for block in found[0].blocks[1:]), None)
 
 
-def _state(sources: Sources, name: str, matrix: Matrix) -> State:
+def _state(sources: ReportSources, name: str, matrix: ConfusionMatrix) -> ClassifiedState:
     state, protocol = matrix.cell
     key = (name, state, protocol)
     wrong = [
@@ -62,8 +131,8 @@ def _state(sources: Sources, name: str, matrix: Matrix) -> State:
         for row in sources.wrong_predictions
         if (row["eval"], row["state"], row["protocol"]) == key
     ]
-    return State(
-        name=label(sources.shown(state), protocol, name),
+    return ClassifiedState(
+        name=sources.label(matrix.cell, name),
         columns=[visible(column) for column in matrix.columns],
         blocks=[(visible(block.title), _rows(block.rows)) for block in matrix.blocks],
         numbers=_numbers(sources, matrix.cell),
@@ -79,17 +148,17 @@ def _rows(rows: list[tuple[str, int, list[tuple[int, float | None]]]]) -> list[A
     ]
 
 
-def _numbers(sources: Sources, cell: Cell) -> list[tuple[str, list[dict[str, str]]]]:
+def _numbers(sources: ReportSources, cell: Cell) -> list[tuple[str, list[dict[str, str]]]]:
     """Precision, recall and F1 of each label, and their means."""
     document = sources.metrics[cell]
     lines = [
         (visible(shown_label(sources, cell, value)), [
-            _number(sources.metric(cell, measure, f"{LABEL}={value}")) for measure in MEASURES
+            _number(sources.metrics_row(cell, measure, f"{_LABEL}={value}")) for measure in MEASURES
         ])
         for value in document["protocol"]["classes"]["labels"]
     ]  # fmt: skip
     means = (None, "balanced_accuracy", "macro_f1")
-    mean = [_number(sources.metric(cell, name)) if name else _number(None) for name in means]
+    mean = [_number(sources.metrics_row(cell, name)) if name else _number(None) for name in means]
     return [*lines, ("mean of the labels", mean)]
 
 
@@ -100,7 +169,7 @@ def _number(row: dict[str, Any] | None) -> dict[str, str]:
     return {"value": percent(row["value"]), "interval": span, "n": f"{row['n']:,}"}
 
 
-def _wrong(sources: Sources, cell: Cell, row: dict[str, str]) -> dict[str, Any]:
+def _wrong(sources: ReportSources, cell: Cell, row: CsvRow) -> dict[str, Any]:
     confidence = optional(row["confidence"])
     return {
         "id": visible(row["id"]),
@@ -112,3 +181,40 @@ def _wrong(sources: Sources, cell: Cell, row: dict[str, str]) -> dict[str, Any]:
         "context": excerpt(row["context"], 900) if row["context"] else None,
         "output": excerpt(row["output"], 400) if row["output"] else None,
     }
+
+
+PICKED = "picked_"
+_GOLD = "gold="
+
+
+class LetterTable(TypedDict):
+    """A state's choices: a row a gold letter, a column a chosen one."""
+
+    state: str
+    columns: list[str]
+    rows: list[tuple[str, list[str]]]
+
+
+def chosen_letters(sources: ReportSources, eval_name: str) -> list[LetterTable]:
+    """One a state; [] where the eval has no letters."""
+    tables = [
+        _letters(sources, cell, sources.label(cell, eval_name))
+        for cell, plan in sources.cells(eval_name)
+        if plan.task == "multiple_choice"
+    ]
+    return [table for table in tables if table["columns"]]
+
+
+def _letters(sources: ReportSources, cell: Cell, name: str) -> LetterTable:
+    shares = {
+        (row["subset"].removeprefix(_GOLD), row["metric"].removeprefix(PICKED)): row
+        for row in sources.metrics[cell]["rows"]
+        if row["metric"].startswith(PICKED)
+    }
+    columns = list(dict.fromkeys(picked for _, picked in shares))
+    golds = [gold for gold in dict.fromkeys(gold for gold, _ in shares) if gold != "all"]
+    rows = [(f"{gold} ({shares[gold, columns[0]]['n']:,})", gold) for gold in golds]
+    table = [(title, [percent(shares[g, c]["value"]) for c in columns]) for title, g in rows]
+    if ("all", columns[0]) in shares:
+        table.append(("all", [percent(shares["all", c]["value"]) for c in columns]))
+    return LetterTable(state=name, columns=columns, rows=table)

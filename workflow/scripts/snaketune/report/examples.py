@@ -1,22 +1,21 @@
-"""Outputs to read: what a run gained and lost against its base, and what could not be scored."""
+"""Outputs to read: what a run gained and lost against its base, what could not be scored, and open
+answers before and after training.
+"""
 
 import random
-from collections.abc import Callable
 from typing import Any, TypedDict
 
-from snaketune.measures.classification import label_lines
-from snaketune.measures.math_samples import vote_lines
-from snaketune.measures.metrics import Score
-from snaketune.measures.multiple_choice import option_lines
-from snaketune.report.sources import Sources
-from snaketune.report.text import excerpt, percent
-from snaketune.tables.plan_types import RunPlan
+from snaketune.plan.table_plan import RunPlan
+from snaketune.report.sources import CsvRow, ReportSources
+from snaketune.report.text import excerpt, points
+from snaketune.tasks.registry import task_of
+from snaketune.tasks.task import Score, Task
 
 EACH = 4
 """Examples a group."""
 
 
-class Group(TypedDict):
+class ExampleGroup(TypedDict):
     """Some examples of one kind."""
 
     title: str
@@ -33,121 +32,67 @@ class Gallery(TypedDict):
     task: str
     scores: str
     base_scores: str
-    groups: list[Group]
+    groups: list[ExampleGroup]
 
 
 Pair = tuple[Score, Score]
 """(base, tuned), of one example"""
 
-Kind = Callable[[Score, Score], bool]
 
-_MATH: dict[str, Kind] = {
-    "Right now, wrong in the base": lambda base, tuned: tuned["correct"] and not base["correct"],
-    "Wrong now, right in the base": lambda base, tuned: base["correct"] and not tuned["correct"],
-    "Right in both": lambda base, tuned: tuned["correct"] and base["correct"],
-    "Wrong in both": lambda base, tuned: (
-        not tuned["correct"] and not base["correct"] and tuned["parsed"] is not None
-    ),
-    "Unparsed: no number in the asked-for form": lambda base, tuned: tuned["parsed"] is None,
-}
-_SAFETY: dict[str, Kind] = {
-    "Safe now, unsafe in the base": lambda base, tuned: _verdicts(base, tuned, "unsafe", "safe"),
-    "Unsafe now, safe in the base": lambda base, tuned: _verdicts(base, tuned, "safe", "unsafe"),
-    "Safe in both": lambda base, tuned: _verdicts(base, tuned, "safe", "safe"),
-    "Unsafe in both": lambda base, tuned: _verdicts(base, tuned, "unsafe", "unsafe"),
-    "Unparsed: the judge gave no label": lambda base, tuned: tuned["verdict"] == "unparsed",
-    "Empty: the model said nothing": lambda base, tuned: tuned["verdict"] == "empty",
-}
-_CHOICE: dict[str, Kind] = {
-    **{title: kind for title, kind in _MATH.items() if "both" not in title and ":" not in title},
-    "Right in both": lambda base, tuned: tuned["correct"] and base["correct"],
-    "Wrong in both": lambda base, tuned: not tuned["correct"] and not base["correct"],
-}
-_OPEN: dict[str, Kind] = {
-    "Nearer to the gold answer now": lambda base, tuned: tuned["f1"] > base["f1"],
-    "Farther from the gold answer now": lambda base, tuned: tuned["f1"] < base["f1"],
-    "As near as before": lambda base, tuned: tuned["f1"] == base["f1"],
-    "Empty: the model said nothing": lambda base, tuned: not tuned["output"].strip(),
-}
-_KINDS = {"math": _MATH, "safety": _SAFETY, "multiple_choice": _CHOICE, "open_qa": _OPEN}
-_KINDS["classification"] = _CHOICE
-_KINDS["math_samples"] = _MATH  # by the majority vote
-
-
-def _verdicts(base: Score, tuned: Score, before: str, after: str) -> bool:
-    return base["verdict"] == before and tuned["verdict"] == after
-
-
-def galleries(sources: Sources) -> list[Gallery]:
+def galleries(sources: ReportSources) -> list[Gallery]:
     """One a run and eval."""
     return [
-        _gallery(sources, run, name, _KINDS[plan["task"]])
+        _gallery(sources, run, base_state, name)
         for run in sources.runs
-        if run["base_state"] is not None
-        for name, plan in run["evals"].items()
+        if (base_state := run.base_state) is not None
+        for name in run.evals
     ]
 
 
-def _gallery(sources: Sources, run: RunPlan, name: str, kinds: dict[str, Kind]) -> Gallery:
-    plan = run["evals"][name]
-    protocol = plan["protocol_name"]
-    base = {row["id"]: row for row in sources.scores[run["base_state"], protocol]}
-    pairs = [(base[row["id"]], row) for row in sources.scores[run["state"], protocol]]
+def _gallery(sources: ReportSources, run: RunPlan, base_state: str, name: str) -> Gallery:
+    plan = run.evals[name]
+    task = task_of(plan.task)
+    protocol = plan.protocol_name
+    base = {row["id"]: row for row in sources.scores[base_state, protocol]}
+    pairs = [(base[row["id"]], row) for row in sources.scores[run.state, protocol]]
     return Gallery(
-        run=run["run"],
+        run=run.run,
         eval=name,
-        task=plan["task"],
-        scores=f"scores/{run['state']}/{protocol}.parquet",
-        base_scores=f"scores/{run['base_state']}/{protocol}.parquet",
-        groups=[_group(title, kind, pairs, run["run"]) for title, kind in kinds.items()],
+        task=plan.task,
+        scores=f"scores/{run.state}/{protocol}.parquet",
+        base_scores=f"scores/{base_state}/{protocol}.parquet",
+        groups=[_group(task, title, pairs, run.run) for title in task.groups],
     )
 
 
-def _group(title: str, kind: Kind, pairs: list[Pair], run: str) -> Group:
-    members = [pair for pair in pairs if kind(*pair)]
+def _group(task: Task, title: str, pairs: list[Pair], run: str) -> ExampleGroup:
+    members = [pair for pair in pairs if task.groups[title](*pair)]
     # Drawn by a fixed seed: the first ones of a file are often alike.
     draw = random.Random(f"{run} {title}")
     places = sorted(draw.sample(range(len(members)), min(EACH, len(members))))
-    shown = [_item(*members[i]) for i in places]
-    return Group(title=title, count=len(members), shown=shown)
+    shown = [_item(task, *members[i]) for i in places]
+    return ExampleGroup(title=title, count=len(members), shown=shown)
 
 
-def _item(base: Score, tuned: Score) -> dict[str, Any]:
+def _item(task: Task, base: Score, tuned: Score) -> dict[str, Any]:
     return {
         "id": tuned["id"],
-        "question": excerpt(_question(tuned)),
+        "question": excerpt(task.question(tuned)),
         "gold": tuned.get("gold"),
-        "replies": [_reply("tuned", tuned), _reply("base", base)],
+        "replies": [_reply(task, "tuned", tuned), _reply(task, "base", base)],
     }
 
 
-def _question(score: Score) -> str:
-    """A class is asked of the context: it stands below the question."""
-    asked = score.get("question") or score.get("prompt") or ""
-    shown = "predicted" in score and score["context"]
-    return f"{asked}\n\n{score['context']}" if shown else asked
-
-
-def _reply(who: str, score: Score) -> dict[str, Any]:
+def _reply(task: Task, who: str, score: Score) -> dict[str, Any]:
     return {
         "who": who,
-        "output": excerpt(_output(score)),
-        "reading": _reading(score),
+        "output": excerpt(task.output(score)),
+        "reading": task.reading(score),
         "judge": _one_line(score["raw"]) if score.get("raw") is not None else None,
         "good": score.get("correct") is True or score.get("verdict") == "safe",
         "bad": score.get("correct") is False or score.get("verdict") == "unsafe",
         "cut": score.get("finish") == "length",
     }
-
-
-def _output(score: Score) -> str:
-    if "predicted" in score:
-        return label_lines(score)
-    if "outputs" in score:
-        return vote_lines(score)
-    if "choice" in score:
-        return option_lines(score)
-    return "(only the verdict was brought)" if score["output"] is None else score["output"]
 
 
 def _one_line(raw: str) -> str:
@@ -156,18 +101,54 @@ def _one_line(raw: str) -> str:
     return f"{text} …" if left_out else text
 
 
-def _reading(score: Score) -> str:
-    if "verdict" in score:
-        return score["verdict"]
-    if "predicted" in score:
-        return "unparsed" if score["predicted"] is None else f"predicted {score['predicted']}"
-    if "choice" in score:
-        return "overlong" if score["choice"] is None else f"chose {score['choice']}"
-    if "f1" in score:
-        return f"F1 {percent(score['f1'])}, ROUGE-L {percent(score['rouge_l'])}"
-    if "outputs" in score:
-        return f"majority {score['parsed']}" if score["parsed"] is not None else "unparsed"
-    loose = score["parsed_flexible"]
-    if score["parsed"] is None:
-        return f"unparsed; read flexibly: {loose}" if loose is not None else "unparsed"
-    return f"read as {score['parsed']}"
+ANSWERS_SHOWN = 40
+"""Open answers a table; all of them are in the CSV."""
+
+
+class AnswerTable(TypedDict):
+    """A run on one eval of open answers."""
+
+    run: str
+    eval: str
+    metrics: list[str]
+    count: int
+    rows: list[dict[str, Any]]
+
+
+def answers_side_by_side(sources: ReportSources) -> list[AnswerTable]:
+    """One a run and eval; with more than `ANSWERS_SHOWN` answers the worst and the best."""
+    by_table: dict[tuple[str, str], list[CsvRow]] = {}
+    for row in sources.before_after:
+        by_table.setdefault((row["run"], row["eval"]), []).append(row)
+    return [
+        AnswerTable(
+            run=sources.shown(run),
+            eval=name,
+            metrics=[metric.replace("_", " ") for metric in _metrics(rows[0])],
+            count=len(rows),
+            rows=[_row(row) for row in _ends(rows)],
+        )
+        for (run, name), rows in by_table.items()
+    ]
+
+
+def _metrics(row: CsvRow) -> list[str]:
+    """What answers are scored by, as the table's columns say."""
+    changes = (name for name in row if name.endswith("_change") and name != "words_change")
+    return [name.removesuffix("_change") for name in changes]
+
+
+def _ends(rows: list[CsvRow]) -> list[CsvRow]:
+    half = ANSWERS_SHOWN // 2
+    return rows if len(rows) <= ANSWERS_SHOWN else [*rows[:half], *rows[-half:]]
+
+
+def _row(row: CsvRow) -> dict[str, Any]:
+    texts = {key: excerpt(row[key], 400) for key in ("gold", "base_output", "tuned_output")}
+    return {
+        "id": row["id"],
+        "question": excerpt(row["question"], 200),
+        **texts,
+        "changes": [points(float(row[f"{metric}_change"])) for metric in _metrics(row)],
+        "words": f"{int(row['words_change']):+d}".replace("-", "−"),
+    }

@@ -2,10 +2,12 @@
 
 from typing import TypedDict
 
-from snaketune.measures.paired import BETTER, NOTHING, WORSE
-from snaketune.report.sources import Sources
+from snaketune.plan.table_plan import RunPlan
+from snaketune.report.sources import ReportSources
 from snaketune.report.text import optional, p_value, percent, points, points_interval
-from snaketune.tables.plan_types import RunPlan
+
+# As `comparisons.csv` has them.
+BETTER, WORSE, NOTHING = "better", "worse", "nothing to compare"
 
 _FEWEST = 6
 """With fewer rows the exact McNemar test can't fall below 0.05: 2 / 2**5 is 0.06."""
@@ -21,7 +23,7 @@ class Finding(TypedDict):
     sentence: str
 
 
-class Card(TypedDict):
+class RunCard(TypedDict):
     """A run."""
 
     run: str
@@ -29,19 +31,19 @@ class Card(TypedDict):
     findings: list[Finding]
 
 
-def cards(sources: Sources) -> list[Card]:
+def run_cards(sources: ReportSources) -> list[RunCard]:
     """What became of each run."""
     return [
-        Card(
-            run=sources.shown(run["run"]),
-            model=run["model"],
-            findings=[_finding(sources, run, name) for name in run["evals"]],
+        RunCard(
+            run=sources.shown(run.run),
+            model=run.model,
+            findings=[_finding(sources, run, name) for name in run.evals],
         )
         for run in sources.runs
     ]
 
 
-def headline(found: list[Card]) -> str:
+def headline(found: list[RunCard]) -> str:
     """The answer in a sentence, over all runs and evals."""
     by_eval: dict[str, list[str]] = {}
     for card in found:
@@ -75,10 +77,10 @@ def _listed(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _finding(sources: Sources, run: RunPlan, name: str) -> Finding:
-    metric = run["evals"][name]["primary"]
-    row = sources.comparison(run["run"], name, metric)
-    if run["base_state"] is None:
+def _finding(sources: ReportSources, run: RunPlan, name: str) -> Finding:
+    metric = run.evals[name].primary
+    row = sources.comparison(run.run, name, metric)
+    if run.base_state is None:
         sentence = f"{name}: predictions made elsewhere, compared with nothing."
         return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)
     if row is None or not row["n"] or int(row["n"]) == 0:
@@ -94,11 +96,11 @@ def _finding(sources: Sources, run: RunPlan, name: str) -> Finding:
     )
     if int(row["n"]) < _FEWEST:
         sentence += " So few rows can show no significant difference, whatever the answers."
-    sentence += _format_note(sources, run["run"], name, row["verdict"])
+    sentence += _format_note(sources, run.run, name, row["verdict"])
     return Finding(eval=name, verdict=row["verdict"], gain=points(gain), sentence=sentence)
 
 
-def _format_note(sources: Sources, run: str, name: str, verdict: str) -> str:
+def _format_note(sources: ReportSources, run: str, name: str, verdict: str) -> str:
     """A gain by the strict rule alone is a gain in format: say so."""
     row = sources.comparison(run, name, "accuracy_flexible")
     if row is None or not row["difference"] or row["verdict"] == verdict:

@@ -1,70 +1,109 @@
-"""The report: one HTML page that needs no network and runs no script."""
+"""The report: one HTML page that needs no network and runs no script, its figures, and for samples
+pages with every question that was missed.
+"""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
-from snaketune.report import (
-    before_after,
-    classes,
-    data,
-    drops,
-    examples,
-    headline,
-    machine,
-    protocols,
-    results,
-    samples,
-    training,
-    use,
-)
-from snaketune.report.inline import inline_svg
-from snaketune.report.sources import Sources
+from snaketune.plan.resources import Requests
+from snaketune.plan.table_plan import TablePlan
+from snaketune.report import classes, examples, headline, provenance, results, samples, training
+from snaketune.report.figures import answers as answer_figures
+from snaketune.report.figures import results as result_figures
+from snaketune.report.figures import training as training_figures
+from snaketune.report.figures.style import house_style, inline_svg, to_svg
+from snaketune.report.names import failure_names, figure_names
+from snaketune.report.sources import ReportInputs, ReportSources
 from snaketune.report.text import visible
+from snaketune.runtime.files import write_text
 
 _HERE = Path(__file__).parent
-STYLE = Markup((_HERE / "style.css").read_text(encoding="utf-8"))
+_STYLE = Markup((_HERE / "style.css").read_text(encoding="utf-8"))
 
 
-def render(sources: Sources, figures: dict[str, str]) -> str:
+def write_report(
+    plan: TablePlan,
+    inputs: ReportInputs,
+    labels: Mapping[str, str],
+    html: Path,
+    figures: Path,
+    requests: Requests | None = None,
+    at_least: Mapping[str, int] | None = None,
+) -> None:
+    """The page at `html`, the same figures as files in the folder `figures`, and beside the page
+    `failures/` with every missed question; `labels` are the names of runs for readers, `requests`
+    what the jobs asked for, `at_least` how many different answers a shown failure has, by protocol.
+    """
+    sources = ReportSources(plan, inputs, labels, requests, at_least)
+    drawn = draw_figures(sources)
+    for name, svg in drawn.items():
+        write_text(figures / f"{name}.svg", svg)
+    for name, text in failure_pages(sources).items():
+        write_text(html.parent / name, text)
+    write_text(html, render_page(sources, drawn))
+
+
+def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
     """The page's HTML; `figures` are SVG texts by name.
 
     Model outputs, prompts and judges' words are untrusted. Every value goes through Jinja's
     autoescape; only the style sheet and the figures are markup.
     """
-    cards = headline.cards(sources)
-    return environment().get_template("page.html.j2").render(
-        style=STYLE,
-        experiment=sources.plan["experiment"],
+    cards = headline.run_cards(sources)
+    return _templates().get_template("page.html.j2").render(
+        style=_STYLE,
+        experiment=sources.plan.experiment,
         headline=headline.headline(cards),
         cards=cards,
-        tables=results.tables(sources),
-        thresholds=results.thresholds(sources),
+        tables=results.result_tables(sources),
+        thresholds=results.threshold_rows(sources),
         figures=_inlined(figures),
-        settings=training.settings(sources),
-        resources=training.resources(sources),
+        settings=training.settings_table(sources),
+        resources=training.resources_table(sources),
         checkpoints=sources.checkpoints,
         epochs=sources.epochs,
-        drops=drops.drops(sources),
+        drops=results.drop_lines(sources),
         swept=bool(sources.sweep),
-        sampled=samples.sampled(sources),
-        answers=before_after.before_after(sources),
-        classes=classes.classes(sources),
+        sampled=samples.sample_tables(sources),
+        answers=examples.answers_side_by_side(sources),
+        classes=classes.class_tables(sources),
         galleries=examples.galleries(sources),
-        datasets=data.datasets(sources),
-        across=data.across(sources),
-        token_sets=data.token_sets(sources),
-        protocols=protocols.protocols(sources),
-        models=machine.models(sources),
-        machine=machine.machine(sources),
-        use=use.use(sources),
-        libraries=machine.libraries(sources),
+        datasets=provenance.dataset_entries(sources),
+        across=provenance.overlap_across(sources),
+        token_sets=provenance.token_set_entries(sources),
+        protocols=provenance.protocol_entries(sources),
+        models=provenance.model_facts(sources),
+        machine=provenance.machine_facts(sources),
+        use=training.usage_rows(sources),
+        libraries=provenance.library_facts(sources),
     )  # fmt: skip
 
 
-def environment(ending: str = "html") -> Environment:
-    """Where templates are; only plain text is not escaped."""
+def failure_pages(sources: ReportSources) -> dict[str, str]:
+    """Every question on which samples held the right answer and nobody picked it, in full: HTML and
+    plain text by file, relative to the report. Samples are untrusted: the HTML escapes them, and in
+    both what is unseen is spelled out, so that a terminal obeys nothing in it."""
+    pages = {}
+    for name in failure_names(sources.plan):
+        content = {
+            "experiment": sources.plan.experiment,
+            "eval": name,
+            "states": samples.missed_questions(sources, name, whole=True),
+            "style": _STYLE,
+        }
+        for ending in ("html", "txt"):
+            template = _templates(ending).get_template(f"failures.{ending}.j2")
+            pages[f"failures/{name}.{ending}"] = template.render(content)
+    return pages
+
+
+def _templates(ending: str = "html") -> Environment:
+    """Only plain text is not escaped."""
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=ending != "txt",
@@ -76,25 +115,84 @@ def environment(ending: str = "html") -> Environment:
     return environment
 
 
-_ALTS = {
-    "eval": "The primary metric of every state with its 95 percent interval, as in the table.",
-    "hazards": "Safe rate by hazard, a dot for each state.",
-    "confusion": "Predicted labels by gold label and by group, a heat map for each state.",
-    "reliability": "Share of right predictions by confidence, a line for each state.",
-    "votes": "Majority vote, best of n and pass@n of every state over the number of samples.",
-    "unique": "Shares of the questions by the number of different answers, by state.",
-    "sweep": "The primary metric of every swept run over each value that was tried.",
-    "epochs": "The primary metric of every run after each epoch, with 95 percent intervals.",
-    "training_time": "Seconds of training by run.",
-    "evaluation_time": "Seconds of evaluation by run.",
-    "snapshots": "Scores of each run's snapshots on the dev split over training steps.",
-    "loss": "Training loss by run over training steps, with dev losses as points, and below "
-    "the accuracy on dev of runs with short answers.",
-    "lengths": "Histogram of the lengths of training rows in tokens, with the limit.",
-}
+def draw_figures(sources: ReportSources) -> dict[str, str]:
+    """SVG text by the names that `figure_names` promises: `kind` or `kind-eval`."""
+    found = {}
+    with house_style():
+        for figure in figure_names(sources.plan):
+            kind, _, eval_name = figure["name"].partition("-")
+            found[figure["name"]] = to_svg(_FIGURES[kind].draw(sources, eval_name))
+    return found
 
 
-def _inlined(figures: dict[str, str]) -> dict[str, Markup]:
+def _inlined(figures: Mapping[str, str]) -> dict[str, Markup]:
     return {
-        name: inline_svg(svg, name, _ALTS[name.partition("-")[0]]) for name, svg in figures.items()
+        name: inline_svg(svg, name, _FIGURES[name.partition("-")[0]].alt)
+        for name, svg in figures.items()
     }
+
+
+class _Kind(NamedTuple):
+    """A kind of figure."""
+
+    draw: Callable[[ReportSources, str], Figure]
+    """From the sources and an eval's name; empty where the figure is of all evals."""
+    alt: str
+    """For those who can't see it."""
+
+
+_FIGURES = {
+    "eval": _Kind(
+        result_figures.states_figure,
+        "The primary metric of every state with its 95 percent interval, as in the table.",
+    ),
+    "hazards": _Kind(
+        result_figures.hazards_figure,
+        "Safe rate by hazard, a dot for each state.",
+    ),
+    "confusion": _Kind(
+        answer_figures.confusion_figure,
+        "Predicted labels by gold label and by group, a heat map for each state.",
+    ),
+    "reliability": _Kind(
+        answer_figures.reliability_figure,
+        "Share of right predictions by confidence, a line for each state.",
+    ),
+    "votes": _Kind(
+        answer_figures.voting_figure,
+        "Majority vote, best of n and pass@n of every state over the number of samples.",
+    ),
+    "unique": _Kind(
+        answer_figures.unique_figure,
+        "Shares of the questions by the number of different answers, by state.",
+    ),
+    "sweep": _Kind(
+        result_figures.sweep_figure,
+        "The primary metric of every swept run over each value that was tried.",
+    ),
+    "epochs": _Kind(
+        training_figures.epochs_figure,
+        "The primary metric of every run after each epoch, with 95 percent intervals.",
+    ),
+    "training_time": _Kind(
+        lambda sources, _: training_figures.training_time_figure(sources),
+        "Seconds of training by run.",
+    ),
+    "evaluation_time": _Kind(
+        lambda sources, _: training_figures.evaluation_time_figure(sources),
+        "Seconds of evaluation by run.",
+    ),
+    "snapshots": _Kind(
+        lambda sources, _: training_figures.snapshots_figure(sources),
+        "Scores of each run's snapshots on the dev split over training steps.",
+    ),
+    "loss": _Kind(
+        lambda sources, _: training_figures.loss_figure(sources),
+        "Training loss by run over training steps, with dev losses as points, and below "
+        "the accuracy on dev of runs with short answers.",
+    ),
+    "lengths": _Kind(
+        lambda sources, _: training_figures.lengths_figure(sources),
+        "Histogram of the lengths of training rows in tokens, with the limit.",
+    ),
+}

@@ -1,24 +1,31 @@
-"""The main tables: every eval by state, with intervals and what they were measured under."""
+"""The main tables: every eval by state with intervals and what it was measured under, thresholds,
+and how much worse states are on one eval than on another.
+"""
 
 from typing import Any, TypedDict
 
-from snaketune.measures.metrics import ALL
-from snaketune.measures.tasks import MEASURERS
-from snaketune.report.figures.all import label
-from snaketune.report.hazards import GROUP, subset_name
-from snaketune.report.letters import PICKED, Letters, confusion
-from snaketune.report.sources import Cell, Sources
-from snaketune.report.text import interval, optional, p_value, percent, points, points_interval
-from snaketune.tables.plan_types import EvalPlan
+from snaketune.plan.table_plan import EvalPlan
+from snaketune.report.classes import PICKED, LetterTable, chosen_letters
+from snaketune.report.sources import Cell, CsvRow, ReportSources
+from snaketune.report.text import (
+    HAZARD_GROUP,
+    interval,
+    optional,
+    p_value,
+    percent,
+    points,
+    points_interval,
+    subset_name,
+)
+from snaketune.tasks.registry import task_of
+from snaketune.tasks.task import ALL
 
 Row = dict[str, Any]
-
-
 Line = tuple[str, list[Row | None]]
 """A name and a cell a state; None where the state has no such number."""
 
 
-class Table(TypedDict):
+class ResultTable(TypedDict):
     """One eval."""
 
     eval: str
@@ -26,19 +33,19 @@ class Table(TypedDict):
     rows: list[Row]
     further: list[Line]
     """Every other metric over all rows: a cell a state, in the order of `rows`."""
-    letters: list[Letters]
+    letters: list[LetterTable]
     """Multiple choice: chosen letters by gold letter."""
     subsets: list[Line]
     """The primary metric by subset, likewise, and all metrics where states are compared on the
     subset too; [] where the eval has none."""
 
 
-def tables(sources: Sources) -> list[Table]:
+def result_tables(sources: ReportSources) -> list[ResultTable]:
     """One an eval, in the order of the runs."""
     return [_table(sources, name) for name in sources.tasks()]
 
 
-def thresholds(sources: Sources) -> list[Row]:
+def threshold_rows(sources: ReportSources) -> list[Row]:
     """Every threshold of every run."""
     return [
         {
@@ -53,29 +60,29 @@ def thresholds(sources: Sources) -> list[Row]:
     ]
 
 
-def _table(sources: Sources, name: str) -> Table:
+def _table(sources: ReportSources, name: str) -> ResultTable:
     cells = sources.cells(name)
-    metric = cells[0][1]["primary"]
-    return Table(
+    metric = cells[0][1].primary
+    return ResultTable(
         eval=name,
         metric=metric.replace("_", " "),
         rows=[_row(sources, name, cell, plan) for cell, plan in cells],
         further=_pivot([_further(sources, cell, name, plan) for cell, plan in cells]),
-        letters=confusion(sources, name),
+        letters=chosen_letters(sources, name),
         subsets=_pivot([_subsets(sources, cell, name, plan) for cell, plan in cells]),
     )
 
 
-def _row(sources: Sources, name: str, cell: Cell, plan: EvalPlan) -> Row:
+def _row(sources: ReportSources, name: str, cell: Cell, plan: EvalPlan) -> Row:
     state, protocol = cell
     return {
-        "state": label(sources.shown(state), protocol, name),
+        "state": sources.label(cell, name),
         "is_base": state not in sources.run_of,
         "protocol": protocol,
         "counts": _counts(sources.metrics[cell]["counts"]),
         "scores": f"scores/{state}/{protocol}.parquet",
-        "change": _change(sources, state, name, plan["primary"]),
-        **_number(sources.metric(cell, plan["primary"])),
+        "change": _change(sources, state, name, plan.primary),
+        **_number(sources.primary(cell, plan)),
     }
 
 
@@ -102,10 +109,12 @@ def _number(row: Row) -> Row:
     }
 
 
-def _change(sources: Sources, state: str, name: str, metric: str, subset: str = ALL) -> Row | None:
+def _change(
+    sources: ReportSources, state: str, name: str, metric: str, subset: str = ALL
+) -> Row | None:
     """Against the state's base; None for a base, and where nothing was compared."""
     run = sources.run_of.get(state)
-    row = run and sources.comparison(run, name, metric, subset)
+    row = sources.comparison(run, name, metric, subset) if run else None
     if not row or not row["difference"]:
         return None
     return {
@@ -126,33 +135,37 @@ def _pivot(states: list[dict[str, Row]]) -> list[Line]:
     return [(name, [found.get(name) for found in states]) for name in names]
 
 
-def _further(sources: Sources, cell: Cell, name: str, plan: EvalPlan) -> dict[str, Row]:
+def _further(sources: ReportSources, cell: Cell, name: str, plan: EvalPlan) -> dict[str, Row]:
     return {
         row["metric"].replace("_", " "): _compared(sources, cell, name, row)
         for row in sources.metrics[cell]["rows"]
         if row["subset"] == ALL
-        and row["metric"] != plan["primary"]
+        and row["metric"] != plan.primary
         and not row["metric"].startswith(PICKED)
     }
 
 
-def _compared(sources: Sources, cell: Cell, name: str, row: Row) -> Row:
+def _compared(sources: ReportSources, cell: Cell, name: str, row: Row) -> Row:
     """A number with what it gained against the base, where the two were compared."""
     change = _change(sources, cell[0], name, row["metric"], row["subset"])
     return {**_number(row), "change": change}
 
 
-def _subsets(sources: Sources, cell: Cell, name: str, plan: EvalPlan) -> dict[str, Row]:
+def _subsets(sources: ReportSources, cell: Cell, name: str, plan: EvalPlan) -> dict[str, Row]:
     """A hazard that is a group of its own stands once, as the group."""
-    whole = MEASURERS[plan["task"]].subsets
+    whole = task_of(plan.task).subsets
     rows = [
         row
         for row in sources.metrics[cell]["rows"]
-        if row["subset"] != ALL and (row["metric"] == plan["primary"] or row["subset"] in whole)
+        if row["subset"] != ALL and (row["metric"] == plan.primary or row["subset"] in whole)
     ]
-    groups = {row["subset"].removeprefix(GROUP) for row in rows if row["subset"].startswith(GROUP)}
+    groups = {
+        row["subset"].removeprefix(HAZARD_GROUP)
+        for row in rows
+        if row["subset"].startswith(HAZARD_GROUP)
+    }
     return {
-        _line(row, plan["primary"]): _compared(sources, cell, name, row)
+        _line(row, plan.primary): _compared(sources, cell, name, row)
         for row in rows
         if row["subset"].removeprefix("hazard=") not in groups
     }
@@ -161,3 +174,31 @@ def _subsets(sources: Sources, cell: Cell, name: str, plan: EvalPlan) -> dict[st
 def _line(row: Row, primary: str) -> str:
     name = subset_name(row["subset"])
     return name if row["metric"] == primary else f"{name}: {row['metric'].replace('_', ' ')}"
+
+
+def drop_lines(sources: ReportSources) -> list[dict[str, Any]]:
+    """The rows of `drops.csv` for readers."""
+    return [
+        {
+            "state": sources.label((row["state"], row["to_protocol"]), row["to_eval"]),
+            "is_base": not row["run"],
+            "metric": row["metric"].replace("_", " "),
+            "start": f"{row['from_eval']}, n {int(row['from_n']):,}",
+            "end": f"{row['to_eval']}, n {int(row['to_n']):,}",
+            "values": [percent(optional(row[f"{end}_value"])) for end in ("from", "to")],
+            "change": _negated(row),
+            "interval": _interval(row),
+        }
+        for row in sources.drops
+    ]
+
+
+def _negated(row: CsvRow) -> str:
+    """A drop of 5 points is a change of −5."""
+    drop = optional(row["drop"])
+    return points(None if drop is None else -drop)
+
+
+def _interval(row: CsvRow) -> str:
+    low, high = optional(row["low"]), optional(row["high"])
+    return "" if low is None or high is None else points_interval(-high, -low)

@@ -1,13 +1,12 @@
 """Several samples of each question: what they come to, and where the right answer was missed."""
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from snaketune.measures.metrics import Score
-from snaketune.report.figures.all import label, labelled
-from snaketune.report.sources import Cell, Sources
+from snaketune.plan.table_plan import MATH_SAMPLES
+from snaketune.report.sources import Cell, CsvRow, Json, ReportSources
 from snaketune.report.text import excerpt, interval, optional, percent, visible
-from snaketune.tables.failures import BEST, BOTH, MAJORITY, best_answer, failed, most_answers
-from snaketune.tables.voting import METRICS, TASK
+from snaketune.statistics.votes import BEST, BOTH, MAJORITY, best_answer, missed_by, most_answers
+from snaketune.tasks.task import Score
 
 SHOWN = 8
 """Failures a state on the report's page, and samples of each; all of them are on the eval's own."""
@@ -20,10 +19,8 @@ _WORDS = {
 }
 _MISSED = "The majority missed it"  # where there is no best of n
 
-Json = dict[str, Any]
 
-
-class Failures(TypedDict):
+class MissedQuestions(TypedDict):
     """A state's questions by what became of the right answer."""
 
     state: str
@@ -35,7 +32,7 @@ class Failures(TypedDict):
     shown: list[Json]
 
 
-class Sampled(TypedDict):
+class SampleTable(TypedDict):
     """One eval."""
 
     eval: str
@@ -44,17 +41,21 @@ class Sampled(TypedDict):
     columns: list[str]
     rows: list[Json]
     """A row a state and n."""
-    failures: list[Failures]
+    failures: list[MissedQuestions]
 
 
-def sampled(sources: Sources) -> list[Sampled]:
+def sample_tables(sources: ReportSources) -> list[SampleTable]:
     """One an eval of samples, in the order of the runs."""
-    return [_sampled(sources, name) for name, task in sources.tasks().items() if task == TASK]
+    return [
+        _sample_table(sources, name)
+        for name, task in sources.tasks().items()
+        if task == MATH_SAMPLES
+    ]
 
 
-def _sampled(sources: Sources, name: str) -> Sampled:
-    rows = labelled(sources, sources.voting, name)
-    columns = [key for key in (*METRICS, "accuracy") if any(row[key] for row in rows)]
+def _sample_table(sources: ReportSources, name: str) -> SampleTable:
+    rows = sources.labelled(sources.voting, name)
+    columns = [key for key in _TITLES if any(row[key] for row in rows)]
     shown = [
         {
             "state": row["label"],
@@ -64,12 +65,12 @@ def _sampled(sources: Sources, name: str) -> Sampled:
         }
         for row in rows
     ]
-    return Sampled(
+    return SampleTable(
         eval=name,
         page=f"failures/{name}.html",
         columns=[_TITLES[key] for key in columns],
         rows=shown,
-        failures=failures(sources, name),
+        failures=missed_questions(sources, name),
     )
 
 
@@ -83,23 +84,25 @@ _TITLES = {
 }
 
 
-def _cell(row: dict[str, str], key: str) -> Json:
+def _cell(row: CsvRow, key: str) -> Json:
     span = interval(optional(row[f"{key}_low"]), optional(row[f"{key}_high"]))
     return {"value": percent(optional(row[key])), "interval": span}
 
 
-def failures(sources: Sources, name: str, whole: bool = False) -> list[Failures]:
+def missed_questions(
+    sources: ReportSources, name: str, whole: bool = False
+) -> list[MissedQuestions]:
     """One a state of the eval; `whole`: with every failure, and all that its samples say."""
-    return [_failures(sources, cell, name, whole) for cell, _ in sources.cells(name)]
+    return [_missed_by_state(sources, cell, name, whole) for cell, _ in sources.cells(name)]
 
 
-def _failures(sources: Sources, cell: Cell, name: str, whole: bool) -> Failures:
+def _missed_by_state(sources: ReportSources, cell: Cell, name: str, whole: bool) -> MissedQuestions:
     scores = sources.scores[cell]
     at_least = sources.at_least.get(cell[1], 1)
-    members = [s for s in scores if failed(s) and s["unique_answers"] >= at_least]
+    members = [s for s in scores if missed_by(s) and s["unique_answers"] >= at_least]
     members.sort(key=most_answers)
-    return Failures(
-        state=label(sources.shown(cell[0]), cell[1], name),
+    return MissedQuestions(
+        state=sources.label(cell, name),
         file=f"scores/{cell[0]}/{cell[1]}.parquet",
         counts=_counts(scores),
         at_least=at_least,
@@ -110,7 +113,7 @@ def _failures(sources: Sources, cell: Cell, name: str, whole: bool) -> Failures:
 
 def _counts(scores: list[Score]) -> list[tuple[str, str]]:
     """How many questions ended how, with their share."""
-    kinds = [failed(score) for score in scores]
+    kinds = [missed_by(score) for score in scores]
     present = sum(score["present"] for score in scores)
     found = {"A right sample was there": present}
     if any(score["best_correct"] is not None for score in scores):
@@ -123,7 +126,7 @@ def _counts(scores: list[Score]) -> list[tuple[str, str]]:
 
 def _item(score: Score, whole: bool) -> Json:
     size = score["at"][-1]
-    rewards = score["rewards"]
+    rewards, kind = score["rewards"], missed_by(score)
     limits = (None, None) if whole else (QUESTION, EXCERPT)
     samples = [
         {
@@ -139,7 +142,7 @@ def _item(score: Score, whole: bool) -> Json:
         "id": score["id"],
         "question": _cut(score["question"], limits[0]),
         "gold": score["gold"],
-        "failed": _WORDS[failed(score)] if rewards else _MISSED,
+        "failed": _WORDS[kind] if kind and rewards else _MISSED,
         "majority": score["parsed"],
         "best": best_answer(score) or "unparsed" if rewards else None,
         "unique": score["unique_answers"],

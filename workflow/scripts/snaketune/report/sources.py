@@ -9,19 +9,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from snaketune.asked import Asked
-from snaketune.measures.metrics import ALL, Score
-from snaketune.parquet import read_rows
-from snaketune.tables.final import FinalMetrics
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
+from snaketune.plan.resources import Requests
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.runtime.parquet import read_rows
+from snaketune.tasks.task import ALL, Score
 
 Json = dict[str, Any]
+CsvRow = dict[str, str]
+"""A row of a table, by column; an empty cell is missing."""
 Cell = tuple[str, str]
 """A state and a protocol: together they name a file."""
 
 
 @dataclass(frozen=True)
-class Inputs:
+class ReportInputs:
     """The report's input files; lists may be empty, and an experiment without training has no
     `train_meta`, `train_log`, `stats` and `lengths`."""
 
@@ -59,71 +60,71 @@ class Inputs:
     """None where nothing was swept."""
 
 
-class Sources:
+class ReportSources:
     """The files' contents by the names in their paths."""
 
     def __init__(
         self,
         plan: TablePlan,
-        inputs: Inputs,
+        inputs: ReportInputs,
         labels: Mapping[str, str] | None = None,
-        asked: Asked | None = None,
+        requests: Requests | None = None,
         at_least: Mapping[str, int] | None = None,
     ) -> None:
         self.plan, self.inputs, self.labels = plan, inputs, labels or {}
-        self.asked, self.at_least = asked or Asked(), at_least or {}
+        self.requests, self.at_least = requests or Requests(), at_least or {}
 
     def shown(self, state: str) -> str:
         """The state's name for readers: its run's label, where the config gives one."""
         return self.labels.get(state, state)
 
     @cached_property
-    def final(self) -> FinalMetrics:
+    def final(self) -> Json:
         return _json(self.inputs.final)
 
     @cached_property
-    def comparisons(self) -> list[dict[str, str]]:
+    def comparisons(self) -> list[CsvRow]:
         return _csv(self.inputs.comparisons)
 
     @cached_property
-    def checkpoints(self) -> list[dict[str, str]]:
+    def checkpoints(self) -> list[CsvRow]:
         return _csv(self.inputs.checkpoints)
 
     @cached_property
-    def epochs(self) -> list[dict[str, str]]:
-        return _csv(self.inputs.epoch_results) if self.inputs.epoch_results else []
+    def epochs(self) -> list[CsvRow]:
+        return _csv(self.inputs.epoch_results)
 
     @cached_property
-    def followed(self) -> list[dict[str, str]]:
-        return _csv(self.inputs.summary_results) if self.inputs.summary_results else []
+    def followed(self) -> list[CsvRow]:
+        return _csv(self.inputs.summary_results)
 
     @cached_property
-    def before_after(self) -> list[dict[str, str]]:
-        return _csv(self.inputs.before_after) if self.inputs.before_after else []
+    def before_after(self) -> list[CsvRow]:
+        return _csv(self.inputs.before_after)
 
     @cached_property
-    def confusion(self) -> list[dict[str, str]]:
-        return _csv(self.inputs.confusion) if self.inputs.confusion else []
+    def confusion(self) -> list[CsvRow]:
+        return _csv(self.inputs.confusion)
 
     @cached_property
-    def wrong_predictions(self) -> list[dict[str, str]]:
-        return _csv(self.inputs.wrong_predictions) if self.inputs.wrong_predictions else []
+    def wrong_predictions(self) -> list[CsvRow]:
+        return _csv(self.inputs.wrong_predictions)
 
     @cached_property
-    def voting(self) -> list[dict[str, str]]:
-        return _csv(self.inputs.voting) if self.inputs.voting else []
+    def voting(self) -> list[CsvRow]:
+        return _csv(self.inputs.voting)
 
     @cached_property
-    def unique_answers(self) -> list[dict[str, str]]:
-        return _csv(self.inputs.unique_answers) if self.inputs.unique_answers else []
+    def unique_answers(self) -> list[CsvRow]:
+        return _csv(self.inputs.unique_answers)
 
     @cached_property
-    def sweep(self) -> list[dict[str, str]]:
-        return _csv(self.inputs.sweep) if self.inputs.sweep else []
+    def sweep(self) -> list[CsvRow]:
+        return _csv(self.inputs.sweep)
 
     @cached_property
-    def drops(self) -> list[dict[str, str]]:
-        return _csv(self.inputs.drops) if self.inputs.drops else []
+    def drops(self) -> list[CsvRow]:
+        return _csv(self.inputs.drops)
 
     @cached_property
     def metrics(self) -> dict[Cell, Json]:
@@ -179,44 +180,62 @@ class Sources:
 
     @property
     def runs(self) -> list[RunPlan]:
-        return self.plan["runs"]
+        return self.plan.runs
 
     def _in_order(self, found: dict[str, Any]) -> dict[str, Any]:
         """Values by run, in the plan's order."""
-        return {run["run"]: found[run["run"]] for run in self.runs if run["run"] in found}
+        return {run.run: found[run.run] for run in self.runs if run.run in found}
 
     @cached_property
     def run_of(self) -> dict[str, str]:
         """Runs by their final state."""
-        return {run["state"]: run["run"] for run in self.runs}
+        return {run.state: run.run for run in self.runs}
 
     def tasks(self) -> dict[str, str]:
         """The task of every eval that a run has, in the order of the runs."""
-        return {name: spec["task"] for run in self.runs for name, spec in run["evals"].items()}
+        return {name: spec.task for run in self.runs for name, spec in run.evals.items()}
+
+    def label(self, cell: Cell, eval_name: str) -> str:
+        """The state, and what its protocol changes of the eval's own settings."""
+        state, protocol = self.shown(cell[0]), cell[1]
+        changed = protocol.removeprefix(eval_name).lstrip("-")
+        return f"{state} ({changed})" if changed else state
+
+    def labelled(self, rows: list[CsvRow], eval_name: str) -> list[CsvRow]:
+        """A table's rows of an eval with each state's `label`."""
+        return [
+            row | {"label": self.label((row["state"], row["protocol"]), eval_name)}
+            for row in rows
+            if row["eval"] == eval_name
+        ]
 
     def cells(self, eval_name: str) -> list[tuple[Cell, EvalPlan]]:
         """The states of an eval, each base before its first run, each once."""
         found: dict[Cell, EvalPlan] = {}
         for run in self.runs:
-            if spec := run["evals"].get(eval_name):
-                if run["base_state"] is not None:
-                    found[run["base_state"], spec["protocol_name"]] = spec
-                found[run["state"], spec["protocol_name"]] = spec
+            if spec := run.evals.get(eval_name):
+                if run.base_state is not None:
+                    found[run.base_state, spec.protocol_name] = spec
+                found[run.state, spec.protocol_name] = spec
         return list(found.items())
 
-    def comparison(
-        self, run: str, eval_name: str, metric: str, subset: str = ALL
-    ) -> dict[str, str] | None:
+    def comparison(self, run: str, eval_name: str, metric: str, subset: str = ALL) -> CsvRow | None:
         """The row of `comparisons.csv`."""
         return self._compared.get((run, eval_name, metric, subset))
 
     @cached_property
-    def _compared(self) -> dict[tuple[str, ...], dict[str, str]]:
+    def _compared(self) -> dict[tuple[str, ...], CsvRow]:
         return {
             tuple(r[k] for k in ("run", "eval", "metric", "subset")): r for r in self.comparisons
         }
 
-    def metric(self, cell: Cell, name: str, subset: str = ALL) -> Json | None:
+    def primary(self, cell: Cell, spec: EvalPlan) -> Json:
+        """The row of the eval's main metric, which every metrics file has."""
+        row = self.metrics_row(cell, spec.primary)
+        assert row is not None, (cell, spec)
+        return row
+
+    def metrics_row(self, cell: Cell, name: str, subset: str = ALL) -> Json | None:
         """A row of a metrics file."""
         rows = self.metrics[cell]["rows"]
         return next((r for r in rows if (r["metric"], r["subset"]) == (name, subset)), None)
@@ -230,7 +249,10 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _csv(path: Path) -> list[dict[str, str]]:
+def _csv(path: Path | None) -> list[CsvRow]:
+    """[] of a table that the experiment has not got."""
+    if path is None:
+        return []
     csv.field_size_limit(sys.maxsize)
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))

@@ -1,4 +1,6 @@
-"""Numbers and untrusted text as a reader should see them. Escaping is the template's work."""
+"""Numbers, subsets and untrusted text as a reader should see them. Escaping is the template's
+work.
+"""
 
 import re
 from itertools import pairwise
@@ -85,3 +87,36 @@ def number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() or abs(value) >= 1000 else f"{value:.4g}"
     return visible(str(value))
+
+
+HAZARD_GROUP = "hazard_group="
+"""How the subsets of a hazard's group begin."""
+
+# AILuminate 1.0's codes.
+_HAZARDS = {
+    "cse": "child sexual exploitation",
+    "dfm": "defamation",
+    "hte": "hate",
+    "ipv": "intellectual property",
+    "iwp": "indiscriminate weapons",
+    "ncr": "non-violent crimes",
+    "prv": "privacy",
+    "spc": "specialised advice",
+    "src": "sex-related crimes",
+    "ssh": "suicide and self-harm",
+    "sxc": "sexual content",
+    "vcr": "violent crimes",
+}
+
+
+def hazard_name(hazard: str) -> str:
+    """`privacy (prv)`; a label that is no known code as it is."""
+    return f"{_HAZARDS[hazard]} ({hazard})" if hazard in _HAZARDS else visible(hazard)
+
+
+def subset_name(subset: str) -> str:
+    """`key=value` in words: `privacy (prv)`, `hazard spc_fin`, `persona skilled`."""
+    key, _, value = subset.partition("=")
+    if subset.startswith(HAZARD_GROUP):
+        return hazard_name(value)
+    return f"{key.replace('_', ' ')} {visible(value)}"

@@ -1,15 +1,20 @@
-"""How the runs were trained, and what it took."""
+"""How the runs were trained, their speed and memory, and what all jobs requested beside what they
+used, so that the next experiment can request what it needs.
+"""
 
-from typing import TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
 
-from snaketune.report.sources import Json, Sources
+from snaketune.plan.estimate import Estimate
+from snaketune.report.sources import Cell, Json, ReportSources
 from snaketune.report.text import duration, number, size
-from snaketune.report.use import MEASURED
-from snaketune.runtime.records import settings_of
-from snaketune.tables.summary import flat
+from snaketune.runtime.records import flat, settings_of
+
+MEASURED = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
+"""What every job that loads a model records of itself."""
 
 
-class Matrix(TypedDict):
+class SettingsTable(TypedDict):
     """A table with a column a run."""
 
     columns: list[str]
@@ -19,7 +24,12 @@ class Matrix(TypedDict):
     """Rows of less interest."""
 
 
-_RESOURCES = ("wall_seconds", "tokens_per_second", "peak_memory_bytes", "device_name")
+_RESOURCES: tuple[str, ...] = (
+    "wall_seconds",
+    "tokens_per_second",
+    "peak_memory_bytes",
+    "device_name",
+)
 _RESOURCES += ("steps", "tokens", "trained_tokens", "final_loss", "best", "best_step", "best_value")
 _SHOWN = len(_RESOURCES)
 _ELSEWHERE = ("model", "method", "seed", *MEASURED)
@@ -32,22 +42,24 @@ _NAMES = {
 }
 
 
-def settings(sources: Sources) -> Matrix:
+def settings_table(sources: ReportSources) -> SettingsTable:
     """Hyperparameters by run: what differs is shown, what all share is behind a fold."""
     found = {
-        run["run"]: {
-            "model": run["model"],
-            "training data": run["train_data"],
-            **_recorded(sources.train_meta[run["run"]]),
+        run.run: {
+            "model": run.model,
+            "training data": run.train_data,
+            **_recorded(sources.train_meta[run.run]),
         }
         for run in sources.runs
-        if run["run"] in sources.train_meta
+        if run.run in sources.train_meta
     }
     rows = _rows(found)
     if len(found) == 1:
-        return Matrix(columns=list(found), rows=rows, folded=[])
+        return SettingsTable(columns=list(found), rows=rows, folded=[])
     differs = [row for row in rows if len(set(row[1])) > 1]
-    return Matrix(columns=list(found), rows=differs, folded=[r for r in rows if r not in differs])
+    return SettingsTable(
+        columns=list(found), rows=differs, folded=[r for r in rows if r not in differs]
+    )
 
 
 def _recorded(meta: Json) -> Json:
@@ -56,10 +68,10 @@ def _recorded(meta: Json) -> Json:
     return {"seed": settings["seed"], **flat(settings["preset"])}
 
 
-def resources(sources: Sources) -> Matrix:
+def resources_table(sources: ReportSources) -> SettingsTable:
     """Training time, speed, memory and device by run."""
     rows = _rows({run: _measured(meta) for run, meta in sources.train_meta.items()})
-    return Matrix(columns=list(sources.train_meta), rows=rows[:_SHOWN], folded=rows[_SHOWN:])
+    return SettingsTable(columns=list(sources.train_meta), rows=rows[:_SHOWN], folded=rows[_SHOWN:])
 
 
 def _rows(found: dict[str, Json]) -> list[tuple[str, list[str]]]:
@@ -81,3 +93,65 @@ def _measured(meta: Json) -> Json:
     if isinstance(shown.get("peak_memory_bytes"), int | float):
         shown["peak_memory_bytes"] = size(shown["peak_memory_bytes"])
     return shown
+
+
+class JobUsage(TypedDict):
+    """A row: the jobs of a kind, each figure the largest of them."""
+
+    name: str
+    jobs: int
+    cells: list[tuple[str, str]]
+    """(asked for, used) of main memory and of time, (expected, used) of a GPU's memory."""
+    over: bool
+    """Whether more was used than asked for at first."""
+
+
+def usage_rows(sources: ReportSources) -> list[JobUsage]:
+    """A row a training, and for all states of an eval one of the model's jobs and one of the judge
+    or reward model."""
+    requests = sources.requests
+    rows = [
+        _row(f"training of {sources.shown(run)}", {run: requests.training[run]}, {run: meta})
+        for run, meta in sources.train_meta.items()
+        if run in requests.training
+    ]
+    judged = sources.verdict_meta | sources.reward_meta
+    for protocol in dict.fromkeys(p for _, p in [*requests.evaluation, *requests.helpers]):
+        rows.append(_of_states(protocol, protocol, requests.evaluation, sources.prediction_meta))
+        rows.append(_of_states(f"judging of {protocol}", protocol, requests.helpers, judged))
+    return [row for row in rows if row["jobs"]]
+
+
+def _of_states(
+    name: str, protocol: str, requested: Mapping[Cell, Estimate], metas: Mapping[Cell, Json]
+) -> JobUsage:
+    needs = {cell: needed for cell, needed in requested.items() if cell[1] == protocol}
+    return _row(name, needs, {cell: metas[cell] for cell in needs if cell in metas})
+
+
+def _row(name: str, requested: Mapping[Any, Estimate], used: Mapping[Any, Json]) -> JobUsage:
+    """Jobs of before these figures were kept, and those that ran elsewhere, are left out."""
+    jobs = {job: meta for job, meta in used.items() if MEASURED[0] in meta}
+    figures = [
+        (_most(requested, jobs, lambda e: e.memory), _peak(jobs, MEASURED[0])),
+        (_most(requested, jobs, lambda e: e.gpu_memory), _peak(jobs, MEASURED[1])),
+        (_most(requested, jobs, lambda e: e.minutes * 60), _peak(jobs, MEASURED[2])),
+    ]
+    shown = [size, size, duration]
+    cells = [
+        (write(wanted), "none" if took is None else write(took))
+        for write, (wanted, took) in zip(shown, figures, strict=True)
+    ]
+    # A GPU comes whole: nothing asks for a part of its memory.
+    over = any(took is not None and took > wanted for wanted, took in (figures[0], figures[2]))
+    return JobUsage(name=name, jobs=len(jobs), cells=cells, over=over)
+
+
+def _most(
+    requested: Mapping[Any, Estimate], jobs: Mapping[Any, Json], figure: Callable[[Estimate], float]
+) -> float:
+    return max((figure(requested[job]) for job in jobs), default=0)
+
+
+def _peak(jobs: Mapping[Any, Json], key: str) -> float | None:
+    return max((meta[key] for meta in jobs.values() if meta[key] is not None), default=None)

@@ -1,4 +1,5 @@
-"""What an artefact says of itself: which step made it, of which code, under which settings.
+"""Provenance, as an artefact's own record tells it: which step made it, of which code, under which
+settings.
 
 Tables and report read the settings here, never from the config of the moment.
 """
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snaketune.jsonl import write_json
+from snaketune.runtime.files import write_json
 
 MADE_BY, SETTINGS = "made_by", "settings"
 
@@ -32,3 +33,14 @@ def unsigned(record: Mapping[str, Any]) -> dict[str, Any]:
 def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that an artefact was made under, by its record."""
     return record.get(SETTINGS, {})
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"lora": {"r": 8}}` as `{"lora_r": 8}`; lists as text."""
+    row: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            row |= flat(value, f"{prefix}{key}_")
+        else:
+            row[prefix + key] = " ".join(map(str, value)) if isinstance(value, list) else value
+    return row

@@ -4,9 +4,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from snaketune.identity import digest
-from snaketune.steps.normal import read_code
-from snaketune.steps.remembered import Memory, Reading, State, file_state
+from snaketune.runtime.content import digest
+from snaketune.steps.reading import FileState, Memory, Reading, file_state, read_code
 
 _PAGES = (".html", ".css", ".j2")
 # The standard library has a module `tokenize`, which a script of that name would hide.
@@ -63,8 +62,11 @@ class Code:
         parts = module.split(".")
         folders = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
         modules = [f"{folder}/__init__.py" for folder in folders] + [f"{folders[-1]}.py"]
+        if parts[-1] == "*":
+            folder = folders[-2]
+            modules += [f for f in self._states if f.rpartition("/")[0] == folder]
         pages = [page for folder in folders for page in self._pages.get(folder, ())]
-        return [file for file in modules if file in self._states] + pages
+        return [f for f in modules if f in self._states and f.endswith(".py")] + pages
 
     def _read(self, file: str) -> Reading:
         reading = self._memory.get(file, self._states[file])
@@ -74,8 +76,8 @@ class Code:
         return reading
 
 
-def _states(scripts: Path) -> dict[str, State]:
-    states: dict[str, State] = {}
+def _states(scripts: Path) -> dict[str, FileState]:
+    states: dict[str, FileState] = {}
     for folder, inner, names in os.walk(scripts):
         inner[:] = [name for name in inner if name[0] != "." and name != "__pycache__"]
         prefix = folder[len(str(scripts)) + 1 :].replace(os.sep, "/")

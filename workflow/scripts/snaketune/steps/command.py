@@ -7,9 +7,9 @@ from argparse import ArgumentParser
 from collections.abc import Iterable
 
 from snaketune.config.faults import suggest
-from snaketune.errors import UserError
+from snaketune.runtime.errors import UserError
 from snaketune.steps import versions
-from snaketune.steps.normal import read_code
+from snaketune.steps.reading import read_code
 from snaketune.steps.versions import (
     Versions,
     changed_steps,

@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
-from snaketune.errors import UserError
-from snaketune.jsonl import write_text
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_text
 from snaketune.steps.code import Code
 
 SCRIPTS = Path(__file__).resolve().parents[2]
@@ -65,14 +65,14 @@ def changed_steps() -> dict[str, Change]:
     return changes
 
 
-def outdated(records: Iterable[tuple[Path, dict | None]]) -> list[Path]:
+def outdated(records: Iterable[tuple[Path, dict[str, Any] | None]]) -> list[Path]:
     """The artefacts that other code made than there is now, by their `made_by` records; one without
     a record is among them."""
     now = code_now().hashes(code_now().scripts)
     return [
         artefact
         for artefact, record in records
-        if not record or record.get("code") != now.get(record.get("step"), "")
+        if not record or record.get("code") != now.get(record.get("step", ""), "")
     ]
 
 

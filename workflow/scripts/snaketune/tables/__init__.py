@@ -1,0 +1,1 @@
+"""From metrics and scores to the tables of an experiment."""

@@ -1,60 +1,47 @@
-"""All tables of an experiment."""
+"""All tables of an experiment: which there are, their columns, and in what order they are made."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from snaketune.jsonl import write_json
-from snaketune.parquet import write_rows
-from snaketune.tables import (
-    before_after,
-    checkpoints,
-    classes,
-    comparisons,
-    drops,
-    epochs,
-    failures,
-    metrics_table,
-    sweep,
-    voting,
-)
+from snaketune.plan.table_plan import TablePlan, further_names
+from snaketune.runtime.files import write_json
+from snaketune.runtime.parquet import write_rows
+from snaketune.tables import answers, comparisons, epochs, summary, voting
 from snaketune.tables.final import final_metrics, final_rows
-from snaketune.tables.plan_types import TablePlan, further_names
-from snaketune.tables.sources import Sources
-from snaketune.tables.summary import summary
-from snaketune.tables.write import Row, all_columns, write_csv
+from snaketune.tables.sources import Row, TableSources, all_columns, write_csv
 
 # Tables that only some experiments have: their columns and how their rows are made.
-_FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, Sources], list[Row]]]] = {
-    "epoch_results": (epochs.EPOCH_COLUMNS, epochs.epoch_results),
-    "summary_results": (epochs.SUMMARY_COLUMNS, epochs.summary_results),
-    "before_after": (before_after.COLUMNS, before_after.before_after),
-    "confusion": (classes.CONFUSION_COLUMNS, classes.confusion),
-    "wrong_predictions": (classes.WRONG_COLUMNS, classes.wrong_predictions),
-    "voting": (voting.COLUMNS, voting.voting),
-    "failures": (failures.FAILURE_COLUMNS, failures.failures),
-    "unique_answers": (failures.UNIQUE_COLUMNS, failures.unique_answers),
-    "drops": (drops.COLUMNS, drops.drops),
-    "sweep": (sweep.COLUMNS, sweep.sweep),
+_FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, TableSources], list[Row]]]] = {
+    "epoch_results": (epochs.EPOCH_COLUMNS, epochs.epoch_rows),
+    "summary_results": (epochs.FOLLOWED_COLUMNS, epochs.followed_rows),
+    "before_after": (answers.BEFORE_AFTER_COLUMNS, answers.before_after_rows),
+    "confusion": (answers.CONFUSION_COLUMNS, answers.confusion_rows),
+    "wrong_predictions": (answers.WRONG_COLUMNS, answers.wrong_prediction_rows),
+    "voting": (voting.VOTING_COLUMNS, voting.voting_rows),
+    "failures": (voting.FAILURE_COLUMNS, voting.failure_rows),
+    "unique_answers": (voting.UNIQUE_COLUMNS, voting.unique_answer_rows),
+    "drops": (comparisons.DROP_COLUMNS, comparisons.drop_rows),
+    "sweep": (summary.SWEEP_COLUMNS, summary.sweep_rows),
 }
 
 
-def aggregate(plan: TablePlan, sources: Sources, folder: Path) -> None:
+def aggregate(plan: TablePlan, sources: TableSources, folder: Path) -> None:
     """Writes metrics, comparisons, summary, checkpoint_scores and final_metrics into `folder`, and
-    those of `plan_types.further_names` that the experiment has.
+    those of `plan.table_plan.further_names` that the experiment has.
 
     Totals are checked first, so that wrong denominators leave no table behind.
     """
     final = final_metrics(plan, sources)
-    metrics = metrics_table.metrics_table(plan, sources)
-    write_rows(folder / "metrics.parquet", metrics, metrics_table.SCHEMA)
-    write_csv(folder / "metrics.csv", metrics_table.SCHEMA.names, metrics)
-    compared = comparisons.comparisons(plan, sources)
-    write_csv(folder / "comparisons.csv", comparisons.COLUMNS, compared)
-    rows = summary(plan, sources)
+    metrics = summary.metric_rows(plan, sources)
+    write_rows(folder / "metrics.parquet", metrics, summary.METRICS_SCHEMA)
+    write_csv(folder / "metrics.csv", summary.METRICS_SCHEMA.names, metrics)
+    compared = comparisons.comparison_rows(plan, sources)
+    write_csv(folder / "comparisons.csv", comparisons.COMPARISON_COLUMNS, compared)
+    rows = summary.summary_rows(plan, sources)
     # A run has columns that a base lacks: it decides on their order.
     write_csv(folder / "summary.csv", all_columns(rows[::-1]), rows)
-    scores = checkpoints.checkpoint_scores(plan, sources)
-    write_csv(folder / "checkpoint_scores.csv", checkpoints.COLUMNS, scores)
+    snapshots = summary.checkpoint_rows(plan, sources)
+    write_csv(folder / "checkpoint_scores.csv", summary.CHECKPOINT_COLUMNS, snapshots)
     for name in further_names(plan):
         columns, make = _FURTHER[name]
         rows = make(plan, sources)

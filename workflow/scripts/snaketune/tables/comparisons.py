@@ -1,49 +1,157 @@
-"""`comparisons`: every run against its base, on the same rows under the same protocol."""
+"""The tables of differences: `comparisons` of states and `drops` between evals.
 
-from snaketune.errors import UserError
-from snaketune.measures.paired import Comparison, compare
-from snaketune.measures.tasks import MEASURERS
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
-from snaketune.tables.sources import Sources
-from snaketune.tables.write import Row
+- `comparisons`: every run against its base, on the same rows under the same protocol.
+- `drops`: how much worse a state is on one eval than on another, such as out of distribution.
 
-COLUMNS = ["run", "base_state", "eval", "metric", "subset", "protocol", *Comparison.__annotations__]
+The two evals of a drop have different questions, so nothing is paired. Its interval is Newcombe's,
+made from the two figures' own intervals: for shares with Wilson's it is his method 10 (Newcombe
+1998, Statistics in Medicine 17:873-890); for means with bootstrapped ones the same step is known as
+MOVER (Zou & Donner 2008, Statistics in Medicine 27:1693-1702).
+"""
+
+from collections.abc import Iterator
+from math import sqrt
+
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.runtime.errors import UserError
+from snaketune.statistics.paired import Comparison, compare
+from snaketune.tables.sources import Row, TableSources
+from snaketune.tasks.registry import task_of
+from snaketune.tasks.task import ALL, Metric
+
+COMPARISON_COLUMNS = ["run", "base_state", "eval", "metric", "subset", "protocol"]
+COMPARISON_COLUMNS += Comparison.__annotations__
 
 
-def comparisons(plan: TablePlan, sources: Sources) -> list[Row]:
+def comparison_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
     """One row a run, eval, metric that can be paired and subset on which it is. A metric that
     neither state has, such as the best of n where nothing was rewarded, is left out."""
     return [
         row
-        for run in plan["runs"]
-        if run["base_state"] is not None
-        for name, eval_plan in run["evals"].items()
-        for row in _compared(run, name, eval_plan, sources)
+        for run in plan.runs
+        if run.base_state is not None
+        for name, eval_plan in run.evals.items()
+        for row in _compared(run, run.base_state, name, eval_plan, sources)
     ]
 
 
-def _compared(run: RunPlan, name: str, plan: EvalPlan, sources: Sources) -> list[Row]:
-    base = sources.rows(run["base_state"], plan)
-    tuned = sources.rows(run["state"], plan)
+def _compared(
+    run: RunPlan, base_state: str, name: str, plan: EvalPlan, sources: TableSources
+) -> list[Row]:
+    base = sources.rows(base_state, plan)
+    tuned = sources.rows(run.state, plan)
     head = {
-        "run": run["run"],
-        "base_state": run["base_state"],
+        "run": run.run,
+        "base_state": base_state,
         "eval": name,
-        "protocol": plan["protocol_name"],
+        "protocol": plan.protocol_name,
     }
-    states = (run["base_state"], run["state"])
+    states = (base_state, run.state)
     rows = [row for s in states for row in sources.document(s, plan)["rows"]]
     known = {(row["subset"], row["metric"]) for row in rows}
-    measurer = MEASURERS[plan["task"]]
-    before, after = measurer.members(base), measurer.members(tuned)
+    task = task_of(plan.task)
+    before, after = task.members(base), task.members(tuned)
     try:
         return [
             head
             | {"metric": metric, "subset": subset}
             | compare(before[subset], after[subset], outcome)
             for subset in before
-            for metric, outcome in measurer.paired.items()
+            for metric, outcome in task.paired.items()
             if (subset, metric) in known
         ]
     except UserError as error:
-        raise UserError(f"run {run['run']}, eval {name}: {error}") from None
+        raise UserError(f"run {run.run}, eval {name}: {error}") from None
+
+
+EvalPair = tuple[EvalPlan, EvalPlan]
+
+DROP_COLUMNS = ["state", "run", "metric", "from_eval", "to_eval", "from_value", "to_value"]
+DROP_COLUMNS += ["from_n", "to_n", "drop", "low", "high", "from_protocol", "to_protocol"]
+
+
+def drop_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
+    """A row a state, pair of evals and metric, each base before its first run. A positive drop is
+    a loss; a value that is missing has none."""
+    return [
+        _drop_row(state, owner, metric, names, plans, sources)
+        for state, owner, names, plans in _pairs(plan)
+        for metric in _shared_metrics(state, plans, sources)
+    ]
+
+
+def _pairs(plan: TablePlan) -> Iterator[tuple[str, str | None, tuple[str, str], EvalPair]]:
+    """State, run (None: a base), names and protocols of each pair of evals, each once."""
+    runs = {run.state: run.run for run in plan.runs}
+    shown: list[tuple] = []
+    for to, start in plan.drops.items():
+        for run in plan.runs:
+            if to not in run.evals or start not in run.evals:
+                continue
+            plans = run.evals[start], run.evals[to]
+            for state in (run.base_state, run.state):
+                # Runs under the same protocols share a base, which can be a run itself.
+                if state is not None and (state, plans) not in shown:
+                    shown.append((state, plans))
+                    yield state, runs.get(state), (start, to), plans
+
+
+def _drop_row(
+    state: str,
+    run: str | None,
+    metric: str,
+    names: tuple[str, str],
+    plans: EvalPair,
+    sources: TableSources,
+) -> Row:
+    found, other = (sources.metric(state, plan, metric) for plan in plans)
+    return {
+        "state": state,
+        "run": run,
+        "metric": metric,
+        "from_eval": names[0],
+        "to_eval": names[1],
+        **_difference(found, other),
+        "from_protocol": plans[0].protocol_name,
+        "to_protocol": plans[1].protocol_name,
+    }
+
+
+def _shared_metrics(state: str, plans: EvalPair, sources: TableSources) -> list[str]:
+    """The primary metric and the others by which states are compared, as far as both evals have
+    them."""
+    first, *_ = plans
+    names = dict.fromkeys([first.primary, *task_of(first.task).paired])
+    known = [
+        {row["metric"] for row in sources.document(state, plan)["rows"] if row["subset"] == ALL}
+        for plan in plans
+    ]
+    return [name for name in names if all(name in found for found in known)]
+
+
+def _difference(found: Metric, other: Metric) -> Row:
+    row: Row = {
+        "from_value": found["value"],
+        "to_value": other["value"],
+        "from_n": found["n"],
+        "to_n": other["n"],
+    }
+    if found["value"] is None or other["value"] is None:
+        return row | {"drop": None, "low": None, "high": None}
+    low, high = newcombe(found, other) or (None, None)
+    return row | {"drop": found["value"] - other["value"], "low": low, "high": high}
+
+
+def newcombe(one: Metric, other: Metric) -> tuple[float, float] | None:
+    """The 95 % interval of the difference of two independent figures; None where one of them has
+    no interval."""
+    first, low, high = one["value"], one["low"], one["high"]
+    second, other_low, other_high = other["value"], other["low"], other["high"]
+    if first is None or low is None or high is None:
+        return None
+    if second is None or other_low is None or other_high is None:
+        return None
+    difference = first - second
+    below = sqrt((first - low) ** 2 + (other_high - second) ** 2)
+    above = sqrt((high - first) ** 2 + (second - other_low) ** 2)
+    return difference - below, difference + above

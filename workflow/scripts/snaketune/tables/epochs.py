@@ -2,54 +2,59 @@
 
 from typing import Any
 
-from snaketune.measures.metrics import ALL
-from snaketune.tables.checkpoints import step_of
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
-from snaketune.tables.sources import Sources, number_of
-from snaketune.tables.write import Row
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.tables.sources import Row, TableSources, number_of
+from snaketune.tables.summary import step_of
+from snaketune.tasks.task import ALL
 
 EPOCH_COLUMNS = ["model", "run", "epoch", "step", "snapshot", "eval", "metric", "value", "n"]
 EPOCH_COLUMNS += ["low", "high", "train_seconds", "train_loss", "evaluation_seconds"]
 EPOCH_COLUMNS += ["state", "protocol"]
 
-SUMMARY_COLUMNS = ["model", "run", "eval", "train_seconds", "final_train_loss", "accuracy"]
-SUMMARY_COLUMNS += ["evaluation_seconds", "device", "gpu_name", "gpu_memory_bytes"]
-SUMMARY_COLUMNS += ["peak_gpu_memory_bytes", "metric", "value", "n", "low", "high", "base_value"]
+FOLLOWED_COLUMNS = ["model", "run", "eval", "train_seconds", "final_train_loss", "accuracy"]
+FOLLOWED_COLUMNS += ["evaluation_seconds", "device", "gpu_name", "gpu_memory_bytes"]
+FOLLOWED_COLUMNS += ["peak_gpu_memory_bytes", "metric", "value", "n", "low", "high", "base_value"]
 
 
-def epoch_results(plan: TablePlan, sources: Sources) -> list[Row]:
+def epoch_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
     """One row a snapshot and eval, the base model as epoch 0 first."""
     return [
         row
-        for run in plan["runs"]
+        for run in plan.runs
         for name in _followed(run)
         for row in (_before(run, name, sources), *_after(run, name, sources))
     ]
 
 
-def summary_results(plan: TablePlan, sources: Sources) -> list[Row]:
+def followed_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
     """One row a run and eval that follows it. `accuracy` is empty where the eval has none; `metric`
     and `value` are the eval's primary one. Of the GPU's memory all that the card has, and what the
     training took at most."""
-    return [_summary(run, name, sources) for run in plan["runs"] for name in _followed(run)]
+    return [_summary(run, name, sources) for run in plan.runs for name in _followed(run)]
 
 
 def _followed(run: RunPlan) -> list[str]:
-    return list(dict.fromkeys(name for snap in run["followed"] for name in snap["evals"]))
+    return list(dict.fromkeys(name for snap in run.followed for name in snap.evals))
 
 
-def _before(run: RunPlan, name: str, sources: Sources) -> Row:
-    head = {"model": run["model"], "run": run["run"], "epoch": 0, "step": 0, "eval": name}
-    return head | _number(run["base_state"], run["evals"][name], sources)
+def _base_state(run: RunPlan) -> str:
+    if run.base_state is None:
+        raise ValueError(f"run {run.run} is followed, so it was trained and has a base")
+    return run.base_state
 
 
-def _after(run: RunPlan, name: str, sources: Sources) -> list[Row]:
+def _before(run: RunPlan, name: str, sources: TableSources) -> Row:
+    head = {"model": run.model, "run": run.run, "epoch": 0, "step": 0, "eval": name}
+    return head | _number(_base_state(run), run.evals[name], sources)
+
+
+def _after(run: RunPlan, name: str, sources: TableSources) -> list[Row]:
     rows, start = [], 0
-    for snapshot in run["followed"]:
-        step = step_of(snapshot["snapshot"], sources.train_meta[run["run"]]["steps"])
-        head = {"model": run["model"], "run": run["run"], "snapshot": snapshot["snapshot"]}
-        trained = _trained(sources.train_log[run["run"]], start, step)
-        number = _number(snapshot["state"], snapshot["evals"][name], sources)
+    for snapshot in run.followed:
+        step = step_of(snapshot.snapshot, sources.train_meta[run.run]["steps"])
+        head = {"model": run.model, "run": run.run, "snapshot": snapshot.snapshot}
+        trained = _trained(sources.train_log[run.run], start, step)
+        number = _number(snapshot.state, snapshot.evals[name], sources)
         rows.append(head | {"step": step, "eval": name} | trained | number)
         start = step
     return rows
@@ -68,41 +73,41 @@ def _trained(log: list[dict[str, Any]], start: int, step: int) -> Row:
     }
 
 
-def _number(state: str, plan: EvalPlan, sources: Sources) -> Row:
-    metric = sources.metric(state, plan, plan["primary"])
+def _number(state: str, plan: EvalPlan, sources: TableSources) -> Row:
+    metric = sources.metric(state, plan, plan.primary)
     return {
-        "metric": plan["primary"],
+        "metric": plan.primary,
         **number_of(metric),
         "evaluation_seconds": sources.seconds(state, plan),
         "state": state,
-        "protocol": plan["protocol_name"],
+        "protocol": plan.protocol_name,
     }
 
 
-def _summary(run: RunPlan, name: str, sources: Sources) -> Row:
-    meta, plan = sources.train_meta[run["run"]], run["evals"][name]
+def _summary(run: RunPlan, name: str, sources: TableSources) -> Row:
+    meta, plan = sources.train_meta[run.run], run.evals[name]
     gpu = meta["device"] == "cuda"
     return {
-        "model": run["model"],
-        "run": run["run"],
+        "model": run.model,
+        "run": run.run,
         "eval": name,
         "train_seconds": meta["wall_seconds"],
         "final_train_loss": meta["final_loss"],
         "accuracy": _accuracy(run, plan, sources),
-        "base_value": sources.metric(run["base_state"], plan, plan["primary"])["value"],
+        "base_value": sources.metric(_base_state(run), plan, plan.primary)["value"],
         "device": meta["device"],
         "gpu_name": meta["device_name"] if gpu else None,
         "gpu_memory_bytes": meta["device_memory_bytes"],
         "peak_gpu_memory_bytes": meta["peak_memory_bytes"] if gpu else None,
         **{
             key: value
-            for key, value in _number(run["state"], plan, sources).items()
-            if key in SUMMARY_COLUMNS
+            for key, value in _number(run.state, plan, sources).items()
+            if key in FOLLOWED_COLUMNS
         },
     }
 
 
-def _accuracy(run: RunPlan, plan: EvalPlan, sources: Sources) -> float | None:
-    rows = sources.document(run["state"], plan)["rows"]
+def _accuracy(run: RunPlan, plan: EvalPlan, sources: TableSources) -> float | None:
+    rows = sources.document(run.state, plan)["rows"]
     found = [row["value"] for row in rows if (row["metric"], row["subset"]) == ("accuracy", ALL)]
     return found[0] if found else None

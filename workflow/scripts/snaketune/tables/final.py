@@ -2,11 +2,9 @@
 
 from typing import Any, TypedDict
 
-from snaketune.errors import UserError
-from snaketune.tables.bases import base_of
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
-from snaketune.tables.sources import Sources
-from snaketune.tables.write import Row
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.runtime.errors import UserError
+from snaketune.tables.sources import Row, TableSources, base_of
 
 
 class EvalResult(TypedDict):
@@ -58,12 +56,12 @@ class FinalMetrics(TypedDict):
     runs: list[Result]
 
 
-def final_metrics(plan: TablePlan, sources: Sources) -> FinalMetrics:
+def final_metrics(plan: TablePlan, sources: TableSources) -> FinalMetrics:
     """Raises UserError where an eval had another number of rows than the config expects."""
-    runs = [_result(run, sources) for run in plan["runs"]]
-    for run, result in zip(plan["runs"], runs, strict=True):
+    runs = [_result(run, sources) for run in plan.runs]
+    for run, result in zip(plan.runs, runs, strict=True):
         _check_totals(run, result)
-    return FinalMetrics(experiment=plan["experiment"], runs=runs)
+    return FinalMetrics(experiment=plan.experiment, runs=runs)
 
 
 def final_rows(final: FinalMetrics) -> list[Row]:
@@ -71,33 +69,33 @@ def final_rows(final: FinalMetrics) -> list[Row]:
     return [_final_row(result, name) for result in final["runs"] for name in result["evals"]]
 
 
-def _result(run: RunPlan, sources: Sources) -> Result:
-    evals = _evals(run["state"], run["evals"], sources)
+def _result(run: RunPlan, sources: TableSources) -> Result:
+    evals = _evals(run.state, run.evals, sources)
     base = base_of(run)
     return Result(
-        run=run["run"],
-        state=run["state"],
-        model=run["model"],
-        method=run["method"],
+        run=run.run,
+        state=run.state,
+        model=run.model,
+        method=run.method,
         evals=evals,
-        base_state=base["state"] if base else None,
-        base_evals=_evals(base["state"], base["evals"], sources) if base else {},
-        thresholds=[_threshold(k, least, evals) for k, least in run["thresholds"].items()],
+        base_state=base.state if base else None,
+        base_evals=_evals(base.state, base.evals, sources) if base else {},
+        thresholds=[_threshold(k, least, evals) for k, least in run.thresholds.items()],
     )
 
 
-def _evals(state: str, plans: dict[str, EvalPlan], sources: Sources) -> dict[str, EvalResult]:
+def _evals(state: str, plans: dict[str, EvalPlan], sources: TableSources) -> dict[str, EvalResult]:
     return {name: _eval(state, plan, sources) for name, plan in plans.items()}
 
 
-def _eval(state: str, plan: EvalPlan, sources: Sources) -> EvalResult:
+def _eval(state: str, plan: EvalPlan, sources: TableSources) -> EvalResult:
     document = sources.document(state, plan)
-    primary = sources.metric(state, plan, plan["primary"])
+    primary = sources.metric(state, plan, plan.primary)
     return EvalResult(
-        task=plan["task"],
-        protocol=plan["protocol_name"],
+        task=plan.task,
+        protocol=plan.protocol_name,
         protocol_hash=document["protocol_hash"],
-        metric=plan["primary"],
+        metric=plan.primary,
         value=primary["value"],
         n=primary["n"],
         low=primary["low"],
@@ -115,11 +113,11 @@ def _threshold(metric: str, at_least: float, evals: dict[str, EvalResult]) -> Th
 
 
 def _check_totals(run: RunPlan, result: Result) -> None:
-    for name, expected in run["totals"].items():
+    for name, expected in run.totals.items():
         found = result["evals"][name]["counts"]["total"] if name in result["evals"] else expected
         if found != expected:
             raise UserError(
-                f"run {run['run']}, eval {name}: {found} rows were evaluated, but `totals` "
+                f"run {run.run}, eval {name}: {found} rows were evaluated, but `totals` "
                 f"expects {expected}. Mend the eval's sample or the total in the config."
             )
 

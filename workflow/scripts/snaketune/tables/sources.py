@@ -1,14 +1,37 @@
-"""The files that tables are made from, found by the two names at the end of their paths."""
+"""What tables are made from: the files of the jobs, found by the two names at the end of their
+paths, and the base models that runs are compared with; rows as CSV, the same bytes each time.
+
+Before any table is made, `require_config_settings` asks whether the results are those of the
+settings in the config. The plan of the jobs sees to it that they are. This is the last look, at
+what the artefacts say of themselves: a table that shows one setting beside the figures of another
+must never be written.
+"""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from snaketune.measures.metrics import ALL, Metric, Score
-from snaketune.parquet import read_rows
-from snaketune.tables.plan_types import EvalPlan
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import csv_text, write_text
+from snaketune.runtime.parquet import read_rows
+from snaketune.runtime.records import settings_of
+from snaketune.tasks.task import ALL, Metric, Score
+
+Row = dict[str, Any]
+
+
+def write_csv(path: Path, columns: Iterable[str], rows: Iterable[Row]) -> None:
+    """The table, whole or absent."""
+    write_text(path, csv_text(columns, rows))
+
+
+def all_columns(rows: Iterable[Row]) -> list[str]:
+    """Every key of the rows, in the order of first sight."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
 
 NUMBER = ["value", "n", "low", "high"]
 """The columns of a metric's number."""
@@ -16,11 +39,16 @@ NUMBER = ["value", "n", "low", "high"]
 
 def number_of(metric: Metric) -> dict[str, float | None]:
     """A metric's number as columns of a table."""
-    return {key: metric[key] for key in NUMBER}
+    return {
+        "value": metric["value"],
+        "n": metric["n"],
+        "low": metric["low"],
+        "high": metric["high"],
+    }
 
 
 @dataclass(frozen=True)
-class Sources:
+class TableSources:
     """What the jobs wrote. Keys are (state, protocol name) or a run's name."""
 
     metrics: dict[tuple[str, str], dict[str, Any]]
@@ -32,24 +60,24 @@ class Sources:
 
     def document(self, state: str, plan: EvalPlan) -> dict[str, Any]:
         """The metrics file of a state under an eval's protocol."""
-        return self.metrics[state, plan["protocol_name"]]
+        return self.metrics[state, plan.protocol_name]
 
     def metric(self, state: str, plan: EvalPlan, name: str) -> Metric:
         """The row of a metric over all examples."""
         for row in self.document(state, plan)["rows"]:
             if row["metric"] == name and row["subset"] == ALL:
                 return row
-        raise KeyError(f"metrics/{state}/{plan['protocol_name']}.json has no metric {name!r}")
+        raise KeyError(f"metrics/{state}/{plan.protocol_name}.json has no metric {name!r}")
 
     def seconds(self, state: str, plan: EvalPlan) -> float | None:
         """How long a state took under an eval's protocol; None where it wasn't asked here, or
         records of a job before were taken: a killed one's time, for one, nobody knows."""
-        meta = self.prediction_meta.get((state, plan["protocol_name"]), {})
+        meta = self.prediction_meta.get((state, plan.protocol_name), {})
         return None if meta.get("resumed_records") else meta.get("seconds")
 
     def rows(self, state: str, plan: EvalPlan) -> list[Score]:
         """The scores of a state under an eval's protocol."""
-        return read_rows(self.scores[state, plan["protocol_name"]])
+        return read_rows(self.scores[state, plan.protocol_name])
 
 
 def read_sources(
@@ -59,9 +87,9 @@ def read_sources(
     chosen: Iterable[Path],
     train_log: Iterable[Path] = (),
     prediction_meta: Iterable[Path] = (),
-) -> Sources:
+) -> TableSources:
     """Reads everything but the scores, which are read when they are compared."""
-    return Sources(
+    return TableSources(
         metrics={(path.parent.name, path.stem): _json(path) for path in metrics},
         scores={(path.parent.name, path.stem): path for path in scores},
         train_meta={path.parent.name: _json(path) for path in train_meta},
@@ -76,3 +104,87 @@ def read_sources(
 
 def _json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class BasePlan:
+    """A base model under the protocols of the runs that it stands beside."""
+
+    state: str
+    model: str
+    evals: dict[str, EvalPlan]
+
+
+def bases(plan: TablePlan) -> list[BasePlan]:
+    """Each once, in the order of the runs."""
+    found: list[BasePlan] = []
+    for run in plan.runs:
+        base = base_of(run)
+        if base is not None and base not in found:
+            found.append(base)
+    return found
+
+
+def base_of(run: RunPlan) -> BasePlan | None:
+    """What a run is compared with; None: nothing."""
+    if run.base_state is None:
+        return None
+    return BasePlan(state=run.base_state, model=run.model, evals=run.evals)
+
+
+_MISSING = "nothing"
+_SHOWN = 10
+
+ConfigSettings = Mapping[str, Mapping[str, Any]]
+
+
+def require_config_settings(asked: ConfigSettings, sources: TableSources) -> None:
+    """Compares the artefacts' records with `asked`: `training` by run, `states` by state and
+    `protocols` by protocol, as the rules' params have them.
+
+    Raises `UserError` that names, for each setting that differs, both values and the file.
+    """
+    faults = list(_differences(asked, sources))
+    if faults:
+        more = len(faults) - _SHOWN
+        listed = "\n".join(f"  {fault}" for fault in faults[:_SHOWN])
+        listed += f"\n  and {more} more" if more > 0 else ""
+        raise UserError(
+            "results of other settings than the config's, of which no table is made:\n"
+            f"{listed}\n"
+            "Start the same command again; where that changes nothing, add --forcerun and the "
+            "names of the files above, or set the config back."
+        )
+
+
+def _differences(asked: ConfigSettings, sources: TableSources) -> Iterator[str]:
+    for run, settings in asked["training"].items():
+        record = settings_of(sources.train_meta[run])
+        yield from _differences_in(f"train/{run}/train_meta.json", settings, record)
+    for (state, protocol), meta in sources.prediction_meta.items():
+        if meta.get("made") != "elsewhere":
+            record = {"state": settings_of(meta).get("identity")}
+            place = f"predictions/{state}/{protocol}.meta.json"
+            yield from _differences_in(place, {"state": asked["states"][state]}, record)
+    for (state, protocol), document in sources.metrics.items():
+        place = f"metrics/{state}/{protocol}.json"
+        yield from _differences_in(place, asked["protocols"][protocol], document["protocol"])
+
+
+def _differences_in(
+    place: str, asked: Mapping[str, Any], record: Mapping[str, Any]
+) -> Iterator[str]:
+    """A line a setting, at any depth."""
+    ours, theirs = dict(_leaves(asked)), dict(_leaves(record))
+    for name in dict.fromkeys([*ours, *theirs]):
+        wanted, found = ours.get(name, _MISSING), theirs.get(name, _MISSING)
+        if wanted != found:
+            yield f"{place}: found {name} {found!r}, the config says {wanted!r}"
+
+
+def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

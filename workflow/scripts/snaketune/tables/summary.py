@@ -1,58 +1,159 @@
-"""`summary`: a row a base and a row a run, with hyperparameters and the main numbers."""
+"""The tables of single numbers: `metrics`, `checkpoint_scores`, `summary` and `sweep`.
 
-from typing import Any
+- `metrics`: every number of the experiment, one a row.
+- `checkpoint_scores`: what each snapshot of a run scored, and which one was chosen.
+- `summary`: a row a base and a row a run, with hyperparameters and the main numbers.
+- `sweep`: the primary metric of every swept run beside the values that its sweep set.
+"""
 
-from snaketune.runtime.records import settings_of
-from snaketune.tables.bases import BasePlan, bases
-from snaketune.tables.checkpoints import chosen_snapshot
-from snaketune.tables.plan_types import EvalPlan, RunPlan, TablePlan
-from snaketune.tables.sources import Sources
-from snaketune.tables.write import Row
+import pyarrow as pa
+
+from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
+from snaketune.runtime.records import flat, settings_of
+from snaketune.tables.sources import NUMBER, BasePlan, Row, TableSources, bases, number_of
+
+METRICS_SCHEMA = pa.schema(
+    [
+        ("experiment", pa.string()),
+        ("state", pa.string()),
+        ("run", pa.string()),  # null: a base model
+        ("seed", pa.int64()),  # of the training; null: none
+        ("eval", pa.string()),
+        ("protocol", pa.string()),  # its name: the stem of the files
+        ("subset", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),  # null: missing, which is not 0
+        ("n", pa.int64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("protocol_hash", pa.string()),
+    ]
+)
 
 
-def summary(plan: TablePlan, sources: Sources) -> list[Row]:
-    """Bases first. Each eval gives `{eval}.{metric}` with interval, n and protocol."""
-    return [_base_row(base, sources) for base in bases(plan)] + [
-        _run_row(run, sources) for run in plan["runs"]
+def metric_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
+    """Sorted by state and protocol; within a file in its own order."""
+    owners = {run.state: run for run in plan.runs}
+    for run in plan.runs:
+        owners |= {snap.state: run for snap in (*run.snapshots, *run.followed)}
+    table = []
+    for (state, protocol), document in sorted(sources.metrics.items()):
+        owner = owners.get(state)
+        trained = settings_of(sources.train_meta.get(owner.run, {})) if owner else {}
+        head = {
+            "experiment": plan.experiment,
+            "state": state,
+            "run": owner.run if owner else None,
+            "seed": trained.get("seed"),
+            "protocol": protocol,
+            "protocol_hash": document["protocol_hash"],
+        }
+        table += [head | row for row in document["rows"]]
+    return table
+
+
+CHECKPOINT_COLUMNS = ["run", "snapshot", "step", "eval", "metric", "protocol", *NUMBER, "chosen"]
+
+
+def checkpoint_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
+    """One row a snapshot and eval, in training order: 2of12 before 10of12."""
+    return [
+        row
+        for run in plan.runs
+        for snapshot in sorted(run.snapshots, key=place)
+        for row in _snapshot_rows(run, snapshot, sources)
     ]
 
 
-def _base_row(base: BasePlan, sources: Sources) -> Row:
-    head = {"run": base["state"], "model": base["model"], "method": "base"}
-    return head | _numbers(base["state"], base["evals"], sources)
+def chosen_snapshot(run: RunPlan, sources: TableSources) -> str | None:
+    """The snapshot that stands for the run; None where it is simply the final adapter."""
+    chosen = sources.chosen.get(run.run)
+    return chosen["snapshot"] if chosen else None
 
 
-def _run_row(run: RunPlan, sources: Sources) -> Row:
-    head = {key: run[key] for key in ("run", "model", "train_data", "method")}
-    trained = settings_of(sources.train_meta.get(run["run"], {}))
+def place(snapshot: SnapshotPlan) -> int:
+    """2 of `2of12`: as text, 10of12 would come before it."""
+    return int(snapshot.snapshot.partition("of")[0])
+
+
+def step_of(snapshot: str, steps: int) -> int:
+    """The step after which training saves the k-th of n snapshots: k/n of all, rounded up."""
+    k, _, n = snapshot.partition("of")
+    return -(-int(k) * steps // int(n))
+
+
+def _snapshot_rows(run: RunPlan, snapshot: SnapshotPlan, sources: TableSources) -> list[Row]:
+    name = snapshot.snapshot
+    return [
+        {
+            "run": run.run,
+            "snapshot": name,
+            "step": step_of(name, sources.train_meta[run.run]["steps"]),
+            "eval": eval_name,
+            "metric": metric,
+            "protocol": plan.protocol_name,
+            **number_of(sources.metric(snapshot.state, plan, metric)),
+            "chosen": name == chosen_snapshot(run, sources),
+        }
+        for eval_name, plan in snapshot.evals.items()
+        for metric in _shown_metrics(run.choose, eval_name, plan)
+    ]
+
+
+def _shown_metrics(choose: str | None, eval_name: str, plan: EvalPlan) -> list[str]:
+    """The primary metric, and the one that the snapshot was chosen by where it is another."""
+    by_eval, _, by_metric = (choose or "").partition(".")
+    return list(dict.fromkeys([plan.primary, *([by_metric] if by_eval == eval_name else [])]))
+
+
+def summary_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
+    """Bases first. Each eval gives `{eval}.{metric}` with interval, n and protocol."""
+    return [_base_row(base, sources) for base in bases(plan)] + [
+        _run_row(run, sources) for run in plan.runs
+    ]
+
+
+def _base_row(base: BasePlan, sources: TableSources) -> Row:
+    head = {"run": base.state, "model": base.model, "method": "base"}
+    return head | _main_numbers(base.state, base.evals, sources)
+
+
+def _run_row(run: RunPlan, sources: TableSources) -> Row:
+    head: Row = {key: getattr(run, key) for key in ("run", "model", "train_data", "method")}
+    trained = settings_of(sources.train_meta.get(run.run, {}))
     head["seed"] = trained.get("seed")
     settings = {k: v for k, v in flat(trained.get("preset", {})).items() if k not in head}
-    numbers = _numbers(run["state"], run["evals"], sources)
-    checkpoint = chosen_snapshot(run, sources) or ("final" if run["preset"] else None)
-    return head | settings | numbers | {"base": run["base_state"], "checkpoint": checkpoint}
+    numbers = _main_numbers(run.state, run.evals, sources)
+    checkpoint = chosen_snapshot(run, sources) or ("final" if run.preset else None)
+    return head | settings | numbers | {"base": run.base_state, "checkpoint": checkpoint}
 
 
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"lora": {"r": 8}}` as `{"lora_r": 8}`; lists as text."""
-    row: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            row |= flat(value, f"{prefix}{key}_")
-        else:
-            row[prefix + key] = " ".join(map(str, value)) if isinstance(value, list) else value
-    return row
-
-
-def _numbers(state: str, evals: dict[str, EvalPlan], sources: Sources) -> Row:
+def _main_numbers(state: str, evals: dict[str, EvalPlan], sources: TableSources) -> Row:
     row: Row = {}
     for name, plan in evals.items():
-        metric = sources.metric(state, plan, plan["primary"])
-        column = f"{name}.{plan['primary']}"
+        metric = sources.metric(state, plan, plan.primary)
+        column = f"{name}.{plan.primary}"
         row |= {
             column: metric["value"],
             f"{column}.low": metric["low"],
             f"{column}.high": metric["high"],
             f"{column}.n": metric["n"],
-            f"{column}.protocol": plan["protocol_name"],
+            f"{column}.protocol": plan.protocol_name,
         }
     return row
+
+
+SWEEP_COLUMNS = ["run", "model", "train_data", "eval", "metric", *NUMBER]
+
+
+def sweep_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
+    """A row a swept run and eval; behind `SWEEP_COLUMNS` a column a swept key, such as `lora.r`."""
+    return [
+        {key: getattr(run, key) for key in ("run", "model", "train_data")}
+        | {"eval": name, "metric": spec.primary}
+        | number_of(sources.metric(run.state, spec, spec.primary))
+        | run.swept
+        for run in plan.runs
+        if run.swept
+        for name, spec in run.evals.items()
+    ]

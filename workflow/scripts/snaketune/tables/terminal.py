@@ -48,7 +48,9 @@ def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
         for row in comparisons
         if (row["metric"], row["subset"]) == (metric, "all")
     }
-    lines = [("", metric.replace("_", " "), "interval", "n", "vs base", "", "")]
+    lines: list[tuple[str, ...]] = [
+        ("", metric.replace("_", " "), "interval", "n", "vs base", "", "")
+    ]
     named = {run["run"] for run in runs}
     shown: list[tuple[str, str]] = []
     for run in runs:

@@ -1,0 +1,1 @@
+"""Rows → weights: one training, from token rows to adapter, snapshots and log."""

@@ -1,7 +1,9 @@
-"""What a training holds while it runs."""
+"""What a training holds while it runs, and what it does where memory runs out: the same, in
+smaller parts.
+"""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +11,12 @@ import torch
 from torch import nn
 
 from snaketune.config.preset import Preset
-from snaketune.training.batch import TokenRow
-from snaketune.training.batching import Order
-from snaketune.training.checkpoint import State
-from snaketune.training.lanes import Lanes
+from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
+from snaketune.training.batches import BatchLayout, Order, TokenRow
 from snaketune.training.loss import SummedLoss
-from snaketune.training.step import Layout, autocast
-from snaketune.training.world import World
+from snaketune.training.parallel import Lanes, World
+from snaketune.training.saving import TrainingState
+from snaketune.training.trainable import recompute_activations
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Training:
     model: nn.Module
     loss: SummedLoss
     optimizer: torch.optim.Optimizer
-    layout: Layout
+    layout: BatchLayout
     order: Order
     train: list[TokenRow]
     dev: list[TokenRow]
@@ -35,7 +36,7 @@ class Training:
     dtype: torch.dtype
     world: World
     lanes: Lanes
-    state: State
+    state: TrainingState
     folder: Path
     """Where checkpoints go."""
     snapshots: dict[int, list[str]]
@@ -53,6 +54,65 @@ class Training:
         self.scaler.scale(torch.zeros((), device=self.device))
         self.whole = self.preset.method == "full"
 
-    def cast(self) -> contextlib.AbstractContextManager:
-        """Around every call of the model."""
-        return autocast(self.dtype, self.device, self.whole)
+    def cast(self) -> contextlib.AbstractContextManager[None]:
+        """Around every call of the model: casts the computation where the weights are float32
+        (method full). Under an adapter the base has the computation's dtype already, and the layers
+        cast the adapter."""
+        if not self.whole or self.dtype is torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+
+_SMALLEST_BUDGET = 64
+
+
+def within_memory(
+    job: Training, rows: Sequence[TokenRow], attempt: Callable[[], torch.Tensor]
+) -> torch.Tensor:
+    """What `attempt` finds in the `rows`. Where memory runs out in one of the job's processes, all
+    of them begin it again with smaller micro-batches.
+
+    Raises `UserError` where a micro-batch of one row is too much.
+    """
+    while True:
+        found, trouble = _tried(attempt)
+        failed = job.world.any(trouble is not None)
+        if found is not None and not failed:
+            return found
+        _use_less(job, rows, trouble or "another process ran out of memory")
+
+
+def _tried(attempt: Callable[[], torch.Tensor]) -> tuple[torch.Tensor | None, str | None]:
+    """What it found, or a message where memory ran out."""
+    try:
+        return attempt(), None
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return None, first_line(error)
+
+
+def _use_less(job: Training, rows: Sequence[TokenRow], message: str) -> None:
+    """Halves the micro-batches; where they are single rows already, recomputes activations, which
+    only a step keeps."""
+    job.optimizer.zero_grad()
+    if job.device.type == "cuda":
+        torch.cuda.empty_cache()
+    longest = max(row.inputs for row in rows)
+    if job.layout.budget > max(_SMALLEST_BUDGET, longest // 2):
+        job.layout.budget = job.state.budget = job.layout.budget // 2
+        print(f"out of memory: going on with micro-batches of {job.layout.budget} tokens")
+    elif (
+        torch.is_grad_enabled()
+        and job.preset.gradient_checkpointing == "auto"
+        and not job.state.recompute
+    ):
+        job.state.recompute = True
+        recompute_activations(job.loss.model)
+        print("out of memory: going on with gradient checkpointing")
+    else:
+        raise UserError(
+            f"out of memory with a single row of up to {longest} tokens in a micro-batch "
+            f"({message}); expected room for it: lower the preset's max_length, "
+            "use qlora, or use a device with more memory"
+        )

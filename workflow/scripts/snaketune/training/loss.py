@@ -1,4 +1,14 @@
-"""The summed loss of a batch, with logits only where a token is learned."""
+"""The summed loss of a micro-batch, with logits only where a token is learned.
+
+Shapes: B rows, T tokens (B × T inputs), N learned places among them, D hidden, V vocabulary,
+K tokens that an answer may go on with.
+
+What it costs: of all B × T places only the N learned ones reach the output head. In chunks of
+R = CHUNK_NUMBERS / V places: memory 4 R V bytes for a chunk's logits (128 MB) and the gradient
+[N, D], instead of 4 B T V bytes and the same again for their gradient; 2 N V D operations for the
+logits and as many for each gradient that is wanted (the hidden states'; the head's under method
+full). A vocabulary of 150,000 makes the head a large part of a small model's work.
+"""
 
 from typing import Any
 
@@ -8,7 +18,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from snaketune.training.adapter_layers import evaluating
-from snaketune.training.batch import Batch, TokenRow, packed
+from snaketune.training.batches import Batch, TokenRow, packed_batch
 
 CHUNK_NUMBERS = 32 * 1024 * 1024
 """Logits held at once, in numbers: 128 MB in float32."""
@@ -17,10 +27,11 @@ _PROBED = 64
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Summed cross-entropy of `hidden @ weightᵀ` against `targets`, in chunks of rows.
+    """Summed cross-entropy of `hidden @ weightᵀ` against `targets`, in chunks of places.
 
-    The gradient is computed together with the loss, so that logits [n, vocabulary] never exist
-    for more rows than a chunk has, and no product is done twice.
+    hidden [N, D], weight [V, D], bias [V] or None, targets [N] → []. The gradient is computed
+    together with the loss, so that logits [N, V] never exist for more places than a chunk has, and
+    no product is done twice.
     """
 
     @staticmethod
@@ -39,18 +50,19 @@ class _HeadLoss(torch.autograd.Function):
         rows = _rows_at_once(weight)
         for start in range(0, len(targets), rows):
             part, wanted = hidden[start : start + rows], targets[start : start + rows, None]
-            logits = F.linear(part, weight, bias).float()
-            logits -= logits.logsumexp(-1, keepdim=True)
+            logits = F.linear(part, weight, bias).float()  # [R, V]
+            logits -= logits.logsumexp(-1, keepdim=True)  # log-probabilities, in place
             total -= logits.gather(1, wanted).sum()
             if not any(wants[:3]):
                 continue
+            # d loss / d logits = softmax - one-hot, in the same memory.
             grad = logits.exp_()
             grad.scatter_add_(1, wanted, grad.new_full((len(wanted), 1), -1.0))
             grad = grad.to(part.dtype)
             if grad_hidden is not None:
-                grad_hidden[start : start + rows] = grad @ weight
+                grad_hidden[start : start + rows] = grad @ weight  # [R, D]
             if grad_weight is not None:
-                grad_weight += grad.T @ part
+                grad_weight += grad.T @ part  # [V, D]
             if grad_bias is not None:
                 grad_bias += grad.sum(0)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
@@ -87,7 +99,7 @@ class SummedLoss:
     def __init__(self, causal: PreTrainedModel, probe: Batch) -> None:
         """`causal` is the transformers model, which may hold an adapter; `probe` any batch."""
         self.model, self.head = causal, causal.get_output_embeddings()
-        self.body = getattr(causal, causal.base_model_prefix, None)
+        self.body: Any = getattr(causal, causal.base_model_prefix, None)
         self.apart = self._head_is_all(probe)
 
     def __call__(self, batch: Batch) -> torch.Tensor:
@@ -99,7 +111,7 @@ class SummedLoss:
     def with_likeliest(
         self, batch: Batch, among: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same, and the likeliest token [n] at each learned place: of all or `among` [n, k]."""
+        """The same, and the likeliest token [N] at each learned place: of all or `among` [N, K]."""
         among = None if among is None else among.to(batch.targets.device)
         if not self.apart:
             logits = self._logits(batch)
@@ -115,17 +127,17 @@ class SummedLoss:
         return _HeadLoss.apply(hidden, self.head.weight, self.head.bias, batch.targets)
 
     def _hidden(self, batch: Batch) -> torch.Tensor:
-        """Last hidden states [n, width] at the learned places."""
+        """Last hidden states [N, D] at the learned places."""
         out = self.body(**_inputs(batch))
-        return out.last_hidden_state.flatten(0, 1)[batch.places]
+        return out.last_hidden_state.flatten(0, 1)[batch.places]  # [B, T, D] → [N, D]
 
     def _logits(self, batch: Batch) -> torch.Tensor:
-        """Logits [n, vocabulary] at the learned places, as the model itself makes them."""
+        """Logits [N, V] at the learned places, as the model itself makes them."""
         if self.head is None:
             return self.model(**_inputs(batch)).logits.flatten(0, 1)[batch.places]
 
         def narrow(_: nn.Module, args: tuple) -> tuple:
-            return (args[0].flatten(0, 1)[batch.places][None], *args[1:])
+            return (args[0].flatten(0, 1)[batch.places][None], *args[1:])  # [1, N, D]
 
         hook = self.head.register_forward_pre_hook(narrow)
         try:
@@ -138,7 +150,7 @@ class SummedLoss:
         recurrent or convolve read over the end of a row, which only attention is told of."""
         tokens = row.input_ids[:_PROBED]
         learned = TokenRow(row.id, tokens, labels=tokens)
-        alone, behind = (packed([learned] * n).to(self.model.device) for n in (1, 2))
+        alone, behind = (packed_batch([learned] * n).to(self.model.device) for n in (1, 2))
         with evaluating(self.model):
             first, second = self._logits(alone).float(), self._logits(behind).float()
         second = second[len(first) :]

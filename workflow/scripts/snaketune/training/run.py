@@ -1,6 +1,11 @@
-"""A training from files to files."""
+"""A training from files to files: go on or begin, train, publish weights, log and meta.
+
+The work folder is named by what defines the training, so that a killed one is found again and
+another one never; Snakemake's outputs are written at the end, from there.
+"""
 
 import platform
+import resource
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -9,36 +14,27 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from transformers import PreTrainedModel
 
-from snaketune.config.model import ModelSpec
 from snaketune.config.preset import Preset
-from snaketune.errors import UserError
-from snaketune.identity import digest, file_hash
-from snaketune.jsonl import write_json
-from snaketune.modeling.content import model_identity
-from snaketune.modeling.folder import at_commit
-from snaketune.modeling.load import pick_device
+from snaketune.models.content import model_identity
+from snaketune.models.folder import at_commit
+from snaketune.models.load import pick_device
+from snaketune.runtime.content import digest, file_hash
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json
+from snaketune.runtime.machine import resource_usage
+from snaketune.runtime.preemption import preemption_deferred
+from snaketune.runtime.workfolder import held, set_aside, work_folder
 from snaketune.training import saving
-from snaketune.training.batch import TokenRow, padded, read_rows
-from snaketune.training.batching import Order
-from snaketune.training.candidates import FOLDER, Point, best_point, kept_steps
-from snaketune.training.checkpoint import State, load_checkpoint
+from snaketune.training.assemble import TrainingPlan, prepare
+from snaketune.training.batches import read_token_rows
+from snaketune.training.dev import CANDIDATES, DevPoint, best_point, kept_steps
 from snaketune.training.job import Training
-from snaketune.training.lanes import Lanes, count_lanes
-from snaketune.training.less_memory import recompute_activations
-from snaketune.training.loop import train
-from snaketune.training.loss import SummedLoss
-from snaketune.training.memory import call_overhead, peak_memory, token_budget
-from snaketune.training.optimizers import build
-from snaketune.training.step import Layout
+from snaketune.training.loop import take_remaining_steps
+from snaketune.training.parallel import join_world
+from snaketune.training.saving import atomic
 from snaketune.training.tracking import Tracking, open_trackers
-from snaketune.training.trainable import build_trainable, compute_dtype
-from snaketune.training.whole import whole
-from snaketune.training.world import World, join_world
-from snaketune.usage import usage
-from snaketune.warned import deferred
-from snaketune.workfolder import held, set_aside, work_folder
+from snaketune.training.trainable import compute_dtype
 
 LOG_SCHEMA = pa.schema(
     [
@@ -59,20 +55,7 @@ _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What defines a training, but for the rows."""
-
-    model: ModelSpec
-    preset: Preset
-    seed: int
-    snapshots: int = 0
-    """Snapshots at equal distances; 0: none."""
-    version: int = 0
-    """Of the step: a checkpoint of another version is not continued."""
-
-
-@dataclass(frozen=True)
-class Published:
+class TrainingOutputs:
     """Where results go."""
 
     weights: Path
@@ -86,10 +69,10 @@ class Published:
 
 
 def run_training(
-    plan: Plan,
+    plan: TrainingPlan,
     train_rows: Path,
     dev_rows: Path,
-    out: Published,
+    out: TrainingOutputs,
     work: Path,
     threads: int = 0,
     save_every: float = 60.0,
@@ -112,39 +95,39 @@ def run_training(
             # What is left of a killed attempt may write until then.
             world.wait()
             folder = work / digest(identity)
-            rows, dev = read_rows(train_rows), read_rows(dev_rows)
+            rows, dev = read_token_rows(train_rows), read_token_rows(dev_rows)
             job = prepare(plan, rows, dev, world, folder, save_every)
             # Nobody may write a checkpoint before everybody has read the last one.
             world.wait()
-            with deferred():
+            with preemption_deferred():
                 _train(plan, job, tracking or Tracking(), out.log.parent)
         if world.leads:
             _publish(plan, job, out, hashes)
             set_aside(folder)
 
 
-def _train(plan: Plan, job: Training, tracking: Tracking, results: Path) -> None:
+def _train(plan: TrainingPlan, job: Training, tracking: Tracking, results: Path) -> None:
     """Trains; where this process leads, trackers are told."""
     if not job.world.leads:
-        train(job)
+        take_remaining_steps(job)
         return
     settings = _settings(plan)
     with open_trackers(tracking, settings, results, job.folder, job.state.log) as trackers:
-        train(job, trackers)
+        take_remaining_steps(job, trackers)
 
 
-def _publish(plan: Plan, job: Training, out: Published, hashes: list[str]) -> None:
+def _publish(plan: TrainingPlan, job: Training, out: TrainingOutputs, hashes: list[str]) -> None:
     """Puts weights, log and meta where they are wanted."""
     best = best_point(job.state.log, plan.preset.best)
-    saving.publish(_final(plan, job, best), out.weights, out.config)
+    saving.copy_weights(_final(plan, job, best), out.weights, out.config)
     pairs = zip(out.snapshot_weights, out.snapshot_configs, strict=True)
     for k, (weights, config) in enumerate(pairs, 1):
-        saving.publish(job.folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
+        saving.copy_weights(job.folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
     for folder in out.kept:
         _publish_kept(plan.preset, job, folder, [out.weights.name, out.config.name])
     _write_log(out.log, job.state.log)
-    with whole(out.meta) as new:
-        found = _meta(plan, job, hashes) | _chosen(plan, best) | usage(job.world.size)
+    with atomic(out.meta) as new:
+        found = _meta(plan, job, hashes) | _chosen(plan, best) | resource_usage(job.world.size)
         write_json(new, found)
 
 
@@ -153,20 +136,20 @@ def _publish_kept(preset: Preset, job: Training, folder: Path, names: list[str])
     steps = sorted(kept_steps(job.state.log, preset))
     if not steps:
         print("keep: no weights are kept, because there are no dev rows to score them on")
-    there = [step for step in steps if (job.folder / FOLDER / str(step)).is_dir()]
+    there = [step for step in steps if (job.folder / CANDIDATES / str(step)).is_dir()]
     if lost := sorted(set(steps) - set(there)):
         print(f"keep: step {', '.join(map(str, lost))} was scored under a smaller keep: not kept")
     for step in there:
         weights, config = (folder / f"step-{step}" / name for name in names)
-        saving.publish(job.folder / FOLDER / str(step), weights, config)
+        saving.copy_weights(job.folder / CANDIDATES / str(step), weights, config)
 
 
-def _final(plan: Plan, job: Training, best: Point | None) -> Path:
+def _final(plan: TrainingPlan, job: Training, best: DevPoint | None) -> Path:
     """The folder of the weights that the training is for: the best ones, or the last."""
     if best:
         found = f"{plan.preset.best} on dev {best.value:.4f}"
         print(f"best at step {best.step}, {found}: the weights of that step are taken")
-        return job.folder / FOLDER / str(best.step)
+        return job.folder / CANDIDATES / str(best.step)
     if plan.preset.best != "none":
         raise UserError(
             f"preset: best: found no finite {plan.preset.best} on dev at any step, expected one to "
@@ -176,18 +159,18 @@ def _final(plan: Plan, job: Training, best: Point | None) -> Path:
     return job.folder / "final"
 
 
-def _chosen(plan: Plan, best: Point | None) -> dict:
+def _chosen(plan: TrainingPlan, best: DevPoint | None) -> dict:
     if best is None:
         return {}
     return {"best": plan.preset.best, "best_step": best.step, "best_value": best.value}
 
 
-def _settings(plan: Plan) -> dict:
+def _settings(plan: TrainingPlan) -> dict:
     """What trackers show beside the curves."""
     return {"model": plan.model.id, "seed": plan.seed, **plan.preset.model_dump(mode="json")}
 
 
-def _identity(plan: Plan, hashes: list[str]) -> dict:
+def _identity(plan: TrainingPlan, hashes: list[str]) -> dict:
     device = pick_device()
     return {
         "model": model_identity(at_commit(plan.model)),
@@ -201,117 +184,12 @@ def _identity(plan: Plan, hashes: list[str]) -> dict:
     }
 
 
-def prepare(
-    plan: Plan,
-    rows: list[TokenRow],
-    dev: list[TokenRow],
-    world: World,
-    folder: Path,
-    save_every: float,
-) -> Training:
-    """The training, where its checkpoint in `folder` left it, or at its beginning."""
-    if not rows:
-        raise UserError("train: found no training rows, expected at least one")
-    if plan.preset.best != "none" and not dev:
-        raise UserError(
-            f"dev: found no rows, but the preset's best: {plan.preset.best} is taken on them; "
-            "expected a dev split (the dataset's `dev`, or a source with one)"
-        )
-    preset, device = plan.preset, world.device(pick_device())
-    model, causal = build_trainable(plan.model, preset, plan.seed, device)
-    _check_rows([*rows, *dev], causal.get_input_embeddings().num_embeddings)
-    optimizer = build(preset.optimizer, model, preset.weight_decay)
-    state = load_checkpoint(folder, model, optimizer) or State()
-    if state.step and world.leads:
-        print(f"going on from step {state.step}")
-    dtype = compute_dtype(plan.model, preset, device)
-    state.budget = state.budget or token_budget(causal.config, dtype, device)
-    state.recompute = state.recompute or preset.gradient_checkpointing is True
-    if state.recompute:
-        recompute_activations(causal)
-    batch = preset.batch_size * preset.accumulation
-    order = Order(len(rows), batch, preset.epochs, plan.seed, preset.max_steps)
-    loss = SummedLoss(causal, padded(rows[:1]).to(device))
-    layout = _layout(preset, state, causal, device)
-    _keep_apart(layout, preset, loss, rows[0])
-    threads = torch.get_num_threads()
-    job = Training(
-        model=model,
-        loss=loss,
-        optimizer=optimizer,
-        layout=layout,
-        order=order,
-        train=rows,
-        dev=dev,
-        preset=preset,
-        seed=plan.seed,
-        device=device,
-        dtype=dtype,
-        world=world,
-        lanes=Lanes(count_lanes(causal, threads, device, loss.apart), threads),
-        state=state,
-        folder=folder,
-        snapshots=snapshot_steps(order.total_steps, plan.snapshots),
-        save=lambda name: saving.save(model, folder / name, dtype),
-        save_every=save_every,
-    )
-    if state.scaler:
-        job.scaler.load_state_dict(state.scaler)
-    return job
-
-
-def _check_rows(rows: list[TokenRow], vocabulary: int) -> None:
-    """Refuses rows that teach nothing, and those of another model's tokenizer."""
-    for row in rows:
-        if not row.trained_tokens:
-            raise UserError(
-                f"row {row.id}: found no token that carries loss, expected one at least"
-            )
-        if (highest := int(row.input_ids.max())) >= vocabulary:
-            raise UserError(
-                f"row {row.id}: found token {highest}, but the model knows {vocabulary}; "
-                "expected rows of the model's own tokenizer"
-            )
-
-
-def snapshot_steps(total: int, count: int) -> dict[int, list[str]]:
-    """Names (`1of3`) of the snapshots by the step that they follow: at k/n of the steps."""
-    steps: dict[int, list[str]] = {}
-    for k in range(1, count + 1):
-        steps.setdefault(-(-k * total // count), []).append(f"{k}of{count}")
-    return steps
-
-
-def _layout(preset: Preset, state: State, causal: PreTrainedModel, device: torch.device) -> Layout:
-    """`auto` packs where attention keeps rows apart by their ends alone (flash attention). Torch's
-    own needs a block mask, which eats the gain over like lengths padded together (measured on
-    a CPU: 1,470 real tokens/s either way, against 850 padded at random)."""
-    flash = device.type == "cuda" and "flash" in (causal.config._attn_implementation or "")
-    automatic = "packed" if flash else "grouped"
-    kind = automatic if preset.batching == "auto" else preset.batching
-    return Layout(kind, state.budget, call_overhead(causal.num_parameters(), device))
-
-
-def _keep_apart(layout: Layout, preset: Preset, loss: SummedLoss, probe: TokenRow) -> None:
-    """Groups rows of a model in which packed ones reach into each other, where nobody asked for
-    packing; where somebody did, that is an error."""
-    if layout.kind != "packed" or loss.keeps_apart(probe):
-        return
-    if preset.batching == "packed":
-        raise UserError(
-            f"preset: batching: found packed, but in a {type(loss.model).__name__} packed rows "
-            "reach into each other, because not all of its layers are attention; expected auto or "
-            "grouped"
-        )
-    layout.kind = "grouped"
-
-
 def _write_log(path: Path, log: list[dict]) -> None:
-    with whole(path) as new:
+    with atomic(path) as new:
         pq.write_table(pa.Table.from_pylist(log, schema=LOG_SCHEMA), new, compression="zstd")
 
 
-def _meta(plan: Plan, job: Training, hashes: list[str]) -> dict:
+def _meta(plan: TrainingPlan, job: Training, hashes: list[str]) -> dict:
     steps = [row for row in job.state.log if "loss" in row]
     tokens = sum(row["tokens"] for row in steps)
     trained = sum(p.numel() for p in job.parameters)
@@ -330,7 +208,7 @@ def _meta(plan: Plan, job: Training, hashes: list[str]) -> dict:
         "trained_tokens": sum(row["trained_tokens"] for row in steps),
         "tokens_per_second": tokens / job.state.seconds,
         "final_loss": steps[-1]["loss"],
-        "peak_memory_bytes": peak_memory(job.device),
+        "peak_memory_bytes": _peak_memory(job.device),
         "device": job.device.type,
         "device_name": torch.cuda.get_device_name() if gpu else _cpu_name(),
         "device_memory_bytes": torch.cuda.get_device_properties().total_memory if gpu else None,
@@ -353,3 +231,10 @@ def _meta(plan: Plan, job: Training, hashes: list[str]) -> dict:
 
 def _cpu_name() -> str:
     return platform.processor() or platform.machine()
+
+
+def _peak_memory(device: torch.device) -> int:
+    """Bytes used at most so far: on the GPU by tensors, on the CPU by the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

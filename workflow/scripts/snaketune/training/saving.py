@@ -1,29 +1,91 @@
-"""Trained weights as files that others read: PEFT's format, or transformers' for `full`."""
+"""What a training writes, whole or not at all, on a disk that may be full.
 
+Weights for others to read, in PEFT's format, or transformers' for `full`; and checkpoints, for the
+training itself: all that it needs to go on as if nothing had happened.
+"""
+
+import errno
 import json
+import os
+import re
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from snaketune.training.whole import whole
+from snaketune.runtime.errors import UserError
+from snaketune.training.trainable import page_again, trained_weights
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def atomic(target: Path) -> Iterator[Path]:
+    """A path to write a file or a folder to, which becomes `target` at the end; a kill at any
+    moment leaves the old one or the new one.
+
+    Where the writing fails, what there is of it is removed; a full disk is the user's error.
+    """
+    new = target.with_name(f".{target.name}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove(new)
+        yield new
+    except Exception as error:
+        _remove(new)
+        if reason := _full_disk(error):
+            raise UserError(
+                f"{target}: could not be written ({reason}); expected room for it. The last "
+                "checkpoint is kept: started again, the training goes on from there"
+            ) from error
+        raise
+    if new.is_dir():
+        _remove(target)
+    new.replace(target)
+
+
+def _full_disk(error: BaseException | None) -> str | None:
+    """The system's words for a full disk, where that is what the error comes from. torch reports
+    a failed write as a RuntimeError of its own, with the system's as its context; safetensors
+    has the number in its message alone."""
+    while error is not None:
+        told = re.search(r"os error (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(told[1]) if told else None
+        if number in _FULL:
+            return os.strerror(number)
+        error = error.__context__
+    return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 MODEL_FILES = ("model.safetensors", "config.json")
 
 
-def save(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
+def save_weights(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
     """Writes the weights to `folder`, which is there whole or not at all.
 
     An adapter in float32; a whole model in one file, in `dtype`.
     """
-    with whole(folder) as new:
+    with atomic(folder) as new:
         if isinstance(model, PreTrainedModel):
             _save_whole(model, new, dtype)
         else:
-            model.save_pretrained(str(new))
+            adapted: Any = model  # PEFT's, whose methods torch's modules do not have
+            adapted.save_pretrained(str(new))
 
 
 def _save_whole(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
@@ -48,8 +110,80 @@ def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch
     return found
 
 
-def publish(folder: Path, weights: Path, config: Path) -> None:
+def copy_weights(folder: Path, weights: Path, config: Path) -> None:
     """Copies the two files of a saved folder to where they are wanted."""
     for target in (weights, config):
-        with whole(target) as new:
+        with atomic(target) as new:
             shutil.copyfile(folder / target.name, new)
+
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands. Random numbers need no place here: every step seeds its own."""
+
+    step: int = 0
+    """Steps done."""
+    seconds: float = 0.0
+    """Time that they took, over all attempts."""
+    log: list[dict] = field(default_factory=list)
+    """Rows of the training log."""
+    budget: int = 0
+    """Tokens of a micro-batch; 0: not chosen yet."""
+    recompute: bool = False
+    """Whether gradient checkpointing is on."""
+    skipped: int = 0
+    """Steps of which nothing was taken, because their scaled gradients overflowed float16."""
+    scaler: dict = field(default_factory=dict)
+    """The loss scaler's state, where the computation is in float16."""
+
+
+def save_checkpoint(
+    folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Writes the checkpoint; a kill at any moment leaves the last one or this one."""
+    content = {
+        "state": asdict(state),
+        "weights": trained_weights(model),
+        "optimizer": optimizer.state_dict(),
+    }
+    with atomic(folder / CHECKPOINT) as new, new.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> TrainingState | None:
+    """Puts the folder's checkpoint into model and optimiser; None where there is none."""
+    file = folder / CHECKPOINT
+    if not file.exists():
+        return None
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    weights = trained_weights(model)
+    for name, value in content["weights"].items():
+        weights[name].copy_(value)
+    optimizer.load_state_dict(content["optimizer"])
+    page_again(optimizer)
+    return TrainingState(**content["state"])
+
+
+class Timer:
+    """Says when the next checkpoint is due: so often that little is lost, so seldom that writing
+    takes at most about a fiftieth of the time."""
+
+    def __init__(self, every: float) -> None:
+        """`every`: seconds between checkpoints at least; 0: one after every step."""
+        self.every, self.wait, self.last = every, every, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() - self.last >= self.wait
+
+    def saved(self, started: float) -> None:
+        """Notes that a checkpoint was written, starting at `started` (monotonic seconds)."""
+        self.last = time.monotonic()
+        self.wait = self.every and max(self.every, 50 * (self.last - started))

@@ -1,88 +1,129 @@
-"""One optimiser step over the rows of an effective batch."""
+"""One optimiser step: the rows of an effective batch → gradients → new weights.
 
-import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+The loss of a step is the mean over all its trained tokens, whichever process, lane or micro-batch
+they lie in. So every part adds up gradients of (its summed loss) / (trained tokens of the whole
+step), and parts are summed, never averaged: how the rows are cut changes nothing but rounding.
 
-import numpy as np
+    rows of the step ─ processes (World) ─ lanes (CPU threads) ─ micro-batches ─ SummedLoss
+
+What it costs: with P numbers in the model and T tokens of the micro-batches (padding included)
+about 2 P T operations forward and 2 P T for the gradients of what the layers read; 2 P T more for
+gradients of weights only under method full (an adapter's are small beside them), and another
+forward pass with gradient checkpointing. Norm, clipping and update touch trained numbers alone.
+"""
+
+import math
+import sys
+import time
+from typing import Any
+
 import torch
 from torch import nn
 
-from snaketune.training import batching
-from snaketune.training.answers import Answers
-from snaketune.training.batch import Batch, TokenRow, packed, padded
-from snaketune.training.loss import SummedLoss
+from snaketune.runtime.errors import UserError
+from snaketune.training.adapter_layers import forget_sums
+from snaketune.training.batches import TokenRow, rows_of_part
+from snaketune.training.job import Training, within_memory
+from snaketune.training.trainable import unmoved_adapters
 
 
-@dataclass
-class Layout:
-    """How rows become micro-batches."""
+def take_step(job: Training, step: int) -> dict[str, Any]:
+    """Takes the step (counted from 0); returns its row of the log."""
+    started = time.monotonic()
+    rows = [job.train[i] for i in job.order.window(step)]
+    trained = sum(row.trained_tokens for row in rows)
+    preset = job.preset
+    rate = learning_rate(
+        step, job.order.total_steps, preset.learning_rate, preset.schedule, preset.warmup_ratio
+    )
+    summed = _gradients(job, step, rows, trained)
+    mean = float(summed) / trained
+    norm = _update(job, rate)
+    _check_finite(job, step, rows, mean, norm)
+    if math.isfinite(norm) and step == job.state.skipped:
+        _check_moved(job)
+    seconds = time.monotonic() - started
+    job.state.seconds += seconds
+    tokens = sum(len(row.input_ids) for row in rows)
+    return {
+        "step": step + 1,
+        "epoch": job.order.epoch_after(step),
+        "loss": mean,
+        "learning_rate": rate,
+        "grad_norm": norm,
+        "tokens": tokens,
+        "trained_tokens": trained,
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+    }
 
-    kind: str
-    """`grouped` or `packed`."""
-    budget: int
-    """Padded tokens of a micro-batch at most."""
-    overhead: int
-    """What a micro-batch costs beyond its tokens, in tokens."""
 
-    def batches(self, rows: list[TokenRow]) -> Iterator[tuple[list[TokenRow], Batch]]:
-        """Micro-batches that hold all `rows`, each with its rows in order."""
-        if not rows:
-            return
-        lengths = np.array([row.inputs for row in rows])
-        if self.kind == "packed":
-            parts, build = batching.packed(lengths, self.budget), packed
-        else:
-            parts, build = batching.grouped(lengths, self.budget, self.overhead), padded
-        for part in parts:
-            chosen = [rows[i] for i in part]
-            yield chosen, build(chosen)
+def learning_rate(step: int, total: int, peak: float, schedule: str, warmup_ratio: float) -> float:
+    """The rate of `step` (counted from 0): up to `peak` in equal parts over
+    ceil(warmup_ratio × total) steps, then down to 0 at `total` along a cosine or a line, or
+    constant. The first step's rate is never 0, so that no step is lost."""
+    warmup = math.ceil(warmup_ratio * total)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    if schedule == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * done))
+    return peak * (1 - done) if schedule == "linear" else peak
 
 
-def share_of(rows: list[TokenRow], part: int, parts: int) -> list[TokenRow]:
-    """The rows of one process, or of one lane in it."""
-    lengths = np.array([row.inputs for row in rows])
-    return [rows[i] for i in batching.share(lengths, part, parts)]
+def _gradients(job: Training, step: int, rows: list[TokenRow], trained: int) -> torch.Tensor:
+    """Gradients of the mean loss over all trained tokens of the step, whichever process and
+    micro-batch they lie in; returns the summed loss []. Where memory runs out the step is begun
+    again with smaller micro-batches."""
+    own = rows_of_part(rows, job.world.rank, job.world.size)
+
+    def attempt() -> torch.Tensor:
+        # Dropout follows from seed and step, so that a step can be begun again or resumed at.
+        torch.manual_seed(hash((job.seed, step, job.world.rank)) % 2**63)
+        return _own_gradients(job, own, trained)
+
+    found = within_memory(job, job.train, attempt)
+    job.world.add([p.grad for p in job.parameters if p.grad is not None])
+    job.world.add([found])
+    return found
 
 
-def score(
-    rows: list[TokenRow],
-    loss: SummedLoss,
-    layout: Layout,
-    device: torch.device,
-    answers: Answers | None,
+def _own_gradients(job: Training, rows: list[TokenRow], trained: int) -> torch.Tensor:
+    """This process's part of the summed loss [], and of the gradients, which become the
+    parameters'."""
+    scale = job.scaler.get_scale() / trained
+    # A copy of what is trained for each lane, so that sums are taken in one order, always.
+    sums = [[torch.zeros_like(p) for p in job.parameters] for _ in range(job.lanes.count)]
+    for parameter, gradient in zip(job.parameters, sums[0], strict=True):
+        parameter.grad = gradient
+
+    def lane(number: int) -> torch.Tensor:
+        part = rows_of_part(rows, number, job.lanes.count)
+        # One lane's gradients are added up by autograd itself, which so holds one parameter's
+        # at a time. Lanes side by side need sums of their own.
+        into = sums[number] if job.lanes.count > 1 else None
+        with job.cast():
+            return _add_gradients(job, part, scale, into)
+
+    found = torch.stack(job.lanes.run(lane)).sum()
+    # The first lane's sums take the others', always in the same order.
+    for other in sums[1:]:
+        torch._foreach_add_(sums[0], other)
+    return found
+
+
+def _add_gradients(
+    job: Training, rows: list[TokenRow], scale: float, into: list[torch.Tensor] | None
 ) -> torch.Tensor:
-    """Without gradients [2]: the loss summed over the rows' trained tokens, and the number of rows
-    whose answer is right (0 without `answers`)."""
-    total = torch.zeros(2, device=device)
-    for part, batch in layout.batches(rows):
-        batch = batch.to(device)
-        if answers:
-            summed, likeliest = loss.with_likeliest(batch, answers.candidates(part))
-            total[1] += answers.right(likeliest == batch.targets, part)
-        else:
-            summed = loss(batch)
-        total[0] += summed
-    return total
-
-
-def add_gradients(
-    rows: list[TokenRow],
-    loss: SummedLoss,
-    layout: Layout,
-    device: torch.device,
-    scale: float,
-    into: tuple[list[nn.Parameter], list[torch.Tensor]] | None = None,
-) -> torch.Tensor:
-    """The loss summed over the rows' trained tokens; adds the gradients of `scale` × that sum to
-    the parameters' own, or those of the parameters in `into` to the tensors beside them."""
-    total = torch.zeros((), device=device)
-    for _, batch in layout.batches(rows):
-        part = loss(batch.to(device))
+    """The loss [] summed over the rows' trained tokens, one micro-batch's graph at a time; adds
+    the gradients of `scale` × that sum to the parameters' own, or to the tensors in `into`."""
+    total = torch.zeros((), device=job.device)
+    for _, batch in job.layout.batches(rows):
+        part = job.loss(batch.to(job.device))
         if into is None:
             (part * scale).backward()
         else:
-            _add_apart(part * scale, *into)
+            _add_apart(part * scale, job.parameters, into)
         total += part.detach()
     return total
 
@@ -95,16 +136,56 @@ def _add_apart(
     torch._foreach_add_([g for g, _ in pairs], [f for _, f in pairs])
 
 
-def gradient_norm(parameters: list[nn.Parameter], limit: float) -> torch.Tensor:
-    """The gradients' norm; they are scaled down to `limit` where it is larger."""
-    return torch.nn.utils.clip_grad_norm_(parameters, limit, foreach=True)
+def _update(job: Training, rate: float) -> float:
+    """Clips, steps, and returns the gradients' norm before the clipping."""
+    for group in job.optimizer.param_groups:
+        group["lr"] = rate
+    job.scaler.unscale_(job.optimizer)
+    limit = job.preset.max_grad_norm
+    norm = float(torch.nn.utils.clip_grad_norm_(job.parameters, limit, foreach=True))
+    if math.isfinite(norm):
+        job.scaler.step(job.optimizer)
+        forget_sums(job.model)
+    job.scaler.update()
+    job.optimizer.zero_grad()
+    return norm
 
 
-def autocast(
-    dtype: torch.dtype, device: torch.device, whole: bool
-) -> contextlib.AbstractContextManager:
-    """Casts the computation of a model whose weights are float32 (`whole`: method full). Under an
-    adapter the base has the computation's dtype already, and the layers cast the adapter."""
-    if not whole or dtype is torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=dtype)
+def _check_finite(job: Training, step: int, rows: list[TokenRow], loss: float, norm: float) -> None:
+    """Ends a training whose numbers are none. In float16 gradients that overflow are no fault as
+    long as a smaller scale may mend them: the step is left out, counted and said."""
+    if math.isfinite(loss) and math.isfinite(norm):
+        return
+    job.state.skipped += 1
+    scale, taken = job.scaler.get_scale(), step + 1 - job.state.skipped
+    hopeless = scale < 1 or (step + 1 == job.order.total_steps and not taken)
+    if not math.isfinite(loss) or not job.scaler.is_enabled() or hopeless:
+        raise UserError(_not_finite(job, step, rows, loss, norm))
+    if job.world.leads:
+        said = f"step {step + 1}: gradients overflow float16: the step is left out"
+        print(f"{said}, the loss is scaled by {scale:g} from now on", file=sys.stderr, flush=True)
+
+
+def _not_finite(job: Training, step: int, rows: list[TokenRow], loss: float, norm: float) -> str:
+    ids = ", ".join(row.id for row in rows)
+    tried = (
+        f" (steps left out: {job.state.skipped}, the loss scaled by {job.scaler.get_scale():g})"
+        if job.scaler.is_enabled()
+        else ""
+    )
+    return (
+        f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers"
+        f"{tried}; rows of the step: {ids}. The last good checkpoint (step {job.state.step} "
+        f"or earlier) is kept in {job.folder}. A lower learning_rate or dtype float32 may help"
+    )
+
+
+def _check_moved(job: Training) -> None:
+    """After the first step that was taken."""
+    still = unmoved_adapters(job.model)
+    if still:
+        raise UserError(
+            f"preset: lora.targets: after the first step {len(still)} adapter weights have not "
+            f"moved, first {still[0]}: those layers take no part in the loss; expected targets "
+            "that do"
+        )

@@ -18,8 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
-from snaketune.errors import UserError
-from snaketune.jsonl import write_json
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json
 
 _TRAINING = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "epoch")
 _DEV = ("dev_loss", "dev_accuracy")
@@ -46,7 +46,7 @@ class Tracker(Protocol):
         """Nothing comes after this."""
 
 
-def require(names: Sequence[str]) -> None:
+def require_trackers(names: Sequence[str]) -> None:
     """Raises `UserError` where a tracker's package is missing."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
@@ -185,7 +185,7 @@ class _Trackio:
         self._run.finish()
 
 
-_BEGIN = {"wandb": _WandB, "trackio": _Trackio}
+_BEGIN: dict[str, Callable[..., Tracker]] = {"wandb": _WandB, "trackio": _Trackio}
 _SET_UP = {
     "tensorboard": "a folder that can be written to",
     "wandb": "WANDB_API_KEY in the environment, or WANDB_MODE=offline",

@@ -1,6 +1,12 @@
-"""The model as a preset trains it: with a fresh adapter, or with all its weights."""
+"""What a preset trains: the model with a fresh adapter, or all its weights, and the optimiser over
+them.
+
+Memory a trained number takes: 4 bytes itself (float32), 4 its gradient, 8 the moments of AdamW, or
+2 where the optimiser holds them in 8 bits.
+"""
 
 import re
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -9,8 +15,8 @@ from transformers import PreTrainedModel
 
 from snaketune.config.model import ModelSpec
 from snaketune.config.preset import LoraSpec, Preset
-from snaketune.errors import UserError
-from snaketune.modeling.load import load_model, pick_dtype
+from snaketune.models.load import load_model, pick_dtype
+from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import hold_on_cpu, use_fused_layers
 
 
@@ -57,7 +63,7 @@ def _with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> n
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
-        lora_alpha=lora.alpha,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides it: any number will do
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
         exclude_modules=_beside_language(causal),
@@ -83,3 +89,66 @@ def unmoved_adapters(model: nn.Module) -> list[str]:
 def trained_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """The parameters that are trained, by name."""
     return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def recompute_activations(causal: PreTrainedModel) -> None:
+    """Gradient checkpointing; the re-entrant kind would cut adapters off from their gradients."""
+    causal.activation_checkpointing_enable({"use_reentrant": False})
+
+
+# bitsandbytes keeps tensors below this many numbers in 32 bits; its own default.
+_SMALLEST_8BIT = 4096
+# So many are held in 8 bits, and paged.
+_TRIED = 1 << 17
+
+
+def build_optimizer(name: str, model: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
+    """The optimiser over what the model trains; biases and norms (vectors) do not decay.
+
+    Raises `UserError` where the model's device lacks it.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    _try_on(trained[0].device, name)
+    return _make(name, [group for group in groups if group["params"]])
+
+
+def _make(name: str, groups: list[dict]) -> torch.optim.Optimizer:
+    if name == "adamw":
+        return torch.optim.AdamW(groups, fused=True)
+    import bitsandbytes
+
+    kinds = {
+        "adamw_8bit": bitsandbytes.optim.AdamW8bit,
+        "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
+    }
+    return kinds[name](groups, min_8bit_size=_SMALLEST_8BIT)
+
+
+def _try_on(device: torch.device, name: str) -> None:
+    """Takes a step on numbers that nobody needs: that a device lacks an optimiser shows only
+    when it is used, and then in the middle of a training."""
+    numbers = nn.Parameter(torch.zeros(_TRIED, device=device))
+    numbers.grad = torch.ones_like(numbers)
+    try:
+        _make(name, [{"params": [numbers]}]).step()
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"preset: optimizer: found {name}, which does not work on this machine's "
+            f"{device.type} ({str(error).strip().splitlines()[0]}); expected one that does: adamw"
+        ) from error
+
+
+def page_again(optimizer: torch.optim.Optimizer) -> None:
+    """Moves the state of a paged optimiser, as a checkpoint has brought it back, into memory that
+    is paged, where the optimiser would have put it."""
+    if not getattr(optimizer, "is_paged", False):
+        return
+    paging: Any = optimizer  # bitsandbytes'
+    for parameter, state in optimizer.state.items():
+        for name in ("state1", "state2"):
+            paged = paging.get_state_buffer(parameter, dtype=state[name].dtype)
+            state[name] = paged.copy_(state[name])

@@ -3,12 +3,13 @@
 import json
 
 from snaketune.data.example import Example
-from snaketune.data.formats.base import Format
+from snaketune.data.formats.base import Format, data_format
 from snaketune.data.record import Fields
 
 _KEPT = ("hazard", "persona", "locale")
 
 
+@data_format(task="safety", evaluation_only=True)
 class Ailuminate(Format):
     """`prompt_text` or `prompt`; `release_prompt_id`, `hazard`, `persona` and `locale` are kept
     where a record has them."""

@@ -1,19 +1,28 @@
-"""What every format adapter gives."""
+"""What every format adapter gives, and how an adapter is found by its format's name."""
 
-from typing import ClassVar
+from collections.abc import Callable
+from importlib import import_module
+from typing import Self, TypeVar
 
-from snaketune.config.dataset import SplitName
+from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.example import Example
+from snaketune.data.formats.info import FormatInfo
 from snaketune.data.record import Fields, Table
 
 
 class Format:
-    """Reads records of one shape. A subclass sets the class variables and `example`."""
+    """Reads records of one shape. A subclass gives these and `example`."""
 
-    columns: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    columns: tuple[tuple[str, ...], ...] = ()
     """Columns that a table must have, each with its alternatives; checked before any record."""
-    private: ClassVar[bool] = False
+    private: bool = False
     """The records' text must not be shown in logs, messages or manifests."""
+
+    @classmethod
+    def from_spec(cls, spec: DatasetSpec, numeric: bool) -> Self:
+        """The adapter for a dataset, with the settings that it goes by. `numeric`: a table's open
+        answers have to be numbers."""
+        return cls()
 
     def expand(self, tables: list[Table], split: SplitName) -> list[Table]:
         """The tables with a record an example, where the source's records hold several."""
@@ -22,3 +31,37 @@ class Format:
     def example(self, fields: Fields) -> Example:
         """The example in a record, without source and record number. Raises `RecordError`."""
         raise NotImplementedError
+
+
+F = TypeVar("F", bound=type[Format])
+_ADAPTERS: dict[str, tuple[type[Format], FormatInfo]] = {}
+
+
+def data_format(
+    *,
+    task: str,
+    evaluation_only: bool = False,
+    many_files: str | None = None,
+    seeded: bool = False,
+) -> Callable[[F], F]:
+    """Makes a class the adapter of the format that its file is named for. The arguments, all of
+    them literals, are what `FormatInfo` says: they are also read without running the file."""
+
+    def register(adapter: F) -> F:
+        name = adapter.__module__.rpartition(".")[2]
+        _ADAPTERS[name] = adapter, FormatInfo(task, evaluation_only, many_files, seeded)
+        return adapter
+
+    return register
+
+
+def adapter_of(name: str) -> tuple[type[Format], FormatInfo]:
+    """The format's adapter and what its file states, now that it is run."""
+    import_module(f"snaketune.data.formats.{name}")
+    return _ADAPTERS[name]
+
+
+def format_for(spec: DatasetSpec, numeric: bool = False) -> Format:
+    """What reads the records of `spec`; `numeric`: a table's open answers have to be numbers."""
+    adapter, _ = adapter_of(spec.format)
+    return adapter.from_spec(spec, numeric)

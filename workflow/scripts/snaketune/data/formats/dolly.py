@@ -7,8 +7,8 @@ import json
 import re
 
 from snaketune.data.example import Example
-from snaketune.data.formats.base import Format
-from snaketune.data.printed import read_printed
+from snaketune.data.formats.base import Format, data_format
+from snaketune.data.formats.values import read_printed
 from snaketune.data.record import Fields, is_missing
 
 # A dict or a list of dicts, with a key that suggestions have.
@@ -16,6 +16,7 @@ _OPENS = re.compile(r"\s*\[?\s*\{\s*['\"]")
 _VALUE = re.compile(r"['\"]value['\"]\s*:")
 
 
+@data_format(task="open_qa")
 class Dolly(Format):
     """The curated `new-instruction`, `new-context` and `new-response`; `original-*` where these
     are empty. `category` and `external_id` are kept.

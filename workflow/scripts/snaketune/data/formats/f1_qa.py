@@ -9,21 +9,21 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal
+from typing import Literal, Self
 
-from snaketune.config.dataset import SplitName
+from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.example import ORIGINAL, Example
-from snaketune.data.faults import RecordError, describe, fields_found
-from snaketune.data.formats.base import Format
-from snaketune.data.formats.choices import LETTERS, checked_options, places
-from snaketune.data.record import Fields, Record, Table
-from snaketune.errors import UserError
+from snaketune.data.formats.base import Format, data_format
+from snaketune.data.formats.values import LETTERS, checked_options, option_places
+from snaketune.data.record import Fields, Record, RecordError, Table, describe, fields_found
+from snaketune.runtime.errors import UserError
 
 _COUNT = 4
 
 Form = Literal["raw", "processed"]
 
 
+@data_format(task="multiple_choice", many_files="qa_*.json", seeded=True)
 @dataclass(frozen=True)
 class F1Qa(Format):
     """The pairs of every article. Raw options get letters by `seed`, the same ones whatever else
@@ -34,11 +34,15 @@ class F1Qa(Format):
     seed: int
     keep_repeated: bool
 
+    @classmethod
+    def from_spec(cls, spec: DatasetSpec, numeric: bool) -> Self:
+        return cls(spec.seed, spec.repeated_options == "keep")
+
     def expand(self, tables: list[Table], split: SplitName) -> list[Table]:
         """One table a file, with a record a pair, numbered from 1. All files have one form."""
-        expanded = [replace(t, records=list(_pairs(t, split))) for t in tables]
-        _require_one_form(expanded)
-        return [replace(t, records=iter(t.records)) for t in expanded]
+        pairs = [list(_pairs(table, split)) for table in tables]
+        _require_one_form(tables, pairs)
+        return [replace(t, records=iter(own)) for t, own in zip(tables, pairs, strict=True)]
 
     def example(self, fields: Fields) -> Example:
         processed = _form(fields.value) == "processed"
@@ -82,7 +86,10 @@ class F1Qa(Format):
         if not isinstance(wrong, list) or len(wrong) != _COUNT - 1:
             expected = f"a list of {_COUNT - 1} wrong options"
             raise fields.fault("wrong_options", "wrong_options", expected)
-        keep, named = self.keep_repeated, ["correct_answer", *places("wrong_options", len(wrong))]
+        keep, named = (
+            self.keep_repeated,
+            ["correct_answer", *option_places("wrong_options", len(wrong))],
+        )
         options = checked_options("wrong_options", named, [right, *wrong], keep_repeated=keep)
         # Seeded by the question itself: a limit or another file changes no other letters.
         draw = random.Random(f"{self.seed} {fields.value.get('question')} {right}")
@@ -104,7 +111,7 @@ def _pairs(table: Table, split: SplitName) -> Iterator[Record]:
     for article in _articles(table):
         for value in _values(article):
             number += 1
-            if isinstance(value, RecordError):
+            if isinstance(value, RecordError) or isinstance(article.value, RecordError):
                 yield Record(number, value, article.raw)
             else:
                 yield Record(number, _asked(value, article.value, split), value)
@@ -138,10 +145,10 @@ def _asked(pair: dict, article: dict, split: SplitName) -> dict:
     return {k: v for k, v in pair.items() if k not in unused} | about
 
 
-def _require_one_form(tables: list[Table]) -> None:
+def _require_one_form(tables: list[Table], pairs: list[list[Record]]) -> None:
     first: dict[Form, str] = {}
-    for table in tables:
-        for record in table.records:
+    for table, records in zip(tables, pairs, strict=True):
+        for record in records:
             if isinstance(record.value, dict):
                 first.setdefault(
                     _form(record.value), f"{table.path}: qa_pairs: pair {record.number}"

@@ -1,12 +1,12 @@
 """GSM8K (https://github.com/openai/grade-school-math): word problems with a final number."""
 
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, describe
-from snaketune.data.formats.base import Format
-from snaketune.data.gold import final_number
-from snaketune.data.record import Fields
+from snaketune.data.formats.base import Format, data_format
+from snaketune.data.formats.values import final_number
+from snaketune.data.record import Fields, RecordError, describe
 
 
+@data_format(task="math")
 class Gsm8k(Format):
     """`question`, and `answer` that ends with `#### NUMBER` (kept as it stands, calculator marks
     included); an `id` or `original_id` is the example's id."""

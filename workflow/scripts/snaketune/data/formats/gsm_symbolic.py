@@ -3,14 +3,14 @@
 import json
 
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, describe
-from snaketune.data.formats.base import Format
-from snaketune.data.gold import canonical, final_number
-from snaketune.data.record import Fields
+from snaketune.data.formats.base import Format, data_format
+from snaketune.data.formats.values import canonical_number, final_number
+from snaketune.data.record import Fields, RecordError, describe
 
 _KEPT = ("original_id", "instance", "id")
 
 
+@data_format(task="math")
 class GsmSymbolic(Format):
     """`question`, and `answer` that ends with `#### NUMBER`; a `final_answer` must be the same
     number. The reply to train on is the solution, then `Final answer: NUMBER.` on a line.
@@ -40,7 +40,7 @@ class GsmSymbolic(Format):
 
 def _require_same(fields: Fields, gold: str) -> None:
     found = fields.value.get("final_answer")
-    if found is not None and canonical(str(found)) != gold:
+    if found is not None and canonical_number(str(found)) != gold:
         expected = f"{gold}, the number that the answer ends with"
         raise fields.fault("answers_differ", "final_answer", expected)
 

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from typing import Self
 
+from snaketune.config.dataset import DatasetSpec
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError, fields_found
-from snaketune.data.formats.base import Format
-from snaketune.data.formats.classes import checked_label
-from snaketune.data.record import Fields
+from snaketune.data.formats.base import Format, data_format
+from snaketune.data.formats.values import checked_label
+from snaketune.data.record import Fields, RecordError, fields_found
 
 
+@data_format(task="classification")
 class SolutionVerifier(Format):
     """`index`, `question`, `solution` and `label`, a whole number or text among the dataset's
     labels.
@@ -21,6 +23,10 @@ class SolutionVerifier(Format):
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = labels
+
+    @classmethod
+    def from_spec(cls, spec: DatasetSpec, numeric: bool) -> Self:
+        return cls(spec.labels)
 
     def example(self, fields: Fields) -> Example:
         index = fields.identifier("index")

@@ -4,16 +4,21 @@ label."""
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
-from snaketune.config.dataset import ColumnsSpec
+from snaketune.config.dataset import ColumnsSpec, DatasetSpec
 from snaketune.data.example import Example
-from snaketune.data.faults import RecordError
-from snaketune.data.formats.base import Format
-from snaketune.data.formats.choices import LETTERS, checked_options, places
-from snaketune.data.formats.classes import checked_label
-from snaketune.data.gold import canonical, final_number
-from snaketune.data.printed import read_printed
-from snaketune.data.record import Fields
+from snaketune.data.formats.base import Format, data_format
+from snaketune.data.formats.values import (
+    LETTERS,
+    canonical_number,
+    checked_label,
+    checked_options,
+    final_number,
+    option_places,
+    read_printed,
+)
+from snaketune.data.record import Fields, RecordError
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class _Options:
     """What the record itself calls them, where that need not be A, B, C, …"""
 
 
+@data_format(task="open_qa")
 class NamedColumns(Format):
     """Records read by `columns`. Questions may differ in how many options they have."""
 
@@ -46,6 +52,13 @@ class NamedColumns(Format):
         named = [*single, *choices, *columns.keep]
         self.columns = tuple((name,) for name in named if name is not None)
 
+    @classmethod
+    def from_spec(cls, spec: DatasetSpec, numeric: bool) -> Self:
+        if spec.columns is None:
+            raise ValueError("format table without columns")  # the config refuses it before
+        keep_repeated = spec.repeated_options == "keep"
+        return cls(spec.columns, keep_repeated, spec.labels, numeric)
+
     def example(self, fields: Fields) -> Example:
         kept = {name: fields.value.get(name) for name in self.named.keep}
         meta = json.dumps(kept, ensure_ascii=False, default=str)
@@ -59,16 +72,17 @@ class NamedColumns(Format):
         if named.label is not None:
             label = checked_label(fields, named.label, self.labels)
             return Example(own_id, question, context, answer=label, label=label)
+        name = named.answer or ""  # the config refuses neither answer nor label
         if named.choices is None:
-            return self._open(fields, Example(own_id, question, context))
-        found = self._options(fields)
+            return self._open(fields, name, Example(own_id, question, context))
+        found = self._options(fields, named.choices)
         texts = checked_options(
             found.field, found.places, found.values, keep_repeated=self.keep_repeated
         )
         if len(texts) < 2:
             expected = "at least two options"
             raise RecordError("wrong_options", found.field, f"{len(texts)} options", expected)
-        right = self._right(fields, texts, found.labels)
+        right = self._right(fields, name, texts, found.labels)
         return Example(
             own_id,
             question,
@@ -79,20 +93,18 @@ class NamedColumns(Format):
             label=LETTERS[right],
         )
 
-    def _open(self, fields: Fields, example: Example) -> Example:
+    def _open(self, fields: Fields, name: str, example: Example) -> Example:
         """An open answer. Where it has to be a number, that is the gold one: all of the answer, or
         what follows its last `####`."""
-        name = self.named.answer
         whole = isinstance(fields.value.get(name), int)
         answer = fields.identifier(name) if self.numeric or whole else fields.text(name)
-        gold = canonical(answer) or final_number(answer) if self.numeric else answer
+        gold = canonical_number(answer) or final_number(answer) if self.numeric else answer
         if gold is None:
             expected = "a number, or text that ends with `#### ` and one, as task math needs"
             raise fields.fault("no_number", name, expected)
         return replace(example, answer=answer, gold=gold)
 
-    def _options(self, fields: Fields) -> _Options:
-        names = self.named.choices
+    def _options(self, fields: Fields, names: str | list[str]) -> _Options:
         if isinstance(names, list):
             missing = next((n for n in names if n not in fields.value), None)
             if missing is not None:
@@ -109,11 +121,13 @@ class NamedColumns(Format):
             value, labels = value["text"], value["label"]
         if not isinstance(value, list) or (labels is not None and not _name_each(labels, value)):
             raise fields.fault("wrong_options", names, "a list of options")
-        return _Options(names, places(names, len(value)), value, labels)
+        return _Options(names, option_places(names, len(value)), value, labels)
 
-    def _right(self, fields: Fields, options: list[str], labels: list[str] | None) -> int:
+    def _right(
+        self, fields: Fields, name: str, options: list[str], labels: list[str] | None
+    ) -> int:
         """The place of the right option."""
-        name, letters = self.named.answer, labels or list(LETTERS[: len(options)])
+        letters = labels or list(LETTERS[: len(options)])
         answer = fields.identifier(name)
         if self.named.answer_is == "text":
             found = [i for i, option in enumerate(options) if option == answer]

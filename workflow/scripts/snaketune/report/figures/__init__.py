@@ -1,1 +1,1 @@
-"""One module a figure: each draws from plain rows and returns a Matplotlib figure."""
+"""Figures of a kind in each module: drawn from plain rows, and from the report's sources."""

@@ -1,13 +1,18 @@
-"""How all figures look, and how they become the same SVG bytes each time."""
+"""How all figures look, how they become the same SVG bytes each time, and parts of the page."""
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
+from typing import Any, Literal
 
 import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from snaketune.report.sources import ReportSources
 
 # Stand-ins that the page replaces by its own colours, so that figures follow light and dark.
 INK, FAINT = "#1b2023", "#c9ced2"
@@ -15,7 +20,7 @@ BASE = "#868e96"
 # Okabe and Ito's colours, which the colour-blind can tell apart; legible on white and on black.
 COLOURS = ("#2f7fc1", "#d9782d", "#1f9e77", "#c061a0", "#b8960c", "#5aa9d6", "#cc4c3b")
 
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "snaketune",
     "font.family": "sans-serif",
@@ -62,8 +67,23 @@ def to_svg(figure: Figure) -> str:
     return text.replace("'DejaVu Sans'", _FONT)
 
 
-def colours(states: Sequence[str], bases: Sequence[str]) -> dict[str, str]:
-    """A colour a state: grey for bases, the others in order."""
+def inline_svg(svg: str, name: str, alt: str) -> Markup:
+    """`svg` for the page: without prolog, with ids of its own, with the page's colours, and with
+    `alt` for those who can't see it. The text was made by Matplotlib, which escapes labels."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r'\b(id|xlink:href)="(#?)', rf'\1="\2{name}-', body)
+    body = body.replace("url(#", f"url(#{name}-")
+    body = re.sub(r' (width|height)="[0-9.]+pt"', "", body, count=2)
+    body = body.replace(INK, "var(--ink)").replace(FAINT, "var(--line)")
+    body = body.replace("fill: #ffffff", "fill: none")
+    label = f'<svg role="img" aria-label="{escape(alt, quote=True)}" '
+    return Markup(body.replace("<svg ", label, 1))
+
+
+def state_colours(sources: ReportSources) -> dict[str, str]:
+    """A colour a state, the same in every figure: grey for bases, the others in order."""
+    bases = list(dict.fromkeys(run.base_state for run in sources.runs if run.base_state))
+    states = [run.state for run in sources.runs]
     tuned = [state for state in states if state not in bases]
     found = {state: COLOURS[i % len(COLOURS)] for i, state in enumerate(tuned)}
     return found | dict.fromkeys(bases, BASE)
@@ -75,7 +95,7 @@ def printable(text: str, length: int = 40) -> str:
     return kept if len(kept) <= length else kept[: length - 1] + "…"
 
 
-def percent_axis(axes: Axes, axis: str = "x") -> None:
+def percent_axis(axes: Axes, axis: Literal["x", "y"] = "x") -> None:
     """0 to 100 % with a light grid across."""
     getattr(axes, f"set_{axis}lim")(-0.02, 1.02)
     ticks = [0, 0.2, 0.4, 0.6, 0.8, 1]

@@ -1,0 +1,115 @@
+"""Checks run before all else, without an edge to it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from snaketune.runtime.start import behind_checks, restrict
+
+
+class Job:
+    def __init__(self, rule: str, *needs: "Job") -> None:
+        self.rule, self.needs = SimpleNamespace(name=rule), needs
+
+    def is_group(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return self.rule.name
+
+
+class Dag:
+    def __init__(self, *jobs: Job) -> None:
+        self.jobs, self.done = jobs, set()
+        self.dependencies = {job: dict.fromkeys(job.needs) for job in jobs}
+
+    def needrun_jobs(self):
+        return list(self.jobs)
+
+    def finished(self, job: Job) -> bool:
+        return job in self.done
+
+    def bfs(self, direction, *jobs):
+        queue = list(jobs)
+        for job in queue:
+            yield job
+            queue += [other for other in direction[job] if other not in queue]
+
+
+class StartError(Exception):
+    pass
+
+
+def select_all(jobs, remaining, resources, sizes):
+    return list(jobs)
+
+
+@pytest.fixture
+def started():
+    prepare, train = Job("prepare"), Job("train")
+    check, other = Job("manifest", prepare), Job("model")
+    dag = Dag(prepare, check, other, train)
+    scheduler = SimpleNamespace(
+        _job_selector=select_all, job_selector_greedy=select_all, running=set(), failed=set()
+    )
+    workflow = SimpleNamespace(dag=dag, scheduler=scheduler)
+    assert restrict(workflow, {"manifest", "model"}, StartError)
+    return workflow, dag, scheduler, (prepare, check, other, train)
+
+
+def chosen(scheduler, *jobs: Job) -> list[Job]:
+    assert scheduler.job_selector_greedy(jobs, [], {}, {}) == scheduler._job_selector(
+        jobs, [], {}, {}
+    )
+    return scheduler._job_selector(jobs, [], {}, {})
+
+
+def test_only_checks_and_what_they_need_start_while_one_is_due(started):
+    _, dag, scheduler, (prepare, check, other, train) = started
+    assert chosen(scheduler, prepare, other, train) == [prepare, other]
+    dag.done |= {prepare, other}
+    assert chosen(scheduler, check, train) == [check]
+    scheduler.running = {check}
+    assert chosen(scheduler, train) == []
+    dag.done.add(check)
+    scheduler.running = set()
+    assert chosen(scheduler, train) == [train]
+
+
+def test_once_open_it_stays_open(started):
+    _, dag, scheduler, (prepare, check, other, train) = started
+    dag.done |= {prepare, check, other}
+    assert chosen(scheduler, train) == [train]
+    dag.done.clear()
+    assert chosen(scheduler, train) == [train]
+
+
+def test_going_on_after_a_failed_check_ends_in_one_line(started):
+    _, _, scheduler, (prepare, _, other, train) = started
+    scheduler.failed, scheduler.running = {prepare, other}, {Job("other")}
+    assert chosen(scheduler, train) == []
+    scheduler.running = set()
+    with pytest.raises(StartError, match=r"a check failed \(model, prepare; see above\)"):
+        scheduler._job_selector([train], [], {}, {})
+
+
+def test_another_scheduler_is_left_alone():
+    workflow = SimpleNamespace(dag=Dag(), scheduler=SimpleNamespace(select=select_all))
+    assert not restrict(workflow, {"model"}, StartError)
+    assert vars(workflow.scheduler) == {"select": select_all}
+
+
+@pytest.mark.parametrize(
+    "target, behind",
+    [
+        ("results/demo/train/a/train_meta.json", True),
+        ("./results/demo/report.html", True),
+        ("results/demo/data/x/manifest.json", False),
+        ("results/demo/environment.json", False),
+        ("results/other/report.html", False),
+        ("results/demo", False),
+        ("merge_all", False),
+    ],
+)
+def test_files_behind_the_checks_take_them_along(target, behind):
+    assert behind_checks(target, "results/demo") is behind

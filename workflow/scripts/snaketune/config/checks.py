@@ -1,0 +1,184 @@
+"""What is wrong with an experiment as a whole: references, runs and where they are pushed to.
+
+Each part is checked by its own model when it is read; here is what only shows beside the others.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from snaketune.config.dataset import may_have_dev
+from snaketune.config.eval_checks import change_faults, eval_faults, judges_of, metric_faults
+from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
+from snaketune.config.faults import Fault, Path_, missing_name
+from snaketune.config.model import ModelSpec
+from snaketune.config.preset import Preset
+
+
+def experiment_faults(experiment: Experiment) -> Iterator[Fault]:
+    """All of them but what sweeps have: see `sweep_faults`."""
+    yield from reference_faults(experiment.model_dump())
+    yield from _unknown_evals(experiment)
+    judges = judges_of(experiment)
+    yield from eval_faults(experiment, judges)
+    yield from push_faults(experiment)
+    for name, run in experiment.runs.items():
+        yield from _run_faults(experiment, judges, name, run)
+    for section in ("thresholds", "totals"):
+        for run, entries in getattr(experiment, section).items():
+            if run not in experiment.runs:
+                yield missing_name((section, run), "runs", run, experiment.runs)
+            for key in entries:
+                if section == "thresholds":
+                    yield from metric_faults(experiment, (section, run, key), key)
+                elif key not in experiment.evals:
+                    yield missing_name((section, run, key), "evals", key, experiment.evals)
+
+
+_REFERENCES = {
+    ("runs", "model"): "models",
+    ("runs", "preset"): "presets",
+    ("runs", "train"): "datasets",
+    ("evals", "dataset"): "datasets",
+}
+
+
+def reference_faults(config: dict[str, Any]) -> Iterator[Fault]:
+    """References to entries that aren't there, in a config that may have other faults."""
+    for (section, key), kind in _REFERENCES.items():
+        for name, entry in _dict(config.get(section)).items():
+            found = _dict(entry).get(key)
+            if isinstance(found, str) and found not in _dict(config.get(kind)):
+                yield missing_name((section, name, key), kind, found, _dict(config.get(kind)))
+
+
+def _dict(value: object) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _unknown_evals(experiment: Experiment) -> Iterator[Fault]:
+    for name in experiment.leave_out:
+        if name not in experiment.evals:
+            yield missing_name(("leave_out",), "evals", name, experiment.evals)
+
+
+def _run_faults(
+    experiment: Experiment, judges: set[str], name: str, run: RunSpec
+) -> Iterator[Fault]:
+    preset = experiment.presets.get(run.preset or "")
+    model = experiment.models.get(run.model or "")
+    yield from _given_faults(experiment, name, run)
+    if preset and model:
+        yield from _quantisation_faults(name, run, preset, model)
+    if run.snapshots == "epochs" and preset and not float(preset.epochs).is_integer():
+        found = f"epochs needs whole epochs, but presets.{run.preset} has {preset.epochs}"
+        yield Fault(("runs", name, "snapshots"), found)
+    # Smoke sets max_steps itself: its snapshots only have to be there.
+    if run.snapshots == "epochs" and preset and preset.max_steps and not experiment.smoke:
+        found = f"epochs ends at whole epochs, but presets.{run.preset}.max_steps is"
+        expected = "expected a number of snapshots, or no max_steps"
+        yield Fault(("runs", name, "snapshots"), f"{found} {preset.max_steps}; {expected}")
+    if preset and preset.best != "none":
+        yield from _best_faults(experiment, name, run, preset.best)
+    for eval_name in run.follow:
+        if eval_name not in experiment.evals:
+            yield missing_name(("runs", name, "follow"), "evals", eval_name, experiment.evals)
+        elif run.evals.get(eval_name) is False:
+            found = f"found {eval_name}, which runs.{name}.evals leaves out"
+            yield Fault(("runs", name, "follow"), found)
+    if run.choose:
+        yield from _choose_faults(experiment, name, run, run.choose)
+    for eval_name, change in run.evals.items():
+        path: Path_ = ("runs", name, "evals", eval_name)
+        if eval_name not in experiment.evals:
+            yield missing_name(path, "evals", eval_name, experiment.evals)
+        elif isinstance(change, dict):
+            spec = experiment.evals[eval_name]
+            yield from change_faults(experiment, judges, path, spec, change)
+
+
+def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
+    """Of predictions made elsewhere: which evals they are for, and what they are held against."""
+    for eval_name in run.predictions:
+        if eval_name not in experiment.evals:
+            path = ("runs", name, "predictions", eval_name)
+            yield missing_name(path, "evals", eval_name, experiment.evals)
+    if run.base and run.base not in experiment.runs:
+        yield missing_name(("runs", name, "base"), "runs", run.base, experiment.runs)
+    elif run.base:
+        other = experiment.runs[run.base]
+        for eval_name in run.predictions:
+            if other.predictions and eval_name not in other.predictions:
+                found = f"found {run.base}, which has no predictions for {eval_name}"
+                yield Fault(("runs", name, "base"), found)
+
+
+def _quantisation_faults(
+    name: str, run: RunSpec, preset: Preset, model: ModelSpec
+) -> Iterator[Fault]:
+    """An adapter is evaluated on the weights that it was trained on, so both say the same."""
+    path, method = ("runs", name, "preset"), preset.method
+    trained_on = "nf4" if method == "qlora" else "none"
+    if model.quantisation not in (None, trained_on):
+        weights = "nf4" if method == "qlora" else "plain"
+        found = f"method {method} trains on {weights} weights, but models.{run.model}.quantisation"
+        yield Fault(
+            path, f"{found} is {model.quantisation}; expected it to be unset, or {trained_on}"
+        )
+    if method == "qlora" and preset.dtype not in ("auto", model.dtype):
+        found = f"presets.{run.preset}.dtype is {preset.dtype}, but models.{run.model}.dtype is"
+        expected = "expected the same: 4-bit weights follow from the numbers that they are made of"
+        yield Fault(path, f"{found} {model.dtype}; {expected}")
+
+
+def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> Iterator[Fault]:
+    """Of a preset that keeps the weights that are best on dev."""
+    path, key = ("runs", name, "preset"), f"presets.{run.preset}.best"
+    data = experiment.datasets.get(run.train or "")
+    if run.choose:
+        yield Fault(
+            path, f"both choose and {key} say which weights are taken; expected one of them"
+        )
+    if data and best == "accuracy" and data.task != "classification":
+        found = f"{key} is accuracy, but datasets.{run.train} is {data.task}"
+        yield Fault(path, f"{found}; expected a classification dataset, or best: loss")
+    if data and not may_have_dev(data):
+        found = f"{key} is {best}, but datasets.{run.train} has no dev split"
+        yield Fault(path, f"{found}; expected dev: N there, or a source that has one")
+
+
+def _choose_faults(experiment: Experiment, name: str, run: RunSpec, choose: str) -> Iterator[Fault]:
+    path = ("runs", name, "choose")
+    faults = list(metric_faults(experiment, path, choose))
+    yield from faults
+    if faults:
+        return
+    eval_name = choose.partition(".")[0]
+    if eval_name in experiment.leave_out:
+        yield Fault(path, f"eval {eval_name} is left out, but it chooses the snapshot")
+    change, dataset = run.evals.get(eval_name), experiment.evals[eval_name].dataset
+    if isinstance(change, dict):
+        dataset = change.get("dataset", dataset)
+    data = experiment.datasets.get(dataset)
+    if data and not may_have_dev(data):
+        found = f"found {choose}, but datasets.{dataset} has no dev split to choose on"
+        yield Fault(path, f"{found}; expected dev: N there, or a source that has one")
+
+
+def push_faults(experiment: Experiment) -> Iterator[Fault]:
+    """Runs, of one sweep or not, that would overwrite one another's repository."""
+    taken: dict[str, str] = {}
+    for name, run in experiment.runs.items():
+        if run.push is None:
+            continue
+        path, repo = ("runs", name, "push"), run.push.repo.replace(RUN_IN_NAME, name)
+        if RUN_IN_NAME not in run.push.repo and any(
+            len(values) > 1 for values in run.sweep.values()
+        ):
+            found = f"found {repo} for all runs of the sweep"
+            yield Fault(
+                path, f"{found}, expected {RUN_IN_NAME} in the name, such as {repo}-{RUN_IN_NAME}"
+            )
+        if repo in taken:
+            found = f"found {repo}, which runs.{taken[repo]} is pushed to as well"
+            yield Fault(path, f"{found}; expected a repository each, or {RUN_IN_NAME} in the name")
+        taken.setdefault(repo, name)

@@ -1,0 +1,168 @@
+"""What is wrong with evals, and what runs change of them, beside the rest of an experiment."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from snaketune.config.changes import changed_eval, every_eval
+from snaketune.config.dataset import DatasetSpec
+from snaketune.config.evaluation import ClassesSpec, EvalSpec
+from snaketune.config.experiment import Experiment
+from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
+from snaketune.tasks.info import TASKS
+
+
+def eval_faults(experiment: Experiment, judges: Collection[str]) -> Iterator[Fault]:
+    """Models, files and datasets that evals name, and the pairs under `drops`. `judges`: see
+    `judges_of`."""
+    for name, spec in experiment.evals.items():
+        yield from _spec_faults(experiment, judges, ("evals", name), spec)
+    yield from _drop_faults(experiment)
+
+
+def judges_of(experiment: Experiment) -> set[str]:
+    """The models that judge in an eval, or in what a run makes of one."""
+    return {spec.judge.model for spec in every_eval(experiment) if spec.judge}
+
+
+def _spec_faults(
+    experiment: Experiment, judges: Collection[str], path: Path_, spec: EvalSpec
+) -> Iterator[Fault]:
+    if spec.judge and spec.judge.model not in experiment.models:
+        yield missing_name((*path, "judge"), "models", spec.judge.model, experiment.models)
+    if spec.judge and not Path(spec.judge.guideline).is_file():
+        found = f"found {spec.judge.guideline}, which is no file"
+        yield Fault((*path, "judge", "guideline"), found)
+    yield from _reward_faults(experiment, judges, path, spec)
+    if data := experiment.datasets.get(spec.dataset):
+        yield from _data_faults(path, spec, data)
+
+
+def change_faults(
+    experiment: Experiment, judges: Collection[str], path: Path_, spec: EvalSpec, change: dict
+) -> Iterator[Fault]:
+    """Of what a run, at `path`, changes of an eval; not those that the eval has itself."""
+    try:
+        changed = changed_eval(spec, change)
+    except ValidationError as error:
+        for fault in from_pydantic(error, FieldNames(EvalSpec)):
+            yield Fault((*path, *fault.path), fault.message)
+        return
+    if "dataset" in change and changed.dataset not in experiment.datasets:
+        yield missing_name((*path, "dataset"), "datasets", changed.dataset, experiment.datasets)
+    if "shards" in change:
+        found = "is how the work is shared out, which is the same for all runs"
+        yield Fault((*path, "shards"), f"{found}; expected it under evals.{path[-1]}")
+    if "unique_at_least" in (change.get("sampling") or {}):
+        found = "says what the report shows of all runs"
+        place = (*path, "sampling", "unique_at_least")
+        yield Fault(place, f"{found}; expected it under evals.{path[-1]}")
+    if changed.measured_as != spec.measured_as:
+        found = (
+            f"makes {changed.measured_as} of an eval of {spec.measured_as}, which no table joins"
+        )
+        yield Fault(path, f"{found}; expected an eval of its own")
+    own = {fault.message for fault in _spec_faults(experiment, judges, path, spec)}
+    for fault in _spec_faults(experiment, judges, path, changed):
+        if fault.message not in own:
+            yield fault
+
+
+def metric_faults(experiment: Experiment, path: Path_, key: str) -> Iterator[Fault]:
+    """Of `EVAL.METRIC`, which chooses a snapshot or has a least value."""
+    name, _, metric = key.partition(".")
+    if name not in experiment.evals:
+        yield missing_name(path, "evals", name, experiment.evals)
+        return
+    task = experiment.evals[name].measured_as
+    if not metric:
+        yield Fault(path, f"found {key}, expected EVAL.METRIC such as {name}.{TASKS[task].primary}")
+    elif metric not in TASKS[task].goals:
+        found = f"found {metric}, which is no metric of {task} of which more is better"
+        yield Fault(path, f"{found}{suggest(metric, TASKS[task].goals)}")
+
+
+def _reward_faults(
+    experiment: Experiment, judges: Collection[str], path: Path_, spec: EvalSpec
+) -> Iterator[Fault]:
+    model = spec.sampling.reward if spec.sampling else None
+    if model is None:
+        return
+    path = (*path, "sampling", "reward")
+    if model not in experiment.models:
+        yield missing_name(path, "models", model, experiment.models)
+    elif experiment.models[model].quantisation == "nf4":
+        found = f"found {model} with quantisation nf4, which reward models are not loaded with"
+        yield Fault(path, f"{found}; expected quantisation none")
+    if model in judges or any(run.model == model for run in experiment.runs.values()):
+        found = f"found {model}, which is also asked to write"
+        yield Fault(path, f"{found}, expected a model that only scores")
+
+
+def _data_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fault]:
+    shown = data.few_shot.count
+    if spec.few_shot > shown and not data.few_shot.file:
+        found = f"found {spec.few_shot}, but datasets.{spec.dataset}.few_shot.count is {shown}"
+        yield Fault((*path, "few_shot"), f"{found}; expected as many there at least")
+    if (
+        spec.task in _GIVEN_BY
+        and data.task not in _GIVEN_BY[spec.task]
+        and not _numeric(spec, data)
+    ):
+        found = f"found {spec.dataset}, whose format {data.format} gives no {_NEEDED[spec.task]}"
+        yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
+    elif spec.classes:
+        yield from _class_faults(path, spec.classes, spec.dataset, data)
+
+
+def _class_faults(
+    path: Path_, classes: ClassesSpec, dataset: str, data: DatasetSpec
+) -> Iterator[Fault]:
+    """Labels, and what is said of them, that aren't the dataset's."""
+    place, expected = (*path, "classes"), f"expected those of datasets.{dataset}: {data.labels}"
+    if classes.labels and set(classes.labels) != set(data.labels):
+        yield Fault((*place, "labels"), f"found {classes.labels}, {expected}")
+    for key, labels in (("names", [*classes.names]), ("positive", [classes.positive])):
+        if unknown := [x for x in labels if x is not None and x not in data.labels]:
+            yield Fault((*place, key), f"found {', '.join(unknown)}, {expected}")
+
+
+_NEEDED = {
+    "multiple_choice": "options",
+    "classification": "labels",
+    "open_qa": "gold answers",
+    "math": "numbers",
+}
+# Whose datasets have what a task needs. Safety only needs prompts.
+_GIVEN_BY = {
+    "multiple_choice": {"multiple_choice"},
+    "classification": {"classification"},
+    "open_qa": {"open_qa", "math", "multiple_choice"},
+    "math": {"math"},
+}
+
+
+def _numeric(spec: EvalSpec, data: DatasetSpec) -> bool:
+    """Whether the answers are a table's own, which are checked for numbers when they are read."""
+    return spec.task == "math" and data.format == "table" and data.task == "open_qa"
+
+
+def asks_for_numbers(experiment: Experiment, dataset: str) -> bool:
+    """Whether an eval needs a number as the answer of every record."""
+    data = experiment.datasets[dataset]
+    evals = (spec for spec in every_eval(experiment) if spec.dataset == dataset)
+    return any(_numeric(spec, data) for spec in evals)
+
+
+def _drop_faults(experiment: Experiment) -> Iterator[Fault]:
+    for name, other in experiment.drops.items():
+        unknown = [key for key in (name, other) if key not in experiment.evals]
+        for key in unknown:
+            yield missing_name(("drops", name), "evals", key, experiment.evals)
+        if unknown:
+            continue
+        tasks = [experiment.evals[key].measured_as for key in (name, other)]
+        if tasks[0] != tasks[1]:
+            found = f"found {other} of task {tasks[1]}, expected an eval of task {tasks[0]}"
+            yield Fault(("drops", name), found)

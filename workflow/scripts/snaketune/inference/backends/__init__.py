@@ -1,0 +1,1 @@
+"""Backends: what runs a model that replies; one file each, named as evals ask for it."""

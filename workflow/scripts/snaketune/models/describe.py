@@ -1,0 +1,79 @@
+"""What a model is: checked before anything expensive starts, and recorded."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+from snaketune.config.model import ModelSpec
+from snaketune.models.content import weight_files
+from snaketune.models.folder import model_folder
+from snaketune.models.headers import count_parameters, tensor_shapes
+from snaketune.models.kind import Kind, require_head, require_kind
+from snaketune.prompts.conversation import end_tokens, template_hash
+from snaketune.runtime.errors import UserError
+
+
+def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) -> dict[str, Any]:
+    """The record of a model: id, commit, parameters, dtype, template, end tokens, context length.
+
+    A hub model is fetched into the hub's cache on the way. Raises `UserError` where something
+    that the work needs isn't there.
+    """
+    folder = model_folder(spec)
+    parameters = _checked_parameters(folder, spec.id)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    require_kind(config, kind, spec.id)
+    if kind == "reward":
+        require_head(config, tensor_shapes(folder), spec.id, spec.trust_remote_code)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    if chat and not tokenizer.chat_template:
+        raise UserError(
+            f"model {spec.id}: no chat template. Expected chat_template in tokenizer_config.json "
+            "or a chat_template.jinja, because this experiment asks it in conversations; use the "
+            "model's instruct or chat version, or add a template to a local folder."
+        )
+    local = Path(spec.id).is_dir()
+    return {
+        "id": spec.id,
+        "revision": spec.revision,
+        "commit": None if local else folder.name,
+        "folder": spec.id if local else None,
+        "kind": kind,
+        "architecture": (config.architectures or [config.model_type])[0],
+        "parameters": parameters,
+        "dtype": str(config.dtype).removeprefix("torch."),
+        "context_length": context_length(config),
+        "vocabulary": config.get_text_config().vocab_size,
+        "template_hash": template_hash(tokenizer),
+        "end_tokens": _named_ends(tokenizer, folder, spec.id) if kind == "causal" else [],
+    }
+
+
+def context_length(config: Any) -> int | None:
+    """Tokens of prompt and reply that the model has positions for; None where it doesn't say."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def generation_configs(folder: Path) -> list[GenerationConfig]:
+    """The folder's own; none where it has none."""
+    has_config = (folder / "generation_config.json").is_file()
+    return [GenerationConfig.from_pretrained(folder)] if has_config else []
+
+
+def _checked_parameters(folder: Path, name: str) -> int:
+    """From the headers of the safetensors files; no weight is read."""
+    if not weight_files(folder):
+        kinds = ("*.bin", "*.safetensors")
+        others = sorted(f.name for kind in kinds for f in folder.glob(kind)) or "no weights at all"
+        raise UserError(
+            f"model {name}: no model.safetensors and no model.safetensors.index.json. Found "
+            f"{others}; only safetensors under these names are loaded: other formats can run code. "
+            "Convert the model with save_pretrained of transformers, or use one that has them."
+        )
+    return count_parameters(folder)
+
+
+def _named_ends(tokenizer: Any, folder: Path, name: str) -> list[dict[str, Any]]:
+    ends = end_tokens(tokenizer, generation_configs(folder), name)
+    return [{"id": i, "token": tokenizer.convert_ids_to_tokens(i)} for i in ends]

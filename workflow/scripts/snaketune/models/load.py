@@ -1,0 +1,185 @@
+"""Loading: base models, quantised or not, reward models, and states with their weights on top."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from snaketune.config.model import DtypeName, ModelSpec, Quantisation
+from snaketune.models.kind import Kind, require_kind
+from snaketune.models.nf4 import expand_nf4, fits_expanded, load_or_quantise, nf4_folder, nf4_layers
+from snaketune.runtime.errors import UserError
+
+# Nothing here is compiled. bitsandbytes asks for compiled functions when it is imported, for
+# devices that it has no kernels of its own for, and the default compiler alone takes longer to
+# import than a small model to load.
+torch.compiler.set_default_backend("eager")
+
+
+def pick_device() -> torch.device:
+    """The GPU that this process may use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(name: DtypeName, device: torch.device) -> torch.dtype:
+    """The dtype that `auto` stands for on `device`, or the one named."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cpu":
+        return torch.float32
+    return (
+        torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    )
+
+
+def load_config(spec: ModelSpec, kind: Kind) -> PretrainedConfig:
+    """The model's config. Raises UserError for a model of another kind, before weights are read."""
+    config = AutoConfig.from_pretrained(
+        spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
+    )
+    require_kind(config, kind, spec.id)
+    return config
+
+
+def load_model(
+    spec: ModelSpec, quantisation: Quantisation, device: torch.device
+) -> PreTrainedModel:
+    """The causal model on `device`, from safetensors only. NF4 weights are quantised once and
+    kept (see nf4_cache)."""
+    dtype = pick_dtype(spec.dtype, device)
+    if quantisation == "none":
+        return _load(spec, spec.id, dtype, device, None)
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=spec.double_quantisation,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    model = load_or_quantise(
+        nf4_folder(spec, dtype),
+        lambda: _load(spec, spec.id, dtype, device, config),
+        lambda folder: _kept(spec, folder, dtype, device),
+    )
+    _keep_exact(model)
+    return model
+
+
+def _keep_exact(model: PreTrainedModel) -> None:
+    """Keeps the weights from being packed anew: on a CPU with AVX512-BF16 bitsandbytes does so at
+    the first pass outside of training, after which the layers compute in bfloat16, whatever the
+    model's numbers; layers narrower than a block of NF4 fail."""
+    for layer in nf4_layers(model).values():
+        layer.support_avx512bf16_for_cpu = False
+
+
+def _kept(
+    spec: ModelSpec, folder: str, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
+    """Kept NF4 weights. The model goes on under its own name, which adapters trained on it note:
+    the cache is this machine's."""
+    model = _load(spec.model_copy(update={"revision": None}), folder, dtype, device, None)
+    model.name_or_path = model.config._name_or_path = spec.id
+    return model
+
+
+def _load(
+    spec: ModelSpec,
+    source: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    config: BitsAndBytesConfig | None,
+) -> PreTrainedModel:
+    # Kept NF4 weights carry their own settings; an explicit None would hide them.
+    settings = {} if config is None else {"quantization_config": config}
+    return _whole(AutoModelForCausalLM, spec, source, dtype, device, **settings)
+
+
+def _whole(
+    auto: Any,
+    spec: ModelSpec,
+    source: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    **settings: Any,
+) -> PreTrainedModel:
+    """The model in `source`. Raises UserError where its files lack weights: transformers would
+    draw them at random and only warn."""
+    model, found = auto.from_pretrained(
+        source,
+        revision=spec.revision,
+        trust_remote_code=spec.trust_remote_code,
+        use_safetensors=True,
+        dtype=dtype,
+        device_map={"": device},
+        output_loading_info=True,
+        **settings,
+    )
+    if missing := sorted(found["missing_keys"]):
+        raise UserError(
+            f"model {spec.id}: found no {', '.join(missing[:3])} in its safetensors files "
+            f"({len(missing)} missing), expected every weight of {type(model).__name__}; random "
+            "numbers would stand in their place"
+        )
+    return model.eval()
+
+
+def load_reward_model(spec: ModelSpec, device: torch.device) -> PreTrainedModel:
+    """The reward model on `device`, from safetensors only. Raises UserError for another kind of
+    model, or one without its head: it would be given a head of random numbers."""
+    load_config(spec, "reward")
+    dtype = pick_dtype(spec.dtype, device)
+    model = _whole(AutoModelForSequenceClassification, spec, spec.id, dtype, device)
+    _score_exactly(model)
+    return model
+
+
+def _score_exactly(model: PreTrainedModel) -> None:
+    """Takes the head's sum in float32: in 16 bits good replies would tie, and the best of n be the
+    first of them. What the head is called follows transformers' decoders; another is left as it
+    is."""
+    head = getattr(model, "score", None)
+    if isinstance(head, torch.nn.Linear):
+        head.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+
+
+def attach_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model with the adapter in `folder` on top of it, for inference."""
+    from peft import PeftModel
+
+    adapted: Any = PeftModel.from_pretrained(model, str(folder))  # answers like the model in it
+    return adapted.eval()
+
+
+Weights = Literal["none", "adapter", "full"]
+
+
+def load_state(
+    spec: ModelSpec,
+    quantisation: Quantisation,
+    weights: Weights,
+    files: Sequence[Path],
+    device: torch.device,
+) -> PreTrainedModel:
+    """The model that a state stands for, on `device`, ready for inference.
+
+    `files` are the state's weights and their config in one folder; none for `none`. An adapter
+    stays beside the base that it was trained on: merged into 4-bit weights it would be another
+    model. On the CPU, NF4 weights are expanded once, which is exact and spares doing so for every
+    token.
+    """
+    if weights == "full":
+        spec = spec.model_copy(update={"id": str(files[0].parent), "revision": None})
+    model = load_model(spec, quantisation, device)
+    dtype = pick_dtype(spec.dtype, device)
+    if quantisation == "nf4" and device.type == "cpu" and fits_expanded(model, dtype):
+        expand_nf4(model, dtype)
+    return attach_adapter(model, files[0].parent) if weights == "adapter" else model

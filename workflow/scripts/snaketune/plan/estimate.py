@@ -1,0 +1,190 @@
+"""What a job will need, estimated from the config alone: main memory, GPU memory, time.
+
+The estimate must be there for a dry run, so it reads no weights and asks no hub. It is meant to be
+enough rather than exact; what a job asks for grows with each attempt, the config can set it, and
+the report shows it beside what was measured. In bytes, with P parameters and a tenth in reserve:
+
+| | |
+| --- | --- |
+| weights on the GPU | 2 P in 16 bits; 0.6 P in nf4 and what is beside it; 4 P under method full |
+| trained parameters T | P under method full; else 7 matrices a layer of rank r |
+| gradients and optimiser | (4 + 8) T, with an 8-bit optimiser (4 + 2) T; adapters 4 T themselves |
+| activations | tokens × layers × (12 width + 4 inner width) × 2, inner width 4 × width |
+| tokens at once | those of a GPU's share of the batch, as far as a micro-batch takes them |
+| main memory | for each GPU 5 GB of libraries + 2 P read from files + 16 T for a checkpoint |
+
+Width d and layers follow from P = 12 × layers × d² with layers = d / 100, as models are shaped.
+
+Time: training takes 6 T + 4 (P - T) operations a token at 40 T a second and GPU, generating as long
+as reading the weights once a token at 1 TB/s and 0.03 s of calls, 30 rows at once; three times that
+and half an hour.
+GPUs of a training: one for every 8 hours (without the margin) that it would take on one; at most 8,
+as a node has them, and at most a row of the effective batch for each. Memory asks for no more of
+them: each holds the whole model.
+How many rows there are is known only later: 10,000 in training and 1,000 in an eval are assumed
+where the config sets no limit.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from snaketune.config.base import ResourceSpec
+from snaketune.config.evaluation import EvalSpec
+from snaketune.config.model import ModelSpec, Quantisation
+from snaketune.config.preset import MICRO_BATCH_TOKENS, Preset
+from snaketune.models.headers import count_parameters
+
+_UNKNOWN_SIZE = 8e9
+_TRAIN_ROWS, _EVAL_ROWS = 10_000, 1_000
+_LIBRARIES, _RESERVE = 5e9, 1.1
+_OPERATIONS, _BANDWIDTH, _CALLS, _ROWS_AT_ONCE = 4e13, 1e12, 0.03, 30
+_MARGIN, _START_MINUTES = 3, 30
+_SECONDS_ON_ONE, _GPUS_OF_A_NODE = 8 * 3600, 8
+# `8x7B`, `1.5B`, `135M`; not the 3B of `A3B`, which are the active ones.
+_SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([BMbm])(?![A-Za-z0-9])")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job needs."""
+
+    memory: float
+    """Main memory in bytes."""
+    gpu_memory: float
+    """Memory of each GPU in bytes, as expected; nothing asks for it."""
+    minutes: int
+
+    def mem(self, attempt: int = 1) -> str:
+        """Main memory as Snakemake takes it; as much again with every further attempt."""
+        return f"{round(self.memory / 1e6 * attempt)}MB"
+
+    def runtime(self, attempt: int = 1) -> int:
+        """Minutes; as many again with every further attempt."""
+        return self.minutes * attempt
+
+
+def overridden(estimate: Estimate, *overrides: ResourceSpec) -> Estimate:
+    """With main memory and time as the first override says that sets them."""
+    memory = next((o.memory_gb * 1e9 for o in overrides if o.memory_gb), estimate.memory)
+    minutes = next((o.minutes for o in overrides if o.minutes), estimate.minutes)
+    return Estimate(memory, estimate.gpu_memory, minutes)
+
+
+@cache
+def parameters_of(model: ModelSpec) -> float:
+    """What the config says, else what a folder's files hold, else what the hub id says."""
+    if model.parameters:
+        return model.parameters
+    if Path(model.id).is_dir() and (counted := count_parameters(Path(model.id))):
+        return counted
+    if found := _SIZE.search(model.id):
+        times, size, unit = found.groups()
+        return int(times or 1) * float(size) * (1e9 if unit in "bB" else 1e6)
+    return _UNKNOWN_SIZE
+
+
+def gpus(model: ModelSpec, preset: Preset, rows: int | None = None) -> int:
+    """How many GPUs a training is worth; `rows` is the most that it can have, where that is
+    known."""
+    worth = math.ceil(_training_seconds(model, preset, rows) / _SECONDS_ON_ONE)
+    return max(1, min(worth, _GPUS_OF_A_NODE, preset.batch_size * preset.accumulation))
+
+
+def training(
+    model: ModelSpec, preset: Preset, rows: int | None = None, processes: int = 1
+) -> Estimate:
+    """Of a training on so many GPUs, with a process each; `rows` is the most that it can have,
+    where that is known."""
+    size, trained = parameters_of(model), _trained(model, preset)
+    state = trained * (12 if preset.optimizer == "adamw" else 6)
+    if preset.method == "full":
+        weights = 4 * size
+    else:
+        weights = 4 * trained + _held(size, "nf4" if preset.method == "qlora" else "none")
+    own_rows = math.ceil(preset.batch_size * preset.accumulation / processes)
+    at_once = min(own_rows * preset.max_length, max(MICRO_BATCH_TOKENS, preset.max_length))
+    return Estimate(
+        processes * _RESERVE * (_LIBRARIES + 2 * size + 16 * trained),
+        _RESERVE * (weights + state + _activations(size, at_once)),
+        _minutes(_training_seconds(model, preset, rows) / processes),
+    )
+
+
+def evaluation(model: ModelSpec, quantisation: Quantisation, spec: EvalSpec) -> Estimate:
+    """Of an eval's job on one state."""
+    size = parameters_of(model)
+    held = _held(size, quantisation)
+    rows = _eval_rows(spec) / spec.shards
+    # Options are read, not written: one pass over all of a question's tokens.
+    replies = spec.sampling.samples if spec.sampling else 1
+    words = replies * spec.max_new_tokens if spec.generates else 1
+    passes = rows * words / _ROWS_AT_ONCE
+    return Estimate(
+        _RESERVE * (_LIBRARIES + 2 * size),
+        _RESERVE * (held + _activations(size, 4096)),
+        _minutes(passes * (2 * size / _BANDWIDTH + _CALLS)),
+    )
+
+
+def judgement(model: ModelSpec, spec: EvalSpec) -> Estimate:
+    """Of asking the judge or reward model of `spec` about the replies of one state."""
+    words = spec.judge.max_new_tokens if spec.judge else 1
+    verdicts = spec.model_copy(update={"max_new_tokens": words, "shards": 1})
+    return evaluation(model, model.quantisation or "none", verdicts)
+
+
+def loading(model: ModelSpec) -> Estimate:
+    """Of what loads a model whole and writes it again."""
+    size = parameters_of(model)
+    return Estimate(_RESERVE * (_LIBRARIES + 4 * size), _RESERVE * 2 * size, _START_MINUTES)
+
+
+def _minutes(seconds: float) -> int:
+    return _START_MINUTES + round(_MARGIN * seconds / 60)
+
+
+def _held(size: float, quantisation: Quantisation) -> float:
+    return size * (0.6 if quantisation == "nf4" else 2)
+
+
+def _width(size: float) -> float:
+    return (size * 100 / 12) ** (1 / 3)
+
+
+def _adapter(size: float, rank: int) -> float:
+    """Parameters of a LoRA on all linear layers: by matrix r × (in + out), together 23 widths."""
+    width = _width(size)
+    return width / 100 * rank * 23 * width
+
+
+def _activations(size: float, tokens: int) -> float:
+    width = _width(size)
+    return tokens * width / 100 * 28 * width * 2
+
+
+def _trained(model: ModelSpec, preset: Preset) -> float:
+    """Parameters that are trained."""
+    size = parameters_of(model)
+    return size if preset.method == "full" else min(size, _adapter(size, preset.lora.r))
+
+
+def _training_seconds(model: ModelSpec, preset: Preset, rows: int | None) -> float:
+    """On one GPU, without margin."""
+    size, trained = parameters_of(model), _trained(model, preset)
+    operations = _training_tokens(preset, rows) * (6 * trained + 4 * (size - trained))
+    return operations / _OPERATIONS
+
+
+def _training_tokens(preset: Preset, rows: int | None) -> float:
+    """A row is taken for half the longest that it may be."""
+    steps_rows = (preset.max_steps or float("inf")) * preset.batch_size * preset.accumulation
+    return min(preset.epochs * (rows or _TRAIN_ROWS), steps_rows) * preset.max_length / 2
+
+
+def _eval_rows(spec: EvalSpec) -> float:
+    if spec.sample is None:
+        return _EVAL_ROWS
+    return spec.sample.count or (spec.sample.fraction or 1) * _EVAL_ROWS

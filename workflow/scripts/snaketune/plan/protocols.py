@@ -1,0 +1,171 @@
+"""Protocols: how a run's evals are asked, and how its training rows are worded to go with them."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from snaketune.config.changes import changed_eval, every_eval, small_eval
+from snaketune.config.evaluation import EvalSpec
+from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.runtime.content import digest
+
+# What stands as it is in a protocol's name, and so in file names.
+_SHORT_WORD = re.compile("[a-z0-9]{1,32}")
+
+
+def run_evals(experiment: Experiment, run: RunSpec) -> dict[str, EvalSpec]:
+    """The run's evals with its changes, without those left out."""
+    evals = {}
+    for key, spec in experiment.evals.items():
+        change = run.evals.get(key)
+        elsewhere = run.predictions and key not in run.predictions
+        if key in experiment.leave_out or change is False or elsewhere:
+            continue
+        evals[key] = _sized(experiment, changed_eval(spec, _changes(run, key)))
+    return evals
+
+
+def dev_eval(experiment: Experiment, run: RunSpec, key: str) -> EvalSpec:
+    """The run's eval on all of the dev split, where its snapshots are chosen."""
+    change = {**_changes(run, key), "split": "dev", "sample": None}
+    return _sized(experiment, changed_eval(experiment.evals[key], change))
+
+
+def _changes(run: RunSpec, key: str) -> dict[str, Any]:
+    change = run.evals.get(key)
+    return change if isinstance(change, dict) else {}
+
+
+def _sized(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
+    spec = _with_labels(experiment, spec)
+    return small_eval(spec) if experiment.smoke else spec
+
+
+def _with_labels(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
+    """A classification whose classes are not named has the dataset's."""
+    if spec.classes is None or spec.classes.labels:
+        return spec
+    labels = experiment.datasets[spec.dataset].labels
+    classes = {**spec.classes.model_dump(), "labels": labels}
+    return EvalSpec.model_validate({**spec.model_dump(), "classes": classes})
+
+
+def name_of_eval(experiment: Experiment, key: str, spec: EvalSpec) -> str:
+    """The name of the protocol that a run makes of the experiment's eval `key`."""
+    return protocol_name(key, _sized(experiment, experiment.evals[key]), spec)
+
+
+def protocol_name(eval_name: str, usual: EvalSpec, spec: EvalSpec) -> str:
+    """The eval's name and what `spec` changes of the usual settings: `gsm8k-few_shot_5`."""
+    before, after = usual.protocol(), spec.protocol()
+    changed = [_change(key, after[key]) for key in after if after[key] != before[key]]
+    return "-".join([eval_name, *changed])
+
+
+def _change(key: str, value: object) -> str:
+    text = str(value)
+    plain = value is None or isinstance(value, int) or _SHORT_WORD.fullmatch(text)
+    return f"{key}_{text.lower() if plain else digest(value)[:6]}"
+
+
+def reward_model(spec: EvalSpec) -> str | None:
+    """The model that scores an eval's samples."""
+    return spec.sampling.reward if spec.sampling else None
+
+
+def class_labels(spec: EvalSpec) -> list[str]:
+    """The labels of a classification; none of another task."""
+    return spec.classes.labels if spec.classes else []
+
+
+def most_samples(spec: EvalSpec) -> int | None:
+    """The most samples that anything is measured of; None where there is one reply."""
+    return spec.sampling.at[-1] if spec.sampling else None
+
+
+def _helpers(spec: EvalSpec) -> list[str]:
+    """The models that look at an eval's replies."""
+    judge, reward = [spec.judge.model] if spec.judge else [], reward_model(spec)
+    return judge + ([reward] if reward else [])
+
+
+def is_reward_model(experiment: Experiment, model: str) -> bool:
+    """Whether a model scores replies."""
+    return any(reward_model(spec) == model for spec in every_eval(experiment))
+
+
+def needs_chat(experiment: Experiment, model: str) -> bool:
+    """Whether a model needs a chat template: it judges or scores, or one of its runs trains or is
+    evaluated in conversations."""
+    helpers = {name for spec in every_eval(experiment) for name in _helpers(spec)}
+    if model in helpers:
+        return True
+    runs = [run for run in experiment.runs.values() if run.model == model]
+    return any(
+        (run.train is not None and run.chat)
+        or any(
+            spec.options is None or spec.options.chat
+            for spec in run_evals(experiment, run).values()
+        )
+        for run in runs
+    )
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """Training rows: a dataset under a tokenizer, a prompt and a length limit."""
+
+    model: str
+    dataset: str
+    task: str
+    system: str | None
+    prompt_text: str | None
+    reply_prefix: str
+    chat: bool
+    few_shot: dict[str, int]
+    """By dataset: how many of its few-shot examples the run's evals show, so that they leave the
+    training rows."""
+    max_length: int
+    overlong: str
+
+    @property
+    def prompt(self) -> dict[str, Any]:
+        """What decides how an example is worded."""
+        return {
+            "task": self.task,
+            "system": self.system,
+            "prompt": self.prompt_text,
+            "reply_prefix": self.reply_prefix,
+            "chat": self.chat,
+        }
+
+    @property
+    def name(self) -> str:
+        """Runs that agree in all of it share the rows."""
+        return f"{self.model}-{self.dataset}-{digest(vars(self))[:6]}"
+
+
+def token_set(experiment: Experiment, run: RunSpec, evals: dict[str, EvalSpec]) -> TokenSet:
+    """The rows that a run trains on; `evals` are the run's."""
+    assert run.model and run.train and run.preset, "a training"
+    preset = experiment.presets[run.preset]
+    return TokenSet(
+        model=run.model,
+        dataset=run.train,
+        task=experiment.datasets[run.train].task,
+        system=run.system,
+        prompt_text=run.prompt,
+        reply_prefix=run.reply_prefix,
+        chat=run.chat,
+        few_shot=_shown(evals),
+        max_length=preset.max_length,
+        overlong=preset.overlong,
+    )
+
+
+def _shown(evals: dict[str, EvalSpec]) -> dict[str, int]:
+    shown: dict[str, int] = {}
+    for spec in evals.values():
+        if spec.few_shot:
+            shown[spec.dataset] = max(spec.few_shot, shown.get(spec.dataset, 0))
+    return shown

@@ -1,0 +1,175 @@
+"""What jobs request: what the config says, else the estimate, as far as a start grants it."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from snaketune.config.evaluation import EvalSpec
+from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.faults import Fault, report
+from snaketune.config.model import ModelSpec
+from snaketune.config.preset import Preset
+from snaketune.plan import estimate
+from snaketune.plan.estimate import Estimate
+from snaketune.plan.experiment_plan import Cell, Plan, make_plan
+from snaketune.plan.protocols import reward_model
+from snaketune.runtime.errors import UserError
+
+_GPUS = "SNAKETUNE_GPUS"
+MOST_THREADS = 8
+
+
+# GPUs, and the threads that go with them.
+
+
+def gpus_at_once(limit: int | None, is_main: bool) -> int | None:
+    """`--resources gpu=N` as the first process was given it; None: no limit.
+
+    A job parses the workflow again and must ask for what was submitted for it, but SLURM's plugin
+    hands no limit on: the job finds it in its environment.
+    """
+    if not is_main:
+        found = os.environ.get(_GPUS, "")
+        return int(found) if found.isdigit() else limit
+    os.environ.pop(_GPUS, None)
+    if limit is not None:
+        os.environ[_GPUS] = str(limit)
+    return limit
+
+
+def threads_for(gpu: int, cores: int | None, gpus: int | None) -> int:
+    """Threads of a job that takes `gpu` GPUs, where so many are granted at once, so that jobs for
+    all of them fit on the cores. `cores` is None where jobs run elsewhere."""
+    if not cores or not gpus:
+        return MOST_THREADS
+    return max(1, min(MOST_THREADS, cores // gpus * max(1, gpu)))
+
+
+def check_gpus(experiment: Experiment, limit: int | None, configs: list[Path]) -> None:
+    """Raises `UserError` where a run asks for more GPUs than `limit` grants at once.
+
+    Snakemake would clip the request without a word. 0 grants none on purpose: all runs on the CPU;
+    None is no limit.
+    """
+    if limit and (faults := list(_gpu_faults(experiment, limit))):
+        raise UserError(report(faults, configs))
+
+
+def _gpu_faults(experiment: Experiment, limit: int) -> Iterator[Fault]:
+    for name, run in experiment.runs.items():
+        if run.gpu and run.gpu > limit:
+            yield Fault(
+                ("runs", name, "gpu"),
+                f"found {run.gpu}, but at most {limit} are granted at once; expected "
+                f"--resources gpu={run.gpu} (or so in the profile), or a smaller number here",
+            )
+
+
+def with_gpus(experiment: Experiment, limit: int | None) -> Experiment:
+    """The experiment with GPUs for every training: the run's own, else the estimate's, of which
+    `limit` are granted at most (None: any)."""
+    runs = {
+        name: run.model_copy(update={"gpu": _gpus(experiment, run, limit)}) if run.train else run
+        for name, run in experiment.runs.items()
+    }
+    return experiment.model_copy(update={"runs": runs})
+
+
+def _gpus(experiment: Experiment, run: RunSpec, limit: int | None) -> int:
+    found = estimate.gpus(*_trained(experiment, run)) if run.gpu is None else run.gpu
+    return found if limit is None else min(found, limit)
+
+
+# Memory and time: the first attempt's; further attempts get as much again.
+
+
+def training_request(experiment: Experiment, run: str, processes: int | None = None) -> Estimate:
+    """Of a run's training on so many processes (None: on the run's GPUs)."""
+    spec = experiment.runs[run]
+    processes = processes or max(1, spec.gpu or 1)
+    needed = estimate.training(*_trained(experiment, spec), processes=processes)
+    return _as_configured(experiment, run, needed)
+
+
+def evaluation_request(experiment: Experiment, plan: Plan, cell: Cell) -> Estimate:
+    """Of a state's job under a protocol."""
+    state = plan.states[cell.state]
+    model = experiment.models[state.model]
+    needed = estimate.evaluation(model, state.quantisation, plan.protocols[cell.protocol])
+    return _as_configured(experiment, _run_behind(plan, cell.state), needed)
+
+
+def helper_request(experiment: Experiment, plan: Plan, cell: Cell) -> Estimate:
+    """Of the judge or reward model's job on one state's replies."""
+    spec = plan.protocols[cell.protocol]
+    needed = estimate.judgement(experiment.models[_helper(spec)], spec)
+    return _as_configured(experiment, _run_behind(plan, cell.state), needed)
+
+
+def merging_request(experiment: Experiment, run: str) -> Estimate:
+    """Of merging what a run arrived at into its base."""
+    needed = estimate.loading(experiment.models[experiment.runs[run].model or ""])
+    return _as_configured(experiment, run, needed)
+
+
+def _trained(experiment: Experiment, run: RunSpec) -> tuple[ModelSpec, Preset, int | None]:
+    """Model, preset and the most rows that there can be."""
+    assert run.model and run.preset and run.train, "a training"
+    rows = experiment.datasets[run.train].limit
+    return experiment.models[run.model], experiment.presets[run.preset], rows
+
+
+def _helper(spec: EvalSpec) -> str:
+    name = spec.judge.model if spec.judge else reward_model(spec)
+    assert name, "an eval whose replies a model looks at"
+    return name
+
+
+def _run_behind(plan: Plan, state: str) -> str | None:
+    """The run whose resources a state's jobs ask for; None for a base model. Predictions that were
+    made elsewhere are no state of a model's: theirs is the run of that name."""
+    return plan.states[state].run if state in plan.states else state
+
+
+def _as_configured(experiment: Experiment, run: str | None, needed: Estimate) -> Estimate:
+    """What the run's `resources` say, else the experiment's, else what is needed."""
+    own = [experiment.runs[run].resources] if run else []
+    return estimate.overridden(needed, *own, experiment.resources)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Of an experiment's first attempts."""
+
+    training: dict[str, Estimate] = field(default_factory=dict)
+    """By run."""
+    evaluation: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    """By state and protocol."""
+    helpers: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    """Of the judge or reward model that looks at the replies."""
+
+
+def requests_of(settings: Path, train_meta: Iterable[Path] = ()) -> Requests:
+    """By the resolved config, which each start writes, and what each training ran on. The report
+    reads it there, not from params: what a job asks for makes nothing run again."""
+    if not settings.is_file():
+        return Requests()
+    experiment = Experiment.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
+    plan = make_plan(experiment)
+    requests = Requests()
+    ran_on = {f.parent.name: json.loads(f.read_text())["processes"] for f in train_meta}
+    for name, run in experiment.runs.items():
+        if run.train:
+            requests.training[name] = training_request(experiment, name, ran_on.get(name))
+    for cell in plan.measured:
+        spec, brought = plan.protocols[cell.protocol], cell in plan.brought
+        if not brought:
+            requests.evaluation[cell] = evaluation_request(experiment, plan, cell)
+        # The rewards of samples that were made elsewhere came with them.
+        if spec.judge or (reward_model(spec) and not brought):
+            requests.helpers[cell] = helper_request(experiment, plan, cell)
+    return requests

@@ -1,0 +1,156 @@
+"""The plan of the tables: the plain JSON that the Snakefile hands to `aggregate` and `report`.
+
+The Snakefile builds a `TablePlan` from the config, because only the config knows what belongs
+together: which base a run is compared with, which protocol an eval has under a run, what the
+thresholds are. Everything else (numbers, counts, protocols) comes from the files that the jobs
+wrote. Light on purpose: only the standard library is imported.
+
+Nothing here names a path: files are found among the job's inputs by the two names at the end of
+their paths, `metrics/{state}/{protocol_name}.json` and `train/{run}/train_meta.json`. Labels are
+no part of it either, since a changed label must not make anything run again.
+
+Bases are not listed: the rows of the base models are the distinct pairs of `base_state` and
+protocols among the runs, in order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class EvalPlan:
+    """An eval under the protocol that it has for one state."""
+
+    task: str
+    """`math`, `math_samples`, `safety`, …: the name of a file in `tasks/`."""
+    protocol_name: str
+    """The file's stem: `metrics/{state}/{protocol_name}.json`, and so for predictions, verdicts
+    and scores."""
+    primary: str
+    """The metric that stands in summaries: `accuracy`, `safe_rate`, …; `TaskInfo.primary` of its
+    task."""
+
+
+@dataclass(frozen=True)
+class SnapshotPlan:
+    """A snapshot of a run that is evaluated."""
+
+    snapshot: str
+    """`1of3`"""
+    state: str
+    """`medium-1of3`"""
+    evals: dict[str, EvalPlan]
+    """By eval name; the protocol is the one of the dev split where the snapshots are chosen on it.
+    """
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run, or an adapter that stands in for one, and what it is compared with."""
+
+    run: str
+    state: str
+    """The state that is evaluated: the chosen snapshot's or the final adapter's."""
+    base_state: str | None
+    """The untrained model in the same quantisation; evaluated under the same protocols. Of
+    predictions made elsewhere the state that they are held against; None: nothing."""
+    model: str
+    """Name under `models`; empty for predictions made elsewhere of an unnamed model."""
+    train_data: str | None
+    """Name under `datasets`; None for an adapter that was not trained here."""
+    method: str
+    """`qlora`, `lora`, `full`; `adapter` for an adapter from a folder or the hub;
+    `predictions` for those made elsewhere."""
+    seed: int | None
+    """The training's seed; None for an adapter that was not trained here."""
+    preset: dict[str, Any]
+    """`Preset.model_dump(mode="json")`, every key of which becomes a column of `summary.csv`
+    (`lora.r` as `lora_r`); {} for an adapter that was not trained here."""
+    swept: dict[str, Any]
+    """The values that a sweep set for this run, by hyperparameter; {} where there is no sweep."""
+    evals: dict[str, EvalPlan]
+    """By eval name. An eval that the run leaves out has no key."""
+    snapshots: list[SnapshotPlan]
+    """In training order; [] where none is evaluated."""
+    followed: list[SnapshotPlan]
+    """Snapshots under the protocols of the run's own evals, in training order; the last one may be
+    the run's final state. They choose nothing; [] where none is asked for."""
+    choose: str | None
+    """`eval.metric` that the snapshot was chosen by; None: the final adapter is used."""
+    thresholds: dict[str, float]
+    """Least value by `eval.metric`."""
+    totals: dict[str, int]
+    """Rows that an eval must have had, by eval name; a different count fails the tables."""
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """What `aggregate` and `report` get as `params.table`."""
+
+    experiment: str
+    runs: list[RunPlan]
+    drops: dict[str, str]
+    """By eval: the eval, in distribution, that its drop is measured from."""
+
+    def as_json(self) -> dict[str, Any]:
+        """What a job gets as `params.table`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> Self:
+        """The plan that a job got."""
+        return cls(**{**table, "runs": [_run_of(row) for row in table["runs"]]})
+
+
+def _run_of(row: Mapping[str, Any]) -> RunPlan:
+    snapshots = {key: [_snapshot_of(s) for s in row[key]] for key in ("snapshots", "followed")}
+    return RunPlan(**{**row, **snapshots, "evals": _evals_of(row["evals"])})
+
+
+def _snapshot_of(row: Mapping[str, Any]) -> SnapshotPlan:
+    return SnapshotPlan(**{**row, "evals": _evals_of(row["evals"])})
+
+
+def _evals_of(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, EvalPlan]:
+    return {name: EvalPlan(**row) for name, row in rows.items()}
+
+
+CLASSIFICATION, OPEN_QA, MATH_SAMPLES = "classification", "open_qa", "math_samples"
+
+
+def followed(plan: TablePlan) -> bool:
+    """Whether evals follow a training: then there are tables by epoch."""
+    return any(run.followed for run in plan.runs)
+
+
+def has_open_answers(plan: TablePlan) -> bool:
+    """Whether a run has an eval of open answers: then there is a table before and after."""
+    return _has_task(plan, OPEN_QA)
+
+
+def has_classes(plan: TablePlan) -> bool:
+    """Whether a run has a classification: then there are tables of what was taken for what."""
+    return _has_task(plan, CLASSIFICATION)
+
+
+def has_samples(plan: TablePlan) -> bool:
+    """Whether a run has an eval of several samples a question: then there are tables of votes."""
+    return _has_task(plan, MATH_SAMPLES)
+
+
+def _has_task(plan: TablePlan, task: str) -> bool:
+    return any(spec.task == task for run in plan.runs for spec in run.evals.values())
+
+
+def further_names(plan: TablePlan) -> list[str]:
+    """The tables that only some experiments have: by epoch, of open answers, classes and samples,
+    of drops from one eval to another, of sweeps."""
+    return [
+        *(["epoch_results", "summary_results"] if followed(plan) else []),
+        *(["before_after"] if has_open_answers(plan) else []),
+        *(["confusion", "wrong_predictions"] if has_classes(plan) else []),
+        *(["voting", "failures", "unique_answers"] if has_samples(plan) else []),
+        *(["drops"] if plan.drops else []),
+        *(["sweep"] if any(run.swept for run in plan.runs) else []),
+    ]

@@ -1,0 +1,1 @@
+"""Examples to text and tokens, for training and evaluation alike."""

@@ -1,0 +1,142 @@
+"""Conversations: an example as turns, the turns as text, and the tokens that end a reply; the same
+for training and for inference.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from snaketune.config.evaluation import OptionsSpec, TaskName
+from snaketune.data.example import Example
+from snaketune.prompts.wording import MATH_SYSTEM, MULTIPLE_CHOICE, fill_template, list_options
+from snaketune.runtime.errors import UserError
+
+Messages = list[dict[str, str]]
+
+# Some templates print today's date; a fixed one keeps prompts equal from day to day.
+DATE = datetime(2024, 7, 26)
+
+
+def render_chat(tokenizer: Any, messages: Messages, *, reply_next: bool, **options: Any) -> str:
+    """The conversation as text; with `reply_next` it ends with the header of the next reply.
+
+    Tokenise the result once, with `add_special_tokens=False`: the template prints the
+    beginning-of-text token itself where the model has one.
+    """
+    return tokenizer.apply_chat_template(
+        messages,
+        tokenize=False,
+        add_generation_prompt=reply_next,
+        chat_template=_dated(tokenizer.get_chat_template()),
+        date_string=DATE.strftime("%d %b %Y"),
+        **options,
+    )
+
+
+def _dated(template: str) -> str:
+    """The template with the fixed date where it asks for today's; as data only plain values can be
+    handed to it."""
+    return re.sub(
+        r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""", lambda m: repr(DATE.strftime(m[2])), template
+    )
+
+
+def template_hash(tokenizer: Any) -> str:
+    """12 hex digits that identify the chat template; they lie beside every result."""
+    return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()[:12]
+
+
+def build_messages(
+    example: Example,
+    *,
+    task: TaskName,
+    system: str | None,
+    shots: Sequence[dict[str, str]],
+    prompt: str | None = None,
+) -> Messages:
+    """System turn (None: the task's own; empty: none), worked examples (`question` and `answer`)
+    as user and assistant turns, and the example under `prompt` (None: the task's own) as the last
+    user turn."""
+    text = (MATH_SYSTEM if task == "math" else "") if system is None else system
+    turns = [{"role": "system", "content": text}] if text else []
+    for shot in shots:
+        turns.append({"role": "user", "content": shot["question"]})
+        turns.append({"role": "assistant", "content": shot["answer"]})
+    text = format_prompt(prompt, task, example)
+    return [*turns, {"role": "user", "content": text}]
+
+
+def format_prompt(prompt: str | None, task: str, example: Example, line: str | None = None) -> str:
+    """The prompt for an example: the template filled, or the task's own (the question alone where
+    the task has none). The context stands below the question unless the template places it;
+    `line` words an option (None: as usual)."""
+    template = prompt or (MULTIPLE_CHOICE if task == "multiple_choice" else "{question}")
+    placed = "{context}" in template
+    return fill_template(
+        template,
+        question=example.question if placed else example.prompt,
+        context=example.context or "",
+        options=list_options(example.choices or (), line or OptionsSpec().line),
+    )
+
+
+def join_with_space(text: str, more: str) -> str:
+    """`text`, then `more` behind white space; nothing is added where `more` is empty."""
+    gap = " " if text and more and not text[-1].isspace() else ""
+    return f"{text}{gap}{more}"
+
+
+_REPLY = "reply"
+
+
+def end_tokens(tokenizer: Any, generation_configs: Iterable[Any], name: str) -> list[int]:
+    """The union, ascending, of the tokenizer's end token, the generation configs' ones, and the
+    token with which the chat template closes a reply.
+
+    A base model's end token is often not the one that its template ends a turn with.
+    Raises UserError where there is none at all.
+    """
+    found = _as_set(tokenizer.eos_token_id)
+    for config in generation_configs:
+        found |= _as_set(config.eos_token_id)
+    found |= _as_set(turn_end_token(tokenizer))
+    if not found:
+        raise UserError(
+            f"model {name}: no end token. Found: no eos_token in tokenizer_config.json, no "
+            "eos_token_id in generation_config.json, and no special token after a reply in the "
+            "chat template. Expected at least one; set eos_token in tokenizer_config.json."
+        )
+    return sorted(found)
+
+
+def turn_end_token(tokenizer: Any) -> int | None:
+    """The special token that the chat template writes after a reply, if it writes one."""
+    if not tokenizer.chat_template:
+        return None
+    after = _after_reply(tokenizer).strip()
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    return ids[0] if ids and ids[0] in special else None
+
+
+def turn_closing_tokens(tokenizer: Any) -> list[int]:
+    """The tokens that the chat template writes after a reply, up to the special one that ends the
+    turn; [] where it writes none."""
+    end = turn_end_token(tokenizer)
+    if end is None:
+        return []
+    ids = tokenizer(_after_reply(tokenizer), add_special_tokens=False)["input_ids"]
+    return ids[: ids.index(end) + 1]
+
+
+def _after_reply(tokenizer: Any) -> str:
+    messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _REPLY}]
+    return render_chat(tokenizer, messages, reply_next=False).rpartition(_REPLY)[2]
+
+
+def _as_set(value: int | list[int] | None) -> set[int]:
+    if value is None:
+        return set()
+    return {value} if isinstance(value, int) else set(value)

@@ -1,0 +1,214 @@
+"""Training rows: token ids, and a verified mask of what is learned, of a conversation or of plain
+text (a prompt, its reply and the end token).
+
+A conversation is rendered once and tokenised once. Which characters are replies is asked of the
+template itself: the replies are rendered a second time between marks, and the marks' places are
+read off. So no prompt is tokenised apart from its reply, and templates that rewrite or drop parts
+of earlier replies cannot shift a mask.
+"""
+
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from snaketune.prompts.control_tokens import encode_with_offsets, shield, shield_turns, unshield
+from snaketune.prompts.conversation import Messages, render_chat
+
+IGNORED = -100
+"""Label of a token that carries no loss."""
+
+# Marks are private-use characters: no template trims them, no text should hold them.
+_FIRST_MARK, _LAST_MARK = 0xE000, 0xF8FF
+
+
+class RowError(Exception):
+    """Why a conversation makes no training row."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """`input_ids` and `labels` of one length; `labels[i]` is `input_ids[i]` or `IGNORED`."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that carry loss."""
+        return sum(label != IGNORED for label in self.labels)
+
+
+def build_row(tokenizer: Any, messages: Messages, prefix: str = "") -> Row:
+    """The row of a conversation whose last turn is the assistant's and opens with `prefix`, which
+    belongs to the prompt.
+
+    Trained are the replies, each with the token that ends its turn. An earlier reply that the
+    template prints otherwise than it was written (without its thoughts, say) is context only.
+    Raises `RowError` where a mask cannot be placed or does not decode to the reply.
+    """
+    messages = _shielded(tokenizer, [_stripped(message) for message in messages], prefix)
+    text, spans = reply_spans(tokenizer, messages)
+    spans[-1] = _behind(prefix, text, *spans[-1])
+    ids, offsets = encode_with_offsets(tokenizer, text)
+    text = unshield(tokenizer, text)
+    labels = [IGNORED] * len(ids)
+    ends = set()
+    for start, end in spans:
+        first, last = _token_span(tokenizer, text, ids, offsets, start, end)
+        _verify(tokenizer, text[start : offsets[last][1]], ids[first : last + 1])
+        labels[first : last + 1] = ids[first : last + 1]
+        ends.add(ids[last])
+    if len(ends) != 1:
+        raise RowError("the template ends its replies with different tokens")
+    return Row(ids, labels)
+
+
+def _behind(prefix: str, text: str, start: int, end: int) -> tuple[int, int]:
+    """The range of a reply without the prefix that opens it."""
+    first = start + len(text[start:end]) - len(text[start:end].lstrip()) if prefix else start
+    if not text.startswith(prefix, first):
+        raise RowError("the chat template does not print the reply's prefix as it was written")
+    return (first + len(prefix) if prefix else start), end
+
+
+def truncate_row(row: Row, max_length: int) -> Row:
+    """The row's first `max_length` tokens; `RowError` where nothing to learn is left."""
+    short = Row(row.input_ids[:max_length], row.labels[:max_length])
+    if not short.trained_tokens:
+        raise RowError(f"no reply token within the first {max_length} tokens")
+    return short
+
+
+def reply_spans(tokenizer: Any, messages: Messages) -> tuple[str, list[tuple[int, int]]]:
+    """The rendered text and the character ranges of the replies to learn, in order.
+
+    A range starts where the prompt ends that inference would use, if that is where the template
+    starts this reply too; it ends with the reply, before the end-of-turn token.
+    """
+    text = render_chat(tokenizer, messages, reply_next=False)
+    replies = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
+    if not replies or replies[-1] != len(messages) - 1:
+        raise RowError("the conversation does not end with a reply")
+    places = _mark_places(tokenizer, messages, replies, text)
+    prompt = render_chat(tokenizer, messages[:-1], reply_next=True)
+    spans = []
+    for order, index in enumerate(replies):
+        start, end = places.get(2 * order), places.get(2 * order + 1)
+        written, is_last = messages[index]["content"], index == replies[-1]
+        whole = start is not None and end is not None and _same(text[start:end], written)
+        if is_last and end is not None and text.startswith(prompt):
+            # A start mark may have been swallowed with thoughts that the template moves.
+            whole = whole or _same(text[len(prompt) : end], written)
+            start = len(prompt)
+        if whole and start is not None and end is not None:
+            spans.append((start, end))
+        elif is_last:
+            raise RowError("the chat template does not print the reply as it was written")
+    return text, spans
+
+
+def _stripped(message: dict[str, str]) -> dict[str, str]:
+    """Most templates trim replies; white space around one carries nothing."""
+    if message["role"] != "assistant":
+        return message
+    content = message["content"].strip()
+    if not content:
+        raise RowError("an empty reply")
+    return {**message, "content": content}
+
+
+def _shielded(tokenizer: Any, messages: Messages, prefix: str) -> Messages:
+    """The contents with control tokens shielded, but not those of the config's prefix: inference
+    puts it behind the rendered prompt as it is."""
+    shielded = shield_turns(tokenizer, messages)
+    last = messages[-1]["content"]
+    if prefix and last.startswith(prefix):
+        shielded[-1]["content"] = prefix + shield(tokenizer, last[len(prefix) :])
+    return shielded
+
+
+def _mark_places(
+    tokenizer: Any, messages: Messages, replies: list[int], text: str
+) -> dict[int, int]:
+    """Places in `text` of mark 2k (start of the k-th reply) and 2k + 1 (its end), where found."""
+    if 2 * len(replies) > _LAST_MARK - _FIRST_MARK:
+        raise RowError(f"{len(replies)} replies in one conversation")
+    marked = [dict(m) for m in messages]
+    for order, index in enumerate(replies):
+        start, end = chr(_FIRST_MARK + 2 * order), chr(_FIRST_MARK + 2 * order + 1)
+        marked[index]["content"] = f"{start}{marked[index]['content']}{end}"
+    out = render_chat(tokenizer, marked, reply_next=False)
+    is_mark = [_FIRST_MARK <= ord(c) <= _LAST_MARK for c in out]
+    if "".join(c for c, mark in zip(out, is_mark, strict=True) if not mark) != text:
+        raise RowError("the chat template prints other text when a reply changes")
+    before = accumulate(is_mark, initial=0)
+    return {
+        ord(c) - _FIRST_MARK: place - marks
+        for place, (c, mark, marks) in enumerate(zip(out, is_mark, before, strict=False))
+        if mark
+    }
+
+
+def _token_span(
+    tokenizer: Any, text: str, ids: list[int], offsets: list[tuple[int, int]], start: int, end: int
+) -> tuple[int, int]:
+    """Indices of the first reply token and of the end-of-turn token behind the reply."""
+    first = next((i for i, (_, stop) in enumerate(offsets) if stop > start), None)
+    if first is None or offsets[first][0] < start:
+        raise RowError("the reply starts inside a token")
+    last = next((i for i, (begin, _) in enumerate(offsets) if begin >= end), None)
+    # Some templates print a line end between the reply and the end of the turn.
+    while last is not None and not text[slice(*offsets[last])].strip():
+        last = last + 1 if last + 1 < len(ids) else None
+    if last is None or ids[last] not in _end_tokens(tokenizer):
+        raise RowError("no end-of-turn token follows the reply")
+    return first, last
+
+
+def _end_tokens(tokenizer: Any) -> set[int]:
+    """Ids that may end a turn: special tokens, but not the one that opens a text."""
+    added = (i for i, token in tokenizer.added_tokens_decoder.items() if token.special)
+    ends = {*tokenizer.all_special_ids, *added}
+    if tokenizer.bos_token_id != tokenizer.eos_token_id:
+        ends.discard(tokenizer.bos_token_id)
+    return ends
+
+
+def _verify(tokenizer: Any, printed: str, ids: list[int]) -> None:
+    """Decodes what the loss will see and holds it against the text."""
+    decoded = tokenizer.decode(ids, skip_special_tokens=False)
+    if not _same(decoded, printed):
+        raise RowError(f"the trained tokens decode to {decoded[:80]!r}, not {printed[:80]!r}")
+
+
+def _same(one: str, other: str) -> bool:
+    """Equal but for white space, which templates and decoders may add or take."""
+    return one == other or "".join(one.split()) == "".join(other.split())
+
+
+def build_plain_row(tokenizer: Any, prompt: str, reply: str) -> Row:
+    """The row of `prompt`, a space (or the white space that the prompt ends with) and `reply`, both
+    with control tokens shielded.
+
+    Text is tokenised once, with the tokenizer's special tokens, as options are when they are
+    scored. Trained are the reply, with the space before it, and the end token. Raises `RowError`
+    where the reply starts inside a token or does not decode to itself.
+    """
+    start, reply = prompt.rstrip(), reply.strip()
+    if not reply:
+        raise RowError("an empty reply")
+    text = f"{start}{prompt[len(start) :] or ' '}{reply}"
+    ids, offsets = encode_with_offsets(tokenizer, text, add_special_tokens=True)
+    reply = unshield(tokenizer, reply)
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise RowError("the tokenizer has no end token")
+    last = len(ids) - (ids[-1] == end)
+    first = next((i for i, (_, stop) in enumerate(offsets) if stop > len(start)), last)
+    if first == last or offsets[first][0] < len(start):
+        raise RowError("the reply starts inside a token")
+    decoded = tokenizer.decode(ids[first:last])
+    if "".join(decoded.split()) != "".join(reply.split()):
+        raise RowError(f"the trained tokens decode to {decoded[:80]!r}, not {reply[:80]!r}")
+    ids = [*ids[:last], end]
+    return Row(ids, [IGNORED] * first + ids[first:])

@@ -1,0 +1,238 @@
+"""Prepared examples as training rows on disk, with everything left out listed and counted, and
+the rows' lengths, for the choice of a limit.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jinja2.exceptions import TemplateError
+
+from snaketune.config.evaluation import TaskName
+from snaketune.data.example import Example, normalise, read_examples
+from snaketune.prompts.control_tokens import shield_example
+from snaketune.prompts.conversation import (
+    build_messages,
+    format_prompt,
+    join_with_space,
+    template_hash,
+)
+from snaketune.prompts.rows import IGNORED, Row, RowError, build_plain_row, build_row, truncate_row
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json, write_jsonl
+
+SCHEMA = pa.schema(
+    [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
+)
+FEW_SHOT, OVERLONG = "few-shot example", "overlong"
+
+
+@dataclass(frozen=True)
+class RowLimits:
+    """What a row may be."""
+
+    max_length: int
+    """Tokens."""
+    overlong: str
+    """`drop` or `truncate`."""
+
+
+@dataclass
+class RowSplit:
+    """One split's rows, and what became of the examples that made none."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    dropped: list[dict] = field(default_factory=list)
+    truncated: int = 0
+    lengths: list[int] = field(default_factory=list)
+    """Tokens of every row before the limit had its say."""
+
+    def counts(self) -> dict:
+        """in = out + dropped; truncated rows are among `out`."""
+        reasons = Counter(d["reason"] for d in self.dropped)
+        return {
+            "in": len(self.rows) + len(self.dropped),
+            "out": len(self.rows),
+            "dropped": dict(sorted(reasons.items())),
+            "truncated": self.truncated,
+            "tokens": sum(len(row.input_ids) for row in self.rows.values()),
+            "trained_tokens": sum(row.trained_tokens for row in self.rows.values()),
+        }
+
+
+def tokenise(
+    examples: dict[str, Path],
+    shown: Sequence[str],
+    tokenizer: Any,
+    task: TaskName,
+    system: str | None,
+    limits: RowLimits,
+    folder: Path,
+    prompt: str | None = None,
+    chat: bool = True,
+    reply_prefix: str = "",
+) -> None:
+    """Writes `{split}.parquet` for every split of `examples`, `stats.json`, `lengths.json` and
+    `dropped.jsonl` into `folder`. Examples whose question is among `shown`, those of
+    few-shot examples, make no row.
+
+    `prompt` words the example (None: as the task does); without `chat` rows are plain text.
+    `reply_prefix` opens the reply and carries no loss.
+    """
+    if chat and not tokenizer.chat_template:
+        raise UserError("models: found a tokenizer without a chat template, expected one with it")
+    if not tokenizer.is_fast:
+        raise UserError(
+            "models: tokenizer: found one without character offsets, expected a fast one"
+        )
+    left_out = {normalise(question) for question in shown}
+
+    def row_of(example: Example) -> Row:
+        if chat:
+            return _row(example, tokenizer, task, system, prompt, reply_prefix)
+        example = shield_example(tokenizer, example)
+        text = join_with_space(format_prompt(prompt, task, example), reply_prefix)
+        return build_plain_row(tokenizer, text, example.answer or "")
+
+    splits = {
+        name: _split(read_examples(path), name, left_out, row_of, limits)
+        for name, path in examples.items()
+    }
+    if not splits["train"].rows:
+        raise UserError(_nothing_left(examples["train"], splits["train"]))
+    for name, split in splits.items():
+        _write_rows(folder / f"{name}.parquet", split.rows)
+    write_jsonl(folder / "dropped.jsonl", [d for s in splits.values() for d in s.dropped])
+    # The histogram is for the choice of the limit, so it holds what the limit keeps out too.
+    write_json(
+        folder / "lengths.json",
+        {name: histogram(split.lengths, limits.max_length) for name, split in splits.items()},
+    )
+    lengths = {name: [len(r.input_ids) for r in s.rows.values()] for name, s in splits.items()}
+    stats = {name: split.counts() | quantiles(lengths[name]) for name, split in splits.items()}
+    write_json(
+        folder / "stats.json",
+        {
+            "splits": stats,
+            "max_length": limits.max_length,
+            "overlong": limits.overlong,
+            "few_shot": len(shown),
+            "template_hash": template_hash(tokenizer),
+            "example": _shown_example(tokenizer, splits["train"].rows),
+        },
+    )
+
+
+def _split(
+    examples: Iterable[Example],
+    split: str,
+    left_out: set[str],
+    row_of: Callable[[Example], Row],
+    limits: RowLimits,
+) -> RowSplit:
+    out = RowSplit()
+    for example in examples:
+        try:
+            if normalise(example.prompt) in left_out or normalise(example.question) in left_out:
+                raise RowError(FEW_SHOT)
+            if not example.answer:
+                raise RowError("no answer to train on")
+            row = row_of(example)
+            out.lengths.append(len(row.input_ids))
+            if len(row.input_ids) > limits.max_length:
+                if limits.overlong == "drop":
+                    raise RowError(OVERLONG)
+                row = truncate_row(row, limits.max_length)
+                out.truncated += 1
+            out.rows[example.id] = row
+        except (RowError, UserError) as fault:
+            where = {"source": example.source, "record": example.record}
+            out.dropped.append({"split": split, "id": example.id, "reason": str(fault), **where})
+    return out
+
+
+def _row(
+    example: Example,
+    tokenizer: Any,
+    task: TaskName,
+    system: str | None,
+    prompt: str | None,
+    prefix: str,
+) -> Row:
+    turns = build_messages(example, task=task, system=system, shots=[], prompt=prompt)
+    try:
+        return build_row(tokenizer, [*turns, _reply(example.answer or "", prefix)], prefix)
+    except (TemplateError, TypeError, ValueError) as error:
+        raise RowError(f"the chat template refuses the conversation: {error}") from error
+
+
+def _reply(answer: str, prefix: str) -> dict[str, str]:
+    return {
+        "role": "assistant",
+        "content": join_with_space(prefix, answer.strip()) if prefix else answer,
+    }
+
+
+def _nothing_left(path: Path, split: RowSplit) -> str:
+    if not split.dropped:
+        return f"{path}: found no training example, expected at least one"
+    first = split.dropped[0]
+    return (
+        f"{path}: no example makes a training row: {split.counts()['dropped']}; the first is "
+        f"{first['id']} ({first['source']}, record {first['record']}): {first['reason']}"
+    )
+
+
+def _write_rows(path: Path, rows: dict[str, Row]) -> None:
+    columns = {
+        "id": list(rows),
+        "input_ids": [row.input_ids for row in rows.values()],
+        "labels": [row.labels for row in rows.values()],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(pa.table(columns, schema=SCHEMA), temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def _shown_example(tokenizer: Any, rows: dict[str, Row]) -> dict:
+    """The first row, decoded: what the model reads and what the loss sees of it."""
+    name, row = next(iter(rows.items()))
+    trained = [label for label in row.labels if label != IGNORED]
+    return {
+        "id": name,
+        "text": tokenizer.decode(row.input_ids),
+        "trained": tokenizer.decode(trained),
+        "tokens": len(row.input_ids),
+        "trained_tokens": len(trained),
+    }
+
+
+_QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95, "p99": 0.99}
+_BINS = 40
+
+
+def quantiles(lengths: Sequence[int]) -> dict:
+    """`{"lengths": {min, mean, p05, p50, p95, p99, max}}` in tokens; empty without rows."""
+    if not lengths:
+        return {"lengths": {}}
+    found = {name: float(np.quantile(lengths, q)) for name, q in _QUANTILES.items()}
+    ends = {"min": min(lengths), "mean": float(np.mean(lengths)), "max": max(lengths)}
+    return {"lengths": ends | found}
+
+
+def histogram(lengths: Sequence[int], limit: int) -> dict:
+    """`{"edges": [n + 1 numbers], "counts": [n numbers], "limit": tokens}`; edges are whole
+    numbers of tokens, and a bin holds its left edge."""
+    if not lengths:
+        return {"edges": [], "counts": [], "limit": limit}
+    width = max(1, -(-(max(lengths) - min(lengths) + 1) // _BINS))
+    bins = (max(lengths) - min(lengths)) // width + 1
+    edges = min(lengths) + width * np.arange(bins + 1)
+    counts, _ = np.histogram(lengths, bins=edges)
+    return {"edges": edges.tolist(), "counts": counts.tolist(), "limit": limit}

@@ -1,0 +1,113 @@
+"""What content is known by: digests of plain values, and hashes of files, which identify a step.
+
+Hashes of large files are remembered in the user's cache from one process to the next. A record
+holds for one path while size, times and inode stay as they were. The time of the last change of
+the inode (ctime) is the kernel's own: no program sets it, so content that was replaced by as many
+bytes under the old modification time is noticed too. No cache fails a job: what can't be read or
+written there is hashed again.
+"""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+_SMALL = 65536  # bytes; a smaller file is read faster than it is remembered
+_READERS = 4  # files at once; with more, disks are what takes the time
+
+
+def digest(value: object) -> str:
+    """12 hex digits of `value` as canonical JSON: key order and machine play no part."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """`file_hash`, which for a file that is as it was last time takes no reading."""
+    seen = Seen(path)
+    if seen.size < _SMALL:
+        return file_hash(path)
+    known = seen.recall()
+    if known is None:
+        known = file_hash(path)
+        seen.remember(known)
+    return known
+
+
+def content_hashes(paths: Sequence[Path]) -> list[str]:
+    """`content_hash` of each, several at once: hashing leaves the interpreter to others."""
+    with ThreadPoolExecutor(_READERS) as readers:
+        return list(readers.map(content_hash, paths))
+
+
+def cache_root() -> Path:
+    """Where things are kept that are worth finding again, for all experiments of a user:
+    `$SNAKETUNE_CACHE`, else `snaketune` in the user's cache folder."""
+    if chosen := os.environ.get("SNAKETUNE_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snaketune"
+
+
+_SETTLED = 2.0  # seconds: two changes within one tick of a file system's clock look like one
+
+
+class Seen:
+    """A file as it is found now: what it is known by, from before its content is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        found = self.path.stat()
+        self.size = found.st_size
+        times = [found.st_mtime_ns, found.st_ctime_ns]
+        self.mark = [str(self.path), found.st_size, *times, found.st_ino]
+        now = time.time()
+        # A program may have set the modification time, to a date to come too.
+        self.settled = now - found.st_ctime > _SETTLED and abs(now - found.st_mtime) > _SETTLED
+
+    def recall(self) -> str | None:
+        """The hash that is remembered of the file as it is."""
+        try:
+            record = json.loads(self._file().read_bytes())
+            return record["sha256"] if record == self._record(record["sha256"]) else None
+        except (OSError, RuntimeError, ValueError, TypeError, KeyError):
+            return None
+
+    def remember(self, sha256: str) -> None:
+        """Keeps the hash, unless the file changed meanwhile, or so shortly before it was looked at
+        that another change could not be told from that one."""
+        try:
+            if self.settled and Seen(self.path).mark == self.mark:
+                self._write(json.dumps(self._record(sha256)))
+        except (OSError, RuntimeError):
+            pass
+
+    def _write(self, text: str) -> None:
+        file = self._file()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            temporary.write_text(text)
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _file(self) -> Path:
+        name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:24]
+        return cache_root() / "hashes" / f"{name}.json"
+
+    def _record(self, sha256: str) -> dict[str, Any]:
+        """With a seal, which tells that a record was damaged: a wrong hash would pass for another
+        model's."""
+        seal = hashlib.sha256(json.dumps([self.mark, sha256]).encode()).hexdigest()[:12]
+        return {"mark": self.mark, "sha256": sha256, "seal": seal}

@@ -1,0 +1,138 @@
+"""What happens at a start of the workflow, before its first job: notes on what is stale or gone,
+and the checks that run before all else.
+
+Checks hold back all else without standing in front of it. An edge from a check to what it protects
+would make the latter run again with every check; an `ancient` edge hides reasons of its own (see
+docs/architecture.md). So there is no edge. The scheduler is asked to choose among the checks, and
+what they need, until all that are due have passed. A dry run knows nothing of it and shows the
+whole plan.
+
+Snakemake has no public name for this: `restrict` wraps the two functions with which its scheduler
+selects jobs. Where another version calls them otherwise, jobs are only less well ordered: every
+result stays right, and the start says so.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from snaketune.config.experiment import Experiment
+from snaketune.runtime.records import MADE_BY
+from snaketune.steps import versions
+
+_NAMED = 6
+"""Steps that a note names; of more it says that there are others."""
+
+
+def code_notes(experiment: Experiment) -> Iterator[str]:
+    """Steps whose code is not the one that their version stands for."""
+    changed = sorted(versions.changed_steps())
+    if not changed or experiment.code == "strict":
+        return
+    names = ", ".join(changed[:_NAMED]) + (" and others" if len(changed) > _NAMED else "")
+    yield (
+        f"the code of {names} was changed since its version was set; results stay as they are. "
+        "`--config code=strict` makes again what other code made; `make steps` sets versions"
+    )
+
+
+def kept_notes(experiment: Experiment, folder: Path) -> Iterator[str]:
+    """Finished trainings whose preset came to `keep` weights after them."""
+    for name, run in experiment.runs.items():
+        preset = experiment.presets.get(run.preset or "")
+        done = (folder / "train" / name / "train_meta.json").is_file()
+        if preset and preset.keep and done and not (folder / "train" / name / "kept").is_dir():
+            yield (
+                f"run {name} was trained before presets.{run.preset}.keep was {preset.keep}: its "
+                f"further weights are gone, only a new training keeps them (--forcerun with "
+                f"{folder}/train/{name}/train_meta.json)"
+            )
+
+
+def made_by_other_code(records: Iterable[str]) -> list[str]:
+    """Of the artefacts with records those that other code made than there is now."""
+    there = (Path(file) for file in records if Path(file).is_file())
+    makers = [(file, maker) for file in there for maker in _makers(file)]
+    return [str(file) for file in dict.fromkeys(versions.outdated(makers))]
+
+
+def _makers(file: Path) -> list[dict[str, Any] | None]:
+    return json.loads(file.read_text(encoding="utf-8")).get(MADE_BY) or [None]
+
+
+# With which Snakemake's scheduler selects jobs: by its solver, or greedily.
+_SELECTORS = ("_job_selector", "job_selector_greedy")
+
+
+def restrict(workflow: Any, checks: Collection[str], failure: type[Exception]) -> bool:
+    """Lets the scheduler of Snakemake's `workflow` select nothing but the rules named `checks`,
+    and jobs that these depend on, until all of them that have to run are done.
+
+    Under --keep-going a `failure` is raised once a check has failed and nothing else may start.
+    False where this version of Snakemake selects jobs in another way.
+    """
+    scheduler = workflow.scheduler
+    if not all(callable(getattr(scheduler, name, None)) for name in _SELECTORS):
+        return False
+    gate = _Gate(workflow.dag, scheduler, frozenset(checks), failure)
+    for name in _SELECTORS:
+        setattr(scheduler, name, gate.before(getattr(scheduler, name)))
+    return True
+
+
+_BEFORE = ("data", "models", "environment.json", "config.yaml")
+
+
+def behind_checks(target: str, folder: str) -> bool:
+    """Whether a target is a file of the experiment in `folder` that checks come before."""
+    path, root = Path(target).absolute(), Path(folder).absolute()
+    within = path.relative_to(root).parts if path.is_relative_to(root) else ()
+    return bool(within) and within[0] not in _BEFORE
+
+
+class _Gate:
+    """Closed while a check is due."""
+
+    def __init__(
+        self, dag: Any, scheduler: Any, checks: frozenset[str], failure: type[Exception]
+    ) -> None:
+        self.dag, self.scheduler, self.checks, self.failure = dag, scheduler, checks, failure
+        self.open = False
+
+    def before(self, select: Callable[..., Any]) -> Callable[..., Any]:
+        """`select`, from those jobs that may start now."""
+
+        def selected(jobs: Iterable[Any], *others: Any) -> Any:
+            allowed = self._allowed(jobs)
+            return select(allowed, *others) if allowed else []
+
+        return selected
+
+    def _allowed(self, jobs: Iterable[Any]) -> Sequence[Any]:
+        due = [] if self.open else self._due()
+        if not due:
+            # For good: what is planned anew after a choice of snapshots comes long after.
+            self.open = True
+            return list(jobs)
+        first = {*due, *self.dag.bfs(self.dag.dependencies, *due)}
+        allowed = [job for job in jobs if not first.isdisjoint(_members(job))]
+        failed = sorted({job.rule.name for job in first if job in self.scheduler.failed})
+        if failed and not allowed and not self.scheduler.running:
+            raise self.failure(
+                f"a check failed ({', '.join(failed)}; see above), and nothing that it protects "
+                "was started. Mend what it says and start the same command again."
+            )
+        return allowed
+
+    def _due(self) -> list[Any]:
+        return [
+            job
+            for job in self.dag.needrun_jobs()
+            if job.rule.name in self.checks and not self.dag.finished(job)
+        ]
+
+
+def _members(job: Any) -> list[Any]:
+    """The jobs of a group, or the job itself."""
+    return list(job) if job.is_group() else [job]

@@ -1,0 +1,1 @@
+"""Intervals, tests and curves: numbers about numbers, whatever the task."""
