@@ -121,14 +121,19 @@ def test_a_presets_learning_rate_reruns_that_preset_and_what_follows(finished: P
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("  simple:\n    model: tiny", "  simple:\n    label: The simple one\n    model: tiny"),
         ("  simple:\n    model: tiny", "  simple:\n    report_to: [wandb]\n    model: tiny"),
         ("experiment: demo", "# A remark.\nexperiment: demo"),
     ],
 )
-def test_a_label_tracker_or_remark_reruns_nothing(finished: Project, old: str, new: str) -> None:
+def test_a_tracker_or_remark_reruns_nothing(finished: Project, old: str, new: str) -> None:
     with edited(finished.folder / "config/config.yaml", old, new):
         assert finished.planned() == {}
+
+
+def test_a_label_renews_the_report(finished: Project) -> None:
+    old, new = "  simple:\n    model: tiny", "  simple:\n    label: The simple one\n    model: tiny"
+    with edited(finished.folder / "config/config.yaml", old, new):
+        assert set(finished.planned()) == {"report", "all"}
 
 
 def test_what_is_kept_on_the_way_trains_nothing_again(finished: Project) -> None:
@@ -145,20 +150,18 @@ def test_resources_and_threads_rerun_nothing(finished: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "expected"),
+    ("step", "expected"),
     [
-        ("tasks/safety.py", {"measure"}),
-        ("choice.py", {"choose"}),
-        ("data/leakage.py", {"prepare", "manifest", "leakage"}),
-        ("training/loss.py", {"train_adapter_0", "train_adapter_2"}),
-        ("demo/problems.py", set()),
+        ("measure", {"measure"}),
+        ("choose", {"choose"}),
+        ("leakage", {"leakage"}),
+        ("train", {"train_adapter_0", "train_adapter_2"}),
+        ("make_demo_data", set()),
     ],
 )
-def test_a_library_module_reruns_the_rules_that_import_it(
-    finished: Project, module: str, expected: set[str]
-) -> None:
-    file = finished.folder / "workflow/scripts/snaketune" / module
-    with edited(file, '"""', '"""Edited. '):
+def test_a_new_version_reruns_its_step(finished: Project, step: str, expected: set[str]) -> None:
+    file = finished.folder / "workflow/steps.json"
+    with edited(file, f'"{step}": {{"version": 1', f'"{step}": {{"version": 2'):
         jobs = finished.planned()
     assert changed_params(jobs) == expected
     assert bool(jobs) == bool(expected)
@@ -166,9 +169,9 @@ def test_a_library_module_reruns_the_rules_that_import_it(
 
 def test_another_metric_regenerates_no_text(finished: Project) -> None:
     """Not even where the metric chooses a snapshot, as long as it chooses the same."""
-    file = finished.folder / "workflow/scripts/snaketune/tasks/math.py"
+    file = finished.folder / "workflow/steps.json"
     before = made(finished)
-    with edited(file, '"""', '"""Edited. '):
+    with edited(file, '"measure": {"version": 1', '"measure": {"version": 2'):
         finished.run()
         assert made(finished) == before
     finished.run()
@@ -188,7 +191,7 @@ def test_the_machine_is_noted_before_anything_is_trained(project: Project) -> No
 
 def test_another_machine_reruns_only_what_shows_it(finished: Project) -> None:
     jobs = finished.planned("--forcerun", "environment")
-    assert set(jobs) == {"environment", "ready", "report", "all"}
+    assert set(jobs) == {"environment", "report", "all"}
 
 
 def test_shards_give_the_same_replies(finished: Project, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import re
 
-from conftest import ROOT, Project
+from conftest import Project
+from project_copy import ROOT
 
 
 def asked(project: Project, *arguments: str) -> dict[str, list[tuple[str, int, int, int]]]:
