@@ -42,8 +42,7 @@ from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus
 from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.start import behind_checks, restrict
-from snaketune.runtime.start import code_notes, kept_notes, made_by_other_code
+from snaketune.runtime.start import ask_before_planning, code_notes, kept_notes, restrict
 from snaketune.runtime.workfolder import forget, remove_set_aside
 from snaketune.tables.terminal import summary_of
 
@@ -128,12 +127,8 @@ rule all:
         [str(file) for file in [*rules.aggregate.output, *rules.report.output]],
 
 
-if workflow.is_main_process and (settings := workflow.dag_settings):
-    # A single file that is asked for takes the checks along.
-    if any(behind_checks(target, E) for target in settings.targets):
-        settings.targets = {*settings.targets, "ready"}
-    if EXPERIMENT.code == "strict":
-        settings.forcerun = {*settings.forcerun, *made_by_other_code(RECORDS)}
+if workflow.is_main_process:
+    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [])
     for note in [*code_notes(EXPERIMENT), *kept_notes(EXPERIMENT, Path(E))]:
         print(f"note: {note}", file=sys.stderr)
 

@@ -144,6 +144,6 @@ def test_a_hub_that_cannot_be_reached_says_how_to_do_without(project: Project) -
     shown = fails(
         project, "results/demo/models/tiny.json", "--config", "models={tiny: {id: nobody/nothing}}"
     )
-    log = Path(project.folder / "results/demo/logs/model/tiny.log").read_text()
+    log = Path(project.folder / "results/demo/logs/pin_model/tiny.log").read_text()
     assert "nobody/nothing" in log and "folder" in log
     assert "error:" in shown

@@ -84,6 +84,22 @@ def restrict(workflow: Any, checks: Collection[str], failure: type[Exception]) -
 _BEFORE = ("data", "models", "environment.json", "config.yaml")
 
 
+def ask_before_planning(workflow: Any, folder: str, records: Collection[str]) -> None:
+    """Asks for more than the command line does, once Snakemake knows what that asks for: for the
+    checks, where a single file of the experiment in `folder` is a target, and for all artefacts
+    with `records` that other code made. The targets are not known while the Snakefile is read."""
+    prepare = workflow._prepare_dag
+
+    def prepared(*arguments: Any, **options: Any) -> Any:
+        asked = workflow.dag_settings
+        if any(behind_checks(target, folder) for target in asked.targets):
+            asked.targets = {*asked.targets, "ready"}
+        asked.forcerun = {*asked.forcerun, *made_by_other_code(records)}
+        return prepare(*arguments, **options)
+
+    workflow._prepare_dag = prepared
+
+
 def behind_checks(target: str, folder: str) -> bool:
     """Whether a target is a file of the experiment in `folder` that checks come before."""
     path, root = Path(target).absolute(), Path(folder).absolute()
