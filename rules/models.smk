@@ -34,6 +34,7 @@ rule model:
         ensure(f"{E}/models/{{model}}.json", non_empty=True),
     log:
         f"{E}/logs/model/{{model}}.log",
+    retries: 0
     conda:
         "../envs/train.yaml"
     resources:

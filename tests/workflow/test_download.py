@@ -91,7 +91,7 @@ def test_all_runs_without_the_hub_after_a_download(
     off = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
     early = snakemake(project, "--keep-going", **off)
     assert early.returncode != 0, "nothing was fetched yet"
-    log = (project.folder / "results/offline/logs/model/tiny.log").read_text()
+    log = (project.folder / "results/offline/logs/pin_model/tiny.log").read_text()
     assert "model demo/tiny: the model hub can't be reached" in log
     assert "Traceback" not in log
 
