@@ -27,8 +27,7 @@ _NAMED = 6
 
 def code_notes(experiment: Experiment) -> Iterator[str]:
     """Steps whose code is not the one that their version stands for."""
-    changed = sorted(versions.changed_steps())
-    if not changed or experiment.code == "strict":
+    if experiment.code == "strict" or not (changed := sorted(versions.changed_steps())):
         return
     names = ", ".join(changed[:_NAMED]) + (" and others" if len(changed) > _NAMED else "")
     yield (
@@ -94,7 +93,8 @@ def ask_before_planning(workflow: Any, folder: str, records: Collection[str]) ->
         asked = workflow.dag_settings
         if any(behind_checks(target, folder) for target in asked.targets):
             asked.targets = {*asked.targets, "ready"}
-        asked.forcerun = {*asked.forcerun, *made_by_other_code(records)}
+        if records:  # without any the code need not be looked at
+            asked.forcerun = {*asked.forcerun, *made_by_other_code(records)}
         return prepare(*arguments, **options)
 
     workflow._prepare_dag = prepared

@@ -180,8 +180,7 @@ def share_of_hits(
 ) -> Metric:
     """The share of hits among the rows that have the outcome; its interval is over clusters, where
     rows share some."""
-    known = [score for score in scores if of(score) is not None]
-    values = [value for score in known if (value := of(score)) is not None]
+    known, values = _taking_part(scores, of)
     return _with_spread(proportion(eval_name, subset, metric, values), values, known)
 
 
@@ -189,9 +188,15 @@ def mean_score(
     eval_name: str, subset: str, metric: str, scores: list[Score], of: Outcome
 ) -> Metric:
     """The mean of what the rows scored, likewise."""
-    known = [score for score in scores if of(score) is not None]
-    values = [value for score in known if (value := of(score)) is not None]
+    known, values = _taking_part(scores, of)
     return _with_spread(_mean(eval_name, subset, metric, values), values, known)
+
+
+def _taking_part(scores: list[Score], of: Outcome) -> tuple[list[Score], list[bool | float]]:
+    """The rows that have the outcome, and their outcomes."""
+    outcomes = [(score, of(score)) for score in scores]
+    known = [(score, value) for score, value in outcomes if value is not None]
+    return [score for score, _ in known], [value for _, value in known]
 
 
 def proportion(
