@@ -219,6 +219,8 @@ def _meta(plan: TrainingPlan, job: Training, hashes: list[str]) -> dict:
         "optimizer": plan.preset.optimizer,
         "batching": job.layout.kind,
         "micro_batch_tokens": job.layout.budget,
+        "fused_kernels": job.kernels,
+        "cuda_graphs": bool(job.graphs and job.graphs.works),
         "logits": "chunked" if job.loss.apart else "narrowed",
         "gradient_checkpointing": job.state.recompute,
         "parameters_trained": trained,
