@@ -67,7 +67,7 @@ except UserError as error:
 
 E = EXPERIMENT.folder
 
-# A warning before a job's end (see snaketune.runtime.preemption) reaches every process of it. The shell around
+# A warning before a job's end (see snaketune.runtime.job) reaches every process of it. The shell around
 # a script and the Snakemake around that must not die of it while the script saves.
 shell.prefix("set -euo pipefail; trap : TERM USR1; ")
 if not workflow.is_main_process:

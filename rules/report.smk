@@ -2,7 +2,7 @@
 # Makes: report.html, one page that needs no network, its figures as files, and of sampled evals
 # failures/{eval}.html and .txt, every missed question in full.
 
-from snaketune.report.names import failure_names, figure_names
+from snaketune.plan.table_plan import failure_names, figure_names
 
 TOKENS = list(PLAN.tokens)
 

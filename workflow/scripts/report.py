@@ -9,8 +9,8 @@ with job(snakemake.log[0]):
     from snaketune.plan.table_plan import TablePlan
     from snaketune.report.page import write_report
     from snaketune.report.sources import ReportInputs
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     one = ("final", "comparisons", "checkpoints", "environment")
     many = ("manifests", "leakage", "stats", "lengths", "models")

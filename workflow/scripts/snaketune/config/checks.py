@@ -10,8 +10,7 @@ from snaketune.config.dataset import may_have_dev
 from snaketune.config.eval_checks import change_faults, eval_faults, judges_of, metric_faults
 from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
 from snaketune.config.faults import Fault, Path_, missing_name
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 
 
 def experiment_faults(experiment: Experiment) -> Iterator[Fault]:

@@ -19,7 +19,7 @@ from snaketune.config.dataset import (
     called_exactly,
     split_of,
 )
-from snaketune.data.formats.info import FORMATS
+from snaketune.config.registries import FORMATS
 from snaketune.runtime.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")

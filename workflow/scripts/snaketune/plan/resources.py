@@ -11,8 +11,7 @@ import yaml
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.faults import Fault, report
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.plan import estimate
 from snaketune.plan.estimate import Estimate
 from snaketune.plan.experiment_plan import Cell, Plan, make_plan

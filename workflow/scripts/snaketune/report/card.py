@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from snaketune.runtime.records import flat
+from snaketune.runtime.content import flat
 from snaketune.tasks.task import ALL
 
 Json = dict[str, Any]

@@ -8,8 +8,7 @@ from typing import Any, TypedDict
 from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.text import excerpt, points
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Score, Task
+from snaketune.tasks.task import Score, Task, task_of
 
 EACH = 4
 """Examples a group."""

@@ -11,13 +11,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from snaketune.plan.resources import Requests
-from snaketune.plan.table_plan import TablePlan
+from snaketune.plan.table_plan import TablePlan, failure_names, figure_names
 from snaketune.report import classes, examples, headline, provenance, results, samples, training
 from snaketune.report.figures import answers as answer_figures
 from snaketune.report.figures import results as result_figures
 from snaketune.report.figures import training as training_figures
 from snaketune.report.figures.style import house_style, inline_svg, to_svg
-from snaketune.report.names import failure_names, figure_names
 from snaketune.report.sources import ReportInputs, ReportSources
 from snaketune.report.text import visible
 from snaketune.runtime.files import write_text

@@ -17,8 +17,7 @@ from snaketune.report.text import (
     points_interval,
     subset_name,
 )
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import ALL
+from snaketune.tasks.task import ALL, task_of
 
 Row = dict[str, Any]
 Line = tuple[str, list[Row | None]]

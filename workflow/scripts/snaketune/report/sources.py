@@ -11,7 +11,7 @@ from typing import Any
 
 from snaketune.plan.resources import Requests
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
-from snaketune.runtime.parquet import read_rows
+from snaketune.runtime.files import read_rows
 from snaketune.tasks.task import ALL, Score
 
 Json = dict[str, Any]

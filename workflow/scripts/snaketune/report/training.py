@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from snaketune.plan.estimate import Estimate
 from snaketune.report.sources import Cell, Json, ReportSources
 from snaketune.report.text import duration, number, size
-from snaketune.runtime.records import flat, settings_of
+from snaketune.runtime.content import flat, settings_of
 
 MEASURED = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
 """What every job that loads a model records of itself."""

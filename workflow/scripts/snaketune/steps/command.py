@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from snaketune.config.faults import suggest
 from snaketune.runtime.errors import UserError
 from snaketune.steps import versions
-from snaketune.steps.reading import read_code
+from snaketune.steps.code import read_code
 from snaketune.steps.versions import (
     Versions,
     changed_steps,
