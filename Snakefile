@@ -39,7 +39,7 @@ from snaketune.config.base import own_file
 from snaketune.config.load import load_experiment, write_resolved
 from snaketune.data.files import data_files
 from snaketune.plan.experiment_plan import make_plan
-from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus
+from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus, write_requests
 from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.start import ask_before_planning, code_notes, kept_notes, restrict
@@ -149,6 +149,7 @@ onstart:
         except UserError as error:
             raise WorkflowError(str(error)) from None
     write_resolved(CONFIGURED, Path(E) / "config.yaml")
+    write_requests(EXPERIMENT, PLAN, Path(E))
 
 
 onsuccess:

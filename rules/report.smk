@@ -83,7 +83,6 @@ rule report:
         table=TABLE.as_json(),
         behind=BEHIND,
         labels={name: run.label for name, run in EXPERIMENT.runs.items() if run.label},
-        settings=f"{E}/config.yaml",
         at_least={
             protocol: spec.sampling.unique_at_least
             for protocol, spec in PLAN.protocols.items()

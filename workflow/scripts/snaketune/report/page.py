@@ -10,7 +10,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from snaketune.plan.resources import Requests
 from snaketune.plan.table_plan import TablePlan, failure_names, figure_names
 from snaketune.report import classes, examples, headline, provenance, results, samples, training
 from snaketune.report.figures import answers as answer_figures
@@ -31,14 +30,13 @@ def write_report(
     labels: Mapping[str, str],
     html: Path,
     figures: Path,
-    requests: Requests | None = None,
     at_least: Mapping[str, int] | None = None,
 ) -> None:
     """The page at `html`, the same figures as files in the folder `figures`, and beside the page
-    `failures/` with every missed question; `labels` are the names of runs for readers, `requests`
-    what the jobs asked for, `at_least` how many different answers a shown failure has, by protocol.
+    `failures/` with every missed question; `labels` are the names of runs for readers, `at_least`
+    how many different answers a shown failure has, by protocol.
     """
-    sources = ReportSources(plan, inputs, labels, requests, at_least)
+    sources = ReportSources(plan, inputs, labels, at_least)
     drawn = draw_figures(sources)
     for name, svg in drawn.items():
         write_text(figures / f"{name}.svg", svg)
