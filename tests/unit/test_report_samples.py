@@ -16,7 +16,7 @@ from snaketune.plan.protocols import protocol_name
 from snaketune.plan.table_plan import failure_names, figure_names, has_samples
 from snaketune.report.page import write_report
 from snaketune.report.samples import SHOWN
-from snaketune.report.text import visible
+from snaketune.report.style import visible
 from snaketune.runtime.files import read_rows
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.answers import voting_rows

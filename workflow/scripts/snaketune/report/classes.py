@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from snaketune.report.sources import Cell, CsvRow, ReportSources
-from snaketune.report.text import excerpt, interval, optional, percent, visible
+from snaketune.report.style import excerpt, interval, optional, percent, visible
 
 _LABEL = "label"
 """How `confusion.csv` names the split by gold label, and subsets of a metric begin."""

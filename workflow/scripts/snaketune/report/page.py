@@ -11,13 +11,12 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from snaketune.plan.table_plan import TablePlan, failure_names, figure_names
-from snaketune.report import classes, examples, headline, provenance, results, samples, training
+from snaketune.report import classes, findings, provenance, results, samples, training
 from snaketune.report.figures import answers as answer_figures
 from snaketune.report.figures import results as result_figures
 from snaketune.report.figures import training as training_figures
-from snaketune.report.figures.style import house_style, inline_svg, to_svg
 from snaketune.report.sources import ReportInputs, ReportSources
-from snaketune.report.text import visible
+from snaketune.report.style import house_style, inline_svg, to_svg, visible
 from snaketune.runtime.files import write_text
 
 _HERE = Path(__file__).parent
@@ -51,11 +50,11 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
     Model outputs, prompts and judges' words are untrusted. Every value goes through Jinja's
     autoescape; only the style sheet and the figures are markup.
     """
-    cards = headline.run_cards(sources)
+    cards = findings.run_cards(sources)
     return _templates().get_template("page.html.j2").render(
         style=_STYLE,
         experiment=sources.plan.experiment,
-        headline=headline.headline(cards),
+        headline=findings.headline(cards),
         cards=cards,
         tables=results.result_tables(sources),
         thresholds=results.threshold_rows(sources),
@@ -67,9 +66,9 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
         drops=results.drop_lines(sources),
         swept=bool(sources.sweep),
         sampled=samples.sample_tables(sources),
-        answers=examples.answers_side_by_side(sources),
+        answers=findings.answers_side_by_side(sources),
         classes=classes.class_tables(sources),
-        galleries=examples.galleries(sources),
+        galleries=findings.galleries(sources),
         datasets=provenance.dataset_entries(sources),
         across=provenance.overlap_across(sources),
         token_sets=provenance.token_set_entries(sources),

@@ -5,7 +5,7 @@ from typing import Any
 from snaketune.data.record import OVERLAP
 from snaketune.prompts.wording import JUDGE_INSTRUCTION, MATH_SYSTEM
 from snaketune.report.sources import Json, ReportSources
-from snaketune.report.text import duration, excerpt, number, size, visible
+from snaketune.report.style import duration, excerpt, number, size, visible
 from snaketune.report.training import MEASURED
 from snaketune.runtime.content import flat
 

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from snaketune.plan.table_plan import EvalPlan
 from snaketune.report.classes import PICKED, LetterTable, chosen_letters
 from snaketune.report.sources import Cell, CsvRow, ReportSources
-from snaketune.report.text import (
+from snaketune.report.style import (
     HAZARD_GROUP,
     interval,
     optional,

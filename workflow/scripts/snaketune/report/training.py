@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypedDict
 
 from snaketune.report.sources import Cell, Json, ReportSources
-from snaketune.report.text import duration, number, size
+from snaketune.report.style import duration, number, size
 from snaketune.runtime.content import flat, settings_of
 
 MEASURED = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")

@@ -5,15 +5,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snaketune.report.figures.style import (
-    COLOURS,
-    INK,
-    new_figure,
-    percent_axis,
-    printable,
-    state_colours,
-)
 from snaketune.report.sources import CsvRow, ReportSources
+from snaketune.report.style import COLOURS, INK, new_figure, percent_axis, printable, state_colours
 
 Log = list[dict[str, Any]]
 _SMOOTHED = 60  # points: a longer curve is averaged in windows, its raw line stays faint
