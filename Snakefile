@@ -36,7 +36,7 @@ else:
 
 sys.path.append(str(HERE / "workflow" / "scripts"))
 from snaketune.config.base import own_file
-from snaketune.config.load import load_experiment, write_resolved
+from snaketune.config.read import load_experiment, write_resolved
 from snaketune.config.checks import data_files
 from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus, write_requests

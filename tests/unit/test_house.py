@@ -63,6 +63,22 @@ def test_no_class_name_stands_twice():
     assert not {name: count for name, count in names.items() if count > 1}
 
 
+def test_no_public_function_has_two_homes():
+    """Methods are the interface of a registry; `main` is what runs a module."""
+    names = Counter(
+        node.name
+        for file in MODULES
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name[0] != "_" and node.name != "main"
+    )
+    assert not {name: count for name, count in names.items() if count > 1}
+
+
+def test_no_file_name_stands_three_times():
+    names = Counter(file.name for file in MODULES)
+    assert not {name: count for name, count in names.items() if count > 2}
+
+
 @pytest.mark.parametrize(("step", "most"), [("train", 35), ("report", 45)])
 def test_the_way_of_a_script_through_the_library_is_short(step, most):
     found = modules_on_the_way(step)

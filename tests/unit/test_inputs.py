@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from snaketune.config.checks import data_files
-from snaketune.config.load import load_experiment
+from snaketune.config.read import load_experiment
 from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]

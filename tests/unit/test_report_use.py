@@ -8,7 +8,7 @@ import pytest
 import yaml
 from synthetic_results import make_report_inputs
 
-from snaketune.config.load import load_experiment
+from snaketune.config.read import load_experiment
 from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.resources import training_request, write_requests
 from snaketune.report.page import write_report

@@ -75,10 +75,10 @@ def resources_table(sources: ReportSources) -> SettingsTable:
 
 def _rows(found: dict[str, Json]) -> list[tuple[str, list[str]]]:
     keys = dict.fromkeys(key for row in found.values() for key in row)
-    return [(_named(key), [number(row.get(key)) for row in found.values()]) for key in keys]
+    return [(_setting_name(key), [number(row.get(key)) for row in found.values()]) for key in keys]
 
 
-def _named(key: str) -> str:
+def _setting_name(key: str) -> str:
     return _NAMES.get(key, key.replace("_", " "))
 
 

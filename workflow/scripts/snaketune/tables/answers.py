@@ -57,10 +57,10 @@ def wrong_prediction_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
 
 def _wrong_row(score: Score) -> Row:
     kept = {key: score[key] for key in WRONG_COLUMNS if key in score}
-    return kept | {"predicted": _shown(score["predicted"])}
+    return kept | {"predicted": _label_or_unparsed(score["predicted"])}
 
 
-def _shown(predicted: str | None) -> str:
+def _label_or_unparsed(predicted: str | None) -> str:
     return UNPARSED if predicted is None else predicted
 
 
@@ -93,7 +93,7 @@ def _confusion_counts(scores: list[Score]) -> Iterator[Row]:
                 yield {
                     "by": by,
                     "value": value,
-                    "predicted": _shown(predicted),
+                    "predicted": _label_or_unparsed(predicted),
                     "count": members[predicted],
                     "of": total,
                     "share": members[predicted] / total if total else None,

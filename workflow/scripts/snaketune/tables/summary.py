@@ -201,7 +201,7 @@ def _base_state(run: RunPlan) -> str:
 
 def _before(run: RunPlan, name: str, sources: TableSources) -> Row:
     head = {"model": run.model, "run": run.run, "epoch": 0, "step": 0, "eval": name}
-    return head | _number(_base_state(run), run.evals[name], sources)
+    return head | _primary_value(_base_state(run), run.evals[name], sources)
 
 
 def _after(run: RunPlan, name: str, sources: TableSources) -> list[Row]:
@@ -210,7 +210,7 @@ def _after(run: RunPlan, name: str, sources: TableSources) -> list[Row]:
         step = step_of(snapshot.snapshot, sources.train_meta[run.run]["steps"])
         head = {"model": run.model, "run": run.run, "snapshot": snapshot.snapshot}
         trained = _trained(sources.train_log[run.run], start, step)
-        number = _number(snapshot.state, snapshot.evals[name], sources)
+        number = _primary_value(snapshot.state, snapshot.evals[name], sources)
         rows.append(head | {"step": step, "eval": name} | trained | number)
         start = step
     return rows
@@ -229,7 +229,7 @@ def _trained(log: list[dict[str, Any]], start: int, step: int) -> Row:
     }
 
 
-def _number(state: str, plan: EvalPlan, sources: TableSources) -> Row:
+def _primary_value(state: str, plan: EvalPlan, sources: TableSources) -> Row:
     metric = sources.metric(state, plan, plan.primary)
     return {
         "metric": plan.primary,
@@ -257,7 +257,7 @@ def _summary(run: RunPlan, name: str, sources: TableSources) -> Row:
         "peak_gpu_memory_bytes": meta["peak_memory_bytes"] if gpu else None,
         **{
             key: value
-            for key, value in _number(run.state, plan, sources).items()
+            for key, value in _primary_value(run.state, plan, sources).items()
             if key in FOLLOWED_COLUMNS
         },
     }
