@@ -8,7 +8,8 @@ import pytest
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
-from snaketune.statistics.intervals import clustered, compare, mcnemar, wilson
+from snaketune.statistics.intervals import clustered, mcnemar, wilson
+from snaketune.statistics.paired import compare
 from snaketune.statistics.predictions import (
     calibration_error,
     calibration_interval,

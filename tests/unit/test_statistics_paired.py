@@ -3,7 +3,7 @@
 import pytest
 
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.intervals import compare
+from snaketune.statistics.paired import compare
 
 
 def _scores(hits):

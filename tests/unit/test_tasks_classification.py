@@ -12,7 +12,7 @@ from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.runtime.errors import UserError
 from snaketune.statistics import predictions
-from snaketune.statistics.intervals import compare
+from snaketune.statistics.paired import compare
 from snaketune.statistics.predictions import bins, calibration_error, roc_auc, roc_interval
 from snaketune.tasks.classification import parse_label
 from snaketune.tasks.task import Answered, task_of

@@ -12,7 +12,7 @@ import pytest
 from snaketune.data.example import Example
 from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
-from snaketune.statistics.intervals import compare
+from snaketune.statistics.paired import compare
 from snaketune.tasks.open_qa import SHORT, contains, fold, relaxed, rouge_l, squad, token_f1
 from snaketune.tasks.task import ALL, Answered, task_of
 

@@ -14,7 +14,7 @@ from math import sqrt
 
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.intervals import Comparison, compare
+from snaketune.statistics.paired import Comparison, compare
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Metric, task_of
 
