@@ -8,14 +8,14 @@ import pytest
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
-from snaketune.statistics.intervals import clustered, mcnemar, wilson
-from snaketune.statistics.paired import compare
-from snaketune.statistics.predictions import (
+from snaketune.statistics.calibration import (
     calibration_error,
     calibration_interval,
     roc_auc,
     roc_interval,
 )
+from snaketune.statistics.intervals import clustered, mcnemar, wilson
+from snaketune.statistics.paired import compare
 from snaketune.tasks.task import Answered, cluster_of, task_of
 
 PROBLEMS = 60

@@ -11,9 +11,9 @@ from sklearn import metrics as sk
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.runtime.errors import UserError
-from snaketune.statistics import predictions
+from snaketune.statistics import confusion
+from snaketune.statistics.calibration import bins, calibration_error, roc_auc, roc_interval
 from snaketune.statistics.paired import compare
-from snaketune.statistics.predictions import bins, calibration_error, roc_auc, roc_interval
 from snaketune.tasks.classification import parse_label
 from snaketune.tasks.task import Answered, task_of
 
@@ -88,7 +88,7 @@ def test_shares_of_labels_against_scikit_learn(labels, replies):
             assert ours["all", "balanced_accuracy"]["value"] == pytest.approx(theirs)
         if set(gold) == set(labels):
             matrix = sk.confusion_matrix(gold, found, labels=[*labels, NOTHING])
-            counts = predictions.confusion(labels, gold, [r["predicted"] for r in rows])
+            counts = confusion.confusion(labels, gold, [r["predicted"] for r in rows])
             assert (counts == matrix[: len(labels)]).all()
 
 
@@ -163,14 +163,14 @@ def test_the_bootstrap_of_tables_is_that_of_rows():
     labels, rng = ["0", "1"], np.random.default_rng(1)
     gold = rng.choice(labels, size=80, p=[0.7, 0.3])
     found = np.where(rng.random(80) < 0.75, gold, "0")
-    counts = predictions.confusion(labels, gold.tolist(), found.tolist())
+    counts = confusion.confusion(labels, gold.tolist(), found.tolist())
     draws = [rng.integers(80, size=80) for _ in range(600)]
     for statistic, theirs in [
-        (predictions.balanced_accuracy, sk.balanced_accuracy_score),
-        (predictions.macro_f1, lambda a, b: sk.f1_score(a, b, average="macro")),
+        (confusion.balanced_accuracy, sk.balanced_accuracy_score),
+        (confusion.macro_f1, lambda a, b: sk.f1_score(a, b, average="macro")),
     ]:
         values = [theirs(gold[d], found[d]) for d in draws]
-        low, high = predictions.bootstrap(counts, statistic)
+        low, high = confusion.bootstrap(counts, statistic)
         expected = tuple(np.quantile(values, [0.025, 0.975]))
         assert (low, high) == pytest.approx(expected, abs=0.025)
 

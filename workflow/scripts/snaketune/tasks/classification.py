@@ -17,14 +17,14 @@ import pyarrow as pa
 
 from snaketune.config.evaluation import ClassesSpec
 from snaketune.runtime.errors import UserError
-from snaketune.statistics import predictions
-from snaketune.statistics.intervals import shared
-from snaketune.statistics.predictions import (
+from snaketune.statistics import confusion
+from snaketune.statistics.calibration import (
     calibration_error,
     calibration_interval,
     roc_auc,
     roc_interval,
 )
+from snaketune.statistics.intervals import shared
 from snaketune.tasks.multiple_choice import softmax
 from snaketune.tasks.task import (
     ALL,
@@ -206,13 +206,13 @@ def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[M
     """Balanced accuracy and macro F1, and precision, recall and F1 of each label."""
     gold, predicted = [s["gold"] for s in scores], [s["predicted"] for s in scores]
     clusters = shared(scores)
-    counts = predictions.confusion(labels, gold, predicted)
+    counts = confusion.confusion(labels, gold, predicted)
     if clusters:
-        counts = predictions.by_cluster(labels, gold, predicted, clusters)
+        counts = confusion.by_cluster(labels, gold, predicted, clusters)
     n = len(scores)
     rows = [
-        _drawn(eval_name, ALL, "balanced_accuracy", counts, predictions.balanced_accuracy, n),
-        _drawn(eval_name, ALL, "macro_f1", counts, predictions.macro_f1, n),
+        _drawn(eval_name, ALL, "balanced_accuracy", counts, confusion.balanced_accuracy, n),
+        _drawn(eval_name, ALL, "macro_f1", counts, confusion.macro_f1, n),
     ]
     for place, label in enumerate(labels):
         subset = f"label={label}"
@@ -227,16 +227,16 @@ def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[M
     return rows
 
 
-def _f1_of(place: int) -> predictions.Statistic:
-    return lambda counts: predictions.f1s(counts)[..., place]
+def _f1_of(place: int) -> confusion.Statistic:
+    return lambda counts: confusion.f1s(counts)[..., place]
 
 
 def _drawn(
     eval_name: str,
     subset: str,
     metric: str,
-    counts: predictions.Counts,
-    statistic: Callable[[predictions.Counts], np.ndarray],
+    counts: confusion.Counts,
+    statistic: Callable[[confusion.Counts], np.ndarray],
     n: int,
 ) -> Metric:
     """A number with its bootstrap interval, over clusters where there are counts of each;
@@ -245,7 +245,7 @@ def _drawn(
     if np.isnan(value):
         return without_interval(eval_name, subset, metric, None, 0)
     row = without_interval(eval_name, subset, metric, value, n)
-    return with_interval(row, predictions.bootstrap(counts, statistic))
+    return with_interval(row, confusion.bootstrap(counts, statistic))
 
 
 def _of_probabilities(eval_name: str, scores: list[Score]) -> list[Metric]:
