@@ -42,7 +42,7 @@ lint: $(VENV)/.installed
 	$(BIN)/snakemake --lint
 
 steps: $(VENV)/.installed
-	@PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.steps.command \
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.steps.versions \
 		$(if $(SAME),--same $(SAME)) $(if $(NEW),--new $(NEW))
 
 docs: $(VENV)/.installed

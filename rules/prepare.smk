@@ -7,7 +7,7 @@
 # on.
 
 from snaketune.data import steps
-from snaketune.data.files import left_aside
+from snaketune.data.locate import left_aside
 
 HELD_OUT = [name for name, spec in EXPERIMENT.datasets.items() if spec.dev]
 

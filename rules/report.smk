@@ -2,7 +2,7 @@
 # Makes: report.html, one page that needs no network, its figures as files, and of sampled evals
 # failures/{eval}.html and .txt, every missed question in full.
 
-from snaketune.report.names import failure_names, figure_names
+from snaketune.plan.table_plan import failure_names, figure_names
 
 TOKENS = list(PLAN.tokens)
 
@@ -83,7 +83,6 @@ rule report:
         table=TABLE.as_json(),
         behind=BEHIND,
         labels={name: run.label for name, run in EXPERIMENT.runs.items() if run.label},
-        settings=f"{E}/config.yaml",
         at_least={
             protocol: spec.sampling.unique_at_least
             for protocol, spec in PLAN.protocols.items()

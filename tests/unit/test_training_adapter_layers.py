@@ -7,8 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import BitsAndBytesConfig, Qwen2ForCausalLM
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import (
     FusedLinear,

@@ -17,7 +17,7 @@ from test_training_run import (
     train,
 )
 
-from snaketune.config.preset import Preset
+from snaketune.config.model import Preset
 from snaketune.prompts.rows import IGNORED
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside

@@ -9,8 +9,7 @@ import torch
 from test_training_run import PRESET, train
 from transformers import Lfm2Config, Lfm2ForCausalLM
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.models import folder
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.job import Progress

@@ -9,7 +9,7 @@ with job(snakemake.log[0]):
     from snaketune.data.steps import spec_of
     from snaketune.models.folder import load_tokenizer, pinned
     from snaketune.prompts.tokenise import RowLimits, tokenise
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     params = snakemake.params
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from snaketune.config.base import Label, Number, Strict, own_file
-from snaketune.data.formats.info import FORMATS
+from snaketune.config.registries import FORMATS
 
 SplitName = Literal["train", "dev", "test"]
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Value, alone_as
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 RUN_IN_NAME = "{run}"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.experiment import Experiment
-from snaketune.runtime.records import MADE_BY
+from snaketune.runtime.content import MADE_BY
 from snaketune.steps import versions
 
 _NAMED = 6

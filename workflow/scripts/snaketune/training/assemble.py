@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import MICRO_BATCH_TOKENS, Preset
+from snaketune.config.model import MICRO_BATCH_TOKENS, ModelSpec, Preset
 from snaketune.models.load import pick_device
 from snaketune.runtime.errors import UserError
 from snaketune.training import saving

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from snaketune.runtime.parquet import read_table
+from snaketune.runtime.files import read_table
 
 IGNORED = -100
 """Label of a token that carries no loss, as `prompts.rows` writes it and torch knows it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snaketune.config.preset import Preset
+from snaketune.config.model import Preset
 from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
 from snaketune.training.batches import BatchLayout, Order, TokenRow
 from snaketune.training.graphs import GraphedGradients
