@@ -23,9 +23,9 @@ BEHIND = {
 RECORDS = [
     *rules.ready.input,
     *expand(
-        f"{E}/data/{{dataset}}/{{report}}.json",
+        f"{E}/data/{{dataset}}/{{record}}.json",
         dataset=EXPERIMENT.datasets,
-        report=["train", "dev", "test", "few_shot.meta"],
+        record=["train", "dev", "test", "few_shot.meta"],
     ),
     *(f"{E}/data/leakage/{train}-{test}.json" for train, test in PLAN.crossed),
     *(model_pin(name) for name in EXPERIMENT.models),
