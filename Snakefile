@@ -128,7 +128,7 @@ rule all:
 
 
 if workflow.is_main_process:
-    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [])
+    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [], PARTS)
     for note in [*code_notes(EXPERIMENT), *kept_notes(EXPERIMENT, Path(E))]:
         print(f"note: {note}", file=sys.stderr)
 

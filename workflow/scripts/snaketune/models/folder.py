@@ -15,7 +15,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from transformers import AutoTokenizer
 
 from snaketune.config.model import ModelSpec
 from snaketune.models.content import (
@@ -102,6 +101,9 @@ def pinned(model: Mapping[str, Any], pinned_at: str) -> ModelSpec:
 
 def load_tokenizer(spec: ModelSpec) -> Any:
     """The model's own tokenizer."""
+    # Imported here: it takes seconds, and to fetch a model and note its commit takes none of it.
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(
         spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
     )
