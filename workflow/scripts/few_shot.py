@@ -7,8 +7,8 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.data.draws import training_records, write_few_shot
     from snaketune.data.steps import spec_of
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     write_few_shot(
         spec=spec_of(snakemake.params.dataset, snakemake.params.places),

@@ -9,8 +9,8 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
 
     from snaketune.inference.jobs import LoadableState
     from snaketune.models.merge import write_merged
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     torch.set_num_threads(snakemake.threads)
     state = LoadableState.from_params(
