@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from snaketune.config.model import DtypeName, ModelSpec, Quantisation
-from snaketune.models.kind import Kind, require_kind
+from snaketune.models.headers import Kind, require_kind
 from snaketune.models.nf4 import expand_nf4, fits_expanded, load_or_quantise, nf4_folder, nf4_layers
 from snaketune.runtime.errors import UserError
 
