@@ -217,9 +217,7 @@ def test_what_does_not_merge_is_refused_and_not_written(tmp_path, monkeypatch):
     assert not (tmp_path / "merged").exists()
 
 
-def test_what_is_loaded_again_is_held_against_what_was_saved(
-    folder, adapter, tmp_path, monkeypatch
-):  # noqa: F811
+def test_what_is_loaded_again_is_held_against_it(folder, adapter, tmp_path, monkeypatch):  # noqa: F811
     save = module._save
 
     def broken(model, target):

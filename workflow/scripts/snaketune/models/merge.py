@@ -85,12 +85,12 @@ def _merged(
     dtype = pick_dtype(spec.dtype, pick_device())
     as_trained = spec.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     device = _place(spec)
-    model = load_model(as_trained, quantisation, device)
-    expand_nf4(model, torch.float32)
-    model.float()
-    adapted: Any = attach_adapter(model, adapter)
+    base: Any = load_model(as_trained, quantisation, device)
+    expand_nf4(base, torch.float32)
+    base.float()
+    adapted: Any = attach_adapter(base, adapter)
     measured = logits_of(adapted, rows)
-    _untie(model)
+    _untie(base)
     merged = adapted.merge_and_unload(safe_merge=True)
     _require_same(spec, measured, logits_of(merged, rows), "merging the adapter")
     return merged, measured, device
@@ -101,10 +101,10 @@ def _untie(model: Any) -> None:
     two: added into what they share, it would change both."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    ends = [model.get_input_embeddings(), model.get_output_embeddings()]
+    ends: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
     if None in ends or not any(isinstance(end, BaseTunerLayer) for end in ends):
         return
-    inner = [end.get_base_layer() if isinstance(end, BaseTunerLayer) else end for end in ends]
+    inner = [getattr(end, "base_layer", end) for end in ends]
     if inner[0].weight.data_ptr() == inner[1].weight.data_ptr():
         inner[1].weight = torch.nn.Parameter(inner[1].weight.detach().clone(), requires_grad=False)
 
@@ -221,7 +221,8 @@ def _check(
     tokenizer = AutoTokenizer.from_pretrained(new, trust_remote_code=spec.trust_remote_code)
     if [tokenizer(text)["input_ids"][:_LONGEST] for text in _TEXTS] != rows:
         raise UserError(f"model {spec.id}: its tokenizer, saved and loaded, makes other tokens")
-    model, found = AutoModelForCausalLM.from_pretrained(
+    auto: Any = AutoModelForCausalLM
+    model, found = auto.from_pretrained(
         new,
         dtype=torch.float32,
         trust_remote_code=spec.trust_remote_code,
