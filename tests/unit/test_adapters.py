@@ -225,7 +225,10 @@ def test_a_base_that_differs_is_told(base, copy, tmp_path, capsys):
     (facts,) = model_facts(ReportSources(None, inputs))
     assert facts["name"] == "adapter of given"
     assert ("trained on", "someone/other-7B") in facts["facts"]
-    assert "it was trained on someone/other-7B, and the run's model is" in capsys.readouterr().out
+    assert (
+        "the adapter was trained on someone/other-7B, and the run's model is"
+        in capsys.readouterr().out
+    )
 
 
 def test_an_adapter_from_before_experts_were_one_tensor(tmp_path):

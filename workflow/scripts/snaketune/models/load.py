@@ -162,7 +162,7 @@ def attach_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     require_lora(folder / ADAPTER[0], str(folder))
     read_header(folder / ADAPTER[1])
     adapted: Any = PeftModel.from_pretrained(model, str(folder))  # answers like the model in it
-    require_loaded(adapted, folder, str(folder), model.name_or_path)
+    require_loaded(adapted, folder, str(folder), str(model.name_or_path))
     return adapted.eval()
 
 
