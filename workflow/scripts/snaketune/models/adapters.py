@@ -75,9 +75,7 @@ def describe_fit(fit: Fit, spec: ModelSpec) -> dict[str, Any]:
     """For the adapter's record; what differs is told in the log too."""
     other = fit.base if differs(fit.base, spec) else None
     if other:
-        print(
-            f"note: the adapter says that it was trained on {other}, and the run's model is {spec.id}"
-        )
+        print(f"note: the adapter was trained on {other}, and the run's model is {spec.id}")
     if fit.renamed:
         print(f"note: names of the adapter differ from the base's in front: {fit.renamed}")
     told = {"trained_on": other, "renamed": fit.renamed}
