@@ -178,9 +178,10 @@ class EvalSpec(Strict):
     """For task open_qa; unset: its defaults."""
     classes: ClassesSpec | None = None
     """For task classification; unset: its defaults."""
-    answer_rule: Literal["hashes", "final_answer"] = "hashes"
-    """For task math, where the answer stands in a reply: the number after `####`; or the last
-    number after the last `Final answer:`, else after the last `Answer:`, else the last number."""
+    answer_rule: Literal["hashes", "flexible", "final_answer"] = "hashes"
+    """For task math, where the answer stands in a reply, of the headline and of votes alike: the
+    number after `####`; as a reader would find it, in whatever form; or the last number after the
+    last `Final answer:`, else after the last `Answer:`, else the last number."""
     sampling: SamplingSpec | None = None
     """For task math: several replies to each question; unset: one, the most likely one (greedy)."""
     max_new_tokens: int = Field(512, ge=1)

@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import CsvRow, ReportSources
-from snaketune.report.text import excerpt, points
+from snaketune.report.text import excerpt, optional, points
 from snaketune.tasks.registry import task_of
 from snaketune.tasks.task import Score, Task
 
@@ -149,6 +149,6 @@ def _row(row: CsvRow) -> dict[str, Any]:
         "id": row["id"],
         "question": excerpt(row["question"], 200),
         **texts,
-        "changes": [points(float(row[f"{metric}_change"])) for metric in _metrics(row)],
+        "changes": [points(optional(row[f"{metric}_change"])) for metric in _metrics(row)],
         "words": f"{int(row['words_change']):+d}".replace("-", "−"),
     }
