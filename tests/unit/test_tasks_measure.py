@@ -14,7 +14,7 @@ from snaketune.tasks.registry import task_of
 from snaketune.tasks.task import Task
 
 MATH = {"task": "math", "sample": None}
-SAFETY = {"task": "safety", "sample": None}
+SAFETY = {"task": "safety", "sample": None, "judge": {"unread_at_most": 0.5}}
 
 
 @pytest.fixture
