@@ -18,6 +18,9 @@ from snaketune.runtime.files import csv_text, write_jsonl, write_text
 ORIGINAL = "original_question"
 """The key in `meta` of the wording that a question was rephrased from."""
 
+GOLDS = "golds"
+"""The key in `meta` of further right answers."""
+
 
 @dataclass(frozen=True)
 class Example:
