@@ -28,5 +28,8 @@ class ModelSpec(Strict):
     parameters: Number | None = Field(None, gt=0)
     """Number of parameters (`1.5e9`), for the estimate of memory and time. Unset: counted in a
     folder, or read from the hub id (`1.5B`), else taken for 8 billion."""
+    chat_template: OwnFile | None = None
+    """A file with another chat template (`.jinja`), or the name of one of the model's own where it
+    has several; unset: the model's, of several the one named `default`."""
     trust_remote_code: bool = False
     """Run Python code that comes with this model. Off unless you have read that code."""
