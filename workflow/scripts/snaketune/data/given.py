@@ -11,6 +11,7 @@ from snaketune.data.formats.values import LETTERS, is_count, is_number, numbers_
 from snaketune.data.given_samples import read_given_samples
 from snaketune.data.record import OVERLAP, Fields, RecordError
 from snaketune.data.sources.local import json_lines_table
+from snaketune.prompts.thoughts import answer_apart
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
@@ -139,7 +140,8 @@ def _reply(fields: Fields, task: TaskName) -> dict[str, Any]:
             "missing", "output", "text, or a verdict" if task == "safety" else "text"
         )
     verdict = {"verdict": fields.text("verdict")} if judged else {}
-    return {key: found.get(key) for key in ("output", "finish", "new_tokens")} | verdict
+    kept = {key: found.get(key) for key in ("output", "finish", "new_tokens")}
+    return kept | answer_apart(kept["output"]) | verdict
 
 
 def _options(fields: Fields, example: Example) -> dict[str, Any]:

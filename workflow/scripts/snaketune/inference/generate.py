@@ -14,7 +14,7 @@ from snaketune.inference.pick import Sampling
 from snaketune.inference.session import open_session
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.prompts.form import Form, Opening, opened_thought, opening_tokens, prompt_opening
-from snaketune.prompts.thoughts import split_thoughts
+from snaketune.prompts.thoughts import answer_apart
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.job import Progress
@@ -171,14 +171,12 @@ def spoken(tokenizer: Any, tokens: list[int], before: Opening) -> dict[str, Any]
     """The answer of a reply as `output`, and where it has thoughts these and their length: they
     are no part of what is scored. Thoughts that do not end leave no answer."""
     whole = tokenizer.decode(tokens, skip_special_tokens=False)
-    parts = split_thoughts(whole, opened=bool(opened_thought(before.whole)))
-    if parts.thoughts is None:
+    said = answer_apart(whole, opened=bool(opened_thought(before.whole)))
+    if "thoughts" not in said:
         return {"output": tokenizer.decode(tokens, skip_special_tokens=True)}
-    count = len(tokenizer(parts.thoughts, add_special_tokens=False)["input_ids"])
-    answer = _without_specials(tokenizer, parts.answer or "")
-    ended = parts.answer is not None
-    about = {"thoughts": parts.thoughts, "thought_tokens": count, "thoughts_ended": ended}
-    return {"output": answer, **about}
+    count = len(tokenizer(said["thoughts"], add_special_tokens=False)["input_ids"])
+    answer = _without_specials(tokenizer, said["output"])
+    return {**said, "output": answer, "thought_tokens": count}
 
 
 def _without_specials(tokenizer: Any, text: str) -> str:

@@ -104,7 +104,7 @@ def _score(
     """Appends the scores that are missing; how all were made."""
     session = open_transformers(state)
     questions = [build_question(e, protocol, session.tokenizer, session.name) for e in asked]
-    trees = [_tree(session.tokenizer, protocol, q) for q in questions]
+    trees = [question_tree(session.tokenizer, protocol, q) for q in questions]
     fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
     for i in set(range(len(trees))) - set(fits):
         ledger.settle(_record(questions[i], trees[i], None))
@@ -150,7 +150,7 @@ def build_question(
     return Question(example.id, found.text, [found.gap + answer for answer in answers], record)
 
 
-def _tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
+def question_tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
     """Labels answer alone, so that where one begins another the end of the reply is scored too;
     options of a question are compared as text."""
     plain = protocol.system is None

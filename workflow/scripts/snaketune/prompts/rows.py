@@ -28,6 +28,7 @@ IGNORED = -100
 AS_IT_IS = Form("open_qa")
 """A conversation under the template as it comes."""
 
+CUT_AWAY = "no reply token within the first"
 _REWRITTEN = "the chat template does not print the reply as it was written"
 
 # Marks are private-use characters: no template trims them, no text should hold them.
@@ -99,7 +100,7 @@ def truncate_row(row: Row, max_length: int) -> Row:
     """The row's first `max_length` tokens; `RowError` where nothing to learn is left."""
     short = Row(row.input_ids[:max_length], row.labels[:max_length])
     if not short.trained_tokens:
-        raise RowError(f"no reply token within the first {max_length} tokens")
+        raise RowError(f"{CUT_AWAY} {max_length} tokens")
     return short
 
 

@@ -5,7 +5,7 @@ Light: steps without a model read replies that were made elsewhere.
 """
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _TAG = r"[\w:]*(?:think|thought)\w*"
 _OPEN = re.compile(rf"\s*(?:<{_TAG}>|\[THINK\])", re.IGNORECASE)
@@ -39,6 +39,18 @@ def split_thoughts(text: str, opened: bool = False) -> Parts:
     if ends or opened or _OPEN.match(text):
         return _behind(text, ends)
     return Parts(None, text)
+
+
+def answer_apart(text: str | None, opened: bool = False) -> dict[str, Any]:
+    """A reply's `output`, which is its answer, and where it has thoughts these beside it. Thoughts
+    that do not end leave no answer."""
+    if text is None:
+        return {"output": None}
+    parts = split_thoughts(text, opened)
+    if parts.thoughts is None:
+        return {"output": text}
+    ended = parts.answer is not None
+    return {"output": parts.answer or "", "thoughts": parts.thoughts, "thoughts_ended": ended}
 
 
 def _behind(text: str, ends: list[re.Match[str]]) -> Parts:

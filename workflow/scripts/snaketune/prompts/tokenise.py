@@ -18,7 +18,15 @@ from snaketune.data.formats.values import canonical_number
 from snaketune.prompts.control_tokens import shield
 from snaketune.prompts.conversation import join_with_space, template_hash
 from snaketune.prompts.form import Form, plain_opening
-from snaketune.prompts.rows import IGNORED, Row, RowError, build_plain_row, build_row, truncate_row
+from snaketune.prompts.rows import (
+    CUT_AWAY,
+    IGNORED,
+    Row,
+    RowError,
+    build_plain_row,
+    build_row,
+    truncate_row,
+)
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
 
@@ -26,6 +34,8 @@ SCHEMA = pa.schema(
     [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
 )
 FEW_SHOT, OVERLONG = "few-shot example", "overlong"
+NOT_A_FAULT = (FEW_SHOT, OVERLONG, CUT_AWAY)
+"""How reasons begin that the config itself gives for leaving an example out."""
 
 
 @dataclass(frozen=True)
