@@ -1,6 +1,8 @@
 """Chat templates of many kinds: what training teaches stands behind the very tokens that
 generation, options and labels are asked with (traps 37 and 38)."""
 
+from pathlib import Path
+
 import pytest
 from test_rows import CHATML, THINKING, make_tokenizer, trained_spans
 
@@ -12,8 +14,11 @@ from snaketune.prompts.conversation import end_tokens, turn_closing_tokens, turn
 from snaketune.prompts.form import Form, Opening, opening_tokens, prompt_opening
 from snaketune.prompts.rows import IGNORED, RowError
 from snaketune.prompts.thoughts import split_thoughts
-from snaketune.prompts.tokenise import training_row
+from snaketune.prompts.tokenise import FEW_SHOT, training_row
+from snaketune.report import headline
+from snaketune.runtime.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 EMPTY = "<think>\n\n</think>\n\n"
 ASSISTANT = "<|im_start|>assistant\n"
 
@@ -69,6 +74,24 @@ EXAMPLES = [
     Example("1", "What is 2 + 2?", context="It is 5.", answer="1", label="1"),
     Example("2", "What is 2 + 2?", answer="It is\n\nfour.", choices=["It is\n\nfour.", "five"]),
 ]
+
+
+# What can't be trained under, and what it says.
+REFUSED = {
+    "asks with another header than it prints": (
+        CHATML.replace("<|im_start|>assistant\n", "<|start|>model\n"),
+        "asks for a reply in one way and prints it in another",
+    ),
+    "no special token behind a reply or before the next turn": (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}",
+        "no end-of-turn token follows the reply",
+    ),
+    "rewrites replies": (
+        CHATML.replace("{{ m.content }}", "{{ m.content | upper }}"),
+        "the chat template does not print the reply as it was written",
+    ),
+}
 
 
 def split_row(row):
@@ -176,14 +199,26 @@ def test_thinking_is_told_to_the_template():
     assert prompt_opening(tokenizer, EXAMPLES[1], told, "m").text == off
 
 
-def test_a_template_that_asks_otherwise_than_it_prints_is_refused_in_one_line():
-    odd = CHATML.replace(ASSISTANT[:-1] + "\n{% endif", "<|start|>model\n{% endif")
-    tokenizer = make_tokenizer(odd)
-    with pytest.raises((RowError, Exception), match="asks for a reply in one way") as found:
-        training_row(tokenizer, EXAMPLES[1], Form("open_qa"))
-    assert "\n" not in str(found.value)
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_trained_under_is_refused_in_one_line(kind):
+    template, says = REFUSED[kind]
+    with pytest.raises((RowError, UserError)) as found:
+        training_row(make_tokenizer(template), EXAMPLES[1], Form("open_qa"))
+    assert says in str(found.value) and "\n" not in str(found.value)
+
+
+def test_who_only_asks_is_asked_as_the_template_does():
+    tokenizer = make_tokenizer(REFUSED["asks with another header than it prints"][0])
     asked = prompt_opening(tokenizer, EXAMPLES[1], Form("open_qa"), "m")
-    assert asked.text.endswith("<|start|>model\n"), "who only asks is asked as the template does"
+    assert asked.text.endswith("<|start|>model\n")
+
+
+def test_the_documents_table_of_templates_is_this_files():
+    rows = [f"| {kind} | right |" for kind in KINDS]
+    rows += [f"| {kind} | refused: {says} |" for kind, (_, says) in REFUSED.items()]
+    expected = "\n".join(["| template | |", "| --- | --- |", *rows])
+    found = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    assert expected in found, f"expected in docs/models.md:\n{expected}"
 
 
 @pytest.mark.parametrize(
@@ -229,3 +264,12 @@ def test_a_reply_is_kept_in_its_parts():
     }
     plain = spoken(tokenizer, tokenizer("4", add_special_tokens=False)["input_ids"], Opening("a"))
     assert plain == {"output": "4"}
+
+
+def test_what_made_no_row_stands_in_the_headline():
+    assert headline.FEW_SHOT == FEW_SHOT
+    splits = {"train": {"dropped": {"overlong": 2, FEW_SHOT: 8}}, "dev": {"dropped": {"odd": 1}}}
+    said = headline.dropped_rows({"a": {"splits": splits}})
+    assert said == " 3 examples made no training row: overlong (2), odd (1)."
+    few = {"a": {"splits": {"train": {"dropped": {FEW_SHOT: 8}}}}}
+    assert headline.dropped_rows(few) == headline.dropped_rows({}) == ""

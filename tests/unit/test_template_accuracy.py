@@ -12,7 +12,7 @@ from snaketune.config.preset import Preset
 from snaketune.data.example import Example, write_examples
 
 PRESET = Preset(
-    method="full", epochs=2, learning_rate=3e-3, batch_size=8, max_length=128, eval_per_epoch=0
+    method="full", epochs=6, learning_rate=2e-3, batch_size=8, max_length=128, eval_per_epoch=0
 )
 
 

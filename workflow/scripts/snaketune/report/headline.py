@@ -1,10 +1,15 @@
 """Did fine-tuning help? One sentence for the experiment and one for each run."""
 
-from typing import TypedDict
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import ReportSources
 from snaketune.report.text import optional, p_value, percent, points, points_interval
+
+FEW_SHOT = "few-shot example"
+"""As training rows have it, why an example makes none by the config's own word."""
 
 # As `comparisons.csv` has them.
 BETTER, WORSE, NOTHING = "better", "worse", "nothing to compare"
@@ -55,6 +60,20 @@ def headline(found: list[RunCard]) -> str:
         said.setdefault(what, []).append(where)
     clauses = [f"{what} {_listed(where)}" for what, where in said.items()]
     return f"Fine-tuning {_listed(clauses)}." if clauses else "Nothing was compared."
+
+
+def dropped_rows(stats: Mapping[str, Mapping[str, Any]]) -> str:
+    """What made no training row, by reason, in a sentence; empty where everything did. `stats` are
+    those of the token sets. Few-shot examples leave training by the config's own word."""
+    reasons: Counter[str] = Counter()
+    for found in stats.values():
+        for split in found["splits"].values():
+            reasons.update(split["dropped"])
+    reasons.pop(FEW_SHOT, None)
+    if not reasons:
+        return ""
+    listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    return f" {reasons.total()} examples made no training row: {listed}."
 
 
 def _clause(name: str, verdicts: list[str]) -> tuple[str, str]:
