@@ -25,8 +25,10 @@ demo: $(VENV)/.installed
 	CUDA_VISIBLE_DEVICES= $(BIN)/snakemake --cores all --resources gpu=4 --max-threads 1
 
 # Files side by side, as many as there are cores, up to four: a model or two are in memory for each.
+# The long ones first, so that all are done at about the same time.
 test: $(VENV)/.installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder tests/workflow tests/unit
 
 test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python -m pytest tests/slurm -rs
@@ -42,7 +44,7 @@ lint: $(VENV)/.installed
 	$(BIN)/snakemake --lint
 
 steps: $(VENV)/.installed
-	@PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.steps.command \
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.steps.versions \
 		$(if $(SAME),--same $(SAME)) $(if $(NEW),--new $(NEW))
 
 docs: $(VENV)/.installed

@@ -8,8 +8,8 @@ import yaml
 
 from snaketune.config.dataset import DatasetSpec, may_have_dev
 from snaketune.config.document import page, schema
-from snaketune.config.load import load_experiment, write_resolved
-from snaketune.config.preset import Preset
+from snaketune.config.model import Preset
+from snaketune.config.read import load_experiment, write_resolved
 from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.protocols import run_evals
 from snaketune.runtime.errors import UserError

@@ -16,8 +16,7 @@ from snaketune.statistics.calibration import (
 )
 from snaketune.statistics.intervals import clustered, mcnemar, wilson
 from snaketune.statistics.paired import compare
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Answered, cluster_of
+from snaketune.tasks.task import Answered, cluster_of, task_of
 
 PROBLEMS = 60
 

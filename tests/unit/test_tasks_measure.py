@@ -4,14 +4,12 @@ import json
 
 import pytest
 
+from snaketune.config.registries import TASKS
 from snaketune.data.example import Example, write_examples
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import write_jsonl
-from snaketune.runtime.parquet import read_rows
-from snaketune.tasks.info import TASKS
+from snaketune.runtime.files import read_rows, write_jsonl
 from snaketune.tasks.measure import measure
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Task
+from snaketune.tasks.task import Task, task_of
 
 MATH = {"task": "math", "sample": None}
 SAFETY = {"task": "safety", "sample": None}

@@ -14,8 +14,7 @@ from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
 from snaketune.statistics.paired import compare
 from snaketune.tasks.open_qa import SHORT, contains, fold, relaxed, rouge_l, squad, token_f1
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import ALL, Answered
+from snaketune.tasks.task import ALL, Answered, task_of
 
 TASK = task_of("open_qa")
 

@@ -6,8 +6,8 @@ from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.models.hub import fetch_adapter
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     params, output = snakemake.params, snakemake.output
     fetch_adapter(

@@ -5,12 +5,11 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.plan.resources import requests_of
     from snaketune.plan.table_plan import TablePlan
     from snaketune.report.page import write_report
     from snaketune.report.sources import ReportInputs
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     one = ("final", "comparisons", "checkpoints", "environment")
     many = ("manifests", "leakage", "stats", "lengths", "models")
@@ -21,15 +20,14 @@ with job(snakemake.log[0]):
     further += ("confusion", "wrong_predictions", "voting", "unique_answers", "drops", "sweep")
     files |= {name: Path(found) for name in further if (found := snakemake.input.get(name))}
     html = Path(snakemake.output.html)
+    files["requests"] = html.parent / ".work" / "requests.json"
     table = TablePlan.from_json(snakemake.params.table)
-    settings = Path(snakemake.params.settings)
     write_report(
         plan=table,
         inputs=ReportInputs(**files),
         labels=snakemake.params.labels,
         html=html,
         figures=html.parent / "figures",
-        requests=requests_of(settings, files["train_meta"]),
         at_least=snakemake.params.at_least,
     )
     write_json(Path(snakemake.output.record), {"experiment": table.experiment})

@@ -10,7 +10,7 @@ with job(snakemake.log[0]):
     from snaketune.models.folder import load_tokenizer, pinned
     from snaketune.prompts.form import Form
     from snaketune.prompts.tokenise import RowLimits, tokenise
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     params = snakemake.params
 

@@ -11,8 +11,7 @@ from snaketune.config.base import own_file
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import EvalSpec, SampleSpec, SamplingSpec
 from snaketune.config.experiment import Experiment
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 
 
 def changed_eval(spec: EvalSpec, change: dict[str, Any]) -> EvalSpec:

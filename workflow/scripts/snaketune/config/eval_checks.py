@@ -10,7 +10,7 @@ from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import ClassesSpec, EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
-from snaketune.tasks.info import TASKS
+from snaketune.config.registries import TASKS
 
 
 def eval_faults(experiment: Experiment, judges: Collection[str]) -> Iterator[Fault]:

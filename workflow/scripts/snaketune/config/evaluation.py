@@ -7,8 +7,8 @@ from pydantic import Field, field_validator, model_validator
 
 from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, Thinking, alone_as
 from snaketune.config.dataset import SplitName
+from snaketune.config.registries import TASKS
 from snaketune.inference import backends
-from snaketune.tasks.info import TASKS
 
 
 class SamplingSpec(Strict):

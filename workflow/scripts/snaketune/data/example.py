@@ -102,7 +102,7 @@ def write_readable(stem: Path, examples: Sequence[Example]) -> None:
 
 def read_examples(path: Path) -> list[Example]:
     """The examples of a file that `write_examples` wrote, in order."""
-    from snaketune.runtime.parquet import read_table
+    from snaketune.runtime.files import read_table
 
     rows = read_table(path, sorted(COLUMNS)).to_pylist()
     return [Example(**row) for row in rows]

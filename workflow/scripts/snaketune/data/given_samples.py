@@ -48,7 +48,7 @@ def _lines(fields: Fields) -> tuple[str, dict[int, dict[str, Any]]]:
     if not name:
         raise fields.fault("missing", "id", "an example's")
     if "samples" not in fields.value:
-        return name, {_number(fields): _line(fields)}
+        return name, {_sample_number(fields): _line(fields)}
     samples = fields.value["samples"]
     if not isinstance(samples, list):
         raise fields.fault("no_texts", "samples", "a list of texts, or of objects with output")
@@ -85,7 +85,7 @@ def _rewarded(fields: Fields, lines: list[dict[str, Any]]) -> list[dict[str, Any
     return [line | {"reward": reward} for line, reward in zip(lines, rewards, strict=True)]
 
 
-def _number(fields: Fields) -> int:
+def _sample_number(fields: Fields) -> int:
     found = fields.value.get("sample")
     if not isinstance(found, int) or isinstance(found, bool) or found < 0:
         raise fields.fault("no_sample", "sample", "the sample's number, from 0, or a list samples")

@@ -82,6 +82,9 @@ class Decoder:
         self.rows: list[_Row] = []
         self.cache = SlotCache(0)
         self.largest = 0
+        self.prompt_tokens = _TOKENS_AT_ONCE.get(engine.device.type, 4096)
+        self._reading = 0
+        """Prompts in the forward pass that is under way."""
         self._done: list[Reply] = []
 
     def run(self) -> Iterator[Reply]:
@@ -109,6 +112,7 @@ class Decoder:
         if not self.queue or (self.rows and free < max(1, self.batch.now // 8)):
             return
         while self.queue and (group := self._next_group(self.batch.now - len(self.rows))):
+            self._reading = len(group)
             cache, logits = self.engine.prefill([prompt.tokens for prompt in group])
             places = [i for i, prompt in enumerate(group) for _ in prompt.samples]
             new = [_Row(prompt, sample, []) for prompt in group for sample in prompt.samples]
@@ -116,6 +120,7 @@ class Decoder:
             self.cache.insert(cache, places)
             del self.queue[: len(group)]
             self.rows += new
+            self._reading = 0
             self.largest = max(self.largest, len(self.rows))
             self._accept(new, tokens)
         self.batch.used.add(self.batch.now)
@@ -124,11 +129,10 @@ class Decoder:
         """Prompts from the front of the queue, as many as fit into the free places and into one
         forward pass. A prompt with more samples than the whole batch is taken in parts."""
         group: list[Prompt] = []
-        budget = _TOKENS_AT_ONCE.get(self.engine.device.type, 4096)
         for prompt in self.queue:
             if len(prompt.samples) > free:
                 break
-            if group and (len(group) + 1) * len(group[0].tokens) > budget:
+            if group and (len(group) + 1) * len(group[0].tokens) > self.prompt_tokens:
                 break
             group.append(prompt)
             free -= len(prompt.samples)
@@ -176,9 +180,15 @@ class Decoder:
 
     @torch.inference_mode()
     def _retreat(self) -> None:
-        """After running out of memory: half as many rows, and none where the cache broke. Those
-        that leave start again later and come out the same."""
+        """After running out of memory: fewer prompts in a pass where that can help, else half as
+        many rows, and none where the cache broke. Those that leave start again later and come out
+        the same."""
         release()
+        reading, self._reading = self._reading, 0
+        if reading > 1 and not self.cache.broken:
+            self.prompt_tokens //= 2
+            print(f"out of memory: reading {self.prompt_tokens} prompt tokens at once", flush=True)
+            return
         if not self.batch.halve():
             raise UserError(TOO_LARGE)
         print(f"out of memory: going on with {self.batch.now} rows at once", flush=True)

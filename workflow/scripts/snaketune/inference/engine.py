@@ -22,6 +22,8 @@ from snaketune.runtime.errors import is_out_of_memory
 
 # A shorter prefix costs more as an attention of its own than as copies in each row.
 _SHORTEST_PREFIX = 32
+COLUMNS_AT_ONCE = 2048
+"""Of long prompts: what a pass holds beside the cache grows no further with their length."""
 _CHECKED = 24  # tokens in the check of the engine against the model's own attention
 _LAYERS = {"full_attention", "sliding_attention"}
 # What comes of an attention that a model was not written for; shapes that differ, for one.
@@ -66,10 +68,17 @@ class Engine:
         next token."""
         width = max(map(len, prompts))
         starts = [width - len(prompt) for prompt in prompts]
-        ids = [[0] * start + prompt for start, prompt in zip(starts, prompts, strict=True)]
+        padded = [[0] * start + prompt for start, prompt in zip(starts, prompts, strict=True)]
+        ids = torch.tensor(padded, device=self.device)
         cache = SlotCache(len(prompts), starts)
-        logits = self.forward(torch.tensor(ids, device=self.device), cache)
-        cache.end += width
+        logits = self.forward(ids[:, :COLUMNS_AT_ONCE], cache)
+        cache.end += min(width, COLUMNS_AT_ONCE)
+        if cache.end < width:
+            cache.reserve(width - cache.end)
+        while cache.end < width:
+            part = ids[:, cache.end : cache.end + COLUMNS_AT_ONCE]
+            logits = self.forward(part, cache)
+            cache.end += part.shape[1]
         return cache, logits
 
     @torch.inference_mode()

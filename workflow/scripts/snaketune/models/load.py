@@ -1,5 +1,6 @@
 """Loading: base models, quantised or not, reward models, and states with their weights on top."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +20,15 @@ from snaketune.models.kind import Kind, require_kind
 from snaketune.models.nf4 import expand_nf4, fits_expanded, load_or_quantise, nf4_folder, nf4_layers
 from snaketune.runtime.errors import UserError
 
-# Nothing here is compiled. bitsandbytes asks for compiled functions when it is imported, for
+# Micro-batches and caches are of many sizes: without this their memory falls to pieces on a GPU.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+
+# bitsandbytes asks for compiled functions when it is imported, for
 # devices that it has no kernels of its own for, and the default compiler alone takes longer to
 # import than a small model to load.
-torch.compiler.set_default_backend("eager")
+# What is compiled for speed names its backend.
+if hasattr(torch.compiler, "set_default_backend"):  # from PyTorch 2.12 on
+    torch.compiler.set_default_backend("eager")
 
 
 def pick_device() -> torch.device:

@@ -16,8 +16,7 @@ from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.paired import Comparison, compare
 from snaketune.tables.sources import Row, TableSources
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import ALL, Metric
+from snaketune.tasks.task import ALL, Metric, task_of
 
 COMPARISON_COLUMNS = ["run", "base_state", "eval", "metric", "subset", "protocol"]
 COMPARISON_COLUMNS += Comparison.__annotations__

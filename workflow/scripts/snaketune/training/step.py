@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from snaketune.runtime.errors import UserError
-from snaketune.training.adapter_layers import forget_sums
+from snaketune.training.adapter_layers import renew_sums
 from snaketune.training.batches import TokenRow, rows_of_part
 from snaketune.training.job import Training, within_memory
 from snaketune.training.trainable import unmoved_adapters
@@ -93,7 +93,10 @@ def _own_gradients(job: Training, rows: list[TokenRow], trained: int) -> torch.T
     parameters'."""
     scale = job.scaler.get_scale() / trained
     # A copy of what is trained for each lane, so that sums are taken in one order, always.
-    sums = [[torch.zeros_like(p) for p in job.parameters] for _ in range(job.lanes.count)]
+    if job.graphs:
+        sums = [job.graphs.begin()]
+    else:
+        sums = [[torch.zeros_like(p) for p in job.parameters] for _ in range(job.lanes.count)]
     for parameter, gradient in zip(job.parameters, sums[0], strict=True):
         parameter.grad = gradient
 
@@ -119,6 +122,9 @@ def _add_gradients(
     the gradients of `scale` × that sum to the parameters' own, or to the tensors in `into`."""
     total = torch.zeros((), device=job.device)
     for _, batch in job.layout.batches(rows):
+        if job.graphs:
+            total += job.graphs.add(batch, scale)
+            continue
         part = job.loss(batch.to(job.device))
         if into is None:
             (part * scale).backward()
@@ -145,7 +151,7 @@ def _update(job: Training, rate: float) -> float:
     norm = float(torch.nn.utils.clip_grad_norm_(job.parameters, limit, foreach=True))
     if math.isfinite(norm):
         job.scaler.step(job.optimizer)
-        forget_sums(job.model)
+        renew_sums(job.model)
     job.scaler.update()
     job.optimizer.zero_grad()
     return norm

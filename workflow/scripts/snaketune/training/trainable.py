@@ -13,8 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import LoraSpec, Preset
+from snaketune.config.model import LoraSpec, ModelSpec, Preset
 from snaketune.models.load import load_model, pick_dtype
 from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import hold_on_cpu, use_fused_layers
