@@ -39,13 +39,9 @@ from snaketune.config.base import own_file
 from snaketune.config.read import load_experiment, write_resolved
 from snaketune.config.checks import data_files
 from snaketune.plan.experiment_plan import make_plan
-<<<<<<< HEAD
-from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus
-from snaketune.plan.trained_forms import prompt_notes
-=======
 from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus, write_requests
->>>>>>> main
 from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
+from snaketune.plan.trained_forms import prompt_notes
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.start import ask_before_planning, code_notes, kept_notes, restrict
 from snaketune.runtime.workfolder import forget, remove_set_aside
@@ -134,18 +130,13 @@ rule all:
 
 
 if workflow.is_main_process:
-<<<<<<< HEAD
-    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [])
+    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [], PARTS)
     notes = [
         *code_notes(EXPERIMENT),
         *kept_notes(EXPERIMENT, Path(E)),
         *prompt_notes(EXPERIMENT, PLAN),
     ]
     for note in notes:
-=======
-    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [], PARTS)
-    for note in [*code_notes(EXPERIMENT), *kept_notes(EXPERIMENT, Path(E))]:
->>>>>>> main
         print(f"note: {note}", file=sys.stderr)
 
 

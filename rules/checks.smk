@@ -7,6 +7,7 @@
 # them along, so that one that failed is tried again.
 
 from snaketune.models.content import tokenizer_identity
+from snaketune.plan.trained_forms import compared_evals, other_forms
 
 CHECKS = ["manifest", "model", "adapter", "environment", "prompts"]
 GIVEN_ADAPTERS = [name for name, run in EXPERIMENT.runs.items() if run.adapter]
@@ -48,8 +49,10 @@ rule prompts:
         tokenizer=lambda wildcards: tokenizer_identity(EXPERIMENT.models[model_of_run(wildcards)]),
         model=lambda wildcards, output: LOOKUP.model_settings(model_of_run(wildcards)),
         prompt=lambda wildcards: PLAN.tokens[PLAN.run_tokens[wildcards.run]].prompt,
-        evals=lambda wildcards: LOOKUP.compared_evals(wildcards.run),
-        told=lambda wildcards: LOOKUP.not_compared(wildcards.run),
+        evals=lambda wildcards: compared_evals(EXPERIMENT, wildcards.run),
+        told=lambda wildcards: other_forms(
+            EXPERIMENT, wildcards.run, PLAN.tokens[PLAN.run_tokens[wildcards.run]]
+        ),
         accept=lambda wildcards: EXPERIMENT.runs[wildcards.run].accept,
         dropped_at_most=lambda wildcards: EXPERIMENT.presets[
             EXPERIMENT.runs[wildcards.run].preset

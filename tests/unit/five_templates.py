@@ -6,8 +6,7 @@ from pathlib import Path
 from test_prompt_templates import KINDS
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.data.example import read_examples
 from snaketune.inference.jobs import LoadableState
 from snaketune.inference.score_options import OptionsProtocol, score_options

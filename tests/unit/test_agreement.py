@@ -10,7 +10,7 @@ from test_rows import CHATML, make_tokenizer
 from snaketune.data.example import Example, write_examples
 from snaketune.inference.agreement import check_run, side_by_side
 from snaketune.plan.experiment_plan import make_plan
-from snaketune.plan.lookups import Lookup
+from snaketune.plan.trained_forms import compared_evals, other_forms
 from snaketune.prompts.form import Form
 from snaketune.prompts.tokenise import RowLimits, tokenise
 from snaketune.runtime.errors import UserError
@@ -31,7 +31,6 @@ def check(tmp_path):
         tokenizer, form = make_tokenizer(template), Form(**tokens.prompt)
         paths = {split: tmp_path / f"{split}.parquet" for split in ("train", "dev")}
         tokenise(paths, [], tokenizer, form, RowLimits(400, "drop"), tmp_path / "t")
-        lookup = Lookup(experiment, plan)
         check_run(
             run="r",
             rows=tmp_path / "t" / "train.parquet",
@@ -40,8 +39,8 @@ def check(tmp_path):
             examples=paths["train"],
             tokenizer=tokenizer,
             form=form,
-            evals=lookup.compared_evals("r"),
-            told=lookup.not_compared("r"),
+            evals=compared_evals(experiment, "r"),
+            told=other_forms(experiment, "r", tokens),
             accept=experiment.runs["r"].accept,
             dropped_at_most=limit,
             record=tmp_path / "record.json",

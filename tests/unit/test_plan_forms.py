@@ -4,7 +4,7 @@ of forms that differ."""
 import pytest
 
 from snaketune.config.experiment import Experiment
-from snaketune.config.load import load_experiment
+from snaketune.config.read import load_experiment
 from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.protocols import run_evals
 from snaketune.plan.trained_forms import prompt_notes

@@ -15,7 +15,7 @@ from snaketune.prompts.form import Form, Opening, opening_tokens, prompt_opening
 from snaketune.prompts.rows import IGNORED, RowError
 from snaketune.prompts.thoughts import split_thoughts
 from snaketune.prompts.tokenise import FEW_SHOT, training_row
-from snaketune.report import headline
+from snaketune.report import findings
 from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -267,9 +267,9 @@ def test_a_reply_is_kept_in_its_parts():
 
 
 def test_what_made_no_row_stands_in_the_headline():
-    assert headline.FEW_SHOT == FEW_SHOT
+    assert findings.FEW_SHOT == FEW_SHOT
     splits = {"train": {"dropped": {"overlong": 2, FEW_SHOT: 8}}, "dev": {"dropped": {"odd": 1}}}
-    said = headline.dropped_rows({"a": {"splits": splits}})
+    said = findings.dropped_rows({"a": {"splits": splits}})
     assert said == " 3 examples made no training row: overlong (2), odd (1)."
     few = {"a": {"splits": {"train": {"dropped": {FEW_SHOT: 8}}}}}
-    assert headline.dropped_rows(few) == headline.dropped_rows({}) == ""
+    assert findings.dropped_rows(few) == findings.dropped_rows({}) == ""

@@ -8,7 +8,7 @@ import pytest
 from five_templates import TEMPLATES, accuracy
 from tiny_chat import WORDS, save_chat_model
 
-from snaketune.config.preset import Preset
+from snaketune.config.model import Preset
 from snaketune.data.example import Example, write_examples
 
 PRESET = Preset(

@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-<<<<<<< HEAD
 from snaketune.config.base import Label, Number, Prefix, Strict, Thinking, own_file
-from snaketune.data.formats.info import FORMATS
-=======
-from snaketune.config.base import Label, Number, Strict, own_file
 from snaketune.config.registries import FORMATS
->>>>>>> main
 
 SplitName = Literal["train", "dev", "test"]
 if TYPE_CHECKING:

@@ -6,14 +6,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Thinking, Value, alone_as
 from snaketune.config.dataset import DatasetSpec
-<<<<<<< HEAD
 from snaketune.config.evaluation import FORM, EvalSpec
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
-=======
-from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec, Preset
->>>>>>> main
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 RUN_IN_NAME = "{run}"

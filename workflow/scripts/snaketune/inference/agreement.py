@@ -19,10 +19,8 @@ from snaketune.prompts.rows import IGNORED
 from snaketune.prompts.thoughts import split_thoughts
 from snaketune.prompts.tokenise import NOT_A_FAULT, trained_reply
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import read_jsonl, write_json
-from snaketune.runtime.parquet import read_table
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Answered
+from snaketune.runtime.files import read_jsonl, read_table, write_json
+from snaketune.tasks.task import Answered, task_of
 
 ROWS = 200
 """Rows that are compared, evenly spread."""

@@ -100,16 +100,11 @@ def pinned(model: Mapping[str, Any], pinned_at: str) -> ModelSpec:
 
 
 def load_tokenizer(spec: ModelSpec) -> Any:
-<<<<<<< HEAD
     """The model's own tokenizer, with the one chat template that is used."""
-    tokenizer = AutoTokenizer.from_pretrained(
-=======
-    """The model's own tokenizer."""
     # Imported here: it takes seconds, and to fetch a model and note its commit takes none of it.
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(
->>>>>>> main
+    tokenizer = AutoTokenizer.from_pretrained(
         spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
     )
     tokenizer.chat_template = _chosen_template(spec, tokenizer.chat_template)

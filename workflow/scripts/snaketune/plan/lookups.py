@@ -26,8 +26,6 @@ from snaketune.plan.states import (
     run_quantisation,
     snapshot_count,
 )
-from snaketune.plan.trained_forms import other_forms, own_evals
-from snaketune.prompts.wording import generation_protocol, options_protocol
 
 Json = dict[str, Any]
 
@@ -229,24 +227,6 @@ class Lookup:
             file = steps.few_shot_content(spec)
             shown[name] = {"count": count, "settings": settings, "file": file}
         return shown
-
-    # What a run's training rows are held against.
-
-    def compared_evals(self, run: str) -> Json:
-        """The run's evals on the dataset that it trains on, as they are asked."""
-        return {
-            name: {
-                "generates": spec.generates,
-                "asked": generation_protocol(spec) if spec.generates else options_protocol(spec),
-                "protocol": spec.protocol(),
-            }
-            for name, spec in own_evals(self.experiment, self.experiment.runs[run]).items()
-        }
-
-    def not_compared(self, run: str) -> list[str]:
-        """What is said of evals on other datasets that are asked like the run's own, but in another
-        form."""
-        return other_forms(self.experiment, run, self.plan.tokens[self.plan.run_tokens[run]])
 
     # Files of a state under a protocol.
 

@@ -11,7 +11,12 @@ from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.plan.experiment_plan import Plan
 from snaketune.plan.protocols import TokenSet, run_evals
-from snaketune.prompts.wording import MATH_SYSTEM, MULTIPLE_CHOICE
+from snaketune.prompts.wording import (
+    MATH_SYSTEM,
+    MULTIPLE_CHOICE,
+    generation_protocol,
+    options_protocol,
+)
 
 
 def own_evals(experiment: Experiment, run: RunSpec) -> dict[str, EvalSpec]:
@@ -19,6 +24,18 @@ def own_evals(experiment: Experiment, run: RunSpec) -> dict[str, EvalSpec]:
     answers that could be trained."""
     evals = run_evals(experiment, run)
     return {k: s for k, s in evals.items() if s.dataset == run.train and s.task != "safety"}
+
+
+def compared_evals(experiment: Experiment, name: str) -> dict[str, dict[str, Any]]:
+    """The run's evals on the dataset that it trains on, as they are asked."""
+    return {
+        key: {
+            "generates": spec.generates,
+            "asked": generation_protocol(spec) if spec.generates else options_protocol(spec),
+            "protocol": spec.protocol(),
+        }
+        for key, spec in own_evals(experiment, experiment.runs[name]).items()
+    }
 
 
 def other_forms(experiment: Experiment, name: str, tokens: TokenSet) -> list[str]:

@@ -9,15 +9,8 @@ from snaketune.config.evaluation import SampleSpec, SamplingSpec
 from snaketune.data.example import read_examples, take_sample
 from snaketune.runtime.content import digest
 from snaketune.runtime.errors import UserError
-<<<<<<< HEAD
-from snaketune.runtime.files import read_jsonl, write_json
-from snaketune.runtime.parquet import write_rows
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import ALL, Answered, Metric, proportion, without_interval
-=======
 from snaketune.runtime.files import read_jsonl, write_json, write_rows
-from snaketune.tasks.task import Answered, task_of
->>>>>>> main
+from snaketune.tasks.task import ALL, Answered, Metric, proportion, task_of, without_interval
 
 
 def measure(
