@@ -9,7 +9,7 @@ with job(snakemake.log[0]):
     from snaketune.inference.agreement import check_run
     from snaketune.models.folder import load_tokenizer, pinned
     from snaketune.prompts.form import Form
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     params, record = snakemake.params, Path(snakemake.output[0])
     check_run(
