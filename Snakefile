@@ -41,6 +41,7 @@ from snaketune.config.checks import data_files
 from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus, write_requests
 from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
+from snaketune.plan.trained_forms import prompt_notes
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.start import ask_before_planning, code_notes, kept_notes, restrict
 from snaketune.runtime.workfolder import forget, remove_set_aside
@@ -93,6 +94,7 @@ localrules:
     pin_model,
     model,
     adapter,
+    prompts,
     ready,
     join_shards,
     bring,
@@ -129,7 +131,12 @@ rule all:
 
 if workflow.is_main_process:
     ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [], PARTS)
-    for note in [*code_notes(EXPERIMENT), *kept_notes(EXPERIMENT, Path(E))]:
+    notes = [
+        *code_notes(EXPERIMENT),
+        *kept_notes(EXPERIMENT, Path(E)),
+        *prompt_notes(EXPERIMENT, PLAN),
+    ]
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
 

@@ -111,6 +111,7 @@ def _demo_model(spec: ModelSpec, folder: str) -> ModelSpec:
             "dtype": "auto",
             "trust_remote_code": False,
             "parameters": None,
+            "chat_template": None,
         }
     )
 

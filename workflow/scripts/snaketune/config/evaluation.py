@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, alone_as
+from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, Thinking, alone_as
 from snaketune.config.dataset import SplitName
 from snaketune.config.registries import TASKS
 from snaketune.inference import backends
@@ -171,8 +171,8 @@ class OptionsSpec(Strict):
     """How the options of a multiple-choice question are shown and scored: each by the
     log-probability of its tokens after the prompt."""
 
-    chat: bool = True
-    """The prompt is a user turn under the model's chat template; `false`: plain text."""
+    chat: bool | None = None
+    """The eval's `chat`, in its older place."""
     line: str = "{letter}: {option}\n"
     """A line of the prompt's `{options}`."""
     option: str | None = None
@@ -190,6 +190,11 @@ class AnswersSpec(Strict):
     """A relaxed match is by whole words and never empty; `false`: by characters, where an empty
     answer matches too, as in figures published so."""
 
+
+FORM = ("system", "prompt", "chat", "reply_prefix", "template_args", "thinking")
+"""What evals and runs take from their dataset, unless they say otherwise."""
+NEWER = ("chat", "template_args", "thinking")
+"""Of these the ones that protocols mention only where they are not as usual."""
 
 # Sections that a task has whether they are written or not.
 _SECTIONS = {"options": "multiple_choice", "answers": "open_qa", "classes": "classification"}
@@ -209,13 +214,21 @@ class EvalSpec(Strict):
     few_shot: int = Field(0, ge=0)
     """Worked examples before the question, as user and assistant turns."""
     system: str | None = None
-    """The system turn; unset: the task's own; empty: none."""
+    """The system turn; unset: the dataset's, else the task's own; empty: none."""
     prompt: str | None = None
     """The user turn (or, without chat, the whole prompt), with `{question}` and, for multiple
-    choice, `{options}`; unset: the task's own. Where it has `{context}` too, the example's context
-    stands there, else below the question."""
-    reply_prefix: Prefix = ""
-    """Text that opens the reply and belongs to the prompt, such as `Let's think step by step.`"""
+    choice, `{options}`; unset: the dataset's, else the task's own. Where it has `{context}` too,
+    the example's context stands there, else below the question."""
+    chat: bool | None = None
+    """The prompt is a user turn under the model's chat template; `false`: plain text; unset: as the
+    dataset has it."""
+    reply_prefix: Prefix | None = None
+    """Text that opens the reply and belongs to the prompt, such as `Let's think step by step.`;
+    unset: the dataset's."""
+    template_args: dict[str, Any] | None = None
+    """What the chat template is handed beside the turns; unset: the dataset's."""
+    thinking: Thinking | None = None
+    """Whether a reply begins with thoughts; unset: as the dataset has it."""
     options: OptionsSpec | None = None
     """For task multiple_choice; unset: its defaults."""
     answers: AnswersSpec | None = None
@@ -256,7 +269,13 @@ class EvalSpec(Strict):
                 raise ValueError(f"a section {section} belongs to task {task}, and to that only")
         if not self.generates and self.few_shot:
             raise ValueError(f"few_shot is not for task {self.task}: put examples in the prompt")
-        if self.system and self.options and not self.options.chat:
+        chat = self.options.chat if self.options and self.chat is None else self.chat
+        given = (self.chat, self.options.chat) if self.options else (None, None)
+        if None not in given and given[0] != given[1]:
+            raise ValueError(f"chat: found {given[0]}, but options.chat is {given[1]}")
+        if self.few_shot and chat is False:
+            raise ValueError("few_shot needs a chat template; put examples in the prompt")
+        if self.system and chat is False:
             raise ValueError("a system turn needs a chat template; put its text into the prompt")
         if self.prompt is not None and "{question}" not in self.prompt:
             raise ValueError("prompt: found no {question} in it")
@@ -291,7 +310,8 @@ class EvalSpec(Strict):
         """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
         work is shared out."""
         shown: dict[str, set[str] | bool] = {"sampling": {"unique_at_least"}, "shards": True}
-        return self.model_dump(mode="json", exclude=shown)
+        settings = self.model_dump(mode="json", exclude=shown)
+        return {k: v for k, v in settings.items() if k not in NEWER or v not in (None, True, {})}
 
     @property
     def generates(self) -> bool:

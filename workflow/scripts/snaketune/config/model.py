@@ -28,6 +28,9 @@ class ModelSpec(Strict):
     parameters: Number | None = Field(None, gt=0)
     """Number of parameters (`1.5e9`), for the estimate of memory and time. Unset: counted in a
     folder, or read from the hub id (`1.5B`), else taken for 8 billion."""
+    chat_template: OwnFile | None = None
+    """A file with another chat template (`.jinja`), or the name of one of the model's own where it
+    has several; unset: the model's, of several the one named `default`."""
     trust_remote_code: bool = False
     """Run Python code that comes with this model. Off unless you have read that code."""
 
@@ -81,6 +84,10 @@ class Preset(Strict):
     """Tokens a training row may have."""
     overlong: Literal["drop", "truncate"] = "drop"
     """What happens to a longer row; either is counted."""
+    dropped_at_most: Number = Field(0.0, ge=0, le=1)
+    """Share of a split's examples that may make no training row, because the chat template refuses
+    them, say, before anything is trained; each is listed with its reason in any case. Rows over
+    `max_length` and few-shot examples are counted apart."""
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     """AdamW in 32 bits, or bitsandbytes' 8-bit one, paged or not."""
     max_grad_norm: Number = Field(1.0, gt=0)
@@ -123,5 +130,5 @@ class Preset(Strict):
         return self
 
     def identity(self) -> dict:
-        """What makes a training another one: all but how many weights are kept."""
-        return self.model_dump(mode="json", exclude={"keep"})
+        """What makes a training another one: not how many weights are kept, nor what is checked."""
+        return self.model_dump(mode="json", exclude={"keep", "dropped_at_most"})

@@ -11,6 +11,7 @@ from snaketune.data.formats.values import LETTERS, checked_label, is_count, is_n
 from snaketune.data.given_samples import read_given_samples
 from snaketune.data.record import OVERLAP, Fields, RecordError
 from snaketune.data.sources.local import json_lines_table
+from snaketune.prompts.thoughts import answer_apart
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
@@ -142,7 +143,8 @@ def _reply(fields: Fields, task: TaskName) -> dict[str, Any]:
     verdict = {"verdict": fields.text("verdict")} if judged else {}
     if task == "safety" and found.get("human") is not None:
         verdict["human"] = checked_label(fields, "human", ["safe", "unsafe"])
-    return {key: found.get(key) for key in ("output", "finish", "new_tokens")} | verdict
+    kept = {key: found.get(key) for key in ("output", "finish", "new_tokens")}
+    return kept | answer_apart(kept["output"]) | verdict
 
 
 def _options(fields: Fields, example: Example) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from snaketune.data.formats.values import is_number
 from snaketune.data.record import Fields, RecordError, describe
 from snaketune.data.sources.local import json_lines_table
+from snaketune.prompts.thoughts import answer_apart
 from snaketune.runtime.errors import UserError
 
 Samples = dict[str, list[dict[str, Any]]]
@@ -97,7 +98,8 @@ def _line(fields: Fields) -> dict[str, Any]:
     if "reward" in fields.value and not _is_reward(fields.value["reward"]):
         raise fields.fault("wrong_reward", "reward", "a number or null")
     kept = ("output", "reward", "finish", "new_tokens")
-    return {key: fields.value[key] for key in kept if key in fields.value}
+    line = {key: fields.value[key] for key in kept if key in fields.value}
+    return line | answer_apart(line["output"])
 
 
 def _is_reward(value: object) -> bool:

@@ -69,7 +69,9 @@ class Tree:
 
 
 def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
-    """Context and option are tokenised together and split where the context's tokens end.
+    """Context and option are tokenised together and split where the context's tokens end; an option
+    whose first token would span the join is tokenised by itself, as a prompt that is asked ends
+    with whole tokens too.
 
     `plain` text gets the tokenizer's special tokens, and white space at the context's end goes to
     the option (as in lm-evaluation-harness); a rendered conversation is taken as it is. Raises
@@ -79,18 +81,18 @@ def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
     gap = question.context[len(context) :]
     texts = [context, *(context + gap + option for option in question.options)]
     start, *wholes = encode_texts(tokenizer, texts, add_special_tokens=plain)
-    if not start:
-        start, wholes = (
-            _opened(tokenizer, question),
-            [_opened(tokenizer, question) + w for w in wholes],
-        )
-    for option, whole in zip(question.options, wholes, strict=True):
-        if len(whole) <= len(start):
+    for i, option in enumerate(question.options):
+        apart = not plain and wholes[i][: len(start)] != start
+        if apart or len(wholes[i]) <= len(start):
+            wholes[i] = start + encode_texts(tokenizer, [gap + option])[0]
+        if len(wholes[i]) <= len(start):
             raise UserError(
-                f"{question.where}: found option {unshield(tokenizer, option)!r} without a token "
-                "of its own, expected at least one; a token that spans the join with the prompt "
-                "leaves none"
+                f"{question.where}: found option {unshield(tokenizer, option)!r} without a token, "
+                "expected at least one"
             )
+    if not start:
+        start = _opened(tokenizer, question)
+        wholes = [start + whole for whole in wholes]
     stem = _shared(wholes)[: len(start)]
     branches = [whole[len(stem) :] for whole in wholes]
     return Tree(stem, branches, [len(start) - len(stem)] * len(branches))

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, GenerationConfig
 
 from snaketune.config.model import ModelSpec
 from snaketune.models.content import weight_files
-from snaketune.models.folder import model_folder
+from snaketune.models.folder import load_tokenizer, model_folder
 from snaketune.models.headers import (
     Kind,
     count_parameters,
@@ -31,7 +31,7 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
     require_kind(config, kind, spec.id)
     if kind == "reward":
         require_head(config, tensor_shapes(folder), spec.id, spec.trust_remote_code)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    tokenizer = load_tokenizer(spec.model_copy(update={"id": str(folder), "revision": None}))
     if chat and not tokenizer.chat_template:
         raise UserError(
             f"model {spec.id}: no chat template. Expected chat_template in tokenizer_config.json "

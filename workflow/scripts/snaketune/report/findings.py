@@ -4,12 +4,17 @@ after training.
 """
 
 import random
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import excerpt, optional, p_value, percent, points, points_interval
 from snaketune.tasks.task import Score, Task, task_of
+
+FEW_SHOT = "few-shot example"
+"""As training rows have it, why an example makes none by the config's own word."""
 
 # As `comparisons.csv` has them.
 BETTER, WORSE, NOTHING = "better", "worse", "nothing to compare"
@@ -60,6 +65,20 @@ def headline(found: list[RunCard]) -> str:
         said.setdefault(what, []).append(where)
     clauses = [f"{what} {_listed(where)}" for what, where in said.items()]
     return f"Fine-tuning {_listed(clauses)}." if clauses else "Nothing was compared."
+
+
+def dropped_rows(stats: Mapping[str, Mapping[str, Any]]) -> str:
+    """What made no training row, by reason, in a sentence; empty where everything did. `stats` are
+    those of the token sets. Few-shot examples leave training by the config's own word."""
+    reasons: Counter[str] = Counter()
+    for found in stats.values():
+        for split in found["splits"].values():
+            reasons.update(split["dropped"])
+    reasons.pop(FEW_SHOT, None)
+    if not reasons:
+        return ""
+    listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    return f" {reasons.total()} examples made no training row: {listed}."
 
 
 def _clause(name: str, verdicts: list[str]) -> tuple[str, str]:

@@ -96,7 +96,7 @@ def restrict(workflow: Any, checks: Collection[str], failure: type[Exception]) -
     return True
 
 
-_BEFORE = ("data", "models", "environment.json", "config.yaml")
+_BEFORE = ("data", "models", "prompts", "environment.json", "config.yaml")
 
 
 def ask_before_planning(
