@@ -88,7 +88,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "Phi-3": ("phi3", {"sliding_window": None}),
     "OLMo 2": ("olmo2", {}),
-    "OLMo 3": ("olmo3", {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}),
+    "OLMo 3": (
+        "olmo3",
+        {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
     "OLMoE": ("olmoe", {"num_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 16}),
     "GPT-2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
     "GPT-NeoX": ("gpt_neox", {}),
@@ -110,7 +113,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "StarCoder2": ("starcoder2", {"sliding_window": None}),
     "StableLM": ("stablelm", {}),
     "Cohere": ("cohere", {}),
-    "Cohere 2": ("cohere2", {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}),
+    "Cohere 2": (
+        "cohere2",
+        {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
     "GLM-4": ("glm4", {"partial_rotary_factor": 0.5}),
     "SmolLM3": ("smollm3", {}),
     "Falcon": (

@@ -154,9 +154,7 @@ class Journey:
     @torch.no_grad()
     def _merge(self) -> None:
         merged = self.folder / "merged"
-        write_merged(
-            self.spec, self.state.quantisation, self.state.weights, self.files, merged
-        )
+        write_merged(self.spec, self.state.quantisation, self.state.weights, self.files, merged)
         one = self.plain_state()
         other = AutoModelForCausalLM.from_pretrained(merged, dtype="auto").eval()
         ids = torch.tensor([self._tokens(30)])

@@ -1,17 +1,12 @@
 """A pretrained model's QLoRA run, merged: the model that was measured."""
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests/unit"))
-
 import tiny
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from snaketune.config.model import ModelSpec
@@ -24,6 +19,7 @@ from snaketune.training.batches import TokenRow
 from snaketune.training.run import TrainingOutputs, run_training
 from snaketune.training.saving import ADAPTER_FILES
 
+ROOT = Path(__file__).parents[2]
 MODELS = {"instruct": "REAL_MODEL_DIR", "base": "REAL_BASE_MODEL_DIR"}
 _PIECE = 64  # tokens
 
@@ -52,9 +48,7 @@ def trained(model, folder):
     data = [tiny.write_rows(folder / "train.parquet", rows)]
     data.append(tiny.write_rows(folder / "dev.parquet", []))
     weights, config = (folder / "final" / name for name in ADAPTER_FILES)
-    out = TrainingOutputs(
-        weights, config, [], [], [], folder / "log.parquet", folder / "meta.json"
-    )
+    out = TrainingOutputs(weights, config, [], [], [], folder / "log.parquet", folder / "meta.json")
     preset = Preset(method="qlora", batch_size=4, epochs=1, learning_rate=1e-3)
     plan = TrainingPlan(ModelSpec(id=str(model)), preset, 1)
     run_training(plan, *data, out, folder / "work", torch.get_num_threads())
@@ -72,7 +66,9 @@ def test_the_merged_model_is_the_measured_one(model, tmp_path, monkeypatch):
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
     found = logits_of(merged.eval(), rows)
     same, divergence = agreement(measured, found)
-    print(f"{model.name}: same top token {same:.4f}, KL {divergence:.2g}; base {agreement(bare, measured)}")
+    print(
+        f"{model.name}: same top token {same:.4f}, KL {divergence:.2g}; base {agreement(bare, measured)}"
+    )
     assert same >= 0.99
     assert divergence <= 1e-3
     assert agreement(bare, measured)[1] > 1e-2, "the training must have changed something"

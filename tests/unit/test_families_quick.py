@@ -1,5 +1,5 @@
-"""A few of the families that `make test-families` runs all of: dense, with experts, with a state for a
-cache, with layers the other way round."""
+"""A few of the families that `make test-families` runs all of: with experts, with a state for a
+cache, with routers and layers of other kinds."""
 
 import sys
 from pathlib import Path

@@ -24,15 +24,13 @@ PROMPTS = [Prompt(0, [7, 8, 9], 3), Prompt(1, [11, 13, 12, 15], 3)]
 @pytest.mark.parametrize("pick", [greedy, Sampler(0.7, 0.9)], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("by_row", [True, False])
 def test_replies(by_row, pick):
-    prompts = [
-        Prompt(p.index, p.tokens, p.max_new, [0], {0: [0.5] * p.max_new}) for p in PROMPTS
-    ]
+    prompts = [Prompt(p.index, p.tokens, p.max_new, [0], {0: [0.5] * p.max_new}) for p in PROMPTS]
     model = made("qwen2")
     engine = None if by_row else Engine(model)
     model.model.layers[1].mlp.register_forward_hook(
         lambda _, inputs, out: out * (torch.nan if inputs[0].shape[1] > 3 else 1)
     )
-    with pytest.raises(UserError, match="prompt 2, token 1 of the reply: .*layers.1.mlp;"):
+    with pytest.raises(UserError, match=r"prompt 2, token 1 of the reply: .*layers.1.mlp;"):
         if engine is None:
             list(row_by_row(model, prompts, pick, ENDS))
         else:
@@ -49,7 +47,9 @@ def test_a_step_behind_the_prompt():
         return out * (torch.nan if len(calls) >= 3 else 1)
 
     model.model.layers[0].mlp.down_proj.register_forward_hook(at_the_third)
-    with pytest.raises(UserError, match="prompt 1, token 3 of the reply: .*layers.0.mlp.down_proj"):
+    with pytest.raises(
+        UserError, match=r"prompt 1, token 3 of .*layers.0.mlp.down_proj"
+    ):
         list(Decoder(engine, PROMPTS[:1], greedy, [], BatchSize(1, CPU)).run())
 
 
