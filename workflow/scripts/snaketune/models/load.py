@@ -76,8 +76,34 @@ def load_model(
         lambda: _load(spec, spec.id, dtype, device, config),
         lambda folder: _kept(spec, folder, dtype, device),
     )
+    _require_quantised(model, spec.id)
     _keep_exact(model)
     return model
+
+
+_TOLD = 0.1  # of a model's numbers
+
+
+def _require_quantised(model: PreTrainedModel, name: str) -> None:
+    """Raises UserError where NF4 holds nothing of the model; tells where it leaves much as it was,
+    such as experts, which are no layers of their own."""
+    layers = nf4_layers(model)
+    if not layers:
+        raise UserError(
+            f"model {name}: found no layer in a {type(model).__name__} that NF4 can hold, expected "
+            "linear layers; use method lora, and quantisation none"
+        )
+    held = {id(layer.weight) for layer in layers.values()}
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    held |= {id(end.weight) for end in ends if end is not None}
+    left = [(n, p) for n, p in model.named_parameters() if p.ndim > 1 and id(p) not in held]
+    numbers = sum(layer.in_features * layer.out_features for layer in layers.values())
+    beside = sum(p.numel() for _, p in left)
+    if beside > _TOLD * (numbers + beside):
+        print(
+            f"note: NF4 holds {numbers:,} numbers of {name}; {beside:,} more stay in "
+            f"{str(model.dtype).removeprefix('torch.')}, first {left[0][0]}"
+        )
 
 
 def _keep_exact(model: PreTrainedModel) -> None:
