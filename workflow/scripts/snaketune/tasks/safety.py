@@ -137,8 +137,6 @@ class Safety(Task):
         return score["verdict"]
 
 
-Verdict = Literal["safe", "unsafe", "unparsed", "empty"]
-
 UNREAD_AT_MOST = 0.05
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from snaketune.data.example import Example
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.intervals import bootstrap_mean, spread, wilson
+from snaketune.statistics.intervals import mean_interval, spread, wilson
 
 Score = dict[str, Any]
 """A row of `scores/{state}/{protocol}.parquet`."""
@@ -227,10 +227,10 @@ def with_interval(row: Metric, interval: tuple[float, float] | None) -> Metric:
 
 
 def _mean(eval_name: str, subset: str, metric: str, values: Sequence[float]) -> Metric:
-    """The mean of the rows with its bootstrap interval; no interval where all are equal."""
+    """The mean of the rows with its interval; none where all are equal, but for 0 and 1."""
     value = sum(values) / len(values) if values else None
     row = without_interval(eval_name, subset, metric, value, len(values))
-    return with_interval(row, bootstrap_mean(values))
+    return with_interval(row, mean_interval(values))
 
 
 def _with_spread(row: Metric, values: Sequence[float], scores: list[Score]) -> Metric:
