@@ -26,7 +26,7 @@ class EvalResult(TypedDict):
 
 
 class Threshold(TypedDict):
-    """A least value and whether it was reached, which a missing value is not; None: not evaluated."""
+    """A least value and whether it was reached. A missing one is not; None: not evaluated."""
 
     metric: str
     """`eval.metric`"""

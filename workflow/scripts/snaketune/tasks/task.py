@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypedDict, TypeVar
 
 import pyarrow as pa
 
-from snaketune.data.example import Example
+from snaketune.data.example import GROUP, Example
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.intervals import mean_interval, spread, wilson
 
@@ -32,8 +32,9 @@ V = TypeVar("V")
 ALL = "all"
 """The subset of all rows."""
 
-FIELDS = ("original_id", "index")
-"""What formats keep of a row's origin: its template, or its problem."""
+FIELDS = (GROUP, "original_id", "index")
+"""What a row shares with others: the dataset's own group, or what formats keep of its origin, its
+template or its problem."""
 
 
 class Metric(TypedDict):
@@ -86,6 +87,9 @@ class Answered:
 class Task(ABC):
     """How replies to one kind of question are measured and shown."""
 
+    version: ClassVar[int] = 1
+    """Rises with every change of how replies are read or scored: it is part of the protocol's hash,
+    so that a changed reader is a changed protocol."""
     schema: ClassVar[pa.Schema]
     """Columns of the scores."""
     paired: ClassVar[dict[str, Outcome]]
