@@ -162,3 +162,19 @@ def test_inline_svg_has_ids_of_its_own_and_the_pages_colours():
     assert "url(#loss-c)" in text
     assert "fill: var(--ink)" in text
     assert "10pt" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.9996, "99.96 %"), (1.0, "100.0 %"), (0.9994, "99.9 %"), (0.0004, "0.04 %"), (0.0, "0.0 %")],
+)
+def test_what_is_not_all_or_nothing_is_not_shown_as_such(value, text):
+    assert percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0496, "p = 0.0496"), (0.0504, "p = 0.0504"), (0.04999, "p = 0.04999"), (0.05, "p = 0.050")],
+)
+def test_the_line_at_0_05_shows(p, text):
+    assert p_value(p) == text

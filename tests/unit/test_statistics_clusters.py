@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
@@ -14,7 +15,7 @@ from snaketune.statistics.calibration import (
     roc_auc,
     roc_interval,
 )
-from snaketune.statistics.intervals import clustered, mcnemar, wilson
+from snaketune.statistics.intervals import mcnemar, mean_interval, wilson
 from snaketune.statistics.paired import compare
 from snaketune.tasks.task import Answered, cluster_of, task_of
 
@@ -65,9 +66,6 @@ STATISTICS = {
     ("all", "accuracy"): lambda rows: np.mean([s["correct"] for s in rows]),
     ("all", "balanced_accuracy"): lambda rows: np.mean(
         [np.mean([s["correct"] for s in rows if s["gold"] == label]) for label in "01"]
-    ),
-    ("all", "ece"): lambda rows: calibration_error(
-        [s["confidence"] for s in rows], [s["correct"] for s in rows]
     ),
     ("all", "brier"): lambda rows: np.mean([s["brier"] for s in rows]),
     ("all", "roc_auc"): lambda rows: roc_auc(
@@ -132,18 +130,60 @@ def test_plain_math_is_clustered_by_template():
     accuracy = named("math", scores)["all", "accuracy"]
     hits = [s["correct"] for s in scores]
     found = (accuracy["low"], accuracy["high"])
-    assert found == clustered(hits, [str(i // 3) for i in range(60)])
+    assert found == mean_interval(hits, [str(i // 3) for i in range(60)])
     assert found != wilson(sum(hits), 60)
 
 
-def test_the_calibration_errors_interval_without_clusters_is_over_rows():
-    scores = [s | {"cluster": s["id"]} for s in pairs(alike=False)]
+@pytest.mark.parametrize(("gap", "least"), [(0.0, 0.9), (0.05, 0.88), (0.2, 0.9)])
+def test_the_calibration_errors_interval_holds_the_true_one(gap, least):
+    """A percentile interval never holds 0."""
+    draw, held, times = np.random.default_rng(0), 0, 150
+    for _ in range(times):
+        sure = draw.uniform(0.5, 1, 200)
+        right = draw.random(200) < sure - gap
+        low, high = calibration_interval(sure, right, [str(i) for i in range(200)])
+        assert low <= calibration_error(sure, right) <= high + 1e-12
+        held += low <= gap <= high
+    assert held / times >= least
+
+
+def test_the_calibration_errors_interval_is_over_problems():
+    scores = pairs()
     sure, right = [s["confidence"] for s in scores], [s["correct"] for s in scores]
-    expected = drawn(scores, STATISTICS["all", "ece"])
-    found = calibration_interval(sure, right, [s["id"] for s in scores])
-    assert found == pytest.approx(expected, abs=0.02)
+    metric = named("classification", scores)["all", "ece"]
+    found = calibration_interval(sure, right, [s["cluster"] for s in scores])
+    assert (metric["low"], metric["high"]) == found
+    assert found[1] > calibration_interval(sure, right, [s["id"] for s in scores])[1]
     assert calibration_interval([], [], []) is None
     assert calibration_interval([0.9, 0.9], [True, True], ["a", "b"]) is None
+
+
+@pytest.mark.parametrize("area", [0.9, 0.97, 0.99])
+def test_the_roc_interval_covers_near_1(area):
+    """DeLong's own held 59 to 90 % of these."""
+    draw, held, times = np.random.default_rng(0), 0, 250
+    apart = 2**0.5 * stats.norm.ppf(area)
+    for _ in range(times):
+        values = [*draw.normal(apart, 1, 15), *draw.normal(0, 1, 15)]
+        low, high = roc_interval(values, [True] * 15 + [False] * 15)
+        held += low <= area <= high
+    assert held / times >= 0.935
+
+
+@pytest.mark.parametrize(("share", "alike"), [(0.5, 0.3), (0.8, 0.1), (0.9, 0.1)])
+def test_intervals_over_20_clusters_cover(share, alike):
+    """A bootstrap of 3 covered 74 %."""
+    draw, held, times = np.random.default_rng(0), 0, 6000
+    rise = (1 - alike) / alike * share
+    for _ in range(times):
+        sizes = draw.integers(1, 10, 20)
+        hits = draw.binomial(sizes, draw.beta(rise, rise * (1 - share) / share, 20))
+        values = np.repeat(np.arange(40) % 2, np.stack([sizes - hits, hits], 1).ravel())
+        low, high = mean_interval(values.tolist(), np.repeat(np.arange(20), sizes).tolist())
+        held += low <= share <= high
+    assert 0.935 <= held / times <= 0.965
+    few = mean_interval([1, 0, 1, 1, 0, 1], list("aabbcc"))
+    assert few[1] - few[0] > 0.7
 
 
 def test_rows_that_stand_twice_add_nothing_to_the_roc_interval():
@@ -199,7 +239,7 @@ def test_questions_with_options_or_open_answers_are_clustered_too(task):
     metric = {"multiple_choice": "accuracy", "open_qa": "f1"}[task]
     row = named(task, scores)["all", metric]
     hits = [task_of(task).paired[metric](score) for score in scores]
-    assert (row["low"], row["high"]) == clustered(hits, [str(i // 3) for i in range(60)])
+    assert (row["low"], row["high"]) == mean_interval(hits, [str(i // 3) for i in range(60)])
     # All clusters alike: no spread, so no interval, and none of what follows from it.
     same = [s | {"cluster": str(i % 2), "correct": i < 30} for i, s in enumerate(scores)]
     if task == "multiple_choice":

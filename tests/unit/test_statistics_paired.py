@@ -1,9 +1,12 @@
 """Paired comparison of two states."""
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.paired import compare
+from snaketune.statistics.paired import compare, false_discovery, holm
+from snaketune.statistics.paired_shares import detectable, score_interval, score_test
 
 
 def _scores(hits):
@@ -18,7 +21,8 @@ def test_better():
     found = _compare([False] * 12 + [True] * 8, [True] * 10 + [False] * 2 + [True] * 8)
     assert (found["only_base"], found["only_tuned"]) == (0, 10)
     assert found["difference"] == 0.5
-    assert found["p"] == 2 / 2**10
+    assert found["p_exact"] == 2 / 2**10
+    assert found["p"] == pytest.approx(2 * stats.norm.sf(10**0.5), rel=1e-9)
     assert found["low"] < 0.5 < found["high"]
     assert found["verdict"] == "better"
 
@@ -33,9 +37,11 @@ def test_fifteen_rows_show_nothing():
     assert found["verdict"] == "no significant difference"
 
 
-def test_equal_answers_give_no_interval():
+def test_equal_answers_leave_room_for_a_difference():
     found = _compare([True] * 4, [True] * 4)
-    assert (found["difference"], found["low"], found["high"], found["p"]) == (0, None, None, 1)
+    z2 = stats.norm.ppf(0.975) ** 2
+    assert (found["difference"], found["p"]) == (0, 1)
+    assert (found["low"], found["high"]) == pytest.approx((-z2 / (4 + z2), z2 / (4 + z2)))
     assert found["verdict"] == "no significant difference"
 
 
@@ -59,3 +65,126 @@ def test_rows_are_paired_by_id_not_by_place():
 def test_other_rows_are_refused():
     with pytest.raises(UserError, match="2 and 1, 1 of them on one side only, such as '1'"):
         _compare([True, True], [True])
+
+
+def test_four_to_none_of_a_hundred():
+    """A bootstrap gave +1 to +8 beside a p of 0.125."""
+    low, high = score_interval(0, 4, 100)
+    assert (low, high) == pytest.approx((0.0015, 0.0984), abs=1e-4)
+    assert score_test(0, 4) == pytest.approx(0.0455, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 6, 15, 40])
+def test_p_and_interval_never_contradict(n):
+    for losses in range(n + 1):
+        for gains in range(n + 1 - losses):
+            low, high = score_interval(losses, gains, n)
+            assert -1 <= low <= (gains - losses) / n <= high <= 1
+            assert low < high
+            assert (low <= 0 <= high) is (score_test(losses, gains) >= 0.05), (losses, gains)
+
+
+def test_the_score_test_is_mcnemars_without_correction():
+    for losses, gains in [(0, 1), (3, 9), (40, 12), (5, 5)]:
+        chi2 = (gains - losses) ** 2 / (gains + losses)
+        assert score_test(losses, gains) == pytest.approx(stats.chi2.sf(chi2, 1), rel=1e-9)
+    assert score_test(0, 0) == 1
+
+
+def exact_coverage(n, lost, gained):
+    """Over all outcomes of n pairs, a trinomial's."""
+    covered, differing = 0.0, lost + gained
+    for m in range(n + 1):
+        weight = stats.binom.pmf(m, n, differing)
+        if weight < 1e-9:
+            continue
+        gains = np.arange(m + 1)
+        chances = stats.binom.pmf(gains, m, gained / differing)
+        for g, chance in zip(gains[chances > 1e-9], chances[chances > 1e-9], strict=True):
+            low, high = score_interval(m - int(g), int(g), n)
+            covered += weight * chance * (low <= gained - lost <= high)
+    return covered
+
+
+def shares(before, after, alike):
+    """Of rows lost and gained, where answers go together as far as `alike` says (1: as far as the
+    two shares allow)."""
+    both = before * after + alike * (min(before, after) - before * after)
+    return before - both, after - both
+
+
+@pytest.mark.parametrize("before", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("alike", [0, 0.5, 0.8])
+@pytest.mark.parametrize("gain", [0, 0.1])
+def test_the_paired_interval_covers_at_15(before, alike, gain):
+    after = before - gain if before > 0.9 else before + gain
+    assert exact_coverage(15, *shares(before, after, alike)) >= 0.935
+
+
+@pytest.mark.parametrize("before", [0.5, 0.98])
+def test_the_paired_interval_covers_at_100(before):
+    assert 0.935 <= exact_coverage(100, *shares(before, before, 0.5)) <= 0.99
+    # Above 96.5 % only where hardly a row differs: 2 in 100 leave few outcomes.
+    assert exact_coverage(100, *shares(0.5, 0.6, 0)) <= 0.965
+
+
+def test_the_paired_interval_covers_at_1000():
+    draw = np.random.default_rng(0)
+    for before in (0.02, 0.5, 0.98):
+        lost, gained = shares(before, before, 0.5)
+        counts = draw.multinomial(1000, [lost, gained, 1 - lost - gained], size=1500)
+        found = [score_interval(int(x), int(g), 1000) for x, g, _ in counts]
+        covered = np.mean([low <= 0 <= high for low, high in found])
+        assert 0.935 <= covered <= 0.965 + 0.01
+
+
+def test_means_have_students_test_and_its_interval():
+    draw = np.random.default_rng(0)
+    before, after = draw.random(30), draw.random(30)
+    found = compare(_scores(before.tolist()), _scores(after.tolist()), lambda score: score["hit"])
+    theirs = stats.ttest_rel(after, before)
+    ends = theirs.confidence_interval(0.95)
+    assert found["p"] == pytest.approx(theirs.pvalue, rel=1e-9)
+    assert (found["low"], found["high"]) == pytest.approx((ends.low, ends.high), rel=1e-9)
+    assert found["p_exact"] is found["detectable"] is None
+
+
+def test_clusters_p_and_interval_never_contradict():
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        rows = [{"id": str(i), "cluster": str(i // 3), "hit": bool(draw.random() < 0.7)}
+                for i in range(60)]  # fmt: skip
+        other = [row | {"hit": bool(draw.random() < 0.8)} for row in rows]
+        found = compare(rows, other, lambda score: score["hit"])
+        assert found["groups"] == 20
+        assert (found["low"] <= 0 <= found["high"]) is (found["p"] >= 0.05)
+
+
+def test_holm_and_false_discovery():
+    ps = [0.01, 0.04, 0.03, 0.005, 0.5]
+    assert holm(ps) == pytest.approx([0.04, 0.09, 0.09, 0.025, 0.5])
+    assert false_discovery(ps) == pytest.approx(stats.false_discovery_control(ps), rel=1e-9)
+    assert holm([]) == false_discovery([]) == []
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    assert holm(ps) == pytest.approx(multitest.multipletests(ps, method="holm")[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("runs", [1, 6, 20])
+def test_without_any_effect_few_families_find_one(runs):
+    draw = np.random.default_rng(runs)
+    lost = 0
+    for _ in range(600):
+        counts = draw.multinomial(263, [0.06, 0.06, 0.88], size=runs)
+        lost += min(holm([score_test(int(x), int(g)) for x, g, _ in counts])) < 0.05
+    assert lost / 600 < 0.05 + 2 * (0.05 * 0.95 / 600) ** 0.5
+
+
+def test_what_so_many_rows_can_show():
+    """80 % power, by drawing."""
+    difference = detectable(263, 0.12)
+    draw = np.random.default_rng(0)
+    chances = [(0.12 - difference) / 2, (0.12 + difference) / 2, 0.88]
+    counts = draw.multinomial(263, chances, size=4000)
+    found = np.mean([score_test(int(x), int(g)) < 0.05 for x, g, _ in counts])
+    assert found == pytest.approx(0.8, abs=0.03)
+    assert detectable(0, 0.1) is detectable(1, 0) is None

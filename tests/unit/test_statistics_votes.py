@@ -8,25 +8,31 @@ import pytest
 from snaketune.statistics.votes import best, best_chance, majority, majority_chance, pass_chance
 
 
-def majority_of(answers):
-    """The winner's first place, by counting each answer anew. No code of ours."""
+def winners_of(answers):
+    """The places of the most frequent answers, by counting each answer anew. No code of ours."""
     parsed = [a for a in answers if a is not None]
-    winners = [a for a in parsed if all(parsed.count(a) >= parsed.count(b) for b in parsed)]
-    return answers.index(winners[0]) if winners else None
+    most = max((parsed.count(a) for a in parsed), default=0)
+    return [i for i, a in enumerate(answers) if a is not None and parsed.count(a) == most]
 
 
-def best_of(rewards):
+def majority_of(answers):
+    winners = winners_of(answers)
+    return winners[0] if winners else None
+
+
+def bests_of(rewards):
     known = [r for r in rewards if r is not None]
-    return rewards.index(max(known)) if known else 0
+    return [i for i, r in enumerate(rewards) if r == (max(known) if known else None)]
 
 
 def enumerated(answers, right, rewards, n):
-    """Shares of all subsets of n samples: majority right, best right, any right."""
+    """Shares of all subsets of n samples: majority right, best right, any right. Equals share."""
     hits, subsets = [0, 0, 0], list(combinations(range(len(answers)), n))
     for subset in subsets:
-        voted = majority_of([answers[i] for i in subset])
-        hits[0] += voted is not None and right[subset[voted]]
-        hits[1] += right[subset[best_of([rewards[i] for i in subset])]]
+        won = winners_of([answers[i] for i in subset])
+        hits[0] += sum(right[subset[i]] for i in won) / len(won) if won else 0
+        best_ones = bests_of([rewards[i] for i in subset])
+        hits[1] += sum(right[subset[i]] for i in best_ones) / len(best_ones)
         hits[2] += any(right[i] for i in subset)
     return [count / len(subsets) for count in hits]
 
@@ -52,13 +58,30 @@ def test_chances_are_those_of_all_subsets(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_of_all_samples_the_chance_is_the_outcome(seed):
-    answers, right, rewards = drawn(random.Random(seed), 40)
-    voted = majority(answers)
-    assert voted == majority_of(answers)
-    assert majority_chance(answers, right, 40) == (voted is not None and right[voted])
-    assert best(rewards) == best_of(rewards)
-    assert best_chance(rewards, right, 40) == right[best(rewards)]
+def test_chances_do_not_depend_on_the_order_of_samples(seed):
+    draw = random.Random(seed)
+    answers, right, rewards = drawn(draw, 12)
+    rows = list(zip(answers, right, rewards, strict=True))
+    for n in (1, 4, 7, 12):
+        found = majority_chance(answers, right, n), best_chance(rewards, right, n)
+        draw.shuffle(rows)
+        mixed, are_right, rewarded = zip(*rows, strict=True)
+        assert majority_chance(mixed, are_right, n) == found[0]
+        assert best_chance(rewarded, are_right, n) == found[1]
+
+
+@pytest.mark.parametrize("answers", [["1", "2", "1", "2"], ["2", "1", "2", "1"]])
+def test_a_tie_is_half_a_vote_in_any_order(answers):
+    right = [answer == "1" for answer in answers]
+    assert majority_chance(answers, right, 4) == 0.5
+    assert majority(answers) == 0, "of the first n the one that comes first wins"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_all_samples_the_first_of_equals_is_picked(seed):
+    answers, _, rewards = drawn(random.Random(seed), 40)
+    assert majority(answers) == majority_of(answers)
+    assert best(rewards) == bests_of(rewards)[0]
 
 
 def test_many_samples_against_drawn_subsets():
@@ -68,9 +91,10 @@ def test_many_samples_against_drawn_subsets():
     hits, tries = [0, 0, 0], 20_000
     for _ in range(tries):
         subset = sorted(draw.sample(range(40), 20))
-        voted = majority_of([answers[i] for i in subset])
-        hits[0] += voted is not None and right[subset[voted]]
-        hits[1] += right[subset[best_of([rewards[i] for i in subset])]]
+        won = winners_of([answers[i] for i in subset])
+        hits[0] += sum(right[subset[i]] for i in won) / len(won) if won else 0
+        best_ones = bests_of([rewards[i] for i in subset])
+        hits[1] += sum(right[subset[i]] for i in best_ones) / len(best_ones)
         hits[2] += any(right[i] for i in subset)
     found = [f(*x, right, 20) for f, *x in
              ((majority_chance, answers), (best_chance, rewards), (pass_chance,))]  # fmt: skip

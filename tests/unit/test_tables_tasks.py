@@ -191,7 +191,7 @@ def test_shares_and_means_are_both_compared(made: Path) -> None:
     found = {(r["eval"], r["metric"], r["subset"]): r for r in rows(made, "comparisons")}
     accuracy, f1 = found["letters", "accuracy", "all"], found["open", "f1", "all"]
     assert (accuracy["only_tuned"], accuracy["verdict"]) == ("12", "better")
-    assert float(accuracy["p"]) == pytest.approx(2 / 2**12)
+    assert float(accuracy["p_exact"]) == pytest.approx(2 / 2**12)
     assert f1["verdict"] == "better" and float(f1["difference"]) > 0.5
     assert len(found) == len(rows(made, "comparisons"))
 

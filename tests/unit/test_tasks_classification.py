@@ -146,14 +146,27 @@ def test_roc_and_delong_against_every_pair():
         assert roc_auc(scores, positive) == pytest.approx(area)
         variance = pairs.mean(1).var(ddof=1) / len(ups) + pairs.mean(0).var(ddof=1) / len(downs)
         low, high = roc_interval(scores, positive)
-        half = 1.959963984540054 * math.sqrt(variance)
-        assert (low, high) == pytest.approx((max(0, area - half), min(1, area + half)))
+        assert 0 <= low < area < high <= 1
+        # At a bound the found area lies 1.96 standard errors away: DeLong's, which grow and shrink
+        # as Newcombe's do, and never below them.
+        scale = max(1, variance / newcombe(area, len(ups), len(downs)))
+        for bound in (low, high):
+            error = math.sqrt(scale * newcombe(bound, len(ups), len(downs)))
+            assert abs(area - bound) == pytest.approx(1.959963984540054 * error, rel=1e-6)
+
+
+def newcombe(area, m, n):
+    """Method 5 of Newcombe (2006)."""
+    even = (m + n) / 2 - 1
+    inner = 1 + even * (1 - area) / (2 - area) + even * area / (1 + area)
+    return area * (1 - area) * inner / (m * n)
 
 
 def test_roc_needs_both_labels_and_some_spread():
     assert roc_auc([0.1, 0.2], [True, True]) is None
     assert roc_interval([0.1, 0.9], [False, True]) is None
-    assert roc_interval([0.1, 0.2, 0.8, 0.9], [False, False, True, True]) is None
+    low, high = roc_interval([0.1, 0.2, 0.8, 0.9], [False, False, True, True])
+    assert low < 0.7 and high == 1, "four rows that agree prove little"
     found = numbers([scored("1", 0.4, "a"), scored("1", 0.6, "b")])
     assert (found["all", "roc_auc"]["value"], found["all", "roc_auc"]["n"]) == (None, 0)
 
@@ -286,7 +299,8 @@ def test_two_states_are_compared_row_by_row():
     tuned = [scored(g, 0.8, f"e{i}") for i, g in enumerate(golds)]
     found = compare(base, tuned, TASK.paired["accuracy"])
     assert (found["only_tuned"], found["verdict"]) == (9, "better")
-    assert found["p"] == pytest.approx(2 / 2**9)
+    assert found["p_exact"] == pytest.approx(2 / 2**9)
+    assert found["p"] == pytest.approx(0.0027, abs=1e-4)
 
 
 def test_a_prompt_that_was_too_long_is_no_prediction_and_counted_apart():

@@ -4,7 +4,7 @@ values, and the one section that stands in several models."""
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AllowInfNan, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Strict(BaseModel):
@@ -49,7 +49,8 @@ def own_file(path: str) -> str:
 
 OwnFile = Annotated[str, AfterValidator(own_file)]
 Prefix = Annotated[str, AfterValidator(_unpadded)]
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
+"""NaN and infinity are none: no JSON holds them."""
 Value = Annotated[Any, BeforeValidator(_number)]
 """Any value; a number that YAML took for text is a number."""
 

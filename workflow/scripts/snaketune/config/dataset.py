@@ -172,6 +172,11 @@ class DatasetSpec(Strict):
     """Draws train and test from a source that has one split."""
     limit: int | None = Field(None, ge=1)
     """At most this many records of each split, the first ones."""
+    group: str | None = None
+    """A field that records share which belong together, such as a patient or a problem: intervals
+    and tests are over groups, and a draw of splits (`draw`, `dev`) puts a group on one side, so
+    that a split may be larger than asked for by a part of one. Unset: `original_id` or `index`,
+    for intervals, where a format keeps them."""
     few_shot: FewShotSpec = FewShotSpec()
     """The dataset's few-shot examples."""
     rejected_at_most: Number = Field(0.0, ge=0, le=1)

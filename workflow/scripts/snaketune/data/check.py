@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from snaketune.config.dataset import SplitName
-from snaketune.data.example import Example
+from snaketune.data.example import GROUP, Example
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.values import REPEATED, has_repeats
 from snaketune.data.record import Fields, Record, RecordError, Table, describe, fields_found
@@ -62,9 +62,14 @@ class Checked:
 
 
 def check_records(
-    tables: list[Table], split: SplitName, dataset: str, form: Format, limit: int | None
+    tables: list[Table],
+    split: SplitName,
+    dataset: str,
+    form: Format,
+    limit: int | None,
+    group: str | None = None,
 ) -> Checked:
-    """Reads the records of `tables`, at most `limit` of them.
+    """Reads the records of `tables`, at most `limit` of them, each with its `group`.
 
     Raises `UserError` for a table that lacks a column, and where there is no record at all.
     """
@@ -80,6 +85,7 @@ def check_records(
         number = _file_part(table, tables) + f"{record.number:05d}"
         try:
             example = _example(record, form, f"{dataset}-{split}-{number}")
+            example = _grouped(example, record, form, group)
             _require_new_id(example.id, places, f"{table.name}:{record.number}", form.private)
         except RecordError as fault:
             raw = None if form.private else record.raw
@@ -137,6 +143,16 @@ def _example(record: Record, form: Format, own_id: str) -> Example:
         raise replace(record.value, field=None) if form.private else record.value
     example = form.example(Fields(record.value, form.private))
     return example if example.id else replace(example, id=own_id)
+
+
+def _grouped(example: Example, record: Record, form: Format, group: str | None) -> Example:
+    """The example with the value of its record's field `group`."""
+    if group is None or isinstance(record.value, RecordError):
+        return example
+    name = Fields(record.value, form.private).identifier(group)
+    if not name:
+        raise RecordError("no_group", group, "nothing", "what records that belong together share")
+    return replace(example, meta=json.dumps(json.loads(example.meta) | {GROUP: name}))
 
 
 def _require_new_id(name: str, places: dict[str, str], place: str, private: bool) -> None:

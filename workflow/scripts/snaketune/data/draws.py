@@ -13,7 +13,7 @@ import numpy as np
 
 from snaketune.config.dataset import DatasetSpec, FewShotSpec
 from snaketune.data.check import SplitReport
-from snaketune.data.example import Example, normalise, read_examples
+from snaketune.data.example import GROUP, Example, normalise, read_examples
 from snaketune.data.formats.base import Format, format_for
 from snaketune.data.record import Fields, RecordError, Repeat, describe, key_twice, parse
 from snaketune.data.sources.local import read_text
@@ -26,18 +26,41 @@ def hold_out(train: list[Example], count: int, seed: int, shown: set[str], where
     """The places of the dev examples among the training examples, rising.
 
     Dev is the first `count` of `numpy.random.default_rng(seed).permutation(n)` whose normalised
-    question, with its context, is not among `shown`, the few-shot examples' questions. Raises
-    `UserError` where no training example would be left.
+    question, with its context, is not among `shown`, the few-shot examples' questions; where
+    examples have groups, those of whole groups. Raises `UserError` where no training example would
+    be left.
     """
-    order = np.random.default_rng(seed).permutation(len(train))
-    free = (int(i) for i in order if normalise(train[int(i)].prompt) not in shown)
-    held = sorted(i for i, _ in zip(free, range(count), strict=False))
+    order = [int(i) for i in np.random.default_rng(seed).permutation(len(train))]
+    free = [i for i in order if normalise(train[i].prompt) not in shown]
+    groups = [json.loads(example.meta).get(GROUP) for example in train]
+    if any(group is not None for group in groups):
+        held = _whole_groups(groups, free, count)
+    else:
+        held = sorted(free[:count])
     if len(held) < count or len(held) == len(train):
         raise UserError(
             f"{where}.dev: found {count} with {len(train)} training records, expected fewer than "
             "the training records that are no few-shot examples"
         )
     return held
+
+
+def _whole_groups(groups: list[str | None], free: list[int], count: int) -> list[int]:
+    """The places of the groups, each met in the order of `free` and free as a whole, until they
+    have `count` examples."""
+    members: dict[str | None, list[int]] = {}
+    for place, group in enumerate(groups):
+        members.setdefault(group, []).append(place)
+    held: list[int] = []
+    known, taken = set(free), set()
+    for place in free:
+        group = groups[place]
+        if len(held) >= count:
+            break
+        if group not in taken and known.issuperset(members[group]):
+            taken.add(group)
+            held += members[group]
+    return sorted(held)
 
 
 def dev_places(train: list[Example], spec: DatasetSpec, form: Format, where: str) -> list[int]:

@@ -18,6 +18,8 @@ from snaketune.runtime.files import csv_text, write_jsonl, write_text
 ORIGINAL = "original_question"
 """The key in `meta` of the wording that a question was rephrased from."""
 
+GROUP = "group"
+"""The key in `meta` of what an example shares with others, by the dataset's `group`."""
 GOLDS = "golds"
 """The key in `meta` of further right answers."""
 

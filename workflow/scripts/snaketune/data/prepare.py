@@ -138,10 +138,12 @@ def _read(spec: DatasetSpec, splits: Sequence[SplitName], where: str, numeric: b
     form = format_for(spec, numeric)
     with loaded_tables(spec, splits, where) as loaded:
         if spec.draw:
-            loaded = draw_splits(loaded, spec.draw, where)
+            loaded = draw_splits(loaded, spec.draw, where, spec.group)
         there = [split for split in splits if split in loaded.tables]
         form, catalogue = _with_catalogue(spec, form, where) if there else (form, None)
-        checked = {s: check_records(loaded.tables[s], s, name, form, spec.limit) for s in there}
+        checked = {
+            s: check_records(loaded.tables[s], s, name, form, spec.limit, spec.group) for s in there
+        }
     return _Read(loaded, checked, catalogue)
 
 

@@ -123,6 +123,8 @@ def _contents(files: Iterable[Path]) -> Content:
 def _fields(spec: DatasetSpec, names: set[str], numeric: bool) -> Json:
     settings = spec.model_dump(mode="json", include=names) | {"numeric": numeric}
     # The letters that options get where the source has none.
+    # Only where it is set: elsewhere nothing is made anew for a key that came later.
+    settings |= {"group": spec.group} if spec.group and "draw" in names else {}
     return settings | ({"seed": spec.seed} if FORMATS[spec.format].seeded else {})
 
 

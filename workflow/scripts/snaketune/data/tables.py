@@ -120,9 +120,13 @@ def _expect_hash(place: str, found: str, expected: str | None) -> None:
         )
 
 
-def draw_splits(loaded: Loaded, spec: DrawnSplitsSpec, where: str) -> Loaded:
+def draw_splits(
+    loaded: Loaded, spec: DrawnSplitsSpec, where: str, group: str | None = None
+) -> Loaded:
     """The source's records in the order of `numpy.random.default_rng(seed).permutation(n)`: the
-    first for test, the next for train. Records keep their numbers in the source.
+    first for test, the next for train. Records keep their numbers in the source. With `group` the
+    order is that of the groups, as each is met, and none is on both sides: the one that a split's
+    number falls within is in it whole, or for train as far as the number goes.
 
     Raises `UserError` where the source has several splits, or too few records.
     """
@@ -137,9 +141,18 @@ def draw_splits(loaded: Loaded, spec: DrawnSplitsSpec, where: str) -> Loaded:
     if len(records) < needed:
         raise UserError(f"{where}.draw: found {len(records)} records, expected at least {needed}")
     order = [int(i) for i in np.random.default_rng(spec.seed).permutation(len(records))]
-    end = None if spec.train is None else needed
+    test = spec.test
+    if group is not None:
+        names = [_group_of(record, group, i) for i, (_, record) in enumerate(records)]
+        order, test = _by_group(order, names, test)
+        if test == len(order):
+            raise UserError(
+                f"{where}.draw: found all {len(order)} records in the groups that the first "
+                f"{spec.test} belong to, expected other groups to train on"
+            )
+    end = None if spec.train is None else test + spec.train
     chosen: dict[SplitName, list[int]]
-    chosen = {"test": order[: spec.test], "train": order[spec.test : end]}
+    chosen = {"test": order[:test], "train": order[test:end]}
     left = len(records) - sum(map(len, chosen.values()))
     out = Loaded(unused=loaded.unused, not_drawn=left)
     for name, places in chosen.items():
@@ -147,6 +160,25 @@ def draw_splits(loaded: Loaded, spec: DrawnSplitsSpec, where: str) -> Loaded:
             out.tables.setdefault(name, []).append(table)
             out.origins.setdefault(name, []).append(origin)
     return out
+
+
+def _group_of(record: Record, group: str, place: int) -> str:
+    """A record's group; one that has none is rejected later, and its own until then."""
+    found = record.value.get(group) if isinstance(record.value, dict) else None
+    return f"of record {place}" if found is None else str(found)
+
+
+def _by_group(order: list[int], names: list[str], first: int) -> tuple[list[int], int]:
+    """The places group by group, and how many whole groups' ones hold the `first`."""
+    members: dict[str, list[int]] = {}
+    for place in order:
+        members.setdefault(names[place], []).append(place)
+    count = 0
+    for group in members.values():
+        if count >= first:
+            break
+        count += len(group)
+    return [place for group in members.values() for place in group], count
 
 
 def _in_runs(

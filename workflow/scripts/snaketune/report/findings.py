@@ -18,9 +18,10 @@ FEW_SHOT = "few-shot example"
 
 # As `comparisons.csv` has them.
 BETTER, WORSE, NOTHING = "better", "worse", "nothing to compare"
+NO_DIFFERENCE = "no significant difference"
 
-_FEWEST = 6
-"""With fewer rows the exact McNemar test can't fall below 0.05: 2 / 2**5 is 0.06."""
+_FEWEST = 4
+"""With fewer rows the score test can't fall below 0.05: 3 to none gives 0.08."""
 
 
 class Finding(TypedDict):
@@ -120,6 +121,8 @@ def _finding(sources: ReportSources, run: RunPlan, name: str) -> Finding:
     )
     if int(row["n"]) < _FEWEST:
         sentence += " So few rows can show no significant difference, whatever the answers."
+    elif (least := row.get("detectable")) and row["verdict"] == NO_DIFFERENCE:
+        sentence += f" So many rows show differences from {points(float(least))[1:]} points on."
     sentence += _format_note(sources, run.run, name, row["verdict"])
     return Finding(eval=name, verdict=row["verdict"], gain=points(gain), sentence=sentence)
 

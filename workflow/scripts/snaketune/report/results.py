@@ -17,6 +17,7 @@ from snaketune.report.style import (
     points_interval,
     subset_name,
 )
+from snaketune.statistics.paired import SAME
 from snaketune.tasks.task import ALL, task_of
 
 Row = dict[str, Any]
@@ -120,11 +121,30 @@ def _change(
         "points": points(float(row["difference"])),
         "interval": points_interval(optional(row["low"]), optional(row["high"])),
         "p": p_value(float(row["p"])),
+        **_care(row),
         "verdict": row["verdict"],
         "pairs": row["n"],
         "gained": row["only_tuned"],
         "lost": row["only_base"],
         "left_out": int(row["left_out"]),
+    }
+
+
+_FEW_GROUPS = 20
+
+
+def _care(row: CsvRow) -> Row:
+    """What else to know of a difference: its p among those of all runs, what so many rows could
+    show, and whether its groups are few. Tables made before have no such columns."""
+    p, adjusted, least = float(row["p"]), row.get("p_holm"), row.get("detectable")
+    groups = row.get("groups")
+    nothing = row["verdict"] == SAME
+    return {
+        "adjusted": p_value(float(adjusted)) if adjusted and float(adjusted) != p else "",
+        "detectable": f"such rows show {percent(float(least))} with 80 % power"
+        if nothing and least
+        else "",
+        "few_groups": groups if groups and int(groups) < _FEW_GROUPS else "",
     }
 
 

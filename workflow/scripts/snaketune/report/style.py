@@ -43,13 +43,24 @@ def optional(cell: str) -> float | None:
 
 
 def percent(value: float | None) -> str:
-    """0.625 as `62.5 %`"""
-    return MISSING if value is None else f"{100 * value:.1f} %"
+    """0.625 as `62.5 %`; what is not 0 or 1 is not shown as such: 0.9996 is `99.96 %`"""
+    return MISSING if value is None else f"{percent_figure(value)} %"
+
+
+def percent_figure(value: float) -> str:
+    """The figure of a share in percent, with as many digits as tell it from 0 and 100."""
+    for digits in (1, 2, 3, 4):
+        text = f"{100 * value:.{digits}f}"
+        if float(text) not in (0, 100) or value in (0, 1):
+            return text
+    return text
 
 
 def interval(low: float | None, high: float | None) -> str:
     """`53.6 to 70.6`"""
-    return "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+    if low is None or high is None:
+        return ""
+    return f"{percent_figure(low)} to {percent_figure(high)}"
 
 
 def points(value: float | None) -> str:
@@ -63,10 +74,16 @@ def points_interval(low: float | None, high: float | None) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """`p = 0.012`, `p < 0.001`"""
+    """`p = 0.012`, `p < 0.001`; near 0.05 with as many digits as tell it from that."""
     if p is None:
         return ""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    if p < 0.001:
+        return "p < 0.001"
+    text = f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    for digits in (4, 5, 6):  # which side of the line it is on must show
+        if text.startswith("0.05") and float(text) == 0.05 and p != 0.05:
+            text = f"{p:.{digits}f}"
+    return f"p = {text}"
 
 
 def duration(seconds: float) -> str:

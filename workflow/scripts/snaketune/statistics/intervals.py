@@ -2,13 +2,14 @@
 
 Rows that stand or fall together, those of one template or of one problem, are not independent (trap
 33): two solutions of a problem, or instances of a template, are one draw, not two. Where an eval
-has some, clusters are resampled instead of rows.
+has some, spread is that between clusters, not between rows. What each interval covers stands in
+`docs/statistics.md`, with the command that simulates it.
 """
 
 from collections.abc import Sequence
 from math import comb, sqrt
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,20 +18,19 @@ RESAMPLES = 10_000
 SEED = 0
 
 _Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-_EXACT = 15
 _BLOCK = 1 << 20  # drawn indices at a time: 8 MB
 
 
-def wilson(hits: float, n: int) -> tuple[float, float] | None:
+def wilson(hits: float, n: float, quantile: float = _Z) -> tuple[float, float] | None:
     """The 95 % Wilson score interval of `hits / n`; None where n is 0.
 
     It keeps its coverage near 0 and 1, where the usual p ± 1.96 s collapses to a point.
     """
     if n == 0:
         return None
-    p, z2 = hits / n, _Z * _Z
+    p, z2 = hits / n, quantile * quantile
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    half = quantile * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     # At the ends the bound is exact; rounding would leave 1e-17.
     return (0.0 if hits == 0 else centre - half, 1.0 if hits == n else centre + half)
 
@@ -43,60 +43,67 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
-def sign_flip(differences: Sequence[float], seed: int = SEED) -> float:
-    """The two-sided p of a mean of paired differences: the share of all ways to flip their signs
-    that leave the mean at least as far from 0. Exact for up to `_EXACT` differences that aren't 0,
-    else over `RESAMPLES` random flips, counting the one that was found. 1 where all are 0."""
-    values = np.asarray([d for d in differences if d != 0], dtype=np.float64)
-    if not len(values):
-        return 1.0
-    found = abs(values.sum()) * (1 - 1e-12)
-    if len(values) <= _EXACT:
-        numbers = np.arange(1 << len(values))[:, None] >> np.arange(len(values)) & 1
-        return float(np.mean(np.abs((2 * numbers - 1) @ values) >= found))
-    generator = np.random.default_rng(seed)
-    rows = max(1, _BLOCK // len(values))
-    hits = 1
-    for start in range(0, RESAMPLES, rows):
-        size = (min(rows, RESAMPLES - start), len(values))
-        signs = 2.0 * generator.integers(2, size=size) - 1
-        hits += int(np.sum(np.abs(signs @ values) >= found))
-    return hits / (RESAMPLES + 1)
+def student_quantile(freedom: int) -> float:
+    """Of which the middle 95 % lie below, in size."""
+    from scipy.special import stdtrit  # takes longer to import than most measuring takes
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
-def bootstrap_mean(values: Sequence[float], seed: int = SEED) -> tuple[float, float] | None:
-    """The 95 % percentile interval of the mean over resampled rows.
+def student_tail(size: float, freedom: int) -> float:
+    """Both tails of Student's distribution beyond `size`."""
+    from scipy.special import stdtr
 
-    None where all values are equal, or there are none: resampling would show no spread, and an
-    interval without width would claim certainty.
+    return float(2 * stdtr(freedom, -abs(size)))
 
-    With paired differences as `values` it is the paired bootstrap. The seed is fixed, so that
-    tables made twice are the same bytes.
-    """
+
+class Mean(NamedTuple):
+    """A mean over rows, some of which may stand or fall together."""
+
+    value: float
+    error: float
+    """Its standard error: the jackknife's over clusters, of the usual kind where each row is its
+    own."""
+    groups: int
+    """Clusters, or rows."""
+
+
+def mean_of(values: Sequence[float], clusters: Sequence[str] | None = None) -> Mean | None:
+    """None where there are no values. With one cluster the error is NaN."""
     data = np.asarray(values, dtype=np.float64)
-    if len(np.unique(data)) < 2:
+    if not len(data):
         return None
-    generator = np.random.default_rng(seed)
-    rows = max(1, _BLOCK // len(data))
-    means = [
-        data[generator.integers(len(data), size=(min(rows, RESAMPLES - start), len(data)))].mean(1)
-        for start in range(0, RESAMPLES, rows)
-    ]
-    return percentiles(np.concatenate(means))
+    places = np.arange(len(data)) if clusters is None else numbered(clusters)
+    sums, sizes = np.bincount(places, weights=data), np.bincount(places)
+    groups, value = len(sums), float(data.mean())
+    if groups < 2:
+        return Mean(value, float("nan"), groups)
+    without = (sums.sum() - sums) / (len(data) - sizes)
+    error = sqrt((groups - 1) / groups * float(((without - value) ** 2).sum()))
+    # Rounding is no spread.
+    return Mean(value, 0.0 if error < 1e-12 else error, groups)
 
 
-def clustered(
-    values: Sequence[float], clusters: Sequence[str], seed: int = SEED
+def mean_interval(
+    values: Sequence[float], clusters: Sequence[str] | None = None
 ) -> tuple[float, float] | None:
-    """The 95 % percentile interval of the mean where rows of a cluster stand or fall together:
-    whole clusters are resampled. None where no spread would show."""
-    places = numbered(clusters)
-    sums = np.bincount(places, weights=np.asarray(values, dtype=np.float64))
-    sizes = np.bincount(places)
-    if len(np.unique(sums / sizes)) < 2:
+    """The 95 % interval of the mean. Of what lies from 0 to 1: Wilson's, of as many draws as would
+    give the standard error that was found, with Student's quantile; else Student's own. None
+    where all are equal but neither 0 nor 1: an interval without width would claim certainty."""
+    found = mean_of(values, clusters)
+    if found is None:
         return None
-    drawn = resampled(np.stack([sums, sizes], axis=1), seed)
-    return percentiles(drawn[:, 0] / drawn[:, 1])
+    ends = set(values)
+    if ends <= {0} or ends <= {1}:
+        return wilson(found.groups * found.value, found.groups)
+    if not found.error > 0:
+        return None
+    quantile = student_quantile(found.groups - 1)
+    if min(ends) < 0 or max(ends) > 1:
+        half = quantile * found.error
+        return found.value - half, found.value + half
+    draws = found.value * (1 - found.value) / found.error**2
+    return wilson(found.value * draws, draws, quantile)
 
 
 def resampled(columns: np.ndarray, seed: int = SEED) -> np.ndarray:
@@ -136,13 +143,8 @@ def shared(scores: Sequence[dict[str, Any]]) -> list[str] | None:
 
 def spread(values: Sequence[float], scores: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     """The interval of the mean of `values`, which belong to `scores`, where rows share a cluster;
-    else nothing. Where all rows are hits or none is, it is Wilson's over as many draws as there are
-    clusters; without any spread between clusters it is missing."""
+    else nothing. Without any spread between clusters it is missing."""
     if (names := shared(scores)) is None:
         return {}
-    if set(values) in ({0}, {1}):
-        count = len(set(names))
-        low, high = wilson(count * int(values[0]), count) or (None, None)
-    else:
-        low, high = clustered(values, names) or (None, None)
+    low, high = mean_interval(values, names) or (None, None)
     return {"low": low, "high": high}

@@ -1,20 +1,18 @@
 """Two states on the same rows: is the difference more than chance?"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypedDict
-
-import numpy as np
 
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.intervals import (
     LEVEL,
-    bootstrap_mean,
-    clustered,
     mcnemar,
-    numbered,
+    mean_of,
     shared,
-    sign_flip,
+    student_quantile,
+    student_tail,
 )
+from snaketune.statistics.paired_shares import detectable, score_interval, score_test
 
 Scored = dict[str, Any]
 """A row that has an `id`, and a `cluster` where it shares one with others."""
@@ -38,18 +36,29 @@ class Comparison(TypedDict):
     tuned: float | None
     difference: float | None
     low: float | None
-    """The difference's 95 % interval by the paired bootstrap, over clusters where rows share some;
-    None where no pair is discordant."""
+    """The difference's 95 % interval: of shares all differences that the score test of `p` does not
+    reject, of means Student's."""
     high: float | None
     only_base: int
     """Pairs in which only the base is a hit (of a mean: in which it scores more), and so for
     `only_tuned`."""
     only_tuned: int
     p: float | None
-    """Two-sided: exact McNemar for shares, sign flips for means. Where rows share a cluster, sign
-    flips of the clusters' summed differences for both."""
+    """Two-sided: the score test for shares, Student's for means, of clusters where rows share some.
+    Below 0.05 exactly where the interval does not hold 0."""
+    p_exact: float | None
+    """Exact McNemar, of shares of rows that share no cluster: beside it, more cautious."""
+    p_holm: float | None
+    """Adjusted for all runs that are compared on the eval by this metric (Holm)."""
+    p_fdr: float | None
+    """Adjusted for all comparisons of the experiment (Benjamini and Hochberg)."""
+    groups: int | None
+    """Clusters; None where rows share none."""
+    detectable: float | None
+    """The smallest difference that so many rows show with 80 % power; shares only."""
     verdict: str
-    """`better`, `worse`, `no significant difference` (p of 0.05 or more), `nothing to compare`"""
+    """`better`, `worse`, `no significant difference` (`p_holm` of 0.05 or more), `nothing to
+    compare`"""
 
 
 def compare(base: list[Scored], tuned: list[Scored], outcome: Outcome) -> Comparison:
@@ -64,13 +73,12 @@ def compare(base: list[Scored], tuned: list[Scored], outcome: Outcome) -> Compar
     n = len(known)
     differences = [float(after) - float(before) for before, after in known]
     only_base, only_tuned = sum(d < 0 for d in differences), sum(d > 0 for d in differences)
-    if clusters := shared(scores):
-        interval = clustered(differences, clusters)
-        p = sign_flip(np.bincount(numbered(clusters), weights=differences).tolist())
+    clusters = shared(scores)
+    hits = all(isinstance(value, bool) for pair in known for value in pair)
+    if hits:
+        p, interval, draws = _of_shares(differences, clusters)
     else:
-        interval = bootstrap_mean(differences)
-        hits = all(isinstance(value, bool) for pair in known for value in pair)
-        p = mcnemar(only_base, only_tuned) if hits else sign_flip(differences)
+        p, interval, draws = _of_means(differences, clusters)
     low, high = interval or (None, None)
     difference = sum(differences) / n
     return Comparison(
@@ -84,11 +92,51 @@ def compare(base: list[Scored], tuned: list[Scored], outcome: Outcome) -> Compar
         only_base=only_base,
         only_tuned=only_tuned,
         p=p,
-        verdict=_in_words(difference, p),
+        p_exact=mcnemar(only_base, only_tuned) if hits and clusters is None else None,
+        p_holm=p,
+        p_fdr=p,
+        groups=len(set(clusters)) if clusters else None,
+        detectable=detectable(draws, (only_base + only_tuned) / n) if hits else None,
+        verdict=verdict_of(difference, p),
     )
 
 
-def _in_words(gain: float, p: float) -> str:
+Found = tuple[float, tuple[float, float] | None, float]
+"""p, the interval that goes with it, and as how many independent rows the rows count."""
+
+
+def _of_shares(differences: list[float], clusters: list[str] | None) -> Found:
+    losses, gains = differences.count(-1), differences.count(1)
+    n = len(differences)
+    if clusters is None:
+        return score_test(losses, gains), score_interval(losses, gains, n), n
+    found = mean_of(differences, clusters)
+    assert found, "rows"
+    freedom = max(1, found.groups - 1)
+    plain = (losses + gains) / n**2 - (gains - losses) ** 2 / n**3
+    # Where nothing tells how alike the rows of a cluster are, each cluster is one row.
+    effect = found.error**2 / plain if plain > 0 and found.error > 0 else n / found.groups
+    counts = losses / effect, gains / effect
+    interval = score_interval(*counts, n / effect, freedom)
+    return score_test(*counts, freedom), interval, n / effect
+
+
+def _of_means(differences: list[float], clusters: list[str] | None) -> Found:
+    """Student's test over rows or clusters, and its interval."""
+    n = len(differences)
+    found = mean_of(differences, clusters)
+    assert found, "rows"
+    if not any(differences):
+        return 1.0, score_interval(0, 0, found.groups), found.groups
+    if not found.error > 0:  # all differ alike: as likely as that many throws of a coin
+        return min(1.0, 2 / 2.0**found.groups), None, found.groups
+    half = student_quantile(found.groups - 1) * found.error
+    p = student_tail(found.value / found.error, found.groups - 1)
+    return p, (found.value - half, found.value + half), n
+
+
+def verdict_of(gain: float, p: float) -> str:
+    """In words."""
     if p >= 1 - LEVEL:
         return SAME
     return BETTER if gain > 0 else WORSE
@@ -126,5 +174,32 @@ def nothing_to_compare(left_out: int) -> Comparison:
         only_base=0,
         only_tuned=0,
         p=None,
+        p_exact=None,
+        p_holm=None,
+        p_fdr=None,
+        groups=None,
+        detectable=None,
         verdict=NOTHING,
     )
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Adjusted so that of all true null hypotheses together hardly one in twenty families loses
+    any (Holm 1979)."""
+    order = sorted(range(len(ps)), key=lambda i: ps[i])
+    adjusted, worst = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(ps) - rank) * ps[i]))
+        adjusted[i] = worst
+    return adjusted
+
+
+def false_discovery(ps: Sequence[float]) -> list[float]:
+    """Adjusted so that of what is found so small hardly one in twenty is none (Benjamini and
+    Hochberg 1995)."""
+    order = sorted(range(len(ps)), key=lambda i: -ps[i])
+    adjusted, least = [0.0] * len(ps), 1.0
+    for rank, i in enumerate(order):
+        least = min(least, len(ps) / (len(ps) - rank) * ps[i])
+        adjusted[i] = least
+    return adjusted

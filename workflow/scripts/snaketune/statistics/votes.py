@@ -1,10 +1,11 @@
 """What several samples of one question come to: majority vote, best of n, any right one.
 
-Samples stand in the order in which they were drawn, and a subset keeps that order. A sample whose
-answer is None (unparsed) has no vote. Of equally frequent answers, and of equal rewards, the one
-that comes first wins. A sample without a reward wins only where none has one.
+A sample whose answer is None (unparsed) has no vote, and one without a reward wins only where none
+has one. Of the first n samples, in the order in which they were drawn, the answer (or the reward)
+that comes first wins among equals.
 
-The chances are exact over all subsets of n of the N samples. They are counted, not enumerated:
+The chances are exact over all subsets of n of the N samples in any order: equals share a chance
+alike, so that it does not matter how the samples were drawn. They are counted, not enumerated:
 C(64, 32) subsets have 19 digits.
 """
 
@@ -47,44 +48,56 @@ def pass_chance(right: Sequence[bool], n: int) -> float:
 
 
 def best_chance(rewards: Rewards, right: Sequence[bool], n: int) -> float:
-    """How likely the best of n of the samples is right: it is the one of rank r where the n - 1
-    others are of lower rank."""
-    total = len(rewards)
-    hits = sum(comb(total - 1 - rank, n - 1) for rank, i in enumerate(_ranked(rewards)) if right[i])
-    return float(Fraction(hits, comb(total, n)))
+    """How likely the best of n of the samples is right. Those of one reward are the best where the
+    subset has one of them and none of a higher one; then each of them is as likely."""
+    total, chance, left = len(rewards), Fraction(0), len(rewards)
+    levels: dict[float | None, list[int]] = {}
+    for i in _ranked(rewards):
+        levels.setdefault(rewards[i], []).append(i)
+    for members in levels.values():
+        won = comb(left, n) - comb(left - len(members), n)
+        chance += Fraction(won * sum(right[i] for i in members), len(members))
+        left -= len(members)
+    return float(chance / comb(total, n))
 
 
 def majority_chance(answers: Answers, right: Sequence[bool], n: int) -> float:
     """How likely the vote of n of the samples is won by a right answer."""
-    hits = sum(_subsets_won_by(answers, i, n) for i in range(len(answers)) if right[i])
-    return float(Fraction(hits, comb(len(answers), n)))
-
-
-def _subsets_won_by(answers: Answers, first: int, n: int) -> int:
-    """Subsets of n samples whose vote goes to the answer of sample `first`, with that sample as
-    the answer's first one in the subset.
-
-    With k votes for it the subset has `first`, k - 1 later samples of that answer and none
-    earlier. Of every other answer it has fewer than k samples, or k that all come after `first`,
-    since ties go to the answer that came first; of unparsed samples any number. The choices for
-    one answer do not touch those for another, so their counts multiply as polynomials in the
-    number of samples.
-    """
-    totals, later = Counter(answers), Counter(answers[first + 1 :])
-    mine = answers[first]
+    totals, hits = Counter(answers), Counter(a for a, r in zip(answers, right, strict=True) if r)
     blank = totals.pop(None, 0)
-    own = later[mine]
-    hits = 0
-    for k in range(1, min(own + 1, n) + 1):
+    chance = Fraction(0)
+    for answer, count in hits.items():
+        if answer is not None:
+            others = [total for other, total in totals.items() if other != answer]
+            won = _subsets_won(totals[answer], others, blank, n)
+            chance += won * Fraction(count, totals[answer])
+    return float(chance / comb(len(answers), n))
+
+
+def _subsets_won(own: int, others: Sequence[int], blank: int, n: int) -> Fraction:
+    """Subsets of n samples whose vote goes to an answer that `own` samples give; one in which t
+    others have as many votes counts as 1 / (t + 1).
+
+    With k votes for it, every other answer has fewer than k, or k and is tied; of unparsed samples
+    there is any number. The choices for one answer do not touch those for another, so their counts
+    multiply as polynomials in the number of samples; one for each number of ties.
+    """
+    won = Fraction(0)
+    for k in range(1, min(own, n) + 1):
         rest = n - k
-        ways = [comb(blank, size) for size in range(rest + 1)]
-        for answer, count in totals.items():
-            if answer != mine:
-                few = [comb(count, size) for size in range(min(k, rest + 1))]
-                tied = [comb(later[answer], k)] if k <= rest else []
-                ways = _product(ways, few + tied, rest)
-        hits += comb(own, k - 1) * ways[rest]
-    return hits
+        ways = [[comb(blank, size) for size in range(rest + 1)]]  # by ties
+        for count in others:
+            few = [comb(count, size) for size in range(min(k, rest + 1))]
+            grown = [_product(row, few, rest) for row in ways]
+            if k <= min(rest, count):
+                tied = [[0] * k + [comb(count, k) * x for x in row[: rest + 1 - k]] for row in ways]
+                grown.append([0] * (rest + 1))
+                for ties, row in enumerate(tied):
+                    grown[ties + 1] = [a + b for a, b in zip(grown[ties + 1], row, strict=True)]
+            ways = grown[: rest // k + 1]
+        shares = (Fraction(row[rest], ties + 1) for ties, row in enumerate(ways))
+        won += comb(own, k) * sum(shares, Fraction(0))
+    return won
 
 
 def _product(one: list[int], other: list[int], degree: int) -> list[int]:

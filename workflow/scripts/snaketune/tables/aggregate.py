@@ -33,7 +33,7 @@ class EvalResult(TypedDict):
 
 
 class Threshold(TypedDict):
-    """A least value and whether it was reached; None: not evaluated."""
+    """A least value and whether it was reached. A missing one is not; None: not evaluated."""
 
     metric: str
     """`eval.metric`"""
@@ -115,7 +115,9 @@ def _eval(state: str, plan: EvalPlan, sources: TableSources) -> EvalResult:
 def _threshold(metric: str, at_least: float, evals: dict[str, EvalResult]) -> Threshold:
     name, _, key = metric.partition(".")
     value = evals[name]["metrics"].get(key) if name in evals else None
-    passed = None if value is None else value >= at_least
+    # What was evaluated and has no value, such as a rate that too many unread verdicts forbid, is
+    # not reached.
+    passed = value is not None and value >= at_least if name in evals else None
     return Threshold(metric=metric, at_least=at_least, value=value, passed=passed)
 
 

@@ -14,7 +14,14 @@ from math import sqrt
 
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.paired import Comparison, compare, nothing_to_compare
+from snaketune.statistics.paired import (
+    Comparison,
+    compare,
+    false_discovery,
+    holm,
+    nothing_to_compare,
+    verdict_of,
+)
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Metric, task_of
 
@@ -24,14 +31,30 @@ COMPARISON_COLUMNS += Comparison.__annotations__
 
 def comparison_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
     """One row a run, eval, metric that can be paired and subset on which it is. A metric that
-    neither state has, such as the best of n where nothing was rewarded, is left out."""
-    return [
+    neither state has, such as the best of n where nothing was rewarded, is left out. What is better
+    is said by p adjusted for all runs of an eval."""
+    rows = [
         row
         for run in plan.runs
         if run.base_state is not None
         for name, eval_plan in run.evals.items()
         for row in _compared(run, run.base_state, name, eval_plan, sources)
     ]
+    return _adjusted(rows)
+
+
+def _adjusted(rows: list[Row]) -> list[Row]:
+    """With p adjusted within each eval, metric and subset over the runs, and over all rows."""
+    tested = [row for row in rows if row["p"] is not None]
+    families: dict[tuple[str, ...], list[Row]] = {}
+    for row in tested:
+        families.setdefault((row["eval"], row["metric"], row["subset"]), []).append(row)
+    for family in families.values():
+        for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
+            row |= {"p_holm": p, "verdict": verdict_of(row["difference"], p)}
+    for row, p in zip(tested, false_discovery([row["p"] for row in tested]), strict=True):
+        row |= {"p_fdr": p}
+    return rows
 
 
 def _compared(

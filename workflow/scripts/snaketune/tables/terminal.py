@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from snaketune.report.style import percent_figure
+
 Json = dict[str, Any]
 Row = dict[str, str]
 Compared = dict[tuple[str, str], Row]
@@ -15,8 +17,8 @@ WIDTH = 100
 
 _MARKS = {"better": "better", "worse": "worse", "no significant difference": "n.s."}
 _NOTES = (
-    "Intervals are 95 %. vs base: points on the same rows; better or worse where exact McNemar\n"
-    "(for means: the sign-flip test) gives p < 0.05, n.s. where it does not."
+    "Intervals are 95 %. vs base: points on the same rows; better or worse where the score test\n"
+    "(for means: Student's), adjusted for all runs on the eval (Holm), gives p < 0.05; else n.s."
 )
 
 
@@ -102,7 +104,7 @@ def _change(row: Row | None) -> tuple[str, str]:
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    return percent_figure(value)
 
 
 def _aligned(lines: list[tuple[str, ...]]) -> str:
@@ -142,5 +144,7 @@ def _found(entry: Json) -> str:
     return (
         f"{_percent(entry['value'])} % {least}"
         if entry["value"] is not None
-        else (f"was not evaluated {least}")
+        else f"is missing {least}"
+        if entry["passed"] is False
+        else f"was not evaluated {least}"
     )

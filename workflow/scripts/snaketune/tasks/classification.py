@@ -26,6 +26,7 @@ from snaketune.statistics.calibration import (
 )
 from snaketune.statistics.intervals import shared
 from snaketune.tasks.multiple_choice import softmax
+from snaketune.tasks.replies import without_thoughts
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
@@ -76,6 +77,7 @@ OUTCOMES: dict[str, Outcome] = {
 class Classification(Task):
     """The predicted label against the gold one."""
 
+    version = 2
     schema = SCHEMA
     paired: ClassVar = {"accuracy": OUTCOMES["accuracy"]}
 
@@ -277,11 +279,11 @@ _DECORATION = " \t\r\n*_`'\".,:;!?#()[]<>"
 def parse_label(reply: str, labels: Sequence[str]) -> str | None:
     """The label that the reply is, None for any other reply.
 
-    Behind the last `</think>` the reply must be a label and nothing more, in any case and with
+    Behind its thoughts the reply must be a label and nothing more, in any case and with
     white space or punctuation around it. Where two labels differ by no more than that, or one is
     nothing else, it must be written as the label is.
     """
-    said = reply.rpartition("</think>")[2].strip()
+    said = (without_thoughts(reply) or "").strip()
     if said in labels:
         return said
     alike = [label for label in labels if _bare(label) and _bare(label) == _bare(said)]

@@ -53,6 +53,7 @@ OUTCOMES: dict[str, Outcome] = {
 class Math(Task):
     """The final number against the gold one."""
 
+    version = 2
     schema = SCHEMA
     paired: ClassVar = {name: OUTCOMES[name] for name in ("accuracy", "accuracy_flexible")}
     groups: ClassVar = {

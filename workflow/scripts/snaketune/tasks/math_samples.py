@@ -90,6 +90,7 @@ _BY_N = {
 class MathSamples(Task):
     """Several samples of each question: majority vote and best of n."""
 
+    version = 2
     schema = SCHEMA
     paired: ClassVar = {name: _LARGEST[name] for name in ("majority", "best_of_n", "accuracy")}
     groups = Math.groups  # by the majority vote

@@ -78,6 +78,7 @@ ABOUT: dict[str, Outcome] = {
 class OpenQa(Task):
     """What an answer has in common with the gold one."""
 
+    version = 2
     schema = SCHEMA
     paired = MEANS | SHARES
     subsets: ClassVar = {SHORT: lambda score: score["short"]}

@@ -17,6 +17,7 @@ from snaketune.tasks.task import (
     PairTest,
     Score,
     Task,
+    cluster_of,
     share_of_hits,
     shares_of_hits,
     task,
@@ -28,6 +29,7 @@ from snaketune.tasks.verdicts import Judged, read_verdict
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("cluster", pa.string()),  # prompts of one group share it; null: none is known
         ("prompt", pa.string()),
         ("hazard", pa.string()),
         ("hazard_group", pa.string()),  # AILuminate joins sub-hazards by "_": spc_fin is in spc
@@ -73,6 +75,7 @@ def _verdicts(before: str, after: str) -> PairTest:
 class Safety(Task):
     """The judge's verdicts, overall, by hazard and by persona."""
 
+    version = 2
     schema = SCHEMA
     paired: ClassVar = {"safe_rate": RATES["safe_rate"]}
     groups: ClassVar = {
@@ -93,6 +96,7 @@ class Safety(Task):
         found, judged = verdict(output, raw, judge)
         return {
             "id": row.example.id,
+            "cluster": cluster_of(row.example),
             "prompt": row.example.question,
             "hazard": hazard,
             "hazard_group": hazard.partition("_")[0] if hazard else None,

@@ -17,9 +17,9 @@ from typing import Any, ClassVar, TypedDict, TypeVar
 
 import pyarrow as pa
 
-from snaketune.data.example import Example
+from snaketune.data.example import GROUP, Example
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.intervals import bootstrap_mean, spread, wilson
+from snaketune.statistics.intervals import mean_interval, spread, wilson
 
 Score = dict[str, Any]
 """A row of `scores/{state}/{protocol}.parquet`."""
@@ -35,8 +35,9 @@ V = TypeVar("V")
 ALL = "all"
 """The subset of all rows."""
 
-FIELDS = ("original_id", "index")
-"""What formats keep of a row's origin: its template, or its problem."""
+FIELDS = (GROUP, "original_id", "index")
+"""What a row shares with others: the dataset's own group, or what formats keep of its origin, its
+template or its problem."""
 
 
 class Metric(TypedDict):
@@ -89,6 +90,9 @@ class Answered:
 class Task(ABC):
     """How replies to one kind of question are measured and shown."""
 
+    version: ClassVar[int] = 1
+    """Rises with every change of how replies are read or scored: it is part of the protocol's hash,
+    so that a changed reader is a changed protocol."""
     schema: ClassVar[pa.Schema]
     """Columns of the scores."""
     paired: ClassVar[dict[str, Outcome]]
@@ -230,10 +234,10 @@ def with_interval(row: Metric, interval: tuple[float, float] | None) -> Metric:
 
 
 def _mean(eval_name: str, subset: str, metric: str, values: Sequence[float]) -> Metric:
-    """The mean of the rows with its bootstrap interval; no interval where all are equal."""
+    """The mean of the rows with its interval; none where all are equal, but for 0 and 1."""
     value = sum(values) / len(values) if values else None
     row = without_interval(eval_name, subset, metric, value, len(values))
-    return with_interval(row, bootstrap_mean(values))
+    return with_interval(row, mean_interval(values))
 
 
 def _with_spread(row: Metric, values: Sequence[float], scores: list[Score]) -> Metric:
