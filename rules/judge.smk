@@ -31,9 +31,7 @@ rule judge:
         state=lambda wildcards, output: LOOKUP.state_settings(
             LOOKUP.judging_state(wildcards.protocol)
         ),
-        judge=lambda wildcards: protocol_of(wildcards).judge.model_dump(
-            mode="json", exclude={"guideline"}
-        ),
+        judge=lambda wildcards: protocol_of(wildcards).judge.asked(),
         # By content, not by place.
         guideline=lambda wildcards: content_hash(LOOKUP.guideline(wildcards.protocol)),
         guideline_file=lambda wildcards, output: str(LOOKUP.guideline(wildcards.protocol)),

@@ -58,6 +58,7 @@ rule report:
         stats=expand(f"{E}/tokens/{{tokens}}/stats.json", tokens=TOKENS),
         lengths=expand(f"{E}/tokens/{{tokens}}/lengths.json", tokens=TOKENS),
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
+        adapters=expand(f"{E}/train/{{run}}/adapter.json", run=GIVEN_ADAPTERS),
         environment=f"{E}/environment.json",
     output:
         html=report(

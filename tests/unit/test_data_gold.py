@@ -1,8 +1,13 @@
 """The final number of reference answers."""
 
+import json
+
 import pytest
 
+from snaketune.config.dataset import ColumnsSpec
+from snaketune.data.formats.table import NamedColumns
 from snaketune.data.formats.values import canonical_number, final_number
+from snaketune.data.record import Fields, RecordError
 
 
 @pytest.mark.parametrize(
@@ -43,3 +48,21 @@ def test_final_number_is_what_the_answer_ends_with():
     assert final_number("as in #### 5\nbut twice\n#### 10\n") == "10"
     assert final_number("#### 10\nand so on") is None
     assert final_number("The answer is 10") is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [["Rome", "the city of Rome"], {"text": ["Rome", "the city of Rome"], "answer_start": [0, 3]}],
+)
+def test_of_a_list_of_answers_the_first_is_trained_on_and_all_are_right(answer):
+    table = NamedColumns(ColumnsSpec(question="q", answer="a", keep=["topic"]), False)
+    found = table.example(Fields({"q": "Where?", "a": answer, "topic": "x"}))
+    assert (found.answer, found.gold) == ("Rome", "Rome")
+    assert json.loads(found.meta) == {"topic": "x", "golds": ["the city of Rome"]}
+
+
+@pytest.mark.parametrize("answer", [[], ["Rome", ""], ["Rome", 3], {"text": []}])
+def test_a_list_that_holds_no_answers_is_rejected(answer):
+    table = NamedColumns(ColumnsSpec(question="q", answer="a"), False)
+    with pytest.raises(RecordError):
+        table.example(Fields({"q": "Where?", "a": answer}))

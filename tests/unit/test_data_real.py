@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from prepared_data import prepared
 
-from snaketune.config.evaluation import SampleSpec
+from snaketune.config.dataset import SampleSpec
 from snaketune.data.example import take_sample
-from snaketune.tasks.math import RULES
+from snaketune.tasks.math_rules import RULES
 
 ROOT = os.environ.get("REAL_DATA_DIR")
 pytestmark = pytest.mark.skipif(not ROOT, reason="REAL_DATA_DIR is unset: no real data here")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from snaketune.config.evaluation import SampleSpec
+from snaketune.config.dataset import SampleSpec
 from snaketune.data.example import take_sample
 
 # Printed by the recipe's own line; they pin NumPy's generator too.

@@ -18,7 +18,7 @@ from snaketune.inference.session import open_session
 from snaketune.models import hub, nf4
 from snaketune.models.describe import describe_model
 from snaketune.models.folder import pinned
-from snaketune.models.kind import require_kind
+from snaketune.models.headers import require_kind
 from snaketune.models.load import load_model, load_reward_model, load_state, pick_dtype
 from snaketune.models.nf4 import expand_nf4, nf4_layers
 from snaketune.prompts.conversation import end_tokens

@@ -2,12 +2,15 @@
 
 import json
 import os
+import random
+import time
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from snaketune.tasks.math import RULES, canonical, final_answer, flexible, strict
+from snaketune.tasks.math_rules import RULES, final_answer, flexible, rule_of, strict
+from snaketune.tasks.numbers import canonical
 
 STRICT = {
     "6 * 3 = 18\n#### 18": "18",
@@ -173,6 +176,146 @@ def test_canonical_keeps_every_digit():
 
 def test_long_text_of_minus_signs_takes_no_time():
     assert flexible("1-" * 100_000 + "5") == 5
+
+
+KINDS = {
+    # headings, and marks that count
+    "#### Step 1: Eggs\n6 - 3 = 3\n#### Step 2: Money\n3 * 2 = 6\n\nShe makes $6.": "6",
+    "#### 1. Eggs\n6 - 3 = 3\n#### 2. Money\n3 * 2 = 6\n\nSo 6.": "6",
+    "#### 1. Eggs\n6 - 2 = 4": "4",
+    "#### 7. That is all": "7",
+    "#### 7\n#### Explanation\nas 3 + 4 = 7": "7",
+    "#### Answer: 7": "7",
+    "####\n7": "7",
+    "#### **$7**": "7",
+    "#### \\boxed{7}": "7",
+    "#### 3 * 4 = 12": "12",
+    "#### 12, because 3 * 5 = 15": "12",
+    # mixed numbers, fractions
+    r"\boxed{2\frac{3}{4}}": "2.75",
+    r"so -2\frac34": "-2.75",
+    r"\frac{-3}{4}": "-0.75",
+    r"\dfrac{1.5}{2}": "0.75",
+    "2¾": "2.75",
+    "2 ¾": "2.75",
+    "-¾": "-0.75",
+    "⅛": "0.125",
+    # thoughts
+    "<think>#### 4</think>\n#### 6": "6",
+    "so 4 it was </think> 6": "6",
+    "<think>it may be 4": None,
+    "a</think><think>4": None,
+    "[THINK]4[/THINK]6": "6",
+    # powers
+    "2.5e4": "25000",
+    "2.5E-3": "0.0025",
+    "2.5 × 10⁴": "25000",
+    r"2.5 \cdot 10^{-1}": "0.25",
+    "2e5000": None,
+    "it covers 12 cm^2": "12",
+    "it covers 12 m²": "12",
+    r"\boxed{12 \text{ cm}^2}": "12",
+    r"\boxed{90^\circ}": "90",
+    "2^3": "8",
+    # currency, signs, digits of other scripts
+    "€1,200": "1200",
+    "-€5": "-5",
+    "HK$3": "3",
+    "Rs. 300": "300",
+    "Rs.300": "300",
+    "¥300": "300",
+    "－3": "-3",
+    "１２": "12",
+    "٣٫٥": "3.5",
+    # thousands
+    "12 000": "12000",
+    "12\u202f000": "12000",
+    "12’000": "12000",
+    "1.234.567": "1234567",
+    "1.234,50": "1234.5",
+    "3, 100": "100",
+    # reasons behind the answer, and expressions
+    "The answer is 9, since 4 + 5 = 9 and 5 = 5*1": "9",
+    "The answer is 9 because 4 + 5 = 9": "9",
+    r"\boxed{x = 5}": "5",
+    r"\boxed{\text{5 apples}}": "5",
+    r"\boxed{5 \text{ a } 6}": "5",
+    r"\boxed{3\sqrt{2}}": None,
+    r"\boxed{2\pi}": None,
+    r"it is 3\sqrt{2}": None,
+    r"\boxed{4} and \boxed{5": "4",
+    # the head of a line
+    "a = 4\n-3 are left": "-3",
+    "a = 4 -3": "3",
+    # a base model that runs on
+    "#### 6\n\nQuestion: Ann has 2.\n#### 2": "6",
+    "A: 6\n\nQ: a farm has 9 cows": "6",
+    "So 6.\n### Instruction:\nAdd 5\n### Response:\n10": "6",
+    "So 6.<|im_end|>\n<|im_start|>user\n9": "6",
+    "Problem: Ann has 2 and gets 4.\nAnswer: 6": "6",
+    "Question: how many? Answer: 6": "6",
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), KINDS.items())
+def test_kinds_that_went_wrong(text, expected):
+    assert canonical(flexible(text)) == expected
+
+
+def test_the_cases_that_went_wrong():
+    cases = Path(os.environ.get("REAL_DATA_DIR", "nowhere")).parent / "cases/math_answers.jsonl"
+    if not cases.is_file():
+        pytest.skip(f"found no {cases}: REAL_DATA_DIR is unset, or has no cases beside it")
+    for line in map(json.loads, cases.read_text(encoding="utf-8").splitlines()):
+        assert canonical(flexible(line["reply"])) == line["number"], line
+
+
+PIECES = ["1", "9" * 40, "1,111,", "1 111 ", "1/", "1/2", r"\boxed{", "{", "}", r"\frac{"]
+PIECES += [r"\frac1", "####", "#### 1. a\n", "answer", "answer is 1, ", "=", "-", "- ", "$", "US$"]
+PIECES += ["Rs.", "½", "<think>", "</think>", "\n", "\nQuestion:", "\nQ: a", "^{", "2^10 ", "1e5"]
+PIECES += ["*10^{3}", ".", ".5", "1.111.", "⁵", "−", "(", r"\text{", "*", " ", "final answer:", "0"]
+PIECES += ["because ", "٣", "x", "a ", "1'000", r"\sqrt{", "\ud800", "\0"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_any_text_reads(rule):
+    draw = random.Random(0)
+    for _ in range(4000):
+        text = "".join(draw.choices(PIECES, k=draw.randint(0, 12)))
+        found = RULES[rule].read(text)
+        assert RULES[rule].right(found, Decimal(1)) in (True, False)
+        spelled = RULES[rule].spelled(found)
+        assert spelled is None or len(spelled) < 5000
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_time_to_read_grows_with_the_length_alone(seed):
+    draw = random.Random(seed)
+    for unit in [*draw.sample(PIECES, 3), "".join(draw.choices(PIECES, k=2)), "a "]:
+        seconds = []
+        for size in (10_000, 80_000):
+            text = (unit * size)[:size] + "5"
+            start = time.process_time()
+            for rule in RULES.values():
+                rule.read(text)
+            seconds.append(time.process_time() - start)
+        assert seconds[1] < 1 or seconds[1] < 24 * seconds[0], (unit, seconds)
+
+
+def test_a_very_long_reply_reads():
+    for unit in ("1", "1 ", "a ", "#### 1\n", "1,000,"):
+        text = unit * (300_000 // len(unit))
+        start = time.process_time()
+        for rule in RULES.values():
+            rule.read(text)
+        assert time.process_time() - start < 30
+
+
+def test_headline_and_votes_read_by_one_rule():
+    """A recipe's rule is that of its votes too."""
+    assert set(RULES) == {"hashes", "flexible", "final_answer"}
+    assert rule_of({"answer_rule": "flexible"}) is RULES["flexible"]
+    assert rule_of({}) is RULES["hashes"]
 
 
 def test_both_readings_find_every_gold_answer_of_gsm8k():

@@ -12,7 +12,7 @@ from snaketune.tasks.measure import measure
 from snaketune.tasks.task import Task, task_of
 
 MATH = {"task": "math", "sample": None}
-SAFETY = {"task": "safety", "sample": None}
+SAFETY = {"task": "safety", "sample": None, "judge": {"unread_at_most": 0.5}}
 
 THOUGHTS = ("thought_tokens", "thoughts_cut_off")
 

@@ -5,10 +5,9 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.runtime.records import sign
-
     from snaketune.data.draws import training_records, write_few_shot
     from snaketune.data.steps import spec_of
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
 
     write_few_shot(

@@ -12,7 +12,7 @@ with job(snakemake.log[0]):
     from snaketune.runtime.files import write_json
 
     one = ("final", "comparisons", "checkpoints", "environment")
-    many = ("manifests", "leakage", "stats", "lengths", "models")
+    many = ("manifests", "leakage", "stats", "lengths", "models", "adapters")
     files = {name: Path(snakemake.input[name]) for name in one}
     files |= {name: [Path(file) for file in snakemake.input.get(name, [])] for name in many}
     files |= {name: list(map(Path, found)) for name, found in snakemake.params.behind.items()}

@@ -1,12 +1,13 @@
 """Evals: a task on a dataset under a protocol; first the sections that only some tasks have."""
 
+import re
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, Thinking, alone_as
-from snaketune.config.dataset import SplitName
+from snaketune.config.dataset import SampleSpec, SplitName
 from snaketune.config.registries import TASKS
 from snaketune.inference import backends
 
@@ -92,24 +93,6 @@ else:
     TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
 
 
-class SampleSpec(Strict):
-    """A seeded subset: the first n of `numpy.random.default_rng(seed).permutation(N)`, in that
-    order."""
-
-    fraction: Number | None = Field(None, gt=0, le=1)
-    """Share of the split; n is rounded down."""
-    count: int | None = Field(None, ge=1)
-    """Number of records; at most the whole split."""
-    seed: int = 42
-    """Seed of the permutation."""
-
-    @model_validator(mode="after")
-    def _one_size(self) -> "SampleSpec":
-        if (self.fraction is None) == (self.count is None):
-            raise ValueError("give either fraction or count")
-        return self
-
-
 class JudgeSpec(Strict):
     """How a judge model is asked for a verdict."""
 
@@ -121,6 +104,49 @@ class JudgeSpec(Strict):
     """What the judge is shown."""
     max_new_tokens: int = Field(16, ge=1)
     """Length of a verdict."""
+    turns: Literal["system", "user", "conversation"] | None = None
+    """What the judge is shown as: the guideline as a system turn; in front of the user turn, for
+    judges that take no system turn; or the prompt and the reply as a conversation, into which the
+    judge's own template puts its guideline. Unset: `conversation` for the formats of guard models,
+    `system` for `plain`."""
+    format: Literal["plain", "llama_guard", "qwen3guard", "shieldgemma"] = "plain"
+    """How its words are read. `plain`: SAFE or UNSAFE on the first line, or as JSON; `llama_guard`:
+    the same, with codes; `qwen3guard`: `Safety: …`, where Controversial counts as unsafe;
+    `shieldgemma`: Yes is unsafe, No is safe."""
+    safe: str | None = None
+    """Instead of a format, with `unsafe`: a regular expression found in what means safe. A text in
+    which both or neither are found can't be read."""
+    unsafe: str | None = None
+    """Likewise, in what means unsafe."""
+    unread_at_most: Number = Field(0.05, ge=0, le=1)
+    """With a larger share of verdicts that can't be read there is no safe rate, only its bound."""
+
+    @model_validator(mode="after")
+    def _both_patterns(self) -> "JudgeSpec":
+        if (self.safe is None) != (self.unsafe is None):
+            raise ValueError("give both of the patterns safe and unsafe, or neither")
+        for key, pattern in (("safe", self.safe), ("unsafe", self.unsafe)):
+            try:
+                re.compile(pattern or "")
+            except re.error as error:
+                raise ValueError(
+                    f"{key}: found {pattern!r}, no regular expression: {error}"
+                ) from None
+        if self.safe is not None and self.format != "plain":
+            raise ValueError(f"found format {self.format} beside patterns, expected either")
+        if self.sees == "response" and self.shown_as == "conversation":
+            raise ValueError("sees: found response, but a conversation has the prompt too")
+        return self
+
+    @property
+    def shown_as(self) -> str:
+        """The turns, as set or as the format has them."""
+        return self.turns or ("system" if self.format == "plain" else "conversation")
+
+    def asked(self) -> dict[str, Any]:
+        """What decides the judge's words, beside the guideline; not how they are read."""
+        kept = self.model_dump(mode="json", include={"model", "sees", "max_new_tokens"})
+        return kept if self.shown_as == "system" else kept | {"turns": self.shown_as}
 
 
 class OptionsSpec(Strict):
@@ -147,10 +173,8 @@ class AnswersSpec(Strict):
     answer matches too, as in figures published so."""
 
 
-FORM = ("system", "prompt", "chat", "reply_prefix", "template_args", "thinking")
-"""What evals and runs take from their dataset, unless they say otherwise."""
 NEWER = ("chat", "template_args", "thinking")
-"""Of these the ones that protocols mention only where they are not as usual."""
+"""What protocols mention only where it is not as usual."""
 
 # Sections that a task has whether they are written or not.
 _SECTIONS = {"options": "multiple_choice", "answers": "open_qa", "classes": "classification"}
@@ -176,8 +200,7 @@ class EvalSpec(Strict):
     choice, `{options}`; unset: the dataset's, else the task's own. Where it has `{context}` too,
     the example's context stands there, else below the question."""
     chat: bool | None = None
-    """The prompt is a user turn under the model's chat template; `false`: plain text; unset: as the
-    dataset has it."""
+    """A user turn under the model's chat template; `false`: plain text; unset: the dataset's."""
     reply_prefix: Prefix | None = None
     """Text that opens the reply and belongs to the prompt, such as `Let's think step by step.`;
     unset: the dataset's."""
@@ -191,9 +214,10 @@ class EvalSpec(Strict):
     """For task open_qa; unset: its defaults."""
     classes: ClassesSpec | None = None
     """For task classification; unset: its defaults."""
-    answer_rule: Literal["hashes", "final_answer"] = "hashes"
-    """For task math, where the answer stands in a reply: the number after `####`; or the last
-    number after the last `Final answer:`, else after the last `Answer:`, else the last number."""
+    answer_rule: Literal["hashes", "flexible", "final_answer"] = "hashes"
+    """For task math, where the answer stands in a reply, of the headline and of votes alike: the
+    number after `####`; as a reader would find it, in whatever form; or the last number after the
+    last `Final answer:`, else after the last `Answer:`, else the last number."""
     sampling: SamplingSpec | None = None
     """For task math: several replies to each question; unset: one, the most likely one (greedy)."""
     max_new_tokens: int = Field(512, ge=1)

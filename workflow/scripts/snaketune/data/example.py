@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from snaketune.config.evaluation import SampleSpec
+from snaketune.config.dataset import SampleSpec
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import csv_text, write_jsonl, write_text
 
 ORIGINAL = "original_question"
 """The key in `meta` of the wording that a question was rephrased from."""
+
+GOLDS = "golds"
+"""The key in `meta` of further right answers."""
 
 
 @dataclass(frozen=True)

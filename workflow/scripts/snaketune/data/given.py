@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import SampleSpec, TaskName
+from snaketune.config.dataset import SampleSpec
+from snaketune.config.evaluation import TaskName
 from snaketune.data.check import SplitReport
 from snaketune.data.example import Example, read_examples, take_sample
-from snaketune.data.formats.values import LETTERS, is_count, is_number, numbers_for
+from snaketune.data.formats.values import LETTERS, checked_label, is_count, is_number, numbers_for
 from snaketune.data.given_samples import read_given_samples
 from snaketune.data.record import OVERLAP, Fields, RecordError
 from snaketune.data.sources.local import json_lines_table
@@ -37,7 +38,8 @@ def import_predictions(
     log-probability an option as a list or by letter, or `sums` with `tokens` and `characters` as
     predictions here have; for classification instead of an output also `probabilities`, one a
     label as a list or by label, or `sums` as predictions here have; for safety a `verdict`, which
-    the judge is then not asked for, with or without the output; for an eval of `largest` samples
+    the judge is then not asked for, with or without the output, and where known `human`, a person's
+    label (safe or unsafe) of the same reply; for an eval of `largest` samples
     what `read_given_samples` reads. Other keys mean nothing. Records of examples outside the
     sample, and of those that the split's `report` has for an overlap, are left aside. An id may
     have the split in front, which `examples` is named for, or that it was held out of. Raises
@@ -140,6 +142,8 @@ def _reply(fields: Fields, task: TaskName) -> dict[str, Any]:
             "missing", "output", "text, or a verdict" if task == "safety" else "text"
         )
     verdict = {"verdict": fields.text("verdict")} if judged else {}
+    if task == "safety" and found.get("human") is not None:
+        verdict["human"] = checked_label(fields, "human", ["safe", "unsafe"])
     kept = {key: found.get(key) for key in ("output", "finish", "new_tokens")}
     return kept | answer_apart(kept["output"]) | verdict
 

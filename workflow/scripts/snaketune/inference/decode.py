@@ -10,6 +10,7 @@ they are filled keeps prompts in passes that are worth their weights, too.
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from snaketune.inference.engine import Engine, PlainModel
 from snaketune.inference.memory import TOO_LARGE, BatchSize, SlotCache, close_gaps, release
 from snaketune.inference.pick import Pick
-from snaketune.runtime.errors import UserError, is_out_of_memory
+from snaketune.runtime.errors import UserError, is_out_of_memory, require_finite
 
 Finish = Literal["stop", "length", "overlong"]
 _TOKENS_AT_ONCE = {"cuda": 16384, "cpu": 4096}  # of prompts, in one forward pass
@@ -55,6 +56,11 @@ class _Row:
     prompt: Prompt
     sample: int
     tokens: list[int]
+
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return f"prompt {self.prompt.index + 1}, token {len(self.tokens) + 1} of the reply"
 
     def draw(self) -> float:
         draws = self.prompt.draws
@@ -155,6 +161,11 @@ class Decoder:
             self.batch.grow(self.row_bytes)
 
     def _picked(self, logits: Tensor, rows: list[_Row]) -> list[int]:
+        highest = logits.amax(-1)  # [B]; nan where one of the row's logits is nan
+        if not bool(highest.isfinite().all()):
+            row = rows[int(highest.isfinite().int().argmin())]
+            again = partial(self.engine.prefill, [[*row.prompt.tokens, *row.tokens]])
+            require_finite(highest, self.engine.model, again, row.place)
         return self.pick(logits, [row.draw() for row in rows]).tolist()
 
     def _accept(self, rows: list[_Row], tokens: list[int]) -> None:
@@ -237,6 +248,8 @@ def row_by_row(
             row, past, finish = _Row(prompt, sample, []), None, None
             while finish is None:
                 logits, past = plain.read(row.tokens[-1:] or prompt.tokens, past, keep=1)
+                again = partial(plain.read, [*prompt.tokens, *row.tokens], None, keep=1)
+                require_finite(logits.amax(-1), model, again, row.place)
                 row.tokens.append(int(pick(logits, [row.draw()])))
                 finish = row.finish(frozenset(ends))
             yield Reply(prompt.index, sample, row.tokens, finish)

@@ -1,6 +1,7 @@
 """A judge model's words about each reply, from files to files."""
 
 from pathlib import Path
+from typing import Any
 
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
@@ -38,7 +39,7 @@ def judge(
         state.model,
         version,
         judge=state.identity(),
-        spec=spec.model_dump(mode="json", exclude={"guideline"}),
+        spec=spec.asked(),
         batch_size=batch_size,
         reply_prefix=reply_prefix,
         inputs=[file_hash(f) for f in (examples, guideline)],
@@ -52,7 +53,9 @@ def judge(
         shown = {e.id: e.prompt for e in read_examples(examples)}
         asked = [r for r in to_ask if record_key(r) not in ledger.records]
         turns = _conversations(asked, shown, words, spec, reply_prefix)
-        made = _ask(state, spec, batch_size, len(replies), asked, turns, ledger)
+        # Some guards' templates ask for their guideline.
+        options = {"guideline": words} if spec.shown_as == "conversation" else {}
+        made = _ask(state, spec, batch_size, len(replies), asked, turns, ledger, options)
         return {**elsewhere, **made}
 
     run_job(
@@ -80,11 +83,12 @@ def _ask(
     asked: list[dict],
     turns: list[Messages],
     ledger: Ledger,
+    options: dict[str, Any],
 ) -> Provenance:
     """Asks the judge and appends what it says; how that was done."""
     session = open_session(state)
     # A judge that reasons would use up its few tokens on that.
-    form = Form("safety", thinking="off")
+    form = Form("safety", thinking="off", template_args=options)
     openings = [chat_opening(session.tokenizer, asks, form, session.name) for asks in turns]
     prompts = opening_tokens(session.tokenizer, openings)
     progress = Progress(total, "verdicts", done=len(ledger.records))
@@ -93,7 +97,7 @@ def _ask(
         progress.advance()
     return session.meta(ledger.records.values()) | {
         "quantisation": state.quantisation,
-        "judge": spec.model_dump(mode="json", exclude={"guideline"}),
+        "judge": spec.asked(),
         "example_prompt": session.tokenizer.decode(prompts[0]) if prompts else None,
     }
 
@@ -105,20 +109,23 @@ def _verdict(reply: dict, raw: str | None) -> dict:
 def _conversations(
     replies: list[dict], shown: dict[str, str], guideline: str, spec: JudgeSpec, prefix: str
 ) -> list[Messages]:
-    system = judge_system(guideline)
-    with_prompt = spec.sees == "prompt_and_response"
-    return [
-        [
-            {"role": "system", "content": system},
-            {
-                "role": "user",
-                "content": judge_user(
-                    shown[r["id"]] if with_prompt else None, join_with_space(prefix, r["output"])
-                ),
-            },
-        ]
-        for r in replies
-    ]
+    turns = []
+    for r in replies:
+        reply = join_with_space(prefix, r["output"])
+        if spec.shown_as == "conversation":
+            turns.append([_turn("user", shown[r["id"]]), _turn("assistant", reply)])
+            continue
+        system = judge_system(guideline)
+        asked = judge_user(shown[r["id"]] if spec.sees == "prompt_and_response" else None, reply)
+        if spec.shown_as == "user":
+            turns.append([_turn("user", f"{system}\n\n{asked}")])
+        else:
+            turns.append([_turn("system", system), _turn("user", asked)])
+    return turns
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 def _judged(reply: dict, text: Completion, session: Session) -> dict:

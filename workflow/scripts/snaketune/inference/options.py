@@ -9,6 +9,7 @@ option's token. Against a pass an option this saves K - 1 readings of each promp
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from snaketune.inference.attention import Packing, PrefixLayout
 from snaketune.inference.engine import Engine, PlainModel, common_prefix
 from snaketune.inference.memory import halving
 from snaketune.prompts.control_tokens import encode_texts, unshield
-from snaketune.runtime.errors import UserError
+from snaketune.runtime.errors import UserError, require_finite
 
 
 @dataclass(frozen=True)
@@ -205,8 +206,14 @@ def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> lis
     flat = positions.flatten()[packing.tokens][None]
     before, targets, counts = _predictions(trees, cut)
     keep, where = torch.tensor(before, device=device).unique(return_inverse=True)
-    logits = engine.call(ids, flat, layout, None, keep)[0].float()  # [M, V]
+
+    def read() -> Tensor:
+        return engine.call(ids, flat, layout, None, keep)[0].float()
+
+    logits = read()  # [M, V]
     spread = logits.logsumexp(-1)  # [M]
+    first = group[0][0] + 1
+    require_finite(spread, engine.model, read, f"a pass that begins with question {first}")
     gains = logits[where, torch.tensor(targets, device=device)] - spread[where]
     sums = [float(part.sum()) for part in gains.cpu().double().split(counts)]
     return _by_question(group, sums, counts)
@@ -285,6 +292,9 @@ def _by_cache(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
         # A token is predicted by the one before it; without a stem the first one by none.
         logits = logits[:-1] if before is None else torch.cat([before, logits[:-1]])
         targets = torch.tensor(tokens[start:], device=logits.device)
-        gains = logits[-len(targets) :].float().log_softmax(-1).gather(1, targets[:, None])
+        wanted, whole = logits[-len(targets) :].float(), tree.stem + tokens
+        again = partial(plain.read, whole, None, keep=1)
+        require_finite(wanted.amax(-1), plain.model, again, f"question {index + 1}")
+        gains = wanted.log_softmax(-1).gather(1, targets[:, None])
         sums.append(float(gains.double().sum()))
     return OptionScores(index, sums, tree.counts)

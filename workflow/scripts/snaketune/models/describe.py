@@ -8,8 +8,13 @@ from transformers import AutoConfig, GenerationConfig
 from snaketune.config.model import ModelSpec
 from snaketune.models.content import weight_files
 from snaketune.models.folder import load_tokenizer, model_folder
-from snaketune.models.headers import count_parameters, tensor_shapes
-from snaketune.models.kind import Kind, require_head, require_kind
+from snaketune.models.headers import (
+    Kind,
+    count_parameters,
+    require_head,
+    require_kind,
+    tensor_shapes,
+)
 from snaketune.prompts.conversation import end_tokens, template_hash
 from snaketune.runtime.errors import UserError
 

@@ -26,6 +26,9 @@ from snaketune.models.content import (
 )
 from snaketune.runtime.errors import UserError
 
+LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
+"""Files that go along with a model wherever it goes."""
+
 
 def model_folder(spec: ModelSpec) -> Path:
     """The folder with the model's files, those that loading uses fetched from the hub if need
@@ -65,7 +68,7 @@ def _fetched(spec: ModelSpec) -> Path:
         snapshot_download(
             spec.id,
             revision=spec.revision,
-            allow_patterns=list(BESIDE_WEIGHTS),
+            allow_patterns=[*BESIDE_WEIGHTS, *LICENCES],
             ignore_patterns="*/*",  # `*` stands for `/` too here
         )
     )

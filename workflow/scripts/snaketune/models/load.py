@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from snaketune.config.model import DtypeName, ModelSpec, Quantisation
-from snaketune.models.kind import Kind, require_kind
+from snaketune.models.content import ADAPTER
+from snaketune.models.headers import Kind, read_header, require_kind
 from snaketune.models.nf4 import expand_nf4, fits_expanded, load_or_quantise, nf4_folder, nf4_layers
 from snaketune.runtime.errors import UserError
 
@@ -158,10 +159,16 @@ def _score_exactly(model: PreTrainedModel) -> None:
 
 
 def attach_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model with the adapter in `folder` on top of it, for inference."""
+    """The model with the adapter in `folder` on top of it, for inference. Raises UserError where it
+    does not fit: PEFT would leave out what does not, and only warn."""
     from peft import PeftModel
 
+    from snaketune.models.adapters import require_loaded, require_lora
+
+    require_lora(folder / ADAPTER[0], str(folder))
+    read_header(folder / ADAPTER[1])
     adapted: Any = PeftModel.from_pretrained(model, str(folder))  # answers like the model in it
+    require_loaded(adapted, folder, str(folder), str(model.name_or_path))
     return adapted.eval()
 
 

@@ -274,6 +274,6 @@ def _row(row: CsvRow) -> dict[str, Any]:
         "id": row["id"],
         "question": excerpt(row["question"], 200),
         **texts,
-        "changes": [points(float(row[f"{metric}_change"])) for metric in _metrics(row)],
+        "changes": [points(optional(row[f"{metric}_change"])) for metric in _metrics(row)],
         "words": f"{int(row['words_change']):+d}".replace("-", "−"),
     }

@@ -221,10 +221,13 @@ def _made(meta: Json) -> Json:
 
 
 def model_facts(sources: ReportSources) -> list[Json]:
-    """What each model is, as it was resolved."""
+    """What each model is, as it was resolved, and each adapter that was trained elsewhere: one that
+    says that it was trained on another model than the run's tells which."""
+    found = sorted(sources.models.items())
+    found += [(f"adapter of {run}", record) for run, record in sorted(sources.adapters.items())]
     return [
-        {"name": name, "facts": [(k.replace("_", " "), number(v)) for k, v in flat(found).items()]}
-        for name, found in sorted(sources.models.items())
+        {"name": name, "facts": [(k.replace("_", " "), number(v)) for k, v in flat(about).items()]}
+        for name, about in found
     ]
 
 

@@ -39,6 +39,8 @@ class ReportInputs:
     lengths: Sequence[Path]
     models: Sequence[Path]
     environment: Path
+    adapters: Sequence[Path] = ()
+    """Records of adapters that were trained elsewhere."""
     reward_meta: Sequence[Path] = ()
     leakage: Sequence[Path] = ()
     """Of datasets that are evaluated with others that are trained on."""
@@ -173,6 +175,10 @@ class ReportSources:
     @cached_property
     def models(self) -> dict[str, Json]:
         return {path.stem: _json(path) for path in self.inputs.models}
+
+    @cached_property
+    def adapters(self) -> dict[str, Json]:
+        return {path.parent.name: _json(path) for path in self.inputs.adapters}
 
     @cached_property
     def environment(self) -> Json:

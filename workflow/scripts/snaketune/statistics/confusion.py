@@ -63,6 +63,18 @@ def macro_f1(counts: Counts) -> np.ndarray:
     return _mean(f1s(counts))
 
 
+def kappa(counts: Counts) -> np.ndarray:
+    """Cohen's: agreement beyond what two raters with these shares reach by chance; undefined where
+    chance would always agree. Of two raters who both always gave a label."""
+    table = counts[..., :-1]
+    total = table.sum((-1, -2))
+    agreed = _ratio(hits(table).sum(-1), total)
+    sides = [table.sum(-1), table.sum(-2)]
+    shares = [_ratio(x, np.broadcast_to(total[..., None], x.shape)) for x in sides]
+    chance = (shares[0] * shares[1]).sum(-1)
+    return _ratio(agreed - chance, 1 - chance)
+
+
 def bootstrap(counts: Counts, statistic: Statistic, seed: int = SEED) -> tuple[float, float] | None:
     """The 95 % percentile interval of `statistic` over resampled rows, or over resampled clusters
     where `counts` are those of each (`by_cluster`); None where they show no spread."""

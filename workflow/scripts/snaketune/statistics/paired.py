@@ -58,7 +58,7 @@ def compare(base: list[Scored], tuned: list[Scored], outcome: Outcome) -> Compar
     pairs = _pairs(base, tuned, outcome)
     rows = [row for row in pairs if None not in row]
     if not rows:
-        return _nothing(left_out=len(pairs))
+        return nothing_to_compare(left_out=len(pairs))
     scores, *outcomes = zip(*rows, strict=True)
     known = list(zip(*outcomes, strict=True))
     n = len(known)
@@ -113,7 +113,8 @@ def _outcomes(scores: Iterable[Scored], outcome: Outcome) -> dict[str, bool | fl
     return {score["id"]: outcome(score) for score in scores}
 
 
-def _nothing(left_out: int) -> Comparison:
+def nothing_to_compare(left_out: int) -> Comparison:
+    """Where no row has an outcome on both sides, or a state has no such number."""
     return Comparison(
         n=0,
         left_out=left_out,

@@ -136,7 +136,7 @@ def _pairs_of(run: RunPlan, base_state: str, name: str, sources: TableSources) -
     }
     tuned = sources.rows(run.state, plan)
     rows = [head | _pair_row(base[score["id"]], score) for score in tuned]
-    return sorted(rows, key=lambda row: (row["f1_change"], row["rouge_l_change"], row["id"]))
+    return sorted(rows, key=lambda r: (r["f1_change"] or 0, r["rouge_l_change"] or 0, r["id"]))
 
 
 def _pair_row(base: dict[str, Any], tuned: dict[str, Any]) -> Row:
@@ -144,7 +144,8 @@ def _pair_row(base: dict[str, Any], tuned: dict[str, Any]) -> Row:
     row |= {"base_output": base["output"], "tuned_output": tuned["output"]}
     for name in OPEN_METRICS:
         before, after = base[name], tuned[name]
-        row |= {f"{name}_base": before, f"{name}_tuned": after, f"{name}_change": after - before}
+        change = None if before is None or after is None else after - before
+        row |= {f"{name}_base": before, f"{name}_tuned": after, f"{name}_change": change}
     before, after = base["words"], tuned["words"]
     return row | {"words_base": before, "words_tuned": after, "words_change": after - before}
 

@@ -14,7 +14,7 @@ from math import sqrt
 
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.paired import Comparison, compare
+from snaketune.statistics.paired import Comparison, compare, nothing_to_compare
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Metric, task_of
 
@@ -48,13 +48,19 @@ def _compared(
     states = (base_state, run.state)
     rows = [row for s in states for row in sources.document(s, plan)["rows"]]
     known = {(row["subset"], row["metric"]) for row in rows}
+    # Such as a safe rate of which too many verdicts can't be read.
+    missing = {(row["subset"], row["metric"]) for row in rows if row["value"] is None}
     task = task_of(plan.task)
     before, after = task.members(base), task.members(tuned)
     try:
         return [
             head
             | {"metric": metric, "subset": subset}
-            | compare(before[subset], after[subset], outcome)
+            | (
+                nothing_to_compare(left_out=len(after[subset]))
+                if (subset, metric) in missing
+                else compare(before[subset], after[subset], outcome)
+            )
             for subset in before
             for metric, outcome in task.paired.items()
             if (subset, metric) in known

@@ -20,7 +20,8 @@ import pyarrow as pa
 from snaketune.config.evaluation import SamplingSpec
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.votes import best, best_chance, majority, majority_chance, pass_chance
-from snaketune.tasks.math import Math, rule_of
+from snaketune.tasks.math import Math
+from snaketune.tasks.math_rules import rule_of
 from snaketune.tasks.task import (
     ALL,
     Answered,

@@ -1,22 +1,21 @@
 """Task `open_qa`: what an answer has in common with the gold one.
 
-`exact`, `relaxed`, `f1`, `rouge_l` and `rouge_l_half` are over folded texts (`fold`: lower case,
-punctuation out, white space folded); `squad_exact` and `squad_f1` over SQuAD's normalisation, which
-knows ASCII punctuation only and takes the articles out too (Rajpurkar et al. 2016, evaluate-v1.1).
-All are given for all answers and for the short ones.
+`exact`, `relaxed`, `f1`, `rouge_l` and `rouge_l_half` are over folded texts (`text_overlap.py`);
+`squad_exact` and `squad_f1` over SQuAD's normalisation, which knows ASCII punctuation only and
+takes the articles out too (Rajpurkar et al. 2016, evaluate-v1.1). All are given for all answers and
+for the short ones. Thoughts are no part of an answer. Of several right answers the one that a
+metric likes best counts; a gold answer without a single word can't be measured by words: missing.
 """
 
-import re
-import string
-import sys
-import unicodedata
-from collections import Counter
-from functools import cache
-from typing import Any, ClassVar
+import json
+from collections.abc import Iterable
+from typing import ClassVar
 
 import pyarrow as pa
 
 from snaketune.config.evaluation import AnswersSpec
+from snaketune.data.example import GOLDS
+from snaketune.tasks.replies import without_thoughts
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
@@ -30,6 +29,7 @@ from snaketune.tasks.task import (
     shares_of_hits,
     task,
 )
+from snaketune.tasks.text_overlap import fold, relaxed, rouge_l, squad, token_f1, tokens_of
 
 HALF = 0.5
 SHORT = "answer=short"
@@ -82,8 +82,10 @@ class OpenQa(Task):
     paired = MEANS | SHARES
     subsets: ClassVar = {SHORT: lambda score: score["short"]}
     groups: ClassVar = {
-        "Nearer to the gold answer now": lambda base, tuned: tuned["f1"] > base["f1"],
-        "Farther from the gold answer now": lambda base, tuned: tuned["f1"] < base["f1"],
+        "Nearer to the gold answer now": lambda base, tuned: _f1(tuned) > _f1(base),
+        "Farther from the gold answer now": lambda base, tuned: (
+            (tuned["f1"] or 0) < (base["f1"] or 0)
+        ),
         "As near as before": lambda base, tuned: tuned["f1"] == base["f1"],
         "Empty: the model said nothing": lambda base, tuned: not tuned["output"].strip(),
     }
@@ -91,27 +93,20 @@ class OpenQa(Task):
     def score(self, row: Answered) -> Score:
         """The row of one answer."""
         spec = AnswersSpec.model_validate(row.protocol.get("answers") or {})
-        output, gold = row.prediction["output"], row.gold
-        folded, wanted = fold(output), fold(gold)
-        short = len(wanted.split()) <= spec.short_threshold
-        overlap = rouge_l(folded, wanted)
+        output, golds = row.prediction["output"], _golds(row)
+        said = without_thoughts(output) or ""
+        rows = [_overlap(said, gold, spec) for gold in golds]
+        best = {name: _best(found[name] for found in rows) for name in rows[0]}
         return {
             "id": row.example.id,
             "cluster": cluster_of(row.example),
             "question": row.example.question,
             "context": row.example.context,
-            "gold": gold,
+            "gold": " | ".join(golds),
             "output": output,
-            "short": short,
-            "exact": folded == wanted and bool(folded),
-            "relaxed": relaxed(folded, wanted, short, spec.strict),
-            "f1": token_f1(folded, wanted),
-            "rouge_l": overlap,
-            "rouge_l_half": overlap >= HALF,
-            "squad_exact": squad(output) == squad(gold) and bool(squad(output)),
-            "squad_f1": token_f1(squad(output), squad(gold)),
-            "words": len(folded.split()),
-            "gold_words": len(wanted.split()),
+            **best,
+            "words": len(tokens_of(fold(said))),
+            "gold_words": len(tokens_of(fold(golds[0]))),
             "finish": row.prediction.get("finish"),
             "new_tokens": row.prediction.get("new_tokens"),
         }
@@ -135,66 +130,40 @@ class OpenQa(Task):
         }
 
     def reading(self, score: Score) -> str:
+        if score["f1"] is None or score["rouge_l"] is None:
+            return "exact" if score["exact"] else "no words to compare"
         return f"F1 {100 * score['f1']:.1f} %, ROUGE-L {100 * score['rouge_l']:.1f} %"
 
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
+def _golds(row: Answered) -> list[str]:
+    """All right answers, the first one first."""
+    further = json.loads(row.example.meta).get(GOLDS) or []
+    return list(dict.fromkeys([row.gold, *map(str, further)]))
 
 
-def fold(text: str) -> str:
-    """Lower case, without punctuation (typographic quotes and dashes too), white space folded."""
-    return " ".join(text.lower().translate(_all_punctuation()).split())
+def _overlap(said: str, gold: str, spec: AnswersSpec) -> Score:
+    """What an answer has in common with one of the right ones."""
+    folded, wanted = fold(said), fold(gold)
+    tokens, sought = tokens_of(folded), tokens_of(wanted)
+    short = len(sought) <= spec.short_threshold
+    overlap = rouge_l(folded, wanted)
+    if not wanted:  # such as `+` or `:-)`: nothing is left but the signs themselves
+        folded, wanted = said.strip(), gold.strip()
+    return {
+        "short": short,
+        "exact": folded == wanted and bool(folded),
+        "relaxed": relaxed(folded, wanted, short, spec.strict),
+        "f1": token_f1(tokens, sought) if sought else None,
+        "rouge_l": overlap,
+        "rouge_l_half": None if overlap is None else overlap >= HALF,
+        "squad_exact": squad(said) == squad(gold) and bool(squad(said)),
+        "squad_f1": token_f1(squad(said).split(), squad(gold).split()),
+    }
 
 
-@cache
-def _all_punctuation() -> dict[int, None]:
-    """ASCII's, among which are symbols such as `$`, and what Unicode calls so."""
-    marks = (i for i in range(sys.maxunicode) if unicodedata.category(chr(i))[0] == "P")
-    return dict.fromkeys(marks) | _PUNCTUATION
+def _best(values: Iterable[bool | float | None]) -> bool | float | None:
+    return max((value for value in values if value is not None), default=None)
 
 
-def squad(text: str) -> str:
-    """Lower case, without ASCII punctuation and English articles, white space folded."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
-
-
-def token_f1(one: str, other: str) -> float:
-    """F1 over the multisets of the words of two normalised texts; 0 where they share none."""
-    first, second = one.split(), other.split()
-    shared = sum((Counter(first) & Counter(second)).values())
-    if not shared:
-        return 0.0
-    precision, recall = shared / len(first), shared / len(second)
-    return 2 * precision * recall / (precision + recall)
-
-
-def contains(longer: str, shorter: str) -> bool:
-    """Whether the words of `shorter` stand in `longer` side by side; an empty text stands in
-    none."""
-    return bool(shorter) and f" {shorter} " in f" {longer} "
-
-
-def relaxed(output: str, gold: str, short: bool, strict: bool) -> bool:
-    """Whether two folded texts are equal, or, where the gold one is short, one contains the other:
-    by whole words where `strict`, else by characters, where an empty output is in any gold."""
-    if output == gold and (output or not strict):
-        return True
-    if not short:
-        return False
-    if strict:
-        return contains(output, gold) or contains(gold, output)
-    return output in gold or gold in output
-
-
-def rouge_l(output: str, gold: str) -> float:
-    """ROUGE-L F1 (`rougeL`, over the whole text, Porter stemmer on) as rouge-score has it."""
-    return _scorer().score(gold, output)["rougeL"].fmeasure
-
-
-@cache
-def _scorer() -> Any:
-    # Its import takes a second, for nltk.
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeL"], use_stemmer=True)
+def _f1(score: Score) -> float:
+    return score["f1"] or 0.0

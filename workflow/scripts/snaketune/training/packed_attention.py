@@ -31,7 +31,7 @@ def can_pack(causal: PreTrainedModel, device: torch.device, dtype: torch.dtype) 
     return fits and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-def attend(
+def attend_packed(
     module: Any,
     query: Tensor,
     key: Tensor,
@@ -81,4 +81,4 @@ def _row(states: list[Tensor], window: int, scale: float) -> Tensor:
     return out[0].transpose(0, 1)
 
 
-AttentionInterface.register(NAME, attend)
+AttentionInterface.register(NAME, attend_packed)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from snaketune.runtime.errors import UserError
+from snaketune.runtime.errors import UserError, not_finite
 from snaketune.training.adapter_layers import renew_sums
 from snaketune.training.batches import TokenRow, rows_of_part
 from snaketune.training.job import Training, within_memory
@@ -179,11 +179,23 @@ def _not_finite(job: Training, step: int, rows: list[TokenRow], loss: float, nor
         if job.scaler.is_enabled()
         else ""
     )
+    where = "" if math.isfinite(loss) else f", {_where(job, rows)}"
     return (
-        f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers"
+        f"step {step + 1}: loss {loss}, gradient norm {norm}{where}, expected finite numbers"
         f"{tried}; rows of the step: {ids}. The last good checkpoint (step {job.state.step} "
         f"or earlier) is kept in {job.folder}. A lower learning_rate or dtype float32 may help"
     )
+
+
+def _where(job: Training, rows: list[TokenRow]) -> str:
+    """The layer in which the step's numbers stop being finite."""
+
+    def again() -> None:
+        with job.cast():
+            for _, batch in job.layout.batches(rows):
+                job.loss(batch.to(job.device))
+
+    return not_finite(job.loss.model, again)
 
 
 def _check_moved(job: Training) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from snaketune.config.dataset import ColumnsSpec, DatasetSpec
-from snaketune.data.example import Example
+from snaketune.data.example import GOLDS, Example
 from snaketune.data.formats.base import Format, data_format
 from snaketune.data.formats.values import (
     LETTERS,
@@ -61,8 +61,9 @@ class NamedColumns(Format):
 
     def example(self, fields: Fields) -> Example:
         kept = {name: fields.value.get(name) for name in self.named.keep}
-        meta = json.dumps(kept, ensure_ascii=False, default=str)
-        return replace(self._answered(fields), meta=meta)
+        found = self._answered(fields)
+        meta = json.dumps(kept | json.loads(found.meta), ensure_ascii=False, default=str)
+        return replace(found, meta=meta)
 
     def _answered(self, fields: Fields) -> Example:
         named = self.named
@@ -95,7 +96,13 @@ class NamedColumns(Format):
 
     def _open(self, fields: Fields, name: str, example: Example) -> Example:
         """An open answer. Where it has to be a number, that is the gold one: all of the answer, or
-        what follows its last `####`."""
+        what follows its last `####`. Of a list (or SQuAD's `text`) the first is the one that is
+        trained on, and any of them is right."""
+        if not self.numeric and (several := _several(fields.value.get(name))):
+            if not all(isinstance(text, str) and text.strip() for text in several):
+                raise fields.fault("wrong_type", name, "a list of texts, none empty")
+            meta = json.dumps({GOLDS: several[1:]} if several[1:] else {}, ensure_ascii=False)
+            return replace(example, answer=several[0], gold=several[0], meta=meta)
         whole = isinstance(fields.value.get(name), int)
         answer = fields.identifier(name) if self.numeric or whole else fields.text(name)
         gold = canonical_number(answer) or final_number(answer) if self.numeric else answer
@@ -142,6 +149,12 @@ class NamedColumns(Format):
         if not found:
             raise fields.fault("no_such_option", name, expected)
         return found[0]
+
+
+def _several(answer: object) -> list:
+    """The answers of a list of them, or of SQuAD's `{"text": […], "answer_start": […]}`."""
+    found = answer.get("text") if isinstance(answer, dict) else answer
+    return found if isinstance(found, list) else []
 
 
 def _name_each(labels: object, options: object) -> bool:
