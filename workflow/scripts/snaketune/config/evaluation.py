@@ -173,8 +173,7 @@ class AnswersSpec(Strict):
     answer matches too, as in figures published so."""
 
 
-NEWER = ("chat", "template_args", "thinking")
-"""What protocols mention only where it is not as usual."""
+NEWER = ("chat", "template_args", "thinking")  # in protocols only where not as usual
 
 # Sections that a task has whether they are written or not.
 _SECTIONS = {"options": "multiple_choice", "answers": "open_qa", "classes": "classification"}
@@ -197,13 +196,12 @@ class EvalSpec(Strict):
     """The system turn; unset: the dataset's, else the task's own; empty: none."""
     prompt: str | None = None
     """The user turn (or, without chat, the whole prompt), with `{question}` and, for multiple
-    choice, `{options}`; unset: the dataset's, else the task's own. Where it has `{context}` too,
-    the example's context stands there, else below the question."""
+    choice, `{options}`; unset: the dataset's, else the task's own. The context stands where it has
+    `{context}`, else below the question."""
     chat: bool | None = None
     """A user turn under the model's chat template; `false`: plain text; unset: the dataset's."""
     reply_prefix: Prefix | None = None
-    """Text that opens the reply and belongs to the prompt, such as `Let's think step by step.`;
-    unset: the dataset's."""
+    """Text that opens the reply and belongs to the prompt; unset: the dataset's."""
     template_args: dict[str, Any] | None = None
     """What the chat template is handed beside the turns; unset: the dataset's."""
     thinking: Thinking | None = None
@@ -249,13 +247,11 @@ class EvalSpec(Strict):
         if not self.generates and self.few_shot:
             raise ValueError(f"few_shot is not for task {self.task}: put examples in the prompt")
         chat = self.options.chat if self.options and self.chat is None else self.chat
-        given = (self.chat, self.options.chat) if self.options else (None, None)
-        if None not in given and given[0] != given[1]:
-            raise ValueError(f"chat: found {given[0]}, but options.chat is {given[1]}")
-        if self.few_shot and chat is False:
-            raise ValueError("few_shot needs a chat template; put examples in the prompt")
-        if self.system and chat is False:
-            raise ValueError("a system turn needs a chat template; put its text into the prompt")
+        if self.options and {self.chat, self.options.chat} == {True, False}:
+            raise ValueError(f"chat: found {self.chat}, but options.chat is {self.options.chat}")
+        if chat is False and (self.few_shot or self.system):
+            what = "few_shot" if self.few_shot else "a system turn"
+            raise ValueError(f"{what} needs a chat template; put its text into the prompt")
         if self.prompt is not None and "{question}" not in self.prompt:
             raise ValueError("prompt: found no {question} in it")
         for key in ("sampling", "answer_rule"):
@@ -289,8 +285,8 @@ class EvalSpec(Strict):
         """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
         work is shared out."""
         shown: dict[str, set[str] | bool] = {"sampling": {"unique_at_least"}, "shards": True}
-        settings = self.model_dump(mode="json", exclude=shown)
-        return {k: v for k, v in settings.items() if k not in NEWER or v not in (None, True, {})}
+        dumped = self.model_dump(mode="json", exclude=shown)
+        return {k: v for k, v in dumped.items() if k not in NEWER or v not in (None, True, {})}
 
     @property
     def generates(self) -> bool:
