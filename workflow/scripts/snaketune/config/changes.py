@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from snaketune.config.base import own_file
-from snaketune.config.dataset import DatasetSpec
-from snaketune.config.evaluation import EvalSpec, SampleSpec, SamplingSpec
+from snaketune.config.dataset import DatasetSpec, SampleSpec
+from snaketune.config.evaluation import EvalSpec, SamplingSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.model import ModelSpec, Preset
 

@@ -66,6 +66,28 @@ Source = Annotated[str, AfterValidator(_source), AfterValidator(own_file)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
 
+FORM = ("system", "prompt", "chat", "reply_prefix", "template_args", "thinking")
+"""What evals and runs take from their dataset, unless they say otherwise."""
+
+
+class SampleSpec(Strict):
+    """A seeded subset: the first n of `numpy.random.default_rng(seed).permutation(N)`, in that
+    order."""
+
+    fraction: Number | None = Field(None, gt=0, le=1)
+    """Share of the split; n is rounded down."""
+    count: int | None = Field(None, ge=1)
+    """Number of records; at most the whole split."""
+    seed: int = 42
+    """Seed of the permutation."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "SampleSpec":
+        if (self.fraction is None) == (self.count is None):
+            raise ValueError("give either fraction or count")
+        return self
+
+
 class FewShotSpec(Strict):
     """Worked examples that are shown before the question."""
 

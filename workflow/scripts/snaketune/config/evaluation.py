@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, Thinking, alone_as
-from snaketune.config.dataset import SplitName
+from snaketune.config.dataset import SampleSpec, SplitName
 from snaketune.config.registries import TASKS
 from snaketune.inference import backends
 
@@ -93,24 +93,6 @@ else:
     TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
 
 
-class SampleSpec(Strict):
-    """A seeded subset: the first n of `numpy.random.default_rng(seed).permutation(N)`, in that
-    order."""
-
-    fraction: Number | None = Field(None, gt=0, le=1)
-    """Share of the split; n is rounded down."""
-    count: int | None = Field(None, ge=1)
-    """Number of records; at most the whole split."""
-    seed: int = 42
-    """Seed of the permutation."""
-
-    @model_validator(mode="after")
-    def _one_size(self) -> "SampleSpec":
-        if (self.fraction is None) == (self.count is None):
-            raise ValueError("give either fraction or count")
-        return self
-
-
 class JudgeSpec(Strict):
     """How a judge model is asked for a verdict."""
 
@@ -187,10 +169,7 @@ class AnswersSpec(Strict):
     answer matches too, as in figures published so."""
 
 
-FORM = ("system", "prompt", "chat", "reply_prefix", "template_args", "thinking")
-"""What evals and runs take from their dataset, unless they say otherwise."""
-NEWER = ("chat", "template_args", "thinking")
-"""Of these the ones that protocols mention only where they are not as usual."""
+NEWER = ("chat", "template_args", "thinking")  # in protocols only where not as usual
 
 # Sections that a task has whether they are written or not.
 _SECTIONS = {"options": "multiple_choice", "answers": "open_qa", "classes": "classification"}
@@ -213,14 +192,12 @@ class EvalSpec(Strict):
     """The system turn; unset: the dataset's, else the task's own; empty: none."""
     prompt: str | None = None
     """The user turn (or, without chat, the whole prompt), with `{question}` and, for multiple
-    choice, `{options}`; unset: the dataset's, else the task's own. Where it has `{context}` too,
-    the example's context stands there, else below the question."""
+    choice, `{options}`; unset: the dataset's, else the task's own. The context stands where it has
+    `{context}`, else below the question."""
     chat: bool | None = None
-    """The prompt is a user turn under the model's chat template; `false`: plain text; unset: as the
-    dataset has it."""
+    """A user turn under the model's chat template; `false`: plain text; unset: the dataset's."""
     reply_prefix: Prefix | None = None
-    """Text that opens the reply and belongs to the prompt, such as `Let's think step by step.`;
-    unset: the dataset's."""
+    """Text that opens the reply and belongs to the prompt; unset: the dataset's."""
     template_args: dict[str, Any] | None = None
     """What the chat template is handed beside the turns; unset: the dataset's."""
     thinking: Thinking | None = None
@@ -265,13 +242,11 @@ class EvalSpec(Strict):
         if not self.generates and self.few_shot:
             raise ValueError(f"few_shot is not for task {self.task}: put examples in the prompt")
         chat = self.options.chat if self.options and self.chat is None else self.chat
-        given = (self.chat, self.options.chat) if self.options else (None, None)
-        if None not in given and given[0] != given[1]:
-            raise ValueError(f"chat: found {given[0]}, but options.chat is {given[1]}")
-        if self.few_shot and chat is False:
-            raise ValueError("few_shot needs a chat template; put examples in the prompt")
-        if self.system and chat is False:
-            raise ValueError("a system turn needs a chat template; put its text into the prompt")
+        if self.options and {self.chat, self.options.chat} == {True, False}:
+            raise ValueError(f"chat: found {self.chat}, but options.chat is {self.options.chat}")
+        if chat is False and (self.few_shot or self.system):
+            what = "few_shot" if self.few_shot else "a system turn"
+            raise ValueError(f"{what} needs a chat template; put its text into the prompt")
         if self.prompt is not None and "{question}" not in self.prompt:
             raise ValueError("prompt: found no {question} in it")
         for key in ("sampling", "answer_rule"):
@@ -305,8 +280,8 @@ class EvalSpec(Strict):
         """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
         work is shared out."""
         shown: dict[str, set[str] | bool] = {"sampling": {"unique_at_least"}, "shards": True}
-        settings = self.model_dump(mode="json", exclude=shown)
-        return {k: v for k, v in settings.items() if k not in NEWER or v not in (None, True, {})}
+        dumped = self.model_dump(mode="json", exclude=shown)
+        return {k: v for k, v in dumped.items() if k not in NEWER or v not in (None, True, {})}
 
     @property
     def generates(self) -> bool:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Thinking, Value, alone_as
-from snaketune.config.dataset import DatasetSpec
-from snaketune.config.evaluation import FORM, EvalSpec
+from snaketune.config.dataset import FORM, DatasetSpec
+from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec, Preset
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from snaketune.config.evaluation import SampleSpec
+from snaketune.config.dataset import SampleSpec
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import csv_text, write_jsonl, write_text
 

@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import SampleSpec, TaskName
+from snaketune.config.dataset import SampleSpec
+from snaketune.config.evaluation import TaskName
 from snaketune.data.check import SplitReport
 from snaketune.data.example import Example, read_examples, take_sample
 from snaketune.data.formats.values import LETTERS, checked_label, is_count, is_number, numbers_for

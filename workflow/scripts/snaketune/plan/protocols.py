@@ -7,9 +7,9 @@ from typing import Any
 
 from snaketune.config.base import Thinking
 from snaketune.config.changes import changed_eval, every_eval, small_eval
-from snaketune.config.dataset import DatasetSpec
+from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.eval_checks import numbers_of_a_table
-from snaketune.config.evaluation import FORM, EvalSpec
+from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.runtime.content import digest
 

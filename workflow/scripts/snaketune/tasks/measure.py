@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import SampleSpec, SamplingSpec
+from snaketune.config.dataset import SampleSpec
+from snaketune.config.evaluation import SamplingSpec
 from snaketune.data.example import read_examples, take_sample
 from snaketune.runtime.content import digest
 from snaketune.runtime.errors import UserError
