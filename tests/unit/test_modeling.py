@@ -218,7 +218,9 @@ def test_a_file_that_is_shorter_than_its_header_says(tmp_path, folder):
 
 def test_shapes_that_do_not_fit_the_config(tmp_path, folder):
     broken = edited_config(folder, tmp_path / "broken", intermediate_size=160)
-    with pytest.raises(UserError, match=r"found shape \[64, 128\], expected \[64, 160\] by its conf"):
+    with pytest.raises(
+        UserError, match=r"found shape \[64, 128\], expected \[64, 160\] by its conf"
+    ):
         describe_model(spec(broken))
 
 

@@ -47,9 +47,7 @@ def test_a_step_behind_the_prompt():
         return out * (torch.nan if len(calls) >= 3 else 1)
 
     model.model.layers[0].mlp.down_proj.register_forward_hook(at_the_third)
-    with pytest.raises(
-        UserError, match=r"prompt 1, token 3 of .*layers.0.mlp.down_proj"
-    ):
+    with pytest.raises(UserError, match=r"prompt 1, token 3 of .*layers.0.mlp.down_proj"):
         list(Decoder(engine, PROMPTS[:1], greedy, [], BatchSize(1, CPU)).run())
 
 
