@@ -24,6 +24,7 @@ _SHAPE = {
     "tie_word_embeddings": False,
 }
 _MAMBA2 = {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 2, "chunk_size": 16}
+_NO_DROPOUT = {"resid_pdrop": 0.0, "attn_pdrop": 0.0, "embd_pdrop": 0.0}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 _LATENT = {
     "q_lora_rank": 16,
@@ -93,7 +94,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]},
     ),
     "OLMoE": ("olmoe", {"num_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 16}),
-    "GPT-2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
+    "GPT-2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, **_NO_DROPOUT}),
     "GPT-NeoX": ("gpt_neox", {}),
     "Granite": ("granite", {"logits_scaling": 2.0}),
     "Granite hybrid": (

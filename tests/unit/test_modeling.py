@@ -201,6 +201,35 @@ def test_a_broken_download(tmp_path):
         describe_model(spec(folder))
 
 
+def edited_config(source, target, **changes):
+    shutil.copytree(source, target)
+    file = target / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return target
+
+
+def test_a_file_that_is_shorter_than_its_header_says(tmp_path, folder):
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    file = broken / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match="bytes, expected .* by its header"):
+        describe_model(spec(broken))
+
+
+def test_shapes_that_do_not_fit_the_config(tmp_path, folder):
+    broken = edited_config(folder, tmp_path / "broken", intermediate_size=160)
+    with pytest.raises(
+        UserError, match=r"found shape \[64, 128\], expected \[64, 160\] by its conf"
+    ):
+        describe_model(spec(broken))
+
+
+def test_flash_attention_that_is_not_installed(tmp_path, folder):
+    broken = edited_config(folder, tmp_path / "broken", attn_implementation="flash_attention_2")
+    with pytest.raises(UserError, match="can't be made into a model here .*expected"):
+        describe_model(spec(broken))
+
+
 def test_a_model_without_a_template(tmp_path):
     folder = changed(tmp_path, chat_template=None)
     with pytest.raises(UserError, match="no chat template"):

@@ -76,8 +76,8 @@ def load_model(
         lambda: _load(spec, spec.id, dtype, device, config),
         lambda folder: _kept(spec, folder, dtype, device),
     )
-    _require_quantised(model, spec.id)
     _keep_exact(model)
+    _require_quantised(model, spec.id)
     return model
 
 
@@ -93,6 +93,7 @@ def _require_quantised(model: PreTrainedModel, name: str) -> None:
             f"model {name}: found no layer in a {type(model).__name__} that NF4 can hold, expected "
             "linear layers; use method lora, and quantisation none"
         )
+    _require_computable(model, name)
     held = {id(layer.weight) for layer in layers.values()}
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
     held |= {id(end.weight) for end in ends if end is not None}
@@ -163,6 +164,21 @@ def _whole(
             "numbers would stand in their place"
         )
     return model.eval()
+
+
+@torch.no_grad()
+def _require_computable(model: PreTrainedModel, name: str) -> None:
+    """Tries state-space layers, some of which read weights of layers that they don't call: packed in
+    4 bits these are other numbers."""
+    if not any(hasattr(m, "conv1d") and hasattr(m, "D") for m in model.modules()):
+        return
+    try:
+        model(input_ids=torch.tensor([[3, 4]], device=model.device), use_cache=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"model {name}: a {type(model).__name__} can't compute with weights in NF4 "
+            f"({' '.join(str(error).split())}); expected quantisation none, and method lora or full"
+        ) from error
 
 
 def load_reward_model(spec: ModelSpec, device: torch.device) -> PreTrainedModel:
