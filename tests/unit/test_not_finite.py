@@ -15,7 +15,8 @@ from snaketune.inference.memory import BatchSize
 from snaketune.inference.options import score_trees
 from snaketune.inference.pick import Sampler, greedy
 from snaketune.inference.rewards import score_rewards
-from snaketune.runtime.errors import UserError, not_finite
+from snaketune.models.finite import not_finite
+from snaketune.runtime.errors import UserError
 
 CPU = torch.device("cpu")
 PROMPTS = [Prompt(0, [7, 8, 9], 3), Prompt(1, [11, 13, 12, 15], 3)]

@@ -20,7 +20,8 @@ from torch import Tensor
 from snaketune.inference.engine import Engine, PlainModel
 from snaketune.inference.memory import TOO_LARGE, BatchSize, SlotCache, close_gaps, release
 from snaketune.inference.pick import Pick
-from snaketune.runtime.errors import UserError, is_out_of_memory, require_finite
+from snaketune.models.finite import require_finite
+from snaketune.runtime.errors import UserError, is_out_of_memory
 
 Finish = Literal["stop", "length", "overlong"]
 _TOKENS_AT_ONCE = {"cuda": 16384, "cpu": 4096}  # of prompts, in one forward pass

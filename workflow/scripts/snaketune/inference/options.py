@@ -19,8 +19,9 @@ from torch import Tensor
 from snaketune.inference.attention import Packing, PrefixLayout
 from snaketune.inference.engine import Engine, PlainModel, common_prefix
 from snaketune.inference.memory import halving
+from snaketune.models.finite import require_finite
 from snaketune.prompts.control_tokens import encode_texts, unshield
-from snaketune.runtime.errors import UserError, require_finite
+from snaketune.runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ from snaketune.inference.ledger import (
 from snaketune.inference.memory import halving
 from snaketune.models.content import model_identity
 from snaketune.models.describe import context_length
+from snaketune.models.finite import require_finite
 from snaketune.models.folder import load_tokenizer
 from snaketune.models.load import load_reward_model, pick_device
 from snaketune.prompts.control_tokens import encode_texts, shield_turns
 from snaketune.prompts.conversation import Messages, join_with_space, render_chat, template_hash
 from snaketune.runtime.content import file_hash
-from snaketune.runtime.errors import require_finite
 from snaketune.runtime.files import read_jsonl
 from snaketune.runtime.job import Progress
 from snaketune.runtime.machine import library_versions, resource_usage

@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from snaketune.runtime.errors import UserError, not_finite
+from snaketune.models.finite import not_finite
+from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import renew_sums
 from snaketune.training.batches import TokenRow, rows_of_part
 from snaketune.training.job import Training, within_memory
