@@ -1,6 +1,5 @@
 """Log-probabilities of options. A question and its options become one tree of tokens, and a pass
-reads the prompt once for all options of a question, and what all prompts begin with once at all.
-
+reads the prompt once for all options of a question, what all prompts begin with once at all.
 Shapes: B questions of a pass, K options of one, T tokens of the largest tree, N tokens of all trees
 end to end, P tokens of prefix, V vocabulary. A pass costs N tokens of the model, without padding,
 and B x T x T of the attention; logits [M, V] are made only for the M places that predict an

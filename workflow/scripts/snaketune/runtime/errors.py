@@ -1,5 +1,4 @@
-"""What a job's log says instead of a traceback: faults of what the user gave, a lack of memory, and
-numbers that are none, with the layer where they begin.
+"""What a job's log says instead of a traceback: faults of what the user gave, and a lack of memory.
 
 Light: everything imports this. A lack of memory is told without torch, which not every job loads.
 """
