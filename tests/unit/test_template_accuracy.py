@@ -1,5 +1,4 @@
-"""The same data gives the same accuracy under five kinds of chat template. (The demo's verifier:
-`tests/workflow/test_templates.py`.)"""
+"""The same data gives the same accuracy under five kinds of chat template."""
 
 import random
 from functools import partial
