@@ -2,6 +2,9 @@
 # make test    all tests
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make test-stale  what runs again after every kind of edit: dry runs and starts (half an hour)
+# make test-families  tiny models of today's families, each step held against plain transformers;
+#              FAMILIES_TABLE=write writes the table in docs/models.md anew (some minutes)
+# make test-real  what takes a pretrained model: those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR
 # make lint    style and types of code and workflow
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
@@ -18,21 +21,29 @@ BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_pl
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-slurm test-stale lint steps docs bench clean distclean
+.PHONY: demo test test-slurm test-stale test-families test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
 	CUDA_VISIBLE_DEVICES= $(BIN)/snakemake --cores all --resources gpu=4 --max-threads 1
 
 # Files side by side, as many as there are cores, up to four: a model or two are in memory for each.
+# The long ones first, so that all are done at about the same time.
 test: $(VENV)/.installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder tests/workflow tests/unit
 
 test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python -m pytest tests/slurm -rs
 
 test-stale: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/stale -x
+
+test-families: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/families
+
+test-real: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/real -rs
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -42,7 +53,7 @@ lint: $(VENV)/.installed
 	$(BIN)/snakemake --lint
 
 steps: $(VENV)/.installed
-	@PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.steps.command \
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.steps.versions \
 		$(if $(SAME),--same $(SAME)) $(if $(NEW),--new $(NEW))
 
 docs: $(VENV)/.installed

@@ -36,11 +36,12 @@ else:
 
 sys.path.append(str(HERE / "workflow" / "scripts"))
 from snaketune.config.base import own_file
-from snaketune.config.load import load_experiment, write_resolved
-from snaketune.data.files import data_files
+from snaketune.config.read import load_experiment, write_resolved
+from snaketune.config.checks import data_files
 from snaketune.plan.experiment_plan import make_plan
-from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus
+from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus, write_requests
 from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
+from snaketune.plan.trained_forms import prompt_notes
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.start import ask_before_planning, code_notes, kept_notes, restrict
 from snaketune.runtime.workfolder import forget, remove_set_aside
@@ -67,7 +68,7 @@ except UserError as error:
 
 E = EXPERIMENT.folder
 
-# A warning before a job's end (see snaketune.runtime.preemption) reaches every process of it. The shell around
+# A warning before a job's end (see snaketune.runtime.job) reaches every process of it. The shell around
 # a script and the Snakemake around that must not die of it while the script saves.
 shell.prefix("set -euo pipefail; trap : TERM USR1; ")
 if not workflow.is_main_process:
@@ -93,6 +94,7 @@ localrules:
     pin_model,
     model,
     adapter,
+    prompts,
     ready,
     join_shards,
     bring,
@@ -128,8 +130,13 @@ rule all:
 
 
 if workflow.is_main_process:
-    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [])
-    for note in [*code_notes(EXPERIMENT), *kept_notes(EXPERIMENT, Path(E))]:
+    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [], PARTS)
+    notes = [
+        *code_notes(EXPERIMENT),
+        *kept_notes(EXPERIMENT, Path(E)),
+        *prompt_notes(EXPERIMENT, PLAN),
+    ]
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
 
@@ -149,6 +156,7 @@ onstart:
         except UserError as error:
             raise WorkflowError(str(error)) from None
     write_resolved(CONFIGURED, Path(E) / "config.yaml")
+    write_requests(EXPERIMENT, PLAN, Path(E))
 
 
 onsuccess:

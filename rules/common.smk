@@ -6,7 +6,7 @@ import json
 from snaketune.data.steps import source_places
 from snaketune.plan.experiment_plan import Cell
 from snaketune.plan.lookups import Lookup, weights_in
-from snaketune.plan.name_pattern import name_pattern
+from snaketune.plan.states import name_pattern
 from snaketune.plan.resources import helper_request, threads_for
 from snaketune.plan.table_plan import TablePlan, further_names
 from snaketune.steps.versions import made_by, step_version

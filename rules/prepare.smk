@@ -7,7 +7,7 @@
 # on.
 
 from snaketune.data import steps
-from snaketune.data.files import left_aside
+from snaketune.data.locate import left_aside
 
 HELD_OUT = [name for name, spec in EXPERIMENT.datasets.items() if spec.dev]
 
@@ -83,7 +83,8 @@ rule few_shot:
     input:
         lambda wildcards: LOOKUP.training_files(wildcards.dataset),
     output:
-        ensure(f"{E}/data/{{dataset}}/few_shot.json", non_empty=True),
+        examples=ensure(f"{E}/data/{{dataset}}/few_shot.json", non_empty=True),
+        meta=ensure(f"{E}/data/{{dataset}}/few_shot.meta.json", non_empty=True),
     log:
         f"{E}/logs/few_shot/{{dataset}}.log",
     retries: 0
@@ -99,6 +100,7 @@ rule few_shot:
         content=lambda wildcards: steps.few_shot_content(dataset_of(wildcards)),
         places=places_of,
         version=step_version("few_shot"),
+        made_by=made("few_shot"),
     script:
         "../workflow/scripts/few_shot.py"
 

@@ -27,7 +27,8 @@ rule merge:
         weights=weights_of_run,
         pin=lambda wildcards: model_pin(model_of_run(wildcards)),
     output:
-        directory(f"{E}/merged/{{run}}"),
+        folder=directory(f"{E}/merged/{{run}}"),
+        meta=ensure(f"{E}/merged/{{run}}.json", non_empty=True),
     log:
         f"{E}/logs/merge/{{run}}.log",
     wildcard_constraints:

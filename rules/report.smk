@@ -2,7 +2,7 @@
 # Makes: report.html, one page that needs no network, its figures as files, and of sampled evals
 # failures/{eval}.html and .txt, every missed question in full.
 
-from snaketune.report.names import failure_names, figure_names
+from snaketune.plan.table_plan import failure_names, figure_names
 
 TOKENS = list(PLAN.tokens)
 
@@ -22,13 +22,28 @@ BEHIND = {
 # What says of itself which code made it. (Uploads are never made again by themselves.)
 RECORDS = [
     *rules.ready.input,
+    *expand(
+        f"{E}/data/{{dataset}}/{{record}}.json",
+        dataset=EXPERIMENT.datasets,
+        record=["train", "dev", "test", "few_shot.meta"],
+    ),
+    *(f"{E}/data/leakage/{train}-{test}.json" for train, test in PLAN.crossed),
+    *(model_pin(name) for name in EXPERIMENT.models),
     *rules.aggregate.input.train_meta,
     *rules.aggregate.input.chosen,
     *(file for files in BEHIND.values() for file in files if file.endswith(".json")),
     *(f"{E}/tokens/{tokens}/stats.json" for tokens in TOKENS),
     f"{E}/tables/final_metrics.json",
     f"{E}/report.json",
+    *(f"{E}/merged/{run}.json" for run in EXPERIMENT.runs),
 ]
+
+# What is made again in the place of a joined file: its parts, which are gone.
+PARTS = {
+    f"{E}/predictions/{cell.state}/{cell.protocol}.meta.json": LOOKUP.shards(cell, "meta.json")
+    for cell in PLAN.measured
+    if cell.protocol in SHARDED and cell.state in PLAN.states
+}
 
 
 rule report:
@@ -43,6 +58,7 @@ rule report:
         stats=expand(f"{E}/tokens/{{tokens}}/stats.json", tokens=TOKENS),
         lengths=expand(f"{E}/tokens/{{tokens}}/lengths.json", tokens=TOKENS),
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
+        adapters=expand(f"{E}/train/{{run}}/adapter.json", run=GIVEN_ADAPTERS),
         environment=f"{E}/environment.json",
     output:
         html=report(
@@ -83,7 +99,6 @@ rule report:
         table=TABLE.as_json(),
         behind=BEHIND,
         labels={name: run.label for name, run in EXPERIMENT.runs.items() if run.label},
-        settings=f"{E}/config.yaml",
         at_least={
             protocol: spec.sampling.unique_at_least
             for protocol, spec in PLAN.protocols.items()

@@ -59,8 +59,10 @@ for shape in PLAN.training_shapes:
 
 
 rule adapter:
-    """Takes an adapter that was trained elsewhere, from a folder or the hub."""
+    """Takes an adapter that was trained elsewhere, from a folder or the hub, and checks that it
+    fits its base."""
     input:
+        pin=lambda wildcards: model_pin(model_of_run(wildcards)),
         # Only where it is made here: else its content is a param.
         files=lambda wildcards: LOOKUP.adapter_made_here(wildcards.run),
     output:
@@ -78,6 +80,8 @@ rule adapter:
         runtime=60,
     params:
         identity=lambda wildcards: LOOKUP.adapter_identity(wildcards.run),
+        base=lambda wildcards: LOOKUP.model_identity(model_of_run(wildcards)),
+        model=lambda wildcards, output: LOOKUP.model_settings(model_of_run(wildcards)),
         source=lambda wildcards, output: EXPERIMENT.runs[wildcards.run].adapter,
         revision=lambda wildcards, output: EXPERIMENT.runs[wildcards.run].adapter_revision,
         version=step_version("fetch_adapter"),

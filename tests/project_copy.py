@@ -62,7 +62,9 @@ def copy_project(folder: Path) -> Project:
     folder.mkdir()
     for part in PARTS:
         if (ROOT / part).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
+            # With what Python compiled, which the first job of every copy would compile again, but
+            # not what it is writing now.
+            ignored = shutil.ignore_patterns("*.pyc.*")
             shutil.copytree(ROOT / part, folder / part, ignore=ignored)
         else:
             shutil.copy2(ROOT / part, folder / part)

@@ -36,8 +36,7 @@ from snaketune.inference.jobs import LoadableState
 from snaketune.inference.score_options import OptionsProtocol, score_options
 from snaketune.prompts.conversation import format_prompt
 from snaketune.prompts.wording import options_protocol
-from snaketune.runtime.files import write_jsonl
-from snaketune.runtime.parquet import read_rows
+from snaketune.runtime.files import read_rows, write_jsonl
 from snaketune.tasks.measure import measure
 
 RECIPE = yaml.safe_load((ROOT / "config/experiments/f1_multiple_choice.yaml").read_text())

@@ -21,8 +21,9 @@ from turns import options_of, take_turns
 sys.path.append(str(ROOT / "workflow" / "scripts"))
 from snaketune.inference.backends.transformers import TransformersSession
 from snaketune.inference.pick import Sampling
-from snaketune.prompts.control_tokens import prompt_tokens
+from snaketune.prompts.form import Form, chat_opening, opening_tokens
 
+FORM = Form("open_qa")
 SHOTS, SAMPLES, NEW = 8, 8, 96
 BATCHES = (4, 8, 16, 32)
 TEMPERATURE, TOP_P = 0.7, 0.95
@@ -103,9 +104,15 @@ def main() -> None:
     sample_entry(session, other, options, where)
 
 
+def prompts_of(session: TransformersSession, turns: list) -> list[list[int]]:
+    """The tokens of prompts, as a job makes them."""
+    asked = [chat_opening(session.tokenizer, one, FORM, "random") for one in turns]
+    return opening_tokens(session.tokenizer, asked)
+
+
 def greedy_entries(session: TransformersSession, other, options, where: str) -> None:
     """Greedy replies behind the worked examples."""
-    prompts = prompt_tokens(session.tokenizer, conversations(options.prompts, SHOTS), "random")
+    prompts = prompts_of(session, conversations(options.prompts, SHOTS))
     sides = {"ours": ours(session, prompts, 1)}
     batches = [b for b in BATCHES if b <= options.prompts]
     sides |= {f"generate {b}": plain(other, prompts, session.ends, 1, b) for b in batches}
@@ -133,7 +140,7 @@ def greedy_entries(session: TransformersSession, other, options, where: str) -> 
 def sample_entry(session: TransformersSession, other, options, where: str) -> None:
     """Eight samples of each prompt, without worked examples; tokens/s, because samples differ."""
     count = max(4, options.prompts // 4)
-    prompts = prompt_tokens(session.tokenizer, conversations(count, 0), "random")
+    prompts = prompts_of(session, conversations(count, 0))
     sides = {"ours": ours(session, prompts, SAMPLES)}
     sides |= {
         f"generate {b} x {SAMPLES}": plain(other, prompts, session.ends, SAMPLES, b)

@@ -20,8 +20,7 @@ from snaketune.data.example import Example
 from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
 from snaketune.tasks.open_qa import fold
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Answered
+from snaketune.tasks.task import Answered, task_of
 
 TASK = task_of("open_qa")
 

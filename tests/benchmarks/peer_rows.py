@@ -31,6 +31,12 @@ def make_folder(folder: Path, rows: int, vocabulary: int, device: str) -> Path:
                          tie_word_embeddings=device == "cuda", **SHAPES[device])  # fmt: skip
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     Qwen2ForCausalLM(config).to(dtype).save_pretrained(folder / "model")
+    write_rows(folder, rows)
+    return folder
+
+
+def write_rows(folder: Path, rows: int) -> None:
+    """`train.parquet` in `folder`."""
     rng = np.random.default_rng(SEED)
     table: dict[str, list] = {"id": [], "input_ids": [], "labels": []}
     for number, (prompt, answer) in enumerate(_lengths(rows)):
@@ -40,7 +46,6 @@ def make_folder(folder: Path, rows: int, vocabulary: int, device: str) -> Path:
         table["input_ids"].append(ids.tolist())
         table["labels"].append([-100] * prompt + ids[prompt:].tolist())
     pq.write_table(pa.table(table), folder / "train.parquet")
-    return folder
 
 
 def _lengths(rows: int) -> list[tuple[int, int]]:

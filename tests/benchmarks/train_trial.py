@@ -28,8 +28,7 @@ LORA = {"r": 16, "alpha": 32}
 def ours(folder: Path, method: str, count: int) -> tuple[np.ndarray, torch.nn.Module]:
     """Seconds of the training loop (wall, CPU) over the first `count` rows, and the model with its
     adapter."""
-    from snaketune.config.model import ModelSpec
-    from snaketune.config.preset import Preset
+    from snaketune.config.model import ModelSpec, Preset
     from snaketune.training.assemble import TrainingPlan, prepare
     from snaketune.training.batches import read_token_rows
     from snaketune.training.loop import take_remaining_steps

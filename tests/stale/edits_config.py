@@ -78,6 +78,8 @@ MODELS = [
          "model:tiny train:low generate:base-tiny-nf4/* generate:low/*"),
     _key("models.other.double_quantisation", False, "model:other"),
     _key("models.tiny.parameters", 3e6),
+    _key("models.tiny.chat_template", "data/demo/model/chat_template.jinja",
+         f"{OF_TINY} {TOKENS_OF_TINY}"),
     _key("models.tiny.trust_remote_code", True, f"{OF_TINY} {TOKENS_OF_TINY}"),
     _key("models.unused", {"id": "data/demo/model"}, "pin_model:unused",
          adds="pin_model:unused\nmodel:unused < pin_model:unused"),
@@ -124,6 +126,12 @@ DATASETS = [
          (("datasets.problems.few_shot.file", "data/stale/shots.json"),),
          lambda files: files.new("data/stale/shots.json", '[{"question": "1?", "answer": "#### 1"},'
                                  ' {"question": "2?", "answer": "#### 2"}]')),
+    _key("datasets.prompts.system", "Think.", "generate:*/safety"),
+    _key("datasets.prompts.prompt", "Say: {question}", "generate:*/safety"),
+    _key("datasets.prompts.chat", False, "generate:*/safety"),
+    _key("datasets.prompts.reply_prefix", "Well,", "generate:*/safety"),
+    _key("datasets.prompts.template_args", {"a": 1}, "generate:*/safety"),
+    _key("datasets.prompts.thinking", "off", "generate:*/safety"),
     _key("datasets.problems.rejected_at_most", 0.5, "manifest:problems"),
     _key("datasets.problems.licence", "MIT", "manifest:problems"),
     _key("datasets.problems.overlap", "drop", "prepare:problems/test"),
@@ -137,6 +145,7 @@ def _plain(key: str, value: object) -> Edit:
 
 
 PRESETS = [
+    _key("presets.plain.dropped_at_most", 0.5),
     _plain("epochs", 0.5),
     _plain("max_steps", 3),
     _plain("learning_rate", 9.0e-4),

@@ -87,6 +87,7 @@ runs:
     train: problems
     snapshots: 2
     choose: math.accuracy
+    accept: [prompt]
     evals: {safety: false, answers: false, quiz: false, samples: false, solutions: false}
   whole:
     model: other

@@ -10,7 +10,8 @@ _TRAIN = re.compile(r"train_(adapter|full)_\d+")
 
 
 def jobs_listed(output: str) -> set[str]:
-    """The jobs in what Snakemake printed, as `rule:wildcards`; not the targets `all` and `ready`.
+    """The jobs in what Snakemake printed, as `rule:wildcards`; neither the targets `all`, `ready`
+    nor `prompts`, which is due with whatever it compares and stands before nothing.
 
     Token sets are known by the runs that train on them, which are listed wherever these are made.
     """
@@ -22,6 +23,8 @@ def jobs_listed(output: str) -> set[str]:
     }
     names = set()
     for rule, values, _ in blocks:
+        if rule == "prompts":
+            continue
         if rule == "tokenize":
             values = {"tokens": runs.get(values["tokens"], values["tokens"])}
         parted = "-" if rule == "leakage" else "/"

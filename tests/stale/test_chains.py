@@ -53,6 +53,10 @@ CHAINS = [
     ]),
     Chain("shards and judges", ("low",), [
         step("evals.safety.shards=2", read=SHARDED),
+        # Parts that are gone are made again, not read from what was kept, and joined once.
+        step("other code in generate.py, strictly"),
+        step("other code in join_shards.py, strictly",
+             undo=["other code in generate.py, strictly"]),
         step("a space in the judge's chat template"),
         step("the judge's guideline", "evals.safety.judge={'model': 'judge', 'sees': 'response'}"),
         step("a prompt", undo=["evals.safety.shards=2"]),

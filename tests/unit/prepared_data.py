@@ -10,8 +10,7 @@ from snaketune.data import steps
 from snaketune.data.check import Rejected
 from snaketune.data.draws import Shot, read_shots, training_records, write_few_shot
 from snaketune.data.example import Example, read_examples
-from snaketune.data.files import left_aside
-from snaketune.data.locate import SPLITS
+from snaketune.data.locate import SPLITS, left_aside
 from snaketune.data.manifest import write_manifest
 from snaketune.data.prepare import prepare_held_out, prepare_split
 from snaketune.runtime.files import read_jsonl

@@ -12,6 +12,7 @@ from snaketune.data.example import Example
 from snaketune.inference.options import build_tree
 from snaketune.inference.score_options import OptionsProtocol, build_question
 from snaketune.prompts.conversation import build_messages, join_with_space, turn_closing_tokens
+from snaketune.prompts.form import Form
 from snaketune.prompts.rows import IGNORED, build_row
 from snaketune.prompts.wording import options_protocol
 
@@ -47,7 +48,11 @@ def test_a_label_is_scored_where_it_was_trained(tokenizer, prefix):
         EXAMPLE, task="classification", system=ASKED["system"], shots=[], prompt=ASKED["prompt"]
     )
     reply = join_with_space(prefix, "1") if prefix else "1"
-    row = build_row(tokenizer, [*turns, {"role": "assistant", "content": reply}], prefix)
+    row = build_row(
+        tokenizer,
+        [*turns, {"role": "assistant", "content": reply}],
+        Form("classification", reply_prefix=prefix),
+    )
     before, trained = of_row(row)
     found = scored(tokenizer, reply_prefix=prefix)
     for label, (context, tokens) in zip(LABELS, found, strict=True):

@@ -10,8 +10,8 @@ import pytest
 from synthetic_classes import KINDS, LABELS, STATES, N, make_class_results, make_plan
 from test_report_page import CAPTIONS, Page
 
+from snaketune.plan.table_plan import figure_names
 from snaketune.report.classes import SHOWN
-from snaketune.report.names import figure_names
 from snaketune.report.page import write_report
 from snaketune.tables.terminal import summary_of
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from snaketune.config.load import load_experiment, write_resolved
+from snaketune.config.read import load_experiment, write_resolved
 from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.lookups import Lookup
 from snaketune.runtime.errors import UserError

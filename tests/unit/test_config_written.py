@@ -7,7 +7,7 @@ import yaml
 
 from snaketune.config import faults as written
 from snaketune.config.faults import repeats
-from snaketune.config.load import load_experiment
+from snaketune.config.read import load_experiment
 from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]

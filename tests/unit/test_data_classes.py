@@ -7,9 +7,9 @@ import datasets
 import pytest
 from prepared_data import prepared, write_lines
 
+from snaketune.config.checks import data_files
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.experiment import Experiment
-from snaketune.data.files import data_files
 from snaketune.runtime.errors import UserError
 
 LABELS = ["0", "1"]

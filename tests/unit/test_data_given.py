@@ -5,7 +5,7 @@ import json
 import pytest
 from prepared_data import write_lines
 
-from snaketune.config.evaluation import SampleSpec
+from snaketune.config.dataset import SampleSpec
 from snaketune.data.check import Rejected, SplitReport
 from snaketune.data.example import Example, write_examples
 from snaketune.data.given import import_predictions
@@ -217,3 +217,13 @@ def test_what_was_left_out_for_its_overlap_may_be_answered_too(tmp_path):
     assert answered(0, 1)[1]["overlapping"] == 0
     with pytest.raises(UserError, match="1 that no example has: e3"):
         answered(0, 1, 3)
+
+
+def test_thoughts_are_cut_and_kept(run):
+    given = texts(0, 1, 2, 3)
+    given[1]["output"] = "<think>\nhm\n</think>\n\nyes"
+    given[2]["output"] = "<think>\nhm, yes"
+    records, _ = run(given)
+    assert [r["output"] for r in records] == ["answer 0", "yes", "", "answer 3"]
+    assert [r.get("thoughts") for r in records] == [None, "<think>\nhm\n", "<think>\nhm, yes", None]
+    assert [r.get("thoughts_ended") for r in records] == [None, True, False, None]

@@ -5,7 +5,7 @@ import json
 import pytest
 from prepared_data import write_lines
 
-from snaketune.config.evaluation import SampleSpec
+from snaketune.config.dataset import SampleSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.data.given import import_predictions
 from snaketune.runtime.errors import UserError

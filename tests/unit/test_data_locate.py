@@ -10,8 +10,7 @@ from prepared_data import problems, write_lines
 
 from snaketune.config.dataset import DatasetSpec, split_of
 from snaketune.data import locate
-from snaketune.data.files import source_files
-from snaketune.data.locate import source_parts
+from snaketune.data.locate import source_files, source_parts
 from snaketune.runtime.errors import UserError
 
 

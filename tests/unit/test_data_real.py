@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prepared_data import prepared
 
-from snaketune.config.evaluation import SampleSpec
+from snaketune.config.dataset import SampleSpec
 from snaketune.data.example import take_sample
 from snaketune.tasks.math_rules import RULES
 

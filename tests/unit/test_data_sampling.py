@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from prepared_data import prepared_from, write_lines
 
-from snaketune.config.dataset import DatasetSpec
-from snaketune.config.evaluation import SampleSpec
+from snaketune.config.dataset import DatasetSpec, SampleSpec
 from snaketune.data.example import take_sample
 from snaketune.runtime.errors import UserError
 

@@ -75,7 +75,7 @@ from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.files import write_jsonl
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.sources import read_sources
-from snaketune.tasks.info import TASKS
+from snaketune.config.registries import TASKS
 from snaketune.tasks.measure import measure
 
 spec = EvalSpec(task="mentions", dataset="d")

@@ -12,9 +12,8 @@ import tiny
 import torch
 import yaml
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
-from snaketune.runtime.records import sign
+from snaketune.config.model import ModelSpec, Preset
+from snaketune.runtime.content import sign
 from snaketune.training.run import TrainingOutputs, TrainingPlan, run_training
 
 FILE = Path(__file__).parents[2] / "docs" / "one_step.py"

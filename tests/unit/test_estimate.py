@@ -10,8 +10,7 @@ import pytest
 from snaketune.config.base import ResourceSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.plan import estimate
 from snaketune.plan.resources import training_request, with_gpus
 

@@ -26,8 +26,8 @@ def modules_on_the_way(step):
 
 
 def test_the_library_has_no_more_files():
-    """Fewer, fuller ones are the aim: about 130."""
-    assert len(MODULES) <= 163
+    """Fewer, fuller ones are the aim: about 130. A registry has a file a thing, however short."""
+    assert len(MODULES) <= 151
 
 
 def test_no_file_has_more_than_300_lines():
@@ -63,7 +63,23 @@ def test_no_class_name_stands_twice():
     assert not {name: count for name, count in names.items() if count > 1}
 
 
-@pytest.mark.parametrize(("step", "most"), [("train", 35), ("report", 67)])
+def test_no_public_function_has_two_homes():
+    """Methods are the interface of a registry; `main` is what runs a module."""
+    names = Counter(
+        node.name
+        for file in MODULES
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name[0] != "_" and node.name != "main"
+    )
+    assert not {name: count for name, count in names.items() if count > 1}
+
+
+def test_no_file_name_stands_three_times():
+    names = Counter(file.name for file in MODULES)
+    assert not {name: count for name, count in names.items() if count > 2}
+
+
+@pytest.mark.parametrize(("step", "most"), [("train", 32), ("report", 40)])
 def test_the_way_of_a_script_through_the_library_is_short(step, most):
     found = modules_on_the_way(step)
     assert len(found) <= most, "\n".join(found)

@@ -11,9 +11,10 @@ from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference.generate import GenerationProtocol, generate
-from snaketune.inference.jobs import WHOLE, LoadableState, Shard, join_shards
+from snaketune.inference.jobs import LoadableState
 from snaketune.inference.judge import judge
 from snaketune.inference.ledger import Ledger, wanted_by_key
+from snaketune.inference.shards import WHOLE, Shard, join_shards
 from snaketune.prompts.wording import JUDGE_INSTRUCTION
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_jsonl, write_json, write_jsonl

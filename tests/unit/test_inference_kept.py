@@ -20,8 +20,9 @@ from snaketune.inference import generate as generation
 from snaketune.inference import judge as judging
 from snaketune.inference import rewards as rewarding
 from snaketune.inference import score_options as scoring
-from snaketune.inference.jobs import WHOLE, LoadableState, Shard, join_shards
+from snaketune.inference.jobs import LoadableState
 from snaketune.inference.ledger import LedgerPart, record_key
+from snaketune.inference.shards import WHOLE, Shard, join_shards
 from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
 from snaketune.runtime.workfolder import forget, remove_set_aside
 
@@ -433,7 +434,7 @@ import sys
 sys.path[:0] = {paths!r}
 from pathlib import Path
 import test_inference_kept as here
-from snaketune.inference.jobs import Shard
+from snaketune.inference.shards import Shard
 i = int(sys.argv[1])
 here.generate(Path({models!r}), Path({files!r}), f"{{i + 1}}of2", Shard(i, 2))
 """

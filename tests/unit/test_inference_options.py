@@ -108,7 +108,7 @@ def test_a_join_whose_tokens_differ_between_options():
     (whole,) = tokenizer([" apples"], add_special_tokens=False)["input_ids"]
     split = tokenizer([" apple"], add_special_tokens=False)["input_ids"][0]
     assert whole[: len(split)] != split, "this join would not change the tokens"
-    tree = build_tree(tokenizer, Question("q", " apple", ["s and more", "!"]), False)
+    tree = build_tree(tokenizer, Question("q", " apple", ["s and more", "!"]), True)
     for branch, text in zip(tree.branches, [" apples and more", " apple!"], strict=True):
         assert tree.stem + branch == tokenizer([text], add_special_tokens=False)["input_ids"][0]
     assert all(len(b) > s for b, s in zip(tree.branches, tree.scored, strict=True))
@@ -118,8 +118,20 @@ def test_an_option_without_a_token_of_its_own():
     tokenizer = make_tokenizer()
     with pytest.raises(UserError, match=r"question q7: found option '' without a token"):
         build_tree(tokenizer, Question("q7", "how many", ["apples", ""]), False)
-    with pytest.raises(UserError, match=r"found option 's' without a token"):
-        build_tree(tokenizer, Question("q8", "apple", ["s"]), False)
+    with pytest.raises(UserError, match=r"question q7: found option '' without a token"):
+        build_tree(tokenizer, Question("q7", "how many", [""]), True)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_an_option_whose_token_spans_the_join_is_read_by_itself(plain):
+    tokenizer = make_tokenizer()
+
+    def ids(text):
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    tree = build_tree(tokenizer, Question("q8", "apple", ["s", "!"]), plain)
+    assert len(ids("apples")) <= len(ids("apple")), "no token spans the join"
+    assert (tree.stem, tree.branches, tree.scored) == (ids("apple"), [ids("s"), ids("!")], [0, 0])
 
 
 def test_an_empty_context_opens_with_a_special_token():

@@ -5,7 +5,6 @@ from tiny_chat import TEMPLATE, make_tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from snaketune.data.example import Example
-from snaketune.prompts.control_tokens import prompt_tokens
 from snaketune.prompts.conversation import (
     build_messages,
     end_tokens,
@@ -13,6 +12,7 @@ from snaketune.prompts.conversation import (
     template_hash,
     turn_end_token,
 )
+from snaketune.prompts.form import Form, chat_opening, opening_tokens
 from snaketune.prompts.wording import MATH_SYSTEM
 from snaketune.runtime.errors import UserError
 
@@ -28,7 +28,7 @@ def test_the_opening_token_stands_once():
     )
     tokenizer.chat_template = "{{ bos_token }}" + TEMPLATE
     assert tokenizer("<think>one")["input_ids"].count(start) == 2, "the trap isn't there"
-    (ids,) = prompt_tokens(tokenizer, [TURNS], "tiny")
+    (ids,) = opening_tokens(tokenizer, [chat_opening(tokenizer, TURNS, Form("open_qa"), "tiny")])
     assert ids[0] == start and ids.count(start) == 1
 
 
@@ -50,7 +50,7 @@ def test_a_template_that_refuses_the_turns():
     tokenizer = make_tokenizer()
     tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
     with pytest.raises(UserError, match=r"model tiny: .*System role not supported"):
-        prompt_tokens(tokenizer, [TURNS], "tiny")
+        chat_opening(tokenizer, TURNS, Form("open_qa"), "tiny")
 
 
 def test_the_templates_end_of_turn_is_an_end_token():

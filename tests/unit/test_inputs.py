@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from snaketune.config.load import load_experiment
-from snaketune.data.files import data_files
+from snaketune.config.checks import data_files
+from snaketune.config.read import load_experiment
 from snaketune.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]

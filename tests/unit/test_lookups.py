@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from snaketune.config.load import load_experiment
+from snaketune.config.read import load_experiment
 from snaketune.plan.experiment_plan import Cell, make_plan
 from snaketune.plan.lookups import Lookup
 from snaketune.plan.slurm_site import JobRequest

@@ -20,8 +20,10 @@ from snaketune.models.content import (
     content_of_model,
     model_files,
     model_identity,
+    tokenizer_identity,
     weight_files,
 )
+from snaketune.models.folder import load_tokenizer
 from snaketune.models.headers import count_parameters
 from snaketune.runtime.errors import UserError
 
@@ -219,3 +221,45 @@ def test_an_adapter_in_a_models_folder_is_loaded_with_it(whole: Path) -> None:
     with_config = content_of_model(whole)
     (whole / "adapter_model.safetensors").write_text("weights")
     assert len({before, with_config, content_of_model(whole)}) == 3
+
+
+def templates(folder: Path, named: dict[str, str]) -> ModelSpec:
+    """The demo's model with templates by name."""
+    (folder / "additional_chat_templates").mkdir()
+    for name, text in named.items():
+        file = (
+            "chat_template.jinja"
+            if name == "default"
+            else f"additional_chat_templates/{name}.jinja"
+        )
+        (folder / file).write_text(text)
+    return ModelSpec(id=str(folder))
+
+
+def test_a_model_with_several_chat_templates_has_the_one_that_is_asked_for(whole: Path) -> None:
+    spec = templates(whole, {"default": "d", "tool_use": "t"})
+    assert load_tokenizer(spec).chat_template == "d"
+    named = spec.model_copy(update={"chat_template": "tool_use"})
+    assert load_tokenizer(named).chat_template == "t"
+    with pytest.raises(UserError, match=r"found rag, expected a file, or .* default, tool_use"):
+        load_tokenizer(spec.model_copy(update={"chat_template": "rag"}))
+
+
+def test_a_chat_template_in_a_file_stands_for_the_models_own(whole: Path, tmp_path: Path) -> None:
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages }}")
+    spec = ModelSpec(id=str(whole), chat_template=str(file))
+    assert load_tokenizer(spec).chat_template == "{{ messages }}"
+    before, tokens = model_identity(spec), tokenizer_identity(spec)
+    assert before != model_identity(ModelSpec(id=str(whole)))
+    file.rename(tmp_path / "moved.jinja")
+    moved = ModelSpec(id=str(whole), chat_template=str(tmp_path / "moved.jinja"))
+    assert (model_identity(moved), tokenizer_identity(moved)) == (before, tokens)
+    (tmp_path / "moved.jinja").write_text("{{ messages[0] }}")
+    assert model_identity(moved) != before and tokenizer_identity(moved) != tokens
+    with pytest.raises(UserError, match="no templates with names"):
+        load_tokenizer(ModelSpec(id=str(whole), chat_template="tool_use"))
+
+
+def test_without_a_template_of_ones_own_a_model_is_what_it_was(whole: Path) -> None:
+    assert "chat_template" not in model_identity(ModelSpec(id=str(whole)))

@@ -18,7 +18,7 @@ from snaketune.inference.session import open_session
 from snaketune.models import hub, nf4
 from snaketune.models.describe import describe_model
 from snaketune.models.folder import pinned
-from snaketune.models.kind import require_kind
+from snaketune.models.headers import require_kind
 from snaketune.models.load import load_model, load_reward_model, load_state, pick_dtype
 from snaketune.models.nf4 import expand_nf4, nf4_layers
 from snaketune.prompts.conversation import end_tokens
@@ -199,6 +199,35 @@ def test_a_broken_download(tmp_path):
     (folder / "model.safetensors").write_bytes(b"<html>not found</html>")
     with pytest.raises(UserError, match=r"model\.safetensors: not a safetensors file"):
         describe_model(spec(folder))
+
+
+def edited_config(source, target, **changes):
+    shutil.copytree(source, target)
+    file = target / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return target
+
+
+def test_a_file_that_is_shorter_than_its_header_says(tmp_path, folder):
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    file = broken / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match="bytes, expected .* by its header"):
+        describe_model(spec(broken))
+
+
+def test_shapes_that_do_not_fit_the_config(tmp_path, folder):
+    broken = edited_config(folder, tmp_path / "broken", intermediate_size=160)
+    with pytest.raises(
+        UserError, match=r"found shape \[64, 128\], expected \[64, 160\] by its conf"
+    ):
+        describe_model(spec(broken))
+
+
+def test_flash_attention_that_is_not_installed(tmp_path, folder):
+    broken = edited_config(folder, tmp_path / "broken", attn_implementation="flash_attention_2")
+    with pytest.raises(UserError, match="can't be made into a model here .*expected"):
+        describe_model(spec(broken))
 
 
 def test_a_model_without_a_template(tmp_path):

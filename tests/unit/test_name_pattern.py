@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from snaketune.plan.name_pattern import name_pattern
+from snaketune.plan.states import name_pattern
 
 PARTS = ["a", "b", "lr", "_1", "_2", "-1of3", "-", "_", "1em05"]
 

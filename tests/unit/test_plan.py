@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from snaketune.config.load import load_experiment
+from snaketune.config.read import load_experiment
 from snaketune.plan.experiment_plan import Plan, make_plan
 from snaketune.plan.protocols import is_reward_model, needs_chat
 from snaketune.prompts.wording import fill_template, list_options, options_protocol

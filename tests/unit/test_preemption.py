@@ -146,7 +146,7 @@ SAVES = """
 import signal, time
 from pathlib import Path
 from snaketune.runtime.job import job
-from snaketune.runtime.preemption import preemption_deferred, preemption_signal
+from snaketune.runtime.job import preemption_deferred, preemption_signal
 with job(snakemake.log[0], 0), preemption_deferred():
     Path("started").touch()
     while not preemption_signal():

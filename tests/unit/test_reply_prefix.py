@@ -7,9 +7,9 @@ from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.inference.options import build_tree
 from snaketune.inference.score_options import OptionsProtocol, build_question
-from snaketune.prompts.control_tokens import prompt_tokens
 from snaketune.prompts.conversation import build_messages, join_with_space
-from snaketune.prompts.rows import RowError, build_plain_row, build_row
+from snaketune.prompts.form import Form, opening, opening_tokens
+from snaketune.prompts.rows import build_plain_row, build_row
 from snaketune.prompts.wording import generation_protocol, options_protocol
 
 PREFIX = "Answer: Let's think step by step."
@@ -19,7 +19,11 @@ VERIFY = "### Problem:\n{question}\n\n### Solution:\n{context}"
 
 def row_with_prefix(tokenizer, prefix=PREFIX):
     reply = {"role": "assistant", "content": join_with_space(prefix, ANSWER)}
-    return build_row(tokenizer, [*ASKED, reply], prefix)
+    return build_row(tokenizer, [*ASKED, reply], Form("math", reply_prefix=prefix))
+
+
+def asked_tokens(tokenizer, form):
+    return opening_tokens(tokenizer, [opening(tokenizer, ASKED, form)])[0]
 
 
 @pytest.mark.parametrize("style", ["chatml", "llama", "gemma"])
@@ -27,21 +31,26 @@ def test_the_prefix_carries_no_loss_and_ends_the_prompt_of_inference(style):
     template, end = TEMPLATES[style]
     tokenizer = make_tokenizer(template)
     row = row_with_prefix(tokenizer)
-    [asked] = prompt_tokens(tokenizer, [ASKED], "m", PREFIX)
+    asked = asked_tokens(tokenizer, Form("math", reply_prefix=PREFIX))
     assert row.input_ids[: len(asked)] == asked
     assert row.labels[: len(asked)] == [IGNORED] * len(asked)
     assert trained_spans(tokenizer, row) == [f" {ANSWER}{end}"]
 
 
-def test_a_prefix_that_joins_the_reply_in_one_token_makes_no_row():
+def test_a_prefix_that_would_join_the_reply_in_one_token_is_asked_as_it_was_trained():
     merged = make_tokenizer(TEMPLATES["chatml"][0], merges=[(".", "Ġ")])
-    with pytest.raises(RowError, match="inside a token"):
-        row_with_prefix(merged)
+    asked, row = asked_tokens(merged, Form("math", reply_prefix=PREFIX)), row_with_prefix(merged)
+    assert row.input_ids[: len(asked)] == asked
+    assert trained_spans(merged, row) == [f" {ANSWER}<|im_end|>"]
 
 
-def test_a_template_that_puts_thoughts_before_the_reply_takes_no_prefix():
-    with pytest.raises(RowError, match="prefix"):
-        row_with_prefix(make_tokenizer(TEMPLATES["thinking"][0]))
+def test_a_prefix_stands_behind_the_empty_thought_that_the_template_prints():
+    tokenizer = make_tokenizer(TEMPLATES["thinking"][0])
+    asked = asked_tokens(tokenizer, Form("math", reply_prefix=PREFIX))
+    row = row_with_prefix(tokenizer)
+    assert tokenizer.decode(asked).endswith(f"<think>\n\n</think>\n\n{PREFIX}")
+    assert row.input_ids[: len(asked)] == asked
+    assert trained_spans(tokenizer, row) == [f" {ANSWER}<|im_end|>"]
 
 
 @pytest.mark.parametrize("prefix", ["", "Verdict:"])
@@ -52,7 +61,7 @@ def test_a_scored_label_is_the_token_that_training_taught(style, prefix):
     words = {"task": "classification", "system": "Judge.", "prompt": VERIFY}
     turns = build_messages(PROBLEM, shots=[], **words)
     reply = {"role": "assistant", "content": join_with_space(prefix, PROBLEM.answer)}
-    row = build_row(tokenizer, [*turns, reply], prefix)
+    row = build_row(tokenizer, [*turns, reply], Form("classification", reply_prefix=prefix))
     spec = EvalSpec(**words, dataset="d", reply_prefix=prefix, classes={"labels": ["0", "1"]})
     asked = build_question(PROBLEM, OptionsProtocol(**options_protocol(spec)), tokenizer)
     tree = build_tree(tokenizer, asked, plain=False)

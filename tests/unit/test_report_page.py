@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from synthetic_results import HOSTILE, make_report_inputs
 
-from snaketune.report.names import figure_names
+from snaketune.plan.table_plan import figure_names
 from snaketune.report.page import write_report
 from snaketune.report.provenance import protocol_entries
 from snaketune.report.sources import ReportSources

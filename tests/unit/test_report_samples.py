@@ -13,16 +13,15 @@ from test_report_page import CAPTIONS, Page
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.plan.protocols import protocol_name
-from snaketune.plan.table_plan import has_samples
-from snaketune.report.names import failure_names, figure_names
+from snaketune.plan.table_plan import failure_names, figure_names, has_samples
 from snaketune.report.page import write_report
 from snaketune.report.samples import SHOWN
-from snaketune.report.text import visible
-from snaketune.runtime.parquet import read_rows
+from snaketune.report.style import visible
+from snaketune.runtime.files import read_rows
 from snaketune.tables.aggregate import aggregate
+from snaketune.tables.answers import voting_rows
 from snaketune.tables.comparisons import drop_rows, newcombe
 from snaketune.tables.terminal import format_summary
-from snaketune.tables.voting import voting_rows
 from snaketune.tasks.task import proportion
 
 AT_LEAST = dict.fromkeys(EVALS, 3)

@@ -3,7 +3,7 @@
 from itertools import product
 
 from snaketune.report.figures.results import draw_sweep, values_of
-from snaketune.report.figures.style import house_style, to_svg
+from snaketune.report.style import house_style, to_svg
 
 
 def row(**swept):

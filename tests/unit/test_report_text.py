@@ -3,20 +3,23 @@
 import pytest
 
 from snaketune.report.figures.results import draw_hazards, draw_states
-from snaketune.report.figures.style import house_style, inline_svg, printable, to_svg
 from snaketune.report.figures.training import draw_loss
-from snaketune.report.headline import headline
-from snaketune.report.text import (
+from snaketune.report.findings import headline
+from snaketune.report.style import (
     duration,
     excerpt,
     hazard_name,
+    house_style,
+    inline_svg,
     interval,
     number,
     p_value,
     percent,
     points,
+    printable,
     size,
     subset_name,
+    to_svg,
     visible,
 )
 

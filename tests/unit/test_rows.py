@@ -5,6 +5,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast
 
 from snaketune.prompts.conversation import render_chat
+from snaketune.prompts.form import Form, opening, opening_tokens
 from snaketune.prompts.rows import IGNORED, RowError, build_row, truncate_row
 
 CHATML = """{% for m in messages %}<|im_start|>{{ m.role }}
@@ -120,8 +121,10 @@ def test_every_reply_of_a_conversation_is_trained(style):
 def test_what_precedes_the_trained_tokens_is_the_prompt_of_inference(style):
     tokenizer = make_tokenizer(TEMPLATES[style][0])
     row = build_row(tokenizer, conversation(ANSWER))
-    prompt = render_chat(tokenizer, conversation(ANSWER)[:-1], reply_next=True)
-    asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    opened = opening(tokenizer, conversation(ANSWER)[:-1], Form("open_qa"))
+    [asked] = opening_tokens(tokenizer, [opened])
+    text = render_chat(tokenizer, conversation(ANSWER)[:-1], reply_next=True)
+    assert opened.text == text + ("<think>\n\n</think>\n\n" if style == "thinking" else "")
     assert row.input_ids[: len(asked)] == asked
     assert row.labels[: len(asked)] == [IGNORED] * len(asked)
     assert row.labels[len(asked)] != IGNORED
@@ -145,10 +148,11 @@ def test_the_end_of_turn_is_learned_although_it_is_the_padding_token_too():
     assert tokenizer.pad_token_id in row.labels
 
 
-def test_an_empty_thought_that_the_template_adds_is_learned_with_the_reply():
+def test_an_empty_thought_that_the_template_adds_belongs_to_the_prompt():
     tokenizer = make_tokenizer(THINKING)
     row = build_row(tokenizer, conversation("4"))
-    assert trained_spans(tokenizer, row) == ["<think>\n\n</think>\n\n4<|im_end|>"]
+    assert trained_spans(tokenizer, row) == ["4<|im_end|>"]
+    assert tokenizer.decode(row.input_ids).endswith("<think>\n\n</think>\n\n4<|im_end|>\n")
 
 
 def test_thoughts_of_the_last_reply_are_learned_and_dropped_ones_shift_nothing():
@@ -172,10 +176,14 @@ def test_tokens_that_merge_inside_prompt_and_reply_shift_no_mask():
     assert trained_spans(tokenizer, row) == [ANSWER + "<|im_end|>"]
 
 
-def test_a_reply_that_starts_inside_a_token_is_rejected():
+def test_a_token_that_would_span_the_join_is_two_as_when_it_is_asked():
     tokenizer = make_tokenizer(CHATML, merges=[("Ċ", "4")])
-    with pytest.raises(RowError, match="starts inside a token"):
-        build_row(tokenizer, conversation("4"))
+    [asked] = opening_tokens(
+        tokenizer, [opening(tokenizer, conversation("4")[:-1], Form("open_qa"))]
+    )
+    row = build_row(tokenizer, conversation("4"))
+    assert row.input_ids[: len(asked)] == asked
+    assert trained_spans(tokenizer, row) == ["4<|im_end|>"]
 
 
 def test_a_template_without_an_end_of_turn_is_rejected():
@@ -185,7 +193,8 @@ def test_a_template_without_an_end_of_turn_is_rejected():
 
 
 def test_the_next_turns_opening_is_no_end_of_turn():
-    odd = "{% for m in messages %}<|start|>{{ m.content }}{% endfor %}<|eot|>"
+    turns = "{% for m in messages %}<|start|>{{ m.content }}{% endfor %}"
+    odd = turns + "{% if add_generation_prompt %}<|start|>{% else %}<|eot|>{% endif %}"
     with pytest.raises(RowError, match="different tokens"):
         build_row(make_tokenizer(odd), conversation("4", "5"))
 

@@ -1,10 +1,12 @@
 """Checks run before all else, without an edge to it."""
 
+import json
 from types import SimpleNamespace
 
 import pytest
 
-from snaketune.runtime.start import behind_checks, restrict
+from snaketune.runtime.start import behind_checks, made_by_other_code, restrict
+from snaketune.steps.versions import made_by
 
 
 class Job:
@@ -113,3 +115,28 @@ def test_another_scheduler_is_left_alone():
 )
 def test_files_behind_the_checks_take_them_along(target, behind):
     assert behind_checks(target, "results/demo") is behind
+
+
+OTHER = {"code": "0" * 12}
+
+
+@pytest.mark.parametrize(
+    "makers, expected",
+    [
+        ([made_by("generate"), made_by("join_shards")], []),
+        ([made_by("generate") | OTHER, made_by("join_shards")], ["1of2", "2of2"]),
+        ([made_by("generate"), made_by("join_shards") | OTHER], ["joined"]),
+        ([made_by("generate") | OTHER, made_by("join_shards") | OTHER], ["1of2", "2of2", "joined"]),
+        # Made whole, and in parts from now on.
+        ([made_by("generate") | OTHER], ["1of2", "2of2"]),
+        ([], ["1of2", "2of2"]),
+    ],
+)
+def test_of_a_joined_file_the_parts_are_made_again(makers, expected, tmp_path):
+    joined, whole = str(tmp_path / "joined"), str(tmp_path / "whole")
+    (tmp_path / "joined").write_text(json.dumps({"made_by": makers}))
+    (tmp_path / "whole").write_text(json.dumps({"made_by": makers}))
+    parts = {joined: ["1of2", "2of2"]}
+    found = made_by_other_code([joined, str(tmp_path / "not there")], parts)
+    assert [name.removeprefix(f"{tmp_path}/") for name in found] == expected
+    assert made_by_other_code([whole], parts) == ([whole] if expected else [])

@@ -17,8 +17,7 @@ from snaketune.statistics.calibration import (
 )
 from snaketune.statistics.intervals import mcnemar, mean_interval, wilson
 from snaketune.statistics.paired import compare
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Answered, cluster_of
+from snaketune.tasks.task import Answered, cluster_of, task_of
 
 PROBLEMS = 60
 

@@ -12,7 +12,7 @@ import pytest
 
 from snaketune.runtime.errors import UserError
 from snaketune.steps import versions
-from snaketune.steps.command import open_changes, unexplained
+from snaketune.steps.versions import open_changes, unexplained
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = "workflow/scripts/snaketune"
@@ -77,7 +77,7 @@ class Project:
         return done.returncode, done.stdout
 
     def steps(self, *arguments: str) -> tuple[int, str]:
-        done = self.run(sys.executable, "-m", "snaketune.steps.command", *arguments)
+        done = self.run(sys.executable, "-m", "snaketune.steps.versions", *arguments)
         return done.returncode, done.stdout
 
     def git(self, *arguments: str) -> None:

@@ -47,7 +47,7 @@ FILES = {
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNAKETUNE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("snaketune.steps.reading._SETTLED_AFTER", 0)
+    monkeypatch.setattr("snaketune.steps.code._SETTLED_AFTER", 0)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_a_file_of_this_moment_is_read_again(
     scripts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its next edit may come within the same tick of the clock."""
-    monkeypatch.setattr("snaketune.steps.reading._SETTLED_AFTER", 3600 * 10**9)
+    monkeypatch.setattr("snaketune.steps.code._SETTLED_AFTER", 3600 * 10**9)
     hashes(scripts)
     assert not (cache_root() / "code").exists()
 

@@ -8,11 +8,10 @@ import pytest
 from synthetic_results import files, make_results, table_sources
 
 from snaketune.plan.table_plan import SnapshotPlan, TablePlan
+from snaketune.runtime.content import flat
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.parquet import read_rows
-from snaketune.runtime.records import flat
-from snaketune.tables.aggregate import aggregate
-from snaketune.tables.final import final_metrics
+from snaketune.runtime.files import read_rows
+from snaketune.tables.aggregate import aggregate, final_metrics
 from snaketune.tables.summary import checkpoint_rows, place
 
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from snaketune.runtime.content import settings_of, sign
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.records import settings_of, sign
 from snaketune.tables.sources import TableSources, require_config_settings
 
 PRESET = {"method": "qlora", "learning_rate": 2e-4, "lora": {"r": 8}}

@@ -13,8 +13,7 @@ from snaketune.data.example import Example, write_examples
 from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
 from snaketune.report.page import write_report
 from snaketune.report.sources import ReportInputs
-from snaketune.runtime.files import write_json
-from snaketune.runtime.parquet import write_rows
+from snaketune.runtime.files import write_json, write_rows
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.sources import read_sources
 

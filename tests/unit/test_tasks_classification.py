@@ -15,8 +15,7 @@ from snaketune.statistics import confusion
 from snaketune.statistics.calibration import bins, calibration_error, roc_auc, roc_interval
 from snaketune.statistics.paired import compare
 from snaketune.tasks.classification import parse_label
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Answered
+from snaketune.tasks.task import Answered, task_of
 
 TASK = task_of("classification")
 

@@ -11,11 +11,10 @@ from test_statistics_votes import drawn, enumerated
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import write_jsonl
-from snaketune.runtime.parquet import read_rows
+from snaketune.runtime.files import read_rows, write_jsonl
 from snaketune.statistics.intervals import bootstrap_mean, clustered, wilson
 from snaketune.tasks.measure import measure
-from snaketune.tasks.registry import task_of
+from snaketune.tasks.task import task_of
 
 AT = [1, 2, 4, 6]
 

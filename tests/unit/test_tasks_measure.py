@@ -4,17 +4,17 @@ import json
 
 import pytest
 
+from snaketune.config.registries import TASKS
 from snaketune.data.example import Example, write_examples
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import write_jsonl
-from snaketune.runtime.parquet import read_rows
-from snaketune.tasks.info import TASKS
+from snaketune.runtime.files import read_rows, write_jsonl
 from snaketune.tasks.measure import measure
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Task
+from snaketune.tasks.task import Task, task_of
 
 MATH = {"task": "math", "sample": None}
 SAFETY = {"task": "safety", "sample": None, "judge": {"unread_at_most": 0.5}}
+
+THOUGHTS = ("thought_tokens", "thoughts_cut_off")
 
 
 @pytest.fixture
@@ -151,3 +151,15 @@ def test_missing_verdicts_are_refused(run):
 def test_a_task_states_its_facts_and_is_found_by_its_name(name):
     assert isinstance(task_of(name), Task)
     assert set(task_of(name).paired) & set(TASKS[name].goals)
+
+
+def test_thoughts_that_were_cut_are_counted(run):
+    lines = [_line(f"p{i}", "#### 1") for i in range(4)]
+    lines[0] |= {"thoughts": "hm", "thought_tokens": 10, "thoughts_ended": True}
+    lines[1] |= {"output": "", "thoughts": "#### 1", "thought_tokens": 30, "thoughts_ended": False}
+    _, named, document = run(_problems(*["1"] * 4), lines)
+    assert document["counts"] == {"correct": 3, "unparsed": 1, "total": 4}
+    found = {m: (named["all", m]["value"], named["all", m]["n"]) for m in THOUGHTS}
+    assert found == {"thought_tokens": (20, 2), "thoughts_cut_off": (0.5, 2)}
+    _, named, _ = run(_problems("1"), [_line("p0", "#### 1")])
+    assert not any(("all", metric) in named for metric in THOUGHTS), "nothing where there are none"

@@ -8,8 +8,7 @@ from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.runtime.errors import UserError
 from snaketune.tasks.multiple_choice import softmax
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Answered
+from snaketune.tasks.task import Answered, task_of
 
 TASK = task_of("multiple_choice")
 

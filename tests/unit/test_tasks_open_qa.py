@@ -17,8 +17,7 @@ from snaketune.data.formats.dolly import Dolly
 from snaketune.data.record import Fields
 from snaketune.statistics.paired import compare
 from snaketune.tasks.open_qa import SHORT
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import ALL, Answered
+from snaketune.tasks.task import ALL, Answered, task_of
 from snaketune.tasks.text_overlap import (
     contains,
     fold,

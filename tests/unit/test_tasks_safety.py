@@ -12,9 +12,8 @@ from pydantic import ValidationError
 from snaketune.config.evaluation import EvalSpec, JudgeSpec
 from snaketune.data.example import Example
 from snaketune.statistics.confusion import kappa
-from snaketune.tasks.registry import task_of
 from snaketune.tasks.safety import verdict
-from snaketune.tasks.task import Answered
+from snaketune.tasks.task import Answered, task_of
 from snaketune.tasks.verdicts import read_verdict
 
 VERDICTS = {

@@ -7,15 +7,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import BitsAndBytesConfig, Qwen2ForCausalLM
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import (
     FusedLinear,
     FusedLinear4bit,
     evaluating,
-    forget_sums,
     hold_on_cpu,
+    renew_sums,
     use_fused_layers,
 )
 from snaketune.training.trainable import build_trainable, recompute_activations, unmoved_adapters
@@ -82,7 +81,7 @@ def test_what_layers_hold_changes_nothing_and_follows_the_adapter(folder, nf4, o
             trained = [p for p in changed.parameters() if p.requires_grad]
             torch.optim.AdamW(trained, lr=0.05, fused=True).step()
             changed.zero_grad(set_to_none=True)
-        forget_sums(holding)
+        renew_sums(holding)
 
 
 def test_16_bit_weights_hold_no_sum(folder):

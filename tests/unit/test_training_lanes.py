@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from test_training_loss import gemma
 from test_training_run import PLAIN, PRESET, published
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.training.assemble import TrainingPlan
 from snaketune.training.parallel import Lanes, count_lanes
 from snaketune.training.run import run_training

@@ -17,8 +17,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.inference.backends.transformers import open_transformers
 from snaketune.inference.jobs import LoadableState
 from snaketune.models.describe import describe_model

@@ -16,8 +16,7 @@ import torch
 from safetensors.torch import load_file
 from test_training_run import PLAIN, assert_same_training, published
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.runtime.errors import UserError
 from snaketune.training import launch as launching
 from snaketune.training import run

@@ -4,11 +4,19 @@ import pytest
 import tiny
 import torch
 from torch.nn import functional as F
-from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from snaketune.prompts.rows import IGNORED
 from snaketune.training import loss as loss_module
 from snaketune.training.batches import packed_batch, padded_batch
+from snaketune.training.graphs import filled, shape_of
 from snaketune.training.loss import SummedLoss
 
 
@@ -49,6 +57,21 @@ def llama():
         max_position_embeddings=128,
     )
     return LlamaForCausalLM(config).eval()
+
+
+def windowed():
+    torch.manual_seed(3)
+    config = MistralConfig(
+        vocab_size=tiny.VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=6,
+        max_position_embeddings=128,
+    )
+    return MistralForCausalLM(config).eval()
 
 
 MODELS = {
@@ -124,7 +147,7 @@ def test_chunks_of_logits_change_nothing(monkeypatch):
     whole.backward()
     wanted = gradients(model)
     model.zero_grad()
-    monkeypatch.setattr(loss_module, "CHUNK_NUMBERS", 7 * tiny.VOCABULARY)
+    monkeypatch.setitem(loss_module.CHUNK_NUMBERS, "cpu", 7 * tiny.VOCABULARY)
     learned = sum(row.trained_tokens for row in rows)
     assert chunks == [learned]
     chunks.clear()
@@ -153,6 +176,28 @@ def test_packed_rows_do_not_see_each_other():
     apart = sum(plain_loss(model, row) for row in rows)
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(alone, plain_loss(model, rows[1]), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["qwen", "tied", "llama", "capped", "window"])
+def test_a_packed_line_filled_up_to_a_shape_gives_the_same(name):
+    """With the attention that knows where rows end; the model that caps its scores keeps its own.
+    Filler has tokens, places and rows."""
+    made = MODELS | {"window": windowed}
+    model, rows = made[name](), tiny.make_rows(5)
+    expected = sum(plain_loss(model, row) for row in rows)
+    expected.backward()
+    wanted = gradients(model)
+    model.zero_grad()
+    loss = SummedLoss(model, padded_batch(rows[:1]))
+    assert loss.packs(rows[0]) == (name != "capped")
+    line = packed_batch(rows)
+    more = filled(line)
+    assert shape_of(more) == (512, 512, 16, 512)
+    assert more.counted.sum() == len(line.places) and more.bounds[-1] == 512
+    result = loss(more)
+    result.backward()
+    torch.testing.assert_close(result, expected.detach(), rtol=1e-5, atol=1e-4)
+    close(gradients(model), wanted)
 
 
 def test_what_pads_hold_is_of_no_account():

@@ -5,6 +5,7 @@ from test_rows import make_tokenizer
 
 from snaketune.data.example import Example, write_examples
 from snaketune.inference.options import Question, build_tree
+from snaketune.prompts.form import Form
 from snaketune.prompts.rows import IGNORED, RowError, build_plain_row
 from snaketune.prompts.tokenise import RowLimits, tokenise
 from snaketune.training.batches import read_token_rows
@@ -53,9 +54,8 @@ def test_a_model_without_a_template_can_train_in_plain_text(tokenizer, tmp_path)
         write_examples(tmp_path / f"{name}.parquet", [example] if name == "train" else [])
     paths = {name: tmp_path / f"{name}.parquet" for name in ("train", "dev")}
     limits = RowLimits(400, "drop")
-    tokenise(
-        paths, [], tokenizer, "multiple_choice", None, limits, tmp_path / "out", PROMPT, chat=False
-    )
+    form = Form("multiple_choice", prompt=PROMPT, chat=False)
+    tokenise(paths, [], tokenizer, form, limits, tmp_path / "out")
     (row,) = read_token_rows(tmp_path / "out" / "train.parquet")
     text = "You are an expert.\n\nQuestion: Who won?\nAnswer: Max<|im_end|>"
     assert tokenizer.decode(row.input_ids) == text

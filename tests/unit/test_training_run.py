@@ -15,8 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside
 from snaketune.training import assemble, loop, saving

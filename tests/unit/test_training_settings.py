@@ -9,8 +9,7 @@ import torch
 from test_training_run import PRESET, train
 from transformers import Lfm2Config, Lfm2ForCausalLM
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.models import folder
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.job import Progress
@@ -49,22 +48,30 @@ def test_the_content_of_a_folder_counts_and_its_place_does_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("device", "attention", "batching", "kind"),
+    ("device", "dtype", "generation", "attention", "batching", "kind"),
     [
-        (CPU, "sdpa", "auto", "grouped"),
-        (CUDA, "sdpa", "auto", "grouped"),
-        (CUDA, None, "auto", "grouped"),
-        (CUDA, "flash_attention_2", "auto", "packed"),
-        (CUDA, "kernels-community/flash-attn3", "auto", "packed"),
-        (CUDA, "flash_attention_2", "grouped", "grouped"),
-        (CPU, "sdpa", "packed", "packed"),
+        (CPU, torch.float32, None, "sdpa", "auto", "grouped"),
+        (CPU, torch.bfloat16, None, "sdpa", "auto", "grouped"),
+        (CUDA, torch.float32, (9, 0), "sdpa", "auto", "grouped"),
+        (CUDA, torch.bfloat16, (9, 0), "sdpa", "auto", "packed"),
+        (CUDA, torch.float16, (8, 0), "sdpa", "auto", "packed"),
+        (CUDA, torch.float16, (7, 5), "sdpa", "auto", "grouped"),
+        (CUDA, torch.bfloat16, (9, 0), "sdpa", "grouped", "grouped"),
+        (CUDA, torch.float32, (9, 0), None, "auto", "grouped"),
+        (CUDA, torch.float32, (9, 0), "flash_attention_2", "auto", "packed"),
+        (CUDA, torch.float32, (9, 0), "kernels-community/flash-attn3", "auto", "packed"),
+        (CUDA, torch.bfloat16, (9, 0), "flash_attention_2", "grouped", "grouped"),
+        (CPU, torch.float32, None, "sdpa", "packed", "packed"),
     ],
 )
-def test_rows_are_packed_where_attention_needs_no_mask_for_it(device, attention, batching, kind):
+def test_rows_are_packed_where_attention_needs_no_mask_for_it(
+    monkeypatch, device, dtype, generation, attention, batching, kind
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: generation)
     model = tiny.make_model()
     model.config._attn_implementation_internal = attention
     layout = assemble.batch_layout(
-        Preset(batching=batching), TrainingState(budget=64), model, device
+        Preset(batching=batching), TrainingState(budget=64), model, device, dtype
     )
     assert layout.kind == kind
 

@@ -6,6 +6,7 @@ import pytest
 from test_rows import CHATML, GEMMA, make_tokenizer
 
 from snaketune.data.example import Example, write_examples
+from snaketune.prompts.form import Form
 from snaketune.prompts.tokenise import RowLimits, histogram, quantiles, tokenise
 from snaketune.runtime.errors import UserError
 from snaketune.training.batches import read_token_rows
@@ -28,7 +29,7 @@ def run(tmp_path):
         write_examples(paths["train"], list(train))
         write_examples(paths["dev"], list(dev))
         tokenizer, limits = make_tokenizer(template), RowLimits(max_length, overlong)
-        tokenise(paths, list(shown), tokenizer, "math", None, limits, tmp_path / "out")
+        tokenise(paths, list(shown), tokenizer, Form("math"), limits, tmp_path / "out")
         stats = json.loads((tmp_path / "out" / "stats.json").read_text())
         dropped = (tmp_path / "out" / "dropped.jsonl").read_text().splitlines()
         return stats, [json.loads(line) for line in dropped], tmp_path / "out"

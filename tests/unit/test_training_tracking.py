@@ -9,8 +9,7 @@ import tiny
 import torch
 from test_training_run import PRESET, Stopped, log_of, published, stop_after, train
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.runtime.errors import UserError
 from snaketune.training import loop
 from snaketune.training import step as one_step

@@ -1,8 +1,10 @@
 """A copy of the project in which the DAG runs for real."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from project_copy import Project, copy_project
 
 # The demo with fewer runs, steps and rows, but whole replies.
@@ -66,8 +68,16 @@ def _merge(config: dict, changes: dict) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The reduced demo, run to the end. Tests leave it as they found it."""
-    project = reduced_project(tmp_path_factory.mktemp("finished") / "project")
-    (project.folder / "output.txt").write_text(project.run())
-    return project
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Project:
+    """The reduced demo, run to the end. Tests leave it as they found it. It is run once: of several
+    processes that run tests each has a copy."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base if worker_id == "master" else base.parent) / "finished_demo"
+    with FileLock(made.with_suffix(".lock")):
+        if not (made / "output.txt").is_file():
+            assert not made.exists(), "another process could not finish it"
+            (made / "output.txt").write_text(reduced_project(made).run())
+    own = tmp_path_factory.mktemp("finished") / "project"
+    # Unlike `shutil`, it keeps hard links.
+    subprocess.run(["cp", "-a", made, own], check=True)
+    return Project(own)

@@ -11,9 +11,9 @@ from conftest import Project, reduced_project
 
 # The rule of each script, in the order of the DAG; each is killed once.
 RULES = {
-    "prepare": "prepare", "resolve_model": "model", "tokenize_rows": "tokenize", "train": "train",
-    "generate": "generate", "judge": "judge", "measure": "measure", "choose": "choose",
-    "aggregate": "aggregate", "report": "report",
+    "prepare": "prepare", "pin_model": "pin_model", "check_model": "model",
+    "tokenize_rows": "tokenize", "train": "train", "generate": "generate", "judge": "judge",
+    "measure": "measure", "choose": "choose", "aggregate": "aggregate", "report": "report",
 }  # fmt: skip
 # These keep what they have done in a work folder; they are killed once it is there. The others
 # are short, and may be done by the time that an earlier kill stops the rest: they are made anew.

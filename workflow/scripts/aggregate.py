@@ -6,7 +6,7 @@ from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.plan.table_plan import TablePlan
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
     from snaketune.tables.aggregate import aggregate
     from snaketune.tables.sources import read_sources, require_config_settings
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.config.evaluation import SampleSpec
+    from snaketune.config.dataset import SampleSpec
     from snaketune.data.check import SplitReport
     from snaketune.data.given import import_predictions
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     sample = snakemake.params.sample
     import_predictions(

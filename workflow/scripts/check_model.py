@@ -7,8 +7,8 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.models.describe import describe_model
     from snaketune.models.folder import pinned
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     params, output = snakemake.params, Path(snakemake.output[0])
     spec = pinned(params.model, snakemake.input.pin)

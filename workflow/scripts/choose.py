@@ -5,8 +5,8 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
     from snaketune.tables.choose_snapshot import choose_snapshot
 
     params, output = snakemake.params, Path(snakemake.output[0])

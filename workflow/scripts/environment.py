@@ -5,9 +5,9 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
     from snaketune.runtime.machine import describe_machine
-    from snaketune.runtime.records import sign
 
     output = Path(snakemake.output[0])
     write_json(output, describe_machine())

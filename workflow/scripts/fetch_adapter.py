@@ -1,13 +1,15 @@
-"""Takes an adapter that was trained elsewhere."""
+"""Takes an adapter that was trained elsewhere, if it fits its base."""
 
 from pathlib import Path
 
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
+    from snaketune.models.adapters import check_adapter, describe_fit
+    from snaketune.models.folder import pinned
     from snaketune.models.hub import fetch_adapter
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     params, output = snakemake.params, snakemake.output
     fetch_adapter(
@@ -16,5 +18,10 @@ with job(snakemake.log[0]):
         weights=Path(output.weights),
         config=Path(output.config),
     )
-    write_json(Path(output.record), {"adapter": params.source, "revision": params.revision})
+    spec = pinned(params.model, snakemake.input.pin)
+    fit = check_adapter(
+        spec=spec, weights=Path(output.weights), config=Path(output.config), name=params.source
+    )
+    about = {"adapter": params.source, "revision": params.revision}
+    write_json(Path(output.record), about | describe_fit(fit=fit, spec=spec))
     sign(Path(output.record), params.made_by, identity=params.identity)

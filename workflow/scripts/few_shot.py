@@ -7,11 +7,17 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.data.draws import training_records, write_few_shot
     from snaketune.data.steps import spec_of
+    from snaketune.runtime.content import sign
+    from snaketune.runtime.files import write_json
 
     write_few_shot(
         spec=spec_of(snakemake.params.dataset, snakemake.params.places),
         train=training_records([Path(file) for file in snakemake.input]),
-        path=Path(snakemake.output[0]),
+        path=Path(snakemake.output.examples),
         where=f"datasets.{snakemake.wildcards.dataset}",
         numeric=snakemake.params.dataset["numeric"],
     )
+    # The examples are a plain list, which may be given as `few_shot.file`: who made them is beside.
+    meta = Path(snakemake.output.meta)
+    write_json(meta, {})
+    sign(meta, snakemake.params.made_by)

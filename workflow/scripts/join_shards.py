@@ -6,7 +6,7 @@ from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.inference.shards import join_shards
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     join_shards(
         parts=[Path(f) for f in snakemake.input.parts],

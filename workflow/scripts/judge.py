@@ -10,7 +10,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.config.evaluation import JudgeSpec
     from snaketune.inference.jobs import LoadableState
     from snaketune.inference.judge import judge
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params

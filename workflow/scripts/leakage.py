@@ -7,8 +7,8 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.data.example import read_examples
     from snaketune.data.overlap import leakage_between
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     found = leakage_between(
         train_name=snakemake.wildcards.train,

@@ -7,7 +7,7 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.data.manifest import write_manifest
     from snaketune.data.steps import spec_of
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     write_manifest(
         spec=spec_of(snakemake.params.dataset, snakemake.params.places),

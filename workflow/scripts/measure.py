@@ -5,7 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
     from snaketune.tasks.measure import measure
 
     verdicts, rewards = list(snakemake.input.verdicts), list(snakemake.input.rewards)

@@ -9,6 +9,8 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
 
     from snaketune.inference.jobs import LoadableState
     from snaketune.models.merge import write_merged
+    from snaketune.runtime.content import sign
+    from snaketune.runtime.files import write_json
 
     torch.set_num_threads(snakemake.threads)
     state = LoadableState.from_params(
@@ -19,5 +21,8 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         quantisation=state.quantisation,
         weights=state.weights,
         files=state.files,
-        folder=Path(snakemake.output[0]),
+        folder=Path(snakemake.output.folder),
     )
+    meta = Path(snakemake.output.meta)
+    write_json(meta, {})
+    sign(meta, snakemake.params.made_by)

@@ -7,7 +7,7 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.data.prepare import prepare_split
     from snaketune.data.steps import spec_of
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     report = Path(snakemake.output.report)
     prepare_split(

@@ -7,8 +7,8 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.models.hub import files_in, push_to_hub
     from snaketune.report.card import model_card
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     params = snakemake.params
     text = model_card(

@@ -5,15 +5,14 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.plan.resources import requests_of
     from snaketune.plan.table_plan import TablePlan
     from snaketune.report.page import write_report
     from snaketune.report.sources import ReportInputs
+    from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
-    from snaketune.runtime.records import sign
 
     one = ("final", "comparisons", "checkpoints", "environment")
-    many = ("manifests", "leakage", "stats", "lengths", "models")
+    many = ("manifests", "leakage", "stats", "lengths", "models", "adapters")
     files = {name: Path(snakemake.input[name]) for name in one}
     files |= {name: [Path(file) for file in snakemake.input.get(name, [])] for name in many}
     files |= {name: list(map(Path, found)) for name, found in snakemake.params.behind.items()}
@@ -21,15 +20,14 @@ with job(snakemake.log[0]):
     further += ("confusion", "wrong_predictions", "voting", "unique_answers", "drops", "sweep")
     files |= {name: Path(found) for name in further if (found := snakemake.input.get(name))}
     html = Path(snakemake.output.html)
+    files["requests"] = html.parent / ".work" / "requests.json"
     table = TablePlan.from_json(snakemake.params.table)
-    settings = Path(snakemake.params.settings)
     write_report(
         plan=table,
         inputs=ReportInputs(**files),
         labels=snakemake.params.labels,
         html=html,
         figures=html.parent / "figures",
-        requests=requests_of(settings, files["train_meta"]),
         at_least=snakemake.params.at_least,
     )
     write_json(Path(snakemake.output.record), {"experiment": table.experiment})

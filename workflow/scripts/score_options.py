@@ -10,7 +10,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     from snaketune.inference.jobs import LoadableState
     from snaketune.inference.score_options import OptionsProtocol, score_options
     from snaketune.inference.shards import Shard
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params

@@ -9,7 +9,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
 
     from snaketune.inference.jobs import LoadableState
     from snaketune.inference.rewards import reward
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     torch.set_num_threads(snakemake.threads)
     reward(

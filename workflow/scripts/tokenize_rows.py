@@ -8,8 +8,9 @@ with job(snakemake.log[0]):
     from snaketune.data.draws import shown_questions, training_records
     from snaketune.data.steps import spec_of
     from snaketune.models.folder import load_tokenizer, pinned
+    from snaketune.prompts.form import Form
     from snaketune.prompts.tokenise import RowLimits, tokenise
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
 
     params = snakemake.params
 
@@ -31,12 +32,8 @@ with job(snakemake.log[0]):
             for question in shown_of(dataset, shown["count"], shown["settings"])
         ],
         tokenizer=load_tokenizer(pinned(params.model, snakemake.input.pin)),
-        task=params.prompt["task"],
-        system=params.prompt["system"],
+        form=Form(**params.prompt),
         limits=RowLimits(params.max_length, params.overlong),
         folder=Path(snakemake.output.train).parent,
-        prompt=params.prompt["prompt"],
-        chat=params.prompt["chat"],
-        reply_prefix=params.prompt["reply_prefix"],
     )
     sign(Path(snakemake.output.stats), params.made_by, tokenizer=params.tokenizer)

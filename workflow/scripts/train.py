@@ -6,9 +6,9 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
-    from snaketune.config.preset import Preset
+    from snaketune.config.model import Preset
     from snaketune.models.folder import pinned
-    from snaketune.runtime.records import sign
+    from snaketune.runtime.content import sign
     from snaketune.training.assemble import TrainingPlan
     from snaketune.training.launch import launch_training
     from snaketune.training.run import TrainingOutputs

@@ -2,7 +2,7 @@
 values, and the one section that stands in several models."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AllowInfNan, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -60,6 +60,14 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _switch(value: object) -> object:
+    """YAML reads `off` and `on` as booleans."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+Thinking = Annotated[
+    Literal["off", "on"], BeforeValidator(_switch, json_schema_input_type=str | bool)
+]
 Label = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int)]
 
 

@@ -8,11 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from snaketune.config.base import own_file
-from snaketune.config.dataset import DatasetSpec
-from snaketune.config.evaluation import EvalSpec, SampleSpec, SamplingSpec
+from snaketune.config.dataset import DatasetSpec, SampleSpec
+from snaketune.config.evaluation import EvalSpec, SamplingSpec
 from snaketune.config.experiment import Experiment
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 
 
 def changed_eval(spec: EvalSpec, change: dict[str, Any]) -> EvalSpec:
@@ -112,6 +111,7 @@ def _demo_model(spec: ModelSpec, folder: str) -> ModelSpec:
             "dtype": "auto",
             "trust_remote_code": False,
             "parameters": None,
+            "chat_template": None,
         }
     )
 

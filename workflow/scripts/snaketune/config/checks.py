@@ -1,17 +1,22 @@
-"""What is wrong with an experiment as a whole: references, runs and where they are pushed to.
+"""What is wrong with an experiment as a whole: references, runs, where they are pushed to, and what
+is not there (of models no more is read than what names their weights).
 
 Each part is checked by its own model when it is read; here is what only shows beside the others.
 """
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from snaketune.config.dataset import may_have_dev
 from snaketune.config.eval_checks import change_faults, eval_faults, judges_of, metric_faults
 from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
-from snaketune.config.faults import Fault, Path_, missing_name
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.faults import Fault, Path_, missing_name, report
+from snaketune.config.model import ModelSpec, Preset
+from snaketune.data.locate import catalogue_file, source_files
+from snaketune.models.content import weight_files
+from snaketune.runtime.errors import UserError
 
 
 def experiment_faults(experiment: Experiment) -> Iterator[Fault]:
@@ -182,3 +187,70 @@ def push_faults(experiment: Experiment) -> Iterator[Fault]:
             found = f"found {repo}, which runs.{taken[repo]} is pushed to as well"
             yield Fault(path, f"{found}; expected a repository each, or {RUN_IN_NAME} in the name")
         taken.setdefault(repo, name)
+
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def data_files(experiment: Experiment, configs: list[Path]) -> dict[str, list[str]]:
+    """The local files of each dataset.
+
+    Raises `UserError` with all that is missing among data, models and adapters; `configs` are the
+    config files, for line numbers.
+    """
+    files: dict[str, list[str]] = {}
+    faults = list(_weight_faults(experiment))
+    for name, spec in experiment.datasets.items():
+        try:
+            files[name] = source_files(spec, f"datasets.{name}")
+        except UserError as error:
+            faults.append(Fault(("datasets", name, "source"), str(error)))
+        try:
+            catalogue = catalogue_file(spec, f"datasets.{name}")
+        except UserError as error:
+            faults.append(Fault(("datasets", name, "catalogue", "source"), str(error)))
+        else:
+            files.setdefault(name, []).extend([str(catalogue)] if catalogue else [])
+        shots = spec.few_shot.file
+        if shots and not Path(shots).is_file():
+            where = ("datasets", name, "few_shot", "file")
+            faults.append(Fault(where, f"found {shots}, which is no file"))
+    if faults:
+        raise UserError(report(faults, configs))
+    return files
+
+
+def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
+    """Model and adapter folders that aren't there or lack what they need, and predictions."""
+    for name, spec in experiment.models.items():
+        needed = ("config.json", "tokenizer_config.json", "*.safetensors")
+        yield from _folder_faults(("models", name, "id"), spec.id, needed)
+        if Path(spec.id).is_dir():
+            try:
+                weight_files(Path(spec.id))
+            except UserError as error:
+                yield Fault(("models", name, "id"), str(error))
+    for name, run in experiment.runs.items():
+        for eval_name, file in run.predictions.items():
+            if not Path(file).is_file():
+                where = ("runs", name, "predictions", eval_name)
+                yield Fault(where, f"found {file}, which is no file")
+        if run.adapter and not run.adapter.startswith("hub:"):
+            own = ("adapter_config.json", "adapter_model.safetensors")
+            yield from _folder_faults(("runs", name, "adapter"), run.adapter, own, hub=False)
+
+
+def _folder_faults(
+    path: tuple[str, ...], found: str, needed: tuple[str, ...], hub: bool = True
+) -> Iterator[Fault]:
+    folder = Path(found)
+    if not folder.is_dir():
+        if hub and _HUB_ID.fullmatch(found):
+            return
+        or_hub = "a folder or a hub id such as OWNER/NAME" if hub else "a folder or hub:OWNER/NAME"
+        yield Fault(path, f"found {found}, which is no folder; expected {or_hub}")
+        return
+    for pattern in needed:
+        if not any(folder.glob(pattern)):
+            why = "; only safetensors are loaded" if "safetensors" in pattern else ""
+            yield Fault(path, f"the folder {found} has no {pattern}{why}")

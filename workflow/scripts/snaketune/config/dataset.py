@@ -2,12 +2,12 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from snaketune.config.base import Label, Number, Strict, own_file
-from snaketune.data.formats.info import FORMATS
+from snaketune.config.base import Label, Number, Prefix, Strict, Thinking, own_file
+from snaketune.config.registries import FORMATS
 
 SplitName = Literal["train", "dev", "test"]
 if TYPE_CHECKING:
@@ -64,6 +64,28 @@ def without_query(source: str) -> str:
 
 Source = Annotated[str, AfterValidator(_source), AfterValidator(own_file)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+
+
+FORM = ("system", "prompt", "chat", "reply_prefix", "template_args", "thinking")
+"""What evals and runs take from their dataset, unless they say otherwise."""
+
+
+class SampleSpec(Strict):
+    """A seeded subset: the first n of `numpy.random.default_rng(seed).permutation(N)`, in that
+    order."""
+
+    fraction: Number | None = Field(None, gt=0, le=1)
+    """Share of the split; n is rounded down."""
+    count: int | None = Field(None, ge=1)
+    """Number of records; at most the whole split."""
+    seed: int = 42
+    """Seed of the permutation."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "SampleSpec":
+        if (self.fraction is None) == (self.count is None):
+            raise ValueError("give either fraction or count")
+        return self
 
 
 class FewShotSpec(Strict):
@@ -186,6 +208,22 @@ class DatasetSpec(Strict):
     """Test records whose question also stands in train, dev or the few-shot examples, in the same
     words, nearly so or rephrased: only reported, or left out too. What the dataset shares with
     another one that a run trains on is only reported."""
+    system: str | None = None
+    """The form in which examples are put, for training and evaluation alike. This: the system turn;
+    unset: the task's own; empty: none."""
+    prompt: str | None = None
+    """The user turn (or, without `chat`, the whole prompt), with `{question}`, `{context}` and, for
+    multiple choice, `{options}`; unset: the task's own."""
+    chat: bool = True
+    """Under the model's chat template; `false`: plain text."""
+    reply_prefix: Prefix = ""
+    """Text that opens the reply and belongs to the prompt."""
+    template_args: dict[str, Any] = Field(default_factory=dict)
+    """What the chat template is handed beside the turns, such as `{enable_thinking: false}`."""
+    thinking: Thinking | None = None
+    """`on`: replies begin with thoughts, which the prompt leaves open; `off`: the template is told
+    that there are none; unset: it is told nothing, and a reply stands where the template prints one
+    that has none. Thoughts are cut before a reply is scored."""
     licence: str | None = None
     """The data's licence, for the manifest and the report."""
 
@@ -193,6 +231,14 @@ class DatasetSpec(Strict):
     def _columns_go_with_table(self) -> "DatasetSpec":
         if (self.format == "table") != (self.columns is not None):
             raise ValueError("a columns section belongs to format table, and to that format only")
+        return self
+
+    @model_validator(mode="after")
+    def _form_fits(self) -> "DatasetSpec":
+        if self.prompt is not None and "{question}" not in self.prompt:
+            raise ValueError("prompt: found no {question} in it")
+        if self.system and not self.chat:
+            raise ValueError("a system turn needs a chat template; put its text into the prompt")
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import ClassesSpec, EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
-from snaketune.tasks.info import TASKS
+from snaketune.config.registries import TASKS
 
 
 def eval_faults(experiment: Experiment, judges: Collection[str]) -> Iterator[Fault]:
@@ -108,7 +108,7 @@ def _data_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fau
     if (
         spec.task in _GIVEN_BY
         and data.task not in _GIVEN_BY[spec.task]
-        and not _numeric(spec, data)
+        and not numbers_of_a_table(spec, data)
     ):
         found = f"found {spec.dataset}, whose format {data.format} gives no {_NEEDED[spec.task]}"
         yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
@@ -143,7 +143,7 @@ _GIVEN_BY = {
 }
 
 
-def _numeric(spec: EvalSpec, data: DatasetSpec) -> bool:
+def numbers_of_a_table(spec: EvalSpec, data: DatasetSpec) -> bool:
     """Whether the answers are a table's own, which are checked for numbers when they are read."""
     return spec.task == "math" and data.format == "table" and data.task == "open_qa"
 
@@ -152,7 +152,7 @@ def asks_for_numbers(experiment: Experiment, dataset: str) -> bool:
     """Whether an eval needs a number as the answer of every record."""
     data = experiment.datasets[dataset]
     evals = (spec for spec in every_eval(experiment) if spec.dataset == dataset)
-    return any(_numeric(spec, data) for spec in evals)
+    return any(numbers_of_a_table(spec, data) for spec in evals)
 
 
 def _drop_faults(experiment: Experiment) -> Iterator[Fault]:

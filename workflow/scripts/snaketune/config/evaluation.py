@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, alone_as
-from snaketune.config.dataset import SplitName
+from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, Thinking, alone_as
+from snaketune.config.dataset import SampleSpec, SplitName
+from snaketune.config.registries import TASKS
 from snaketune.inference import backends
-from snaketune.tasks.info import TASKS
 
 
 class SamplingSpec(Strict):
@@ -93,24 +93,6 @@ else:
     TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
 
 
-class SampleSpec(Strict):
-    """A seeded subset: the first n of `numpy.random.default_rng(seed).permutation(N)`, in that
-    order."""
-
-    fraction: Number | None = Field(None, gt=0, le=1)
-    """Share of the split; n is rounded down."""
-    count: int | None = Field(None, ge=1)
-    """Number of records; at most the whole split."""
-    seed: int = 42
-    """Seed of the permutation."""
-
-    @model_validator(mode="after")
-    def _one_size(self) -> "SampleSpec":
-        if (self.fraction is None) == (self.count is None):
-            raise ValueError("give either fraction or count")
-        return self
-
-
 class JudgeSpec(Strict):
     """How a judge model is asked for a verdict."""
 
@@ -167,8 +149,8 @@ class OptionsSpec(Strict):
     """How the options of a multiple-choice question are shown and scored: each by the
     log-probability of its tokens after the prompt."""
 
-    chat: bool = True
-    """The prompt is a user turn under the model's chat template; `false`: plain text."""
+    chat: bool | None = None
+    """The eval's `chat`, in its older place."""
     line: str = "{letter}: {option}\n"
     """A line of the prompt's `{options}`."""
     option: str | None = None
@@ -186,6 +168,8 @@ class AnswersSpec(Strict):
     """A relaxed match is by whole words and never empty; `false`: by characters, where an empty
     answer matches too, as in figures published so."""
 
+
+NEWER = ("chat", "template_args", "thinking")  # in protocols only where not as usual
 
 # Sections that a task has whether they are written or not.
 _SECTIONS = {"options": "multiple_choice", "answers": "open_qa", "classes": "classification"}
@@ -205,13 +189,19 @@ class EvalSpec(Strict):
     few_shot: int = Field(0, ge=0)
     """Worked examples before the question, as user and assistant turns."""
     system: str | None = None
-    """The system turn; unset: the task's own; empty: none."""
+    """The system turn; unset: the dataset's, else the task's own; empty: none."""
     prompt: str | None = None
     """The user turn (or, without chat, the whole prompt), with `{question}` and, for multiple
-    choice, `{options}`; unset: the task's own. Where it has `{context}` too, the example's context
-    stands there, else below the question."""
-    reply_prefix: Prefix = ""
-    """Text that opens the reply and belongs to the prompt, such as `Let's think step by step.`"""
+    choice, `{options}`; unset: the dataset's, else the task's own. The context stands where it has
+    `{context}`, else below the question."""
+    chat: bool | None = None
+    """A user turn under the model's chat template; `false`: plain text; unset: the dataset's."""
+    reply_prefix: Prefix | None = None
+    """Text that opens the reply and belongs to the prompt; unset: the dataset's."""
+    template_args: dict[str, Any] | None = None
+    """What the chat template is handed beside the turns; unset: the dataset's."""
+    thinking: Thinking | None = None
+    """Whether a reply begins with thoughts; unset: as the dataset has it."""
     options: OptionsSpec | None = None
     """For task multiple_choice; unset: its defaults."""
     answers: AnswersSpec | None = None
@@ -251,8 +241,12 @@ class EvalSpec(Strict):
                 raise ValueError(f"a section {section} belongs to task {task}, and to that only")
         if not self.generates and self.few_shot:
             raise ValueError(f"few_shot is not for task {self.task}: put examples in the prompt")
-        if self.system and self.options and not self.options.chat:
-            raise ValueError("a system turn needs a chat template; put its text into the prompt")
+        chat = self.options.chat if self.options and self.chat is None else self.chat
+        if self.options and {self.chat, self.options.chat} == {True, False}:
+            raise ValueError(f"chat: found {self.chat}, but options.chat is {self.options.chat}")
+        if chat is False and (self.few_shot or self.system):
+            what = "few_shot" if self.few_shot else "a system turn"
+            raise ValueError(f"{what} needs a chat template; put its text into the prompt")
         if self.prompt is not None and "{question}" not in self.prompt:
             raise ValueError("prompt: found no {question} in it")
         for key in ("sampling", "answer_rule"):
@@ -286,7 +280,8 @@ class EvalSpec(Strict):
         """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
         work is shared out."""
         shown: dict[str, set[str] | bool] = {"sampling": {"unique_at_least"}, "shards": True}
-        return self.model_dump(mode="json", exclude=shown)
+        dumped = self.model_dump(mode="json", exclude=shown)
+        return {k: v for k, v in dumped.items() if k not in NEWER or v not in (None, True, {})}
 
     @property
     def generates(self) -> bool:

@@ -4,11 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Value, alone_as
-from snaketune.config.dataset import DatasetSpec
+from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Thinking, Value, alone_as
+from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 RUN_IN_NAME = "{run}"
@@ -61,15 +60,25 @@ class RunSpec(Strict):
     seed: int = 42
     """Seed of the adapter's initial weights, the order of the rows and the dropout."""
     system: str | None = None
-    """The system turn of the training rows; unset: the task's own; empty: none."""
+    """The system turn of the training rows; unset: the dataset's, else the task's own; empty:
+    none."""
     prompt: str | None = None
     """The prompt of the training rows, with `{question}`, `{context}` and `{options}` as in an
-    eval; unset: the task's own."""
-    reply_prefix: Prefix = ""
-    """Text that opens the reply and belongs to the prompt: it carries no loss."""
-    chat: bool = True
+    eval; unset: the dataset's, else the task's own."""
+    reply_prefix: Prefix | None = None
+    """Text that opens the reply and belongs to the prompt: it carries no loss; unset: the
+    dataset's."""
+    chat: bool | None = None
     """Training rows under the model's chat template; `false`: plain text, the prompt, the answer
-    and the end token."""
+    and the end token; unset: as the dataset has it."""
+    template_args: dict[str, Any] | None = None
+    """What the chat template is handed beside the turns; unset: the dataset's."""
+    thinking: Thinking | None = None
+    """Whether replies begin with thoughts; unset: as the dataset has it."""
+    accept: list[Literal["prompt"]] = []  # noqa: RUF012
+    """What may differ between this run's training and its evals: with `prompt`, that it is asked
+    under another prompt than it was trained under, which else is a fault. Never makes a training
+    run again."""
     snapshots: Annotated[int, Field(ge=0, le=100)] | Literal["epochs"] = 0
     """Adapters saved on the way, at equal distances: `1of3`, `2of3`, `3of3`; `epochs`: one at the
     end of every epoch."""
@@ -135,12 +144,12 @@ class RunSpec(Strict):
             raise ValueError("follow needs snapshots to follow")
         if self.prompt is not None and "{question}" not in self.prompt:
             raise ValueError("prompt: found no {question} in it")
-        if not self.chat and self.system:
+        if self.chat is False and self.system:
             raise ValueError("a system turn needs a chat template; put its text into the prompt")
         return self
 
     def _without_rows(self) -> None:
-        for key in ("system", "prompt", "reply_prefix", "chat"):
+        for key in FORM:
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} words training rows, and an adapter has none; see `evals`")
 

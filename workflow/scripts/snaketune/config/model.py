@@ -1,8 +1,8 @@
-"""Models: where weights come from and in what numbers they are held."""
+"""Models: where weights come from and in what numbers they are held. Presets: how a run trains."""
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from snaketune.config.base import Number, OwnFile, Strict
 
@@ -28,5 +28,107 @@ class ModelSpec(Strict):
     parameters: Number | None = Field(None, gt=0)
     """Number of parameters (`1.5e9`), for the estimate of memory and time. Unset: counted in a
     folder, or read from the hub id (`1.5B`), else taken for 8 billion."""
+    chat_template: OwnFile | None = None
+    """A file with another chat template (`.jinja`), or the name of one of the model's own where it
+    has several; unset: the model's, of several the one named `default`."""
     trust_remote_code: bool = False
     """Run Python code that comes with this model. Off unless you have read that code."""
+
+
+MICRO_BATCH_TOKENS = 32_768
+"""The most that a micro-batch of a training takes, unless a single row is longer."""
+
+Method = Literal["qlora", "lora", "full"]
+
+
+class LoraSpec(Strict):
+    """The low-rank adapter."""
+
+    r: int = Field(16, ge=1)
+    """Rank."""
+    alpha: Number = Field(32, gt=0)
+    """Scale: the update is `alpha / r` times B·A (`alpha / sqrt(r)` with rsLoRA)."""
+    dropout: Number = Field(0.0, ge=0, lt=1)
+    """Dropout before A."""
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+    """Module names that get an adapter; `all-linear` is every linear layer but the output head."""
+    rslora: bool = False
+    """Rank-stabilised scale."""
+    dora: bool = False
+    """Weight-decomposed LoRA."""
+
+
+class Preset(Strict):
+    """Training method and hyperparameters."""
+
+    method: Method = "qlora"
+    """`qlora`: adapter on 4-bit weights; `lora`: adapter on plain weights; `full`: all weights."""
+    epochs: Number = Field(1.0, gt=0)
+    """Passes over the training rows; fractions are allowed."""
+    max_steps: int | None = Field(None, ge=1)
+    """Optimiser steps at most; unset: as many as the epochs need."""
+    learning_rate: Number = Field(2.0e-4, gt=0)
+    """Peak learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Decay after the warm-up: to 0 along a cosine or a line, or none."""
+    warmup_ratio: Number = Field(0.0, ge=0, lt=1)
+    """Share of the steps over which the learning rate rises from 0."""
+    weight_decay: Number = Field(0.0, ge=0)
+    """Decoupled weight decay (not on biases and norms)."""
+    batch_size: int = Field(8, ge=1)
+    """Rows a micro-batch; with `accumulation` it sets the effective batch."""
+    accumulation: int = Field(1, ge=1)
+    """Micro-batches a step: effective batch = batch_size × accumulation rows. How the rows are
+    laid out in memory is the engine's choice and changes no result beyond rounding."""
+    max_length: int = Field(2048, ge=8)
+    """Tokens a training row may have."""
+    overlong: Literal["drop", "truncate"] = "drop"
+    """What happens to a longer row; either is counted."""
+    dropped_at_most: Number = Field(0.0, ge=0, le=1)
+    """Share of a split's examples that may make no training row, because the chat template refuses
+    them, say, before anything is trained; each is listed with its reason in any case. Rows over
+    `max_length` and few-shot examples are counted apart."""
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """AdamW in 32 bits, or bitsandbytes' 8-bit one, paged or not."""
+    max_grad_norm: Number = Field(1.0, gt=0)
+    """Gradients are clipped to this norm."""
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    """Recompute activations to save memory, at about a fifth of the speed. `auto`: only after the
+    job ran out of memory."""
+    batching: Literal["auto", "grouped", "packed"] = "auto"
+    """`grouped`: rows of like length padded together; `packed`: rows end to end behind a
+    block-diagonal mask; `auto`: packed where the model runs with flash attention (on a GPU, with
+    `attn_implementation` in its config.json), which needs no such mask; grouped elsewhere."""
+    eval_per_epoch: int = Field(2, ge=0)
+    """Times an epoch that the dev split is scored, where it has rows, by its loss and, where the
+    answers are short, such as labels, by their accuracy; 0: never."""
+    best: Literal["none", "loss", "accuracy"] = "none"
+    """Which weights the training is for: the best of those that were scored on dev, by this
+    metric (ties: the earliest), or the last (`none`). `accuracy` is for classification and
+    compares the labels with one another, as an eval does; of labels of several tokens, token by
+    token."""
+    keep: int = Field(0, ge=0)
+    """Weights scored on dev that are kept beside the run's, as `train/{run}/kept/step-N/`, at most
+    so many: the best, then the last ones."""
+    dtype: DtypeName = "auto"
+    """Computation; `auto` follows the model's, and with `qlora` there is no other. Adapters are
+    always held in float32."""
+    lora: LoraSpec = LoraSpec()
+    """The adapter; unused by `full`."""
+
+    @model_validator(mode="after")
+    def _full_has_no_adapter(self) -> "Preset":
+        if self.method == "full" and self.lora != LoraSpec():
+            raise ValueError("method full trains all weights and takes no lora section")
+        return self
+
+    @model_validator(mode="after")
+    def _scores_to_choose_by(self) -> "Preset":
+        for key, wanted in (("best", self.best != "none"), ("keep", self.keep > 0)):
+            if wanted and not self.eval_per_epoch:
+                raise ValueError(f"{key} needs scores on dev, but eval_per_epoch is 0")
+        return self
+
+    def identity(self) -> dict:
+        """What makes a training another one: not how many weights are kept, nor what is checked."""
+        return self.model_dump(mode="json", exclude={"keep", "dropped_at_most"})

@@ -14,11 +14,11 @@ from snaketune.config.dataset import SplitName
 from snaketune.data.example import GROUP, Example
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.values import REPEATED, has_repeats
-from snaketune.data.load import Loaded
 from snaketune.data.record import Fields, Record, RecordError, Table, describe, fields_found
+from snaketune.data.tables import Loaded
+from snaketune.runtime.content import unsigned
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json
-from snaketune.runtime.records import unsigned
 
 _SHOWN = 5
 

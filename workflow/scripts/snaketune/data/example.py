@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from snaketune.config.evaluation import SampleSpec
+from snaketune.config.dataset import SampleSpec
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import csv_text, write_jsonl, write_text
 
@@ -107,7 +107,7 @@ def write_readable(stem: Path, examples: Sequence[Example]) -> None:
 
 def read_examples(path: Path) -> list[Example]:
     """The examples of a file that `write_examples` wrote, in order."""
-    from snaketune.runtime.parquet import read_table
+    from snaketune.runtime.files import read_table
 
     rows = read_table(path, sorted(COLUMNS)).to_pylist()
     return [Example(**row) for row in rows]

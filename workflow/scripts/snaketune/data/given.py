@@ -4,19 +4,15 @@ from collections.abc import Collection, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import SampleSpec, TaskName
+from snaketune.config.dataset import SampleSpec
+from snaketune.config.evaluation import TaskName
 from snaketune.data.check import SplitReport
 from snaketune.data.example import Example, read_examples, take_sample
-from snaketune.data.formats.values import (
-    LETTERS,
-    checked_label,
-    is_count,
-    is_number,
-    numbers_for,
-)
+from snaketune.data.formats.values import LETTERS, checked_label, is_count, is_number, numbers_for
 from snaketune.data.given_samples import read_given_samples
 from snaketune.data.record import OVERLAP, Fields, RecordError
 from snaketune.data.sources.local import json_lines_table
+from snaketune.prompts.thoughts import answer_apart
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
@@ -148,7 +144,8 @@ def _reply(fields: Fields, task: TaskName) -> dict[str, Any]:
     verdict = {"verdict": fields.text("verdict")} if judged else {}
     if task == "safety" and found.get("human") is not None:
         verdict["human"] = checked_label(fields, "human", ["safe", "unsafe"])
-    return {key: found.get(key) for key in ("output", "finish", "new_tokens")} | verdict
+    kept = {key: found.get(key) for key in ("output", "finish", "new_tokens")}
+    return kept | answer_apart(kept["output"]) | verdict
 
 
 def _options(fields: Fields, example: Example) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from snaketune.data.formats.values import is_number
 from snaketune.data.record import Fields, RecordError, describe
 from snaketune.data.sources.local import json_lines_table
+from snaketune.prompts.thoughts import answer_apart
 from snaketune.runtime.errors import UserError
 
 Samples = dict[str, list[dict[str, Any]]]
@@ -47,7 +48,7 @@ def _lines(fields: Fields) -> tuple[str, dict[int, dict[str, Any]]]:
     if not name:
         raise fields.fault("missing", "id", "an example's")
     if "samples" not in fields.value:
-        return name, {_number(fields): _line(fields)}
+        return name, {_sample_number(fields): _line(fields)}
     samples = fields.value["samples"]
     if not isinstance(samples, list):
         raise fields.fault("no_texts", "samples", "a list of texts, or of objects with output")
@@ -84,7 +85,7 @@ def _rewarded(fields: Fields, lines: list[dict[str, Any]]) -> list[dict[str, Any
     return [line | {"reward": reward} for line, reward in zip(lines, rewards, strict=True)]
 
 
-def _number(fields: Fields) -> int:
+def _sample_number(fields: Fields) -> int:
     found = fields.value.get("sample")
     if not isinstance(found, int) or isinstance(found, bool) or found < 0:
         raise fields.fault("no_sample", "sample", "the sample's number, from 0, or a list samples")
@@ -97,7 +98,8 @@ def _line(fields: Fields) -> dict[str, Any]:
     if "reward" in fields.value and not _is_reward(fields.value["reward"]):
         raise fields.fault("wrong_reward", "reward", "a number or null")
     kept = ("output", "reward", "finish", "new_tokens")
-    return {key: fields.value[key] for key in kept if key in fields.value}
+    line = {key: fields.value[key] for key in kept if key in fields.value}
+    return line | answer_apart(line["output"])
 
 
 def _is_reward(value: object) -> bool:

@@ -15,13 +15,12 @@ from snaketune.data.draws import (
     require_held_out_alike,
 )
 from snaketune.data.example import Example, read_examples
-from snaketune.data.files import catalogue_file
 from snaketune.data.formats.base import format_for
-from snaketune.data.load import read_file
-from snaketune.data.locate import SPLITS
+from snaketune.data.locate import SPLITS, catalogue_file
 from snaketune.data.overlap import KINDS, METHOD, overlaps_of_dev, overlaps_of_test
 from snaketune.data.record import OVERLAP
 from snaketune.data.steps import paths_by_name
+from snaketune.data.tables import read_file
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl

@@ -20,11 +20,11 @@ from snaketune.data.check import (
 )
 from snaketune.data.draws import dev_places, read_shots
 from snaketune.data.example import Example, read_examples, write_examples, write_readable
-from snaketune.data.files import catalogue_file
 from snaketune.data.formats.base import Format, format_for
-from snaketune.data.load import Loaded, draw_splits, loaded_tables, read_file
+from snaketune.data.locate import catalogue_file
 from snaketune.data.overlap import overlaps_of_test, without_overlap
 from snaketune.data.steps import paths_by_name
+from snaketune.data.tables import Loaded, draw_splits, loaded_tables, read_file
 from snaketune.runtime.errors import UserError
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.dataset import DatasetSpec, SplitName, without_query
-from snaketune.data.files import catalogue_file, files_of
-from snaketune.data.formats.info import FORMATS
-from snaketune.data.locate import source_parts_for
+from snaketune.config.registries import FORMATS
+from snaketune.data.locate import catalogue_file, files_of, source_parts_for
 from snaketune.runtime.content import content_hash, digest
 
 Json = dict[str, Any]

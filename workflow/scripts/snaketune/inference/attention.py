@@ -22,6 +22,9 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 NAME = "snaketune"
+_ALIGNED = 8  # numbers: what a GPU kernel reads at once
+_SCORES_AT_ONCE = 32 * 1024 * 1024
+"""Numbers: 128 MB in float32."""
 KeysValues = tuple[Tensor, Tensor]
 
 
@@ -109,8 +112,14 @@ class PrefixLayout:
 
 
 def _as_bias(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    bias = _aligned(torch.zeros(seen.shape, dtype=dtype, device=seen.device))
     return bias.masked_fill_(~seen, torch.finfo(dtype).min)[:, None]
+
+
+def _aligned(bias: Tensor) -> Tensor:
+    """The same numbers, each row of them at a place that GPU kernels can read from."""
+    columns = bias.shape[-1]
+    return F.pad(bias, (0, -columns % _ALIGNED))[..., :columns]
 
 
 def attend(
@@ -156,11 +165,15 @@ def _own(
             query, key, value, scale=scale, is_causal=True, enable_gqa=True
         )
     bias = layout.own_bias(window, query.dtype)
-    if query.shape[2] > 1:
+    rows, heads, steps, size = query.shape
+    if steps > 1:
+        # Kernels that share key heads among query heads take no mask on most GPUs, and the slow
+        # one that does holds all scores: there the keys are repeated.
+        if query.device.type == "cuda":
+            key, value = (part.repeat_interleave(heads // key.shape[1], 1) for part in (key, value))
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask=bias, scale=scale, enable_gqa=True
         )
-    rows, heads, _, size = query.shape
     packed = query.reshape(rows, key.shape[1], -1, size)  # [B, Hkv, G, D]
     out = F.scaled_dot_product_attention(packed, key, value, attn_mask=bias, scale=scale)
     return out.reshape(rows, heads, 1, size)
@@ -206,31 +219,54 @@ def _grouped(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor,
 
 def _tiled(bias: Tensor | None, groups: int) -> Tensor | None:
     """The bias for the rows that `_grouped` makes."""
-    return bias if bias is None or groups == 1 else bias.repeat(1, 1, groups, 1)
+    if bias is None or groups == 1:
+        return bias
+    if bias.shape[2] == 1:
+        return bias.expand(-1, -1, groups, -1)
+    return _aligned(bias.repeat(1, 1, groups, 1))
 
 
 def _with_lse(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Attention and the log-sum-exp of its scores, [B, H, T] in float32. PyTorch's public function
-    keeps the latter to itself: on the CPU its flash kernel is called directly."""
+    keeps the latter to itself: its kernels are called directly. None of them holds the scores, so
+    memory grows with T + L."""
     if query.device.type == "cpu":
         return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, False, attn_mask=bias, scale=scale
         )
-    return plain_with_lse(query, key, value, bias, scale)
+    if query.device.type != "cuda" or query.shape[-1] % 8 or value.shape[-1] % 8:
+        return plain_with_lse(query, key, value, bias, scale)
+    shape = (*query.shape[:3], key.shape[2])
+    given = None if bias is None else bias.expand(shape)
+    out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+        query, key, value, given, True, scale=scale
+    )
+    # The kernel rounds the number of queries up to its blocks.
+    return out, lse[..., : query.shape[2]]
 
 
 def plain_with_lse(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float
 ) -> tuple[Tensor, Tensor]:
-    """The same in plain operations. Scores are float32 from the first product on: rounded to 16
-    bits those of large keys (Qwen2's) are off by whole units, and overflow float16."""
-    scores = torch.matmul(query.float() * scale, key.float().transpose(-1, -2))
-    if bias is not None:
-        scores = scores + bias
-    lse = scores.logsumexp(-1)
-    return torch.matmul((scores - lse[..., None]).exp().to(value.dtype), value), lse
+    """The same in plain operations, for some queries at a time. Scores are float32 from the first
+    product on: rounded to 16 bits those of large keys (Qwen2's) are off by whole units, and
+    overflow float16."""
+    rows, heads, steps, _ = query.shape
+    at_once = max(1, _SCORES_AT_ONCE // (rows * heads * key.shape[2]))
+    keys = key.float().transpose(-1, -2)
+    outs, lses = [], []
+    for start in range(0, steps, at_once):
+        part = slice(start, start + at_once)
+        scores = torch.matmul(query[:, :, part].float() * scale, keys)
+        if bias is not None:
+            scores += bias[:, :, part]
+        lse = scores.logsumexp(-1)
+        weights = (scores - lse[..., None]).exp_().to(value.dtype)
+        outs.append(torch.matmul(weights, value))
+        lses.append(lse)
+    return torch.cat(outs, 2), torch.cat(lses, 2)
 
 
 AttentionInterface.register(NAME, attend)

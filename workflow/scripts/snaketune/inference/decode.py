@@ -10,6 +10,7 @@ they are filled keeps prompts in passes that are worth their weights, too.
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from snaketune.inference.engine import Engine, PlainModel
 from snaketune.inference.memory import TOO_LARGE, BatchSize, SlotCache, close_gaps, release
 from snaketune.inference.pick import Pick
-from snaketune.runtime.errors import UserError, is_out_of_memory
+from snaketune.runtime.errors import UserError, is_out_of_memory, require_finite
 
 Finish = Literal["stop", "length", "overlong"]
 _TOKENS_AT_ONCE = {"cuda": 16384, "cpu": 4096}  # of prompts, in one forward pass
@@ -56,6 +57,11 @@ class _Row:
     sample: int
     tokens: list[int]
 
+    @property
+    def place(self) -> str:
+        """For messages."""
+        return f"prompt {self.prompt.index + 1}, token {len(self.tokens) + 1} of the reply"
+
     def draw(self) -> float:
         draws = self.prompt.draws
         return 0.0 if draws is None else float(draws[self.sample][len(self.tokens)])
@@ -82,6 +88,9 @@ class Decoder:
         self.rows: list[_Row] = []
         self.cache = SlotCache(0)
         self.largest = 0
+        self.prompt_tokens = _TOKENS_AT_ONCE.get(engine.device.type, 4096)
+        self._reading = 0
+        """Prompts in the forward pass that is under way."""
         self._done: list[Reply] = []
 
     def run(self) -> Iterator[Reply]:
@@ -109,6 +118,7 @@ class Decoder:
         if not self.queue or (self.rows and free < max(1, self.batch.now // 8)):
             return
         while self.queue and (group := self._next_group(self.batch.now - len(self.rows))):
+            self._reading = len(group)
             cache, logits = self.engine.prefill([prompt.tokens for prompt in group])
             places = [i for i, prompt in enumerate(group) for _ in prompt.samples]
             new = [_Row(prompt, sample, []) for prompt in group for sample in prompt.samples]
@@ -116,6 +126,7 @@ class Decoder:
             self.cache.insert(cache, places)
             del self.queue[: len(group)]
             self.rows += new
+            self._reading = 0
             self.largest = max(self.largest, len(self.rows))
             self._accept(new, tokens)
         self.batch.used.add(self.batch.now)
@@ -124,11 +135,10 @@ class Decoder:
         """Prompts from the front of the queue, as many as fit into the free places and into one
         forward pass. A prompt with more samples than the whole batch is taken in parts."""
         group: list[Prompt] = []
-        budget = _TOKENS_AT_ONCE.get(self.engine.device.type, 4096)
         for prompt in self.queue:
             if len(prompt.samples) > free:
                 break
-            if group and (len(group) + 1) * len(group[0].tokens) > budget:
+            if group and (len(group) + 1) * len(group[0].tokens) > self.prompt_tokens:
                 break
             group.append(prompt)
             free -= len(prompt.samples)
@@ -151,6 +161,11 @@ class Decoder:
             self.batch.grow(self.row_bytes)
 
     def _picked(self, logits: Tensor, rows: list[_Row]) -> list[int]:
+        highest = logits.amax(-1)  # [B]; nan where one of the row's logits is nan
+        if not bool(highest.isfinite().all()):
+            row = rows[int(highest.isfinite().int().argmin())]
+            again = partial(self.engine.prefill, [[*row.prompt.tokens, *row.tokens]])
+            require_finite(highest, self.engine.model, again, row.place)
         return self.pick(logits, [row.draw() for row in rows]).tolist()
 
     def _accept(self, rows: list[_Row], tokens: list[int]) -> None:
@@ -176,9 +191,15 @@ class Decoder:
 
     @torch.inference_mode()
     def _retreat(self) -> None:
-        """After running out of memory: half as many rows, and none where the cache broke. Those
-        that leave start again later and come out the same."""
+        """After running out of memory: fewer prompts in a pass where that can help, else half as
+        many rows, and none where the cache broke. Those that leave start again later and come out
+        the same."""
         release()
+        reading, self._reading = self._reading, 0
+        if reading > 1 and not self.cache.broken:
+            self.prompt_tokens //= 2
+            print(f"out of memory: reading {self.prompt_tokens} prompt tokens at once", flush=True)
+            return
         if not self.batch.halve():
             raise UserError(TOO_LARGE)
         print(f"out of memory: going on with {self.batch.now} rows at once", flush=True)
@@ -227,6 +248,8 @@ def row_by_row(
             row, past, finish = _Row(prompt, sample, []), None, None
             while finish is None:
                 logits, past = plain.read(row.tokens[-1:] or prompt.tokens, past, keep=1)
+                again = partial(plain.read, [*prompt.tokens, *row.tokens], None, keep=1)
+                require_finite(logits.amax(-1), model, again, row.place)
                 row.tokens.append(int(pick(logits, [row.draw()])))
                 finish = row.finish(frozenset(ends))
             yield Reply(prompt.index, sample, row.tokens, finish)

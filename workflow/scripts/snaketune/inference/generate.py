@@ -1,19 +1,20 @@
 """Replies of one state under one protocol, from files to files."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snaketune.config.base import Thinking
 from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example, read_sample
 from snaketune.inference.jobs import LoadableState, identity_of, run_job
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.pick import Sampling
-from snaketune.inference.session import Completion, Session, open_session
+from snaketune.inference.session import open_session
 from snaketune.inference.shards import WHOLE, Shard
-from snaketune.prompts.control_tokens import prompt_tokens
-from snaketune.prompts.conversation import build_messages
+from snaketune.prompts.form import Form, Opening, opened_thought, opening_tokens, prompt_opening
+from snaketune.prompts.thoughts import answer_apart
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.job import Progress
@@ -40,6 +41,23 @@ class GenerationProtocol:
     """The user turn, with `{question}`; None: the task's own."""
     reply_prefix: str = ""
     """Opens the reply, as part of the prompt."""
+    chat: bool = True
+    """Under the chat template; else plain text."""
+    template_args: dict[str, Any] = field(default_factory=dict)
+    thinking: Thinking | None = None
+
+    @property
+    def form(self) -> Form:
+        """How examples are put."""
+        return Form(
+            self.task,
+            self.system,
+            self.prompt,
+            self.chat,
+            self.reply_prefix,
+            self.template_args,
+            self.thinking,
+        )
 
     def sampling(self) -> Sampling | None:
         """How replies are drawn; None: greedy."""
@@ -103,17 +121,11 @@ def _ask(
 ) -> Provenance:
     """Appends the replies that are missing; how all were made."""
     session = open_session(state, protocol.backend)
-    turns = [
-        build_messages(
-            example,
-            task=protocol.task,
-            system=protocol.system,
-            shots=shots,
-            prompt=protocol.prompt,
-        )
+    openings = [
+        prompt_opening(session.tokenizer, example, protocol.form, session.name, shots)
         for example in asked
     ]
-    prompts = prompt_tokens(session.tokenizer, turns, session.name, protocol.reply_prefix)
+    prompts = opening_tokens(session.tokenizer, openings, protocol.chat)
     missing = _missing(asked, protocol.samples, ledger)
     progress = Progress(len(asked) * protocol.samples, "replies", done=ledger.resumed)
     texts = session.replies(
@@ -127,7 +139,10 @@ def _ask(
     places = list(missing)
     for text in texts:
         at = places[text.index]
-        ledger.append(_record(asked[at].id, text, len(prompts[at]), session, protocol))
+        about = {"prompt_tokens": len(prompts[at]), "new_tokens": text.new_tokens}
+        sample = {"sample": text.sample} if protocol.temperature else {}
+        said = spoken(session.tokenizer, text.tokens, openings[at])
+        ledger.append({"id": asked[at].id, **sample, **said, **about, "finish": text.finish})
         progress.advance()
     example = session.tokenizer.decode(prompts[0]) if prompts else None
     return session.meta(ledger.records.values()) | {"example_prompt": example}
@@ -152,18 +167,18 @@ def _missing(asked: list[Example], samples: int, ledger: Ledger) -> dict[int, li
     return {i: numbers for i, numbers in wanted.items() if numbers}
 
 
-def _record(
-    identifier: str,
-    text: Completion,
-    prompt_tokens: int,
-    session: Session,
-    protocol: GenerationProtocol,
-) -> dict[str, Any]:
-    return {
-        "id": identifier,
-        **({"sample": text.sample} if protocol.temperature else {}),
-        "output": session.tokenizer.decode(text.tokens, skip_special_tokens=True),
-        "prompt_tokens": prompt_tokens,
-        "new_tokens": text.new_tokens,
-        "finish": text.finish,
-    }
+def spoken(tokenizer: Any, tokens: list[int], before: Opening) -> dict[str, Any]:
+    """The answer of a reply as `output`, and where it has thoughts these and their length: they
+    are no part of what is scored. Thoughts that do not end leave no answer."""
+    whole = tokenizer.decode(tokens, skip_special_tokens=False)
+    said = answer_apart(whole, opened=bool(opened_thought(before.whole)))
+    if "thoughts" not in said:
+        return {"output": tokenizer.decode(tokens, skip_special_tokens=True)}
+    count = len(tokenizer(said["thoughts"], add_special_tokens=False)["input_ids"])
+    answer = _without_specials(tokenizer, said["output"])
+    return {**said, "output": answer, "thought_tokens": count}
+
+
+def _without_specials(tokenizer: Any, text: str) -> str:
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer.decode(ids, skip_special_tokens=True)

@@ -8,8 +8,8 @@ from snaketune.data.example import read_examples
 from snaketune.inference.jobs import OVERLONG, LoadableState, identity_of, run_job
 from snaketune.inference.ledger import Ledger, Provenance, key_fields, record_key, wanted_by_reply
 from snaketune.inference.session import Completion, Session, open_session
-from snaketune.prompts.control_tokens import prompt_tokens
 from snaketune.prompts.conversation import Messages, join_with_space
+from snaketune.prompts.form import Form, chat_opening, opening_tokens
 from snaketune.prompts.wording import judge_system, judge_user
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.files import read_jsonl
@@ -88,9 +88,9 @@ def _ask(
     """Asks the judge and appends what it says; how that was done."""
     session = open_session(state)
     # A judge that reasons would use up its few tokens on that.
-    prompts = prompt_tokens(
-        session.tokenizer, turns, session.name, enable_thinking=False, **options
-    )
+    form = Form("safety", thinking="off", template_args=options)
+    openings = [chat_opening(session.tokenizer, asks, form, session.name) for asks in turns]
+    prompts = opening_tokens(session.tokenizer, openings)
     progress = Progress(total, "verdicts", done=len(ledger.records))
     for text in session.replies(prompts, spec.max_new_tokens, batch_size):
         ledger.append(_judged(asked[text.index], text, session))

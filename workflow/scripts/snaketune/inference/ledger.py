@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from snaketune.runtime.content import digest, file_hash
 from snaketune.runtime.files import write_json, write_jsonl
-from snaketune.runtime.preemption import end_if_preempted
+from snaketune.runtime.job import end_if_preempted
 
 Provenance = dict[str, Any]
 RecordKey = tuple[str, int]

@@ -9,6 +9,7 @@ option's token. Against a pass an option this saves K - 1 readings of each promp
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from snaketune.inference.attention import Packing, PrefixLayout
 from snaketune.inference.engine import Engine, PlainModel, common_prefix
 from snaketune.inference.memory import halving
 from snaketune.prompts.control_tokens import encode_texts, unshield
-from snaketune.runtime.errors import UserError
+from snaketune.runtime.errors import UserError, require_finite
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ class Tree:
 
 
 def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
-    """Context and option are tokenised together and split where the context's tokens end.
+    """Context and option are tokenised together and split where the context's tokens end; an option
+    whose first token would span the join is tokenised by itself, as a prompt that is asked ends
+    with whole tokens too.
 
     `plain` text gets the tokenizer's special tokens, and white space at the context's end goes to
     the option (as in lm-evaluation-harness); a rendered conversation is taken as it is. Raises
@@ -78,18 +81,18 @@ def build_tree(tokenizer: Any, question: Question, plain: bool) -> Tree:
     gap = question.context[len(context) :]
     texts = [context, *(context + gap + option for option in question.options)]
     start, *wholes = encode_texts(tokenizer, texts, add_special_tokens=plain)
-    if not start:
-        start, wholes = (
-            _opened(tokenizer, question),
-            [_opened(tokenizer, question) + w for w in wholes],
-        )
-    for option, whole in zip(question.options, wholes, strict=True):
-        if len(whole) <= len(start):
+    for i, option in enumerate(question.options):
+        apart = not plain and wholes[i][: len(start)] != start
+        if apart or len(wholes[i]) <= len(start):
+            wholes[i] = start + encode_texts(tokenizer, [gap + option])[0]
+        if len(wholes[i]) <= len(start):
             raise UserError(
-                f"{question.where}: found option {unshield(tokenizer, option)!r} without a token "
-                "of its own, expected at least one; a token that spans the join with the prompt "
-                "leaves none"
+                f"{question.where}: found option {unshield(tokenizer, option)!r} without a token, "
+                "expected at least one"
             )
+    if not start:
+        start = _opened(tokenizer, question)
+        wholes = [start + whole for whole in wholes]
     stem = _shared(wholes)[: len(start)]
     branches = [whole[len(stem) :] for whole in wholes]
     return Tree(stem, branches, [len(start) - len(stem)] * len(branches))
@@ -203,8 +206,14 @@ def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> lis
     flat = positions.flatten()[packing.tokens][None]
     before, targets, counts = _predictions(trees, cut)
     keep, where = torch.tensor(before, device=device).unique(return_inverse=True)
-    logits = engine.call(ids, flat, layout, None, keep)[0].float()  # [M, V]
+
+    def read() -> Tensor:
+        return engine.call(ids, flat, layout, None, keep)[0].float()
+
+    logits = read()  # [M, V]
     spread = logits.logsumexp(-1)  # [M]
+    first = group[0][0] + 1
+    require_finite(spread, engine.model, read, f"a pass that begins with question {first}")
     gains = logits[where, torch.tensor(targets, device=device)] - spread[where]
     sums = [float(part.sum()) for part in gains.cpu().double().split(counts)]
     return _by_question(group, sums, counts)
@@ -283,6 +292,9 @@ def _by_cache(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
         # A token is predicted by the one before it; without a stem the first one by none.
         logits = logits[:-1] if before is None else torch.cat([before, logits[:-1]])
         targets = torch.tensor(tokens[start:], device=logits.device)
-        gains = logits[-len(targets) :].float().log_softmax(-1).gather(1, targets[:, None])
+        wanted, whole = logits[-len(targets) :].float(), tree.stem + tokens
+        again = partial(plain.read, whole, None, keep=1)
+        require_finite(wanted.amax(-1), plain.model, again, f"question {index + 1}")
+        gains = wanted.log_softmax(-1).gather(1, targets[:, None])
         sums.append(float(gains.double().sum()))
     return OptionScores(index, sums, tree.counts)

@@ -30,6 +30,7 @@ from snaketune.models.load import load_reward_model, pick_device
 from snaketune.prompts.control_tokens import encode_texts, shield_turns
 from snaketune.prompts.conversation import Messages, join_with_space, render_chat, template_hash
 from snaketune.runtime.content import file_hash
+from snaketune.runtime.errors import require_finite
 from snaketune.runtime.files import read_jsonl
 from snaketune.runtime.job import Progress
 from snaketune.runtime.machine import library_versions, resource_usage
@@ -103,7 +104,12 @@ def _score_group(
     ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)  # [B, T]
     lengths = torch.tensor([len(row) for row in rows], device=device)
     mask = torch.arange(width, device=device)[None] < lengths[:, None]
-    scores = model(input_ids=ids, attention_mask=mask.long()).logits[:, 0]  # [B]
+
+    def read() -> torch.Tensor:
+        return model(input_ids=ids, attention_mask=mask.long()).logits[:, 0]  # [B]
+
+    scores = read()
+    require_finite(scores, model, read, f"a pass that begins with reply {group[0][0] + 1}")
     return [(i, s) for (i, _), s in zip(group, scores.float().tolist(), strict=True)]
 
 

@@ -6,21 +6,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from snaketune.config.base import Thinking
 from snaketune.data.example import Example, read_sample
 from snaketune.data.formats.values import LETTERS
 from snaketune.inference.backends.transformers import open_transformers
-from snaketune.inference.jobs import (
-    OVERLONG,
-    SCORED,
-    LoadableState,
-    identity_of,
-    run_job,
-)
+from snaketune.inference.jobs import OVERLONG, SCORED, LoadableState, identity_of, run_job
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.options import Question, Tree, build_tree, distinguish_labels, score_trees
 from snaketune.inference.shards import WHOLE, Shard
-from snaketune.prompts.control_tokens import prompt_text, shield, shield_example, unshield
-from snaketune.prompts.conversation import format_prompt, join_with_space, turn_closing_tokens
+from snaketune.prompts.control_tokens import shield, unshield
+from snaketune.prompts.conversation import format_prompt, turn_closing_tokens
+from snaketune.prompts.form import Form, chat_opening, plain_opening
 from snaketune.prompts.wording import fill_template
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
@@ -44,6 +40,21 @@ class OptionsProtocol:
     """Set: these are scored instead of the example's own options."""
     reply_prefix: str = ""
     """Opens the reply, as part of the prompt."""
+    template_args: dict[str, Any] = field(default_factory=dict)
+    thinking: Thinking | None = None
+
+    @property
+    def form(self) -> Form:
+        """How a question is put."""
+        return Form(
+            "multiple_choice",
+            self.system or "",
+            self.context,
+            self.system is not None,
+            self.reply_prefix,
+            self.template_args,
+            self.thinking,
+        )
 
 
 def score_options(
@@ -87,7 +98,7 @@ def _score(
     """Appends the scores that are missing; how all were made."""
     session = open_transformers(state)
     questions = [build_question(e, protocol, session.tokenizer, session.name) for e in asked]
-    trees = [_tree(session.tokenizer, protocol, q) for q in questions]
+    trees = [question_tree(session.tokenizer, protocol, q) for q in questions]
     fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
     for i in set(range(len(trees))) - set(fits):
         ledger.settle(_record(questions[i], trees[i], None))
@@ -118,22 +129,22 @@ def build_question(
         raise UserError(
             f"{record}: choices: found none, expected the options of a multiple-choice question"
         )
-    words = protocol.context, "multiple_choice"
-    if protocol.system is not None:
+    form = protocol.form
+    if form.chat:
         turns = [{"role": "system", "content": protocol.system}] if protocol.system else []
-        turns.append({"role": "user", "content": format_prompt(*words, example, protocol.line)})
-        text = prompt_text(tokenizer, turns, name) + protocol.reply_prefix
+        words = format_prompt(form.prompt, form.task, example, protocol.line)
+        turns.append({"role": "user", "content": words})
+        found = chat_opening(tokenizer, turns, form, name)
     else:
-        text = format_prompt(*words, shield_example(tokenizer, example), protocol.line)
-        text = join_with_space(text, protocol.reply_prefix)
+        found = plain_opening(tokenizer, example, form, protocol.line)
     answers = [
         fill_template(protocol.option, letter=LETTERS[i : i + 1], option=shield(tokenizer, option))
         for i, option in enumerate(options)
     ]
-    return Question(example.id, text, answers, record)
+    return Question(example.id, found.text, [found.gap + answer for answer in answers], record)
 
 
-def _tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
+def question_tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
     """Labels answer alone, so that where one begins another the end of the reply is scored too;
     options of a question are compared as text."""
     plain = protocol.system is None
@@ -141,7 +152,8 @@ def _tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:
     if not protocol.labels:
         return tree
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    return distinguish_labels(tree, end if plain else turn_closing_tokens(tokenizer), asked.where)
+    closing = end if plain else turn_closing_tokens(tokenizer, protocol.form.options)
+    return distinguish_labels(tree, closing, asked.where)
 
 
 def _record(asked: Question, tree: Tree, sums: list[float] | None) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.model import ModelSpec
-from snaketune.runtime.content import content_hashes, digest
+from snaketune.runtime.content import content_hash, content_hashes, digest
 from snaketune.runtime.errors import UserError
 
-_ELSEWHERE = {"quantisation", "parameters"}
+_ELSEWHERE = {"quantisation", "parameters", "chat_template"}
 """How weights are held is the state's or the method's, and a number of parameters is for
-estimates."""
+estimates. A chat template of one's own is known by its content."""
 
 
 def content_of_model(folder: Path) -> str:
@@ -36,20 +36,31 @@ def model_identity(spec: ModelSpec) -> dict[str, Any]:
     """Plain values that change with what is loaded: of a folder its content and not its place; of
     the hub the id and the revision, which stands for content once it is a commit."""
     folder = Path(spec.id)
+    template = _template_identity(spec)
     if not folder.is_dir():
-        return spec.model_dump(mode="json", exclude=_ELSEWHERE)
+        return spec.model_dump(mode="json", exclude=_ELSEWHERE) | template
     settings = spec.model_dump(mode="json", exclude=_ELSEWHERE | {"id", "revision"})
-    return {"content": content_of_model(folder), **settings}
+    return {"content": content_of_model(folder), **settings, **template}
+
+
+def _template_identity(spec: ModelSpec) -> dict[str, Any]:
+    """Another chat template than the model's own, a file by its content."""
+    if spec.chat_template is None:
+        return {}
+    file = Path(spec.chat_template)
+    return {"chat_template": content_hash(file) if file.is_file() else spec.chat_template}
 
 
 def tokenizer_identity(spec: ModelSpec) -> dict[str, Any]:
     """What decides the tokens and the chat template: of a folder the files beside the weights."""
     folder = Path(spec.id)
     if not folder.is_dir():
-        return spec.model_dump(mode="json", include={"id", "revision", "trust_remote_code"})
+        named = {"id", "revision", "trust_remote_code"}
+        return spec.model_dump(mode="json", include=named) | _template_identity(spec)
     weights = set(weight_files(folder))
     files = [f for f in model_files(folder) if f not in weights]
-    return {"content": _content(folder, files), "trust_remote_code": spec.trust_remote_code}
+    known = {"content": _content(folder, files), "trust_remote_code": spec.trust_remote_code}
+    return known | _template_identity(spec)
 
 
 def _content(folder: Path, files: Sequence[Path]) -> str:

@@ -3,13 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from snaketune.config.model import ModelSpec
 from snaketune.models.content import weight_files
-from snaketune.models.folder import model_folder
-from snaketune.models.headers import count_parameters, tensor_shapes
-from snaketune.models.kind import Kind, require_head, require_kind
+from snaketune.models.folder import load_tokenizer, model_folder
+from snaketune.models.headers import (
+    Kind,
+    count_parameters,
+    require_head,
+    require_kind,
+    tensor_shapes,
+)
 from snaketune.prompts.conversation import end_tokens, template_hash
 from snaketune.runtime.errors import UserError
 
@@ -24,9 +30,11 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
     parameters = _checked_parameters(folder, spec.id)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     require_kind(config, kind, spec.id)
+    if kind == "causal":
+        _require_shapes(config, folder, spec)
     if kind == "reward":
         require_head(config, tensor_shapes(folder), spec.id, spec.trust_remote_code)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    tokenizer = load_tokenizer(spec.model_copy(update={"id": str(folder), "revision": None}))
     if chat and not tokenizer.chat_template:
         raise UserError(
             f"model {spec.id}: no chat template. Expected chat_template in tokenizer_config.json "
@@ -72,6 +80,31 @@ def _checked_parameters(folder: Path, name: str) -> int:
             "Convert the model with save_pretrained of transformers, or use one that has them."
         )
     return count_parameters(folder)
+
+
+def _require_shapes(config: Any, folder: Path, spec: ModelSpec) -> None:
+    """Holds the files' headers against the model that the config describes, of which no weight is
+    made. Names that loading converts are left to it."""
+    with torch.device("meta"):
+        try:
+            model = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=spec.trust_remote_code
+            )
+        except (ImportError, ValueError, NotImplementedError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"model {spec.id}: its config can't be made into a model here ({reason}); expected "
+                "one that the libraries of envs/ know, with an attn_implementation that is installed"
+            ) from error
+    if getattr(config, "quantization_config", None):
+        return  # packed weights have shapes of their own
+    places = {name: list(weight.shape) for name, weight in model.state_dict().items()}
+    for name, shape in tensor_shapes(folder).items():
+        if shape != places.get(name, shape):
+            raise UserError(
+                f"model {spec.id}: {name}: found shape {shape}, expected {places[name]} by its "
+                "config.json; files of two models in one folder?"
+            )
 
 
 def _named_ends(tokenizer: Any, folder: Path, name: str) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from transformers import AutoTokenizer
 
 from snaketune.config.model import ModelSpec
 from snaketune.models.content import (
@@ -26,6 +25,9 @@ from snaketune.models.content import (
     weights_entry,
 )
 from snaketune.runtime.errors import UserError
+
+LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
+"""Files that go along with a model wherever it goes."""
 
 
 def model_folder(spec: ModelSpec) -> Path:
@@ -66,7 +68,7 @@ def _fetched(spec: ModelSpec) -> Path:
         snapshot_download(
             spec.id,
             revision=spec.revision,
-            allow_patterns=list(BESIDE_WEIGHTS),
+            allow_patterns=[*BESIDE_WEIGHTS, *LICENCES],
             ignore_patterns="*/*",  # `*` stands for `/` too here
         )
     )
@@ -101,7 +103,32 @@ def pinned(model: Mapping[str, Any], pinned_at: str) -> ModelSpec:
 
 
 def load_tokenizer(spec: ModelSpec) -> Any:
-    """The model's own tokenizer."""
-    return AutoTokenizer.from_pretrained(
+    """The model's own tokenizer, with the one chat template that is used."""
+    # Imported here: it takes seconds, and to fetch a model and note its commit takes none of it.
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(
         spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
     )
+    tokenizer.chat_template = _chosen_template(spec, tokenizer.chat_template)
+    return tokenizer
+
+
+def _chosen_template(spec: ModelSpec, found: str | dict[str, str] | None) -> str | None:
+    """The chat template in a file, the one of that name, or the model's only or `default` one."""
+    asked = spec.chat_template
+    if asked is not None and Path(asked).is_file():
+        return Path(asked).read_text(encoding="utf-8")
+    named = found if isinstance(found, dict) else {}
+    if asked is not None and asked not in named:
+        names = ", ".join(sorted(named)) or "no templates with names"
+        raise UserError(
+            f"models: chat_template: found {asked}, expected a file, or the name of one of the "
+            f"model's templates; {spec.id} has {names}"
+        )
+    if asked is None and named and "default" not in named:
+        raise UserError(
+            f"models: {spec.id} has several chat templates and none named default; expected "
+            f"`chat_template` to name one of {', '.join(sorted(named))}"
+        )
+    return named[asked or "default"] if named else found  # type: ignore[return-value]

@@ -1,15 +1,23 @@
-"""What the headers of a model's files say before a weight is read. Light: the Snakefile estimates
-with it.
+"""What a model's config and the headers of its files say before a weight is read: how many numbers,
+in what form, and of what kind of model. Light: the Snakefile estimates with it.
 """
 
 import json
+from collections import Counter
+from collections.abc import Collection
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from snaketune.models.content import weight_files
 from snaketune.runtime.errors import UserError
+
+Kind = Literal["causal", "reward"]
+"""One that writes or one that scores."""
+_WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+_SCORES = "ForSequenceClassification"
+_FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 @cache
@@ -20,17 +28,87 @@ def count_parameters(folder: Path) -> int:
 
 def tensor_shapes(folder: Path) -> dict[str, list[int]]:
     """By name, of every tensor that loading takes from the folder."""
+    return {key: tensor["shape"] for key, tensor in _tensors(folder).items()}
+
+
+def float_dtypes(folder: Path) -> dict[str, str]:
+    """By name, torch's name for the numbers of every tensor of plain floats in the folder."""
     return {
-        key: tensor["shape"]
-        for file in weight_files(folder)
-        for key, tensor in _header(file).items()
-        if key != "__metadata__"
+        key: _FLOATS[tensor["dtype"]]
+        for key, tensor in _tensors(folder).items()
+        if tensor["dtype"] in _FLOATS
     }
 
 
-def _header(file: Path) -> dict[str, Any]:
+def main_dtype(folder: Path) -> str | None:
+    """What most floats of the folder's weights are held in; None where there are none."""
+    shapes, counts = tensor_shapes(folder), Counter[str]()
+    for key, dtype in float_dtypes(folder).items():
+        counts[dtype] += prod(shapes[key])
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _tensors(folder: Path) -> dict[str, dict[str, Any]]:
+    return {
+        key: tensor for file in weight_files(folder) for key, tensor in read_header(file).items()
+    }
+
+
+def read_header(file: Path) -> dict[str, dict[str, Any]]:
+    """By name, `shape` and `dtype` (safetensors' names) of the file's tensors. Raises UserError
+    where the file is no such one, or shorter than its header says."""
     try:
         with file.open("rb") as stream:
-            return json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    except (ValueError, OverflowError, MemoryError):
+            size = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(size))
+        header.pop("__metadata__", None)
+        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    except (ValueError, OverflowError, MemoryError, TypeError, LookupError, AttributeError):
         raise UserError(f"{file}: not a safetensors file (or a broken download)") from None
+    if (found := file.stat().st_size) != (expected := 8 + size + end):
+        raise UserError(
+            f"{file}: found {found:,} bytes, expected {expected:,} by its header (a download that "
+            "did not end?)"
+        )
+    return header
+
+
+def require_kind(config: Any, kind: Kind, name: str) -> None:
+    """Raises UserError if the model is of another kind: transformers would load it all the same,
+    with a head of random numbers."""
+    if config.is_encoder_decoder:
+        raise UserError(
+            f"model {name}: found {(config.architectures or [config.model_type])[0]}, an encoder "
+            "with a decoder, expected a model of a decoder alone"
+        )
+    for architecture in config.architectures or []:
+        if kind == "causal" and not architecture.endswith(_WRITES):
+            raise UserError(
+                f"model {name}: found {architecture}, expected a model that writes text "
+                "(…ForCausalLM), as base models and judges are"
+            )
+        if kind == "reward" and not architecture.endswith(_SCORES):
+            raise UserError(
+                f"model {name}: found {architecture}, expected a reward model (…{_SCORES})"
+            )
+    if kind == "reward" and config.num_labels != 1:
+        raise UserError(
+            f"model {name}: found {config.num_labels} outputs, expected a reward model with one"
+        )
+
+
+def require_head(config: Any, tensors: Collection[str], name: str, trust: bool) -> None:
+    """Raises UserError if a reward model's files, with `tensors` by name, lack the head that
+    scores. No weight is read or made: the architecture alone says what the head is called."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=trust)
+    below = f"{model.base_model_prefix}."
+    head = [key for key in model.state_dict() if not key.startswith(below)]
+    if missing := [key for key in head if key not in tensors]:
+        raise UserError(
+            f"model {name}: found no {', '.join(missing)} in its safetensors files, expected a "
+            "reward model with its head; it would be a head of random numbers"
+        )

@@ -1,5 +1,6 @@
 """Loading: base models, quantised or not, reward models, and states with their weights on top."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,14 +16,20 @@ from transformers import (
 )
 
 from snaketune.config.model import DtypeName, ModelSpec, Quantisation
-from snaketune.models.kind import Kind, require_kind
+from snaketune.models.content import ADAPTER
+from snaketune.models.headers import Kind, read_header, require_kind
 from snaketune.models.nf4 import expand_nf4, fits_expanded, load_or_quantise, nf4_folder, nf4_layers
 from snaketune.runtime.errors import UserError
 
-# Nothing here is compiled. bitsandbytes asks for compiled functions when it is imported, for
+# Micro-batches and caches are of many sizes: without this their memory falls to pieces on a GPU.
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+
+# bitsandbytes asks for compiled functions when it is imported, for
 # devices that it has no kernels of its own for, and the default compiler alone takes longer to
 # import than a small model to load.
-torch.compiler.set_default_backend("eager")
+# What is compiled for speed names its backend.
+if hasattr(torch.compiler, "set_default_backend"):  # from PyTorch 2.12 on
+    torch.compiler.set_default_backend("eager")
 
 
 def pick_device() -> torch.device:
@@ -70,7 +77,34 @@ def load_model(
         lambda folder: _kept(spec, folder, dtype, device),
     )
     _keep_exact(model)
+    _require_quantised(model, spec.id)
     return model
+
+
+_TOLD = 0.1  # of a model's numbers
+
+
+def _require_quantised(model: PreTrainedModel, name: str) -> None:
+    """Raises UserError where NF4 holds nothing of the model; tells where it leaves much as it was,
+    such as experts, which are no layers of their own."""
+    layers = nf4_layers(model)
+    if not layers:
+        raise UserError(
+            f"model {name}: found no layer in a {type(model).__name__} that NF4 can hold, expected "
+            "linear layers; use method lora, and quantisation none"
+        )
+    _require_computable(model, name)
+    held = {id(layer.weight) for layer in layers.values()}
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    held |= {id(end.weight) for end in ends if end is not None}
+    left = [(n, p) for n, p in model.named_parameters() if p.ndim > 1 and id(p) not in held]
+    numbers = sum(layer.in_features * layer.out_features for layer in layers.values())
+    beside = sum(p.numel() for _, p in left)
+    if beside > _TOLD * (numbers + beside):
+        print(
+            f"note: NF4 holds {numbers:,} numbers of {name}; {beside:,} more stay in "
+            f"{str(model.dtype).removeprefix('torch.')}, first {left[0][0]}"
+        )
 
 
 def _keep_exact(model: PreTrainedModel) -> None:
@@ -132,6 +166,21 @@ def _whole(
     return model.eval()
 
 
+@torch.no_grad()
+def _require_computable(model: PreTrainedModel, name: str) -> None:
+    """Tries state-space layers, some of which read weights of layers that they don't call: packed in
+    4 bits these are other numbers."""
+    if not any(hasattr(m, "conv1d") and hasattr(m, "D") for m in model.modules()):
+        return
+    try:
+        model(input_ids=torch.tensor([[3, 4]], device=model.device), use_cache=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"model {name}: a {type(model).__name__} can't compute with weights in NF4 "
+            f"({' '.join(str(error).split())}); expected quantisation none, and method lora or full"
+        ) from error
+
+
 def load_reward_model(spec: ModelSpec, device: torch.device) -> PreTrainedModel:
     """The reward model on `device`, from safetensors only. Raises UserError for another kind of
     model, or one without its head: it would be given a head of random numbers."""
@@ -152,10 +201,16 @@ def _score_exactly(model: PreTrainedModel) -> None:
 
 
 def attach_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model with the adapter in `folder` on top of it, for inference."""
+    """The model with the adapter in `folder` on top of it, for inference. Raises UserError where it
+    does not fit: PEFT would leave out what does not, and only warn."""
     from peft import PeftModel
 
+    from snaketune.models.adapters import require_loaded, require_lora
+
+    require_lora(folder / ADAPTER[0], str(folder))
+    read_header(folder / ADAPTER[1])
     adapted: Any = PeftModel.from_pretrained(model, str(folder))  # answers like the model in it
+    require_loaded(adapted, folder, str(folder), str(model.name_or_path))
     return adapted.eval()
 
 

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from snaketune.config.model import ModelSpec
 from snaketune.models.content import model_identity, weight_files
@@ -41,8 +42,23 @@ def expand_nf4(model: nn.Module, dtype: torch.dtype) -> int:
         marks: Any = model  # transformers' marks of a quantised model have no types
         del marks.config.quantization_config
         marks.is_loaded_in_4bit = marks.is_quantized = False
-        marks.quantization_method = None
+        marks.quantization_method = marks.hf_quantizer = None
+        _forget_packing(marks)
     return len(layers)
+
+
+def _forget_packing(model: Any) -> None:
+    """Of the conversions with which the weights were read, and that saving reverses, lets go of
+    those that unpacked kept NF4 weights: there is nothing to pack any more, and no way to."""
+    from transformers.integrations.bitsandbytes import Bnb4bitDeserialize
+
+    model._weight_conversions = [
+        conversion
+        for conversion in getattr(model, "_weight_conversions", None) or []
+        if not any(
+            isinstance(step, Bnb4bitDeserialize) for step in getattr(conversion, "operations", [])
+        )
+    ]
 
 
 def fits_expanded(model: nn.Module, dtype: torch.dtype) -> bool:
@@ -59,12 +75,19 @@ def nf4_layers(model: nn.Module) -> dict[str, Any]:
     return {n: m for n, m in model.named_modules() if isinstance(m, Linear4bit)}
 
 
-def _plain(layer: Any, dtype: torch.dtype) -> nn.Linear:
+def _plain(layer: Any, dtype: torch.dtype) -> nn.Module:
     from bitsandbytes.functional import dequantize_4bit
 
     weight = dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(dtype)
+    turned = issubclass(getattr(layer, "source_cls", nn.Linear), Conv1D)
+    plain: Any  # what the layer was before it was quantised; a Conv1D (GPT-2's) holds [in, out]
     with torch.device("meta"):
-        plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        if turned:
+            plain = Conv1D(layer.out_features, layer.in_features)
+            plain.bias = None if layer.bias is None else plain.bias
+        else:
+            plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+    weight = weight.T.contiguous() if turned else weight
     plain.weight = nn.Parameter(weight, requires_grad=False)
     if layer.bias is not None:
         plain.bias = nn.Parameter(layer.bias.data.to(dtype), requires_grad=False)

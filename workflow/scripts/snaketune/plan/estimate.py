@@ -33,8 +33,7 @@ from pathlib import Path
 
 from snaketune.config.base import ResourceSpec
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.model import ModelSpec, Quantisation
-from snaketune.config.preset import MICRO_BATCH_TOKENS, Preset
+from snaketune.config.model import MICRO_BATCH_TOKENS, ModelSpec, Preset, Quantisation
 from snaketune.models.headers import count_parameters
 
 _UNKNOWN_SIZE = 8e9

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, report
+from snaketune.config.registries import TASKS
 from snaketune.plan.protocols import TokenSet, dev_eval, name_of_eval, run_evals, token_set
 from snaketune.plan.states import (
     State,
@@ -26,7 +27,6 @@ from snaketune.plan.states import (
 )
 from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan
 from snaketune.runtime.errors import UserError
-from snaketune.tasks.info import TASKS
 
 
 class Cell(NamedTuple):

@@ -1,10 +1,14 @@
 """Protocols: how a run's evals are asked, and how its training rows are worded to go with them."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from snaketune.config.base import Thinking
 from snaketune.config.changes import changed_eval, every_eval, small_eval
+from snaketune.config.dataset import FORM, DatasetSpec
+from snaketune.config.eval_checks import numbers_of_a_table
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.runtime.content import digest
@@ -37,8 +41,24 @@ def _changes(run: RunSpec, key: str) -> dict[str, Any]:
 
 
 def _sized(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
-    spec = _with_labels(experiment, spec)
+    spec = _with_labels(experiment, _with_form(experiment, spec))
     return small_eval(spec) if experiment.smoke else spec
+
+
+def _with_form(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
+    """The eval in its dataset's form, where it does not say otherwise."""
+    data = experiment.datasets[spec.dataset]
+    form = {key: _first(getattr(spec, key), getattr(data, key)) for key in FORM}
+    if spec.options:
+        form["chat"] = _first(spec.chat, spec.options.chat, data.chat)
+        form["options"] = spec.options.model_copy(update={"chat": form["chat"]})
+    if not form["chat"]:
+        form["system"] = spec.system
+    return spec.model_copy(update=form)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
 
 
 def _with_labels(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
@@ -58,7 +78,8 @@ def name_of_eval(experiment: Experiment, key: str, spec: EvalSpec) -> str:
 def protocol_name(eval_name: str, usual: EvalSpec, spec: EvalSpec) -> str:
     """The eval's name and what `spec` changes of the usual settings: `gsm8k-few_shot_5`."""
     before, after = usual.protocol(), spec.protocol()
-    changed = [_change(key, after[key]) for key in after if after[key] != before[key]]
+    keys = [*after, *(key for key in before if key not in after)]
+    changed = [_change(key, after.get(key)) for key in keys if after.get(key) != before.get(key)]
     return "-".join([eval_name, *changed])
 
 
@@ -102,11 +123,8 @@ def needs_chat(experiment: Experiment, model: str) -> bool:
         return True
     runs = [run for run in experiment.runs.values() if run.model == model]
     return any(
-        (run.train is not None and run.chat)
-        or any(
-            spec.options is None or spec.options.chat
-            for spec in run_evals(experiment, run).values()
-        )
+        (run.train is not None and _first(run.chat, experiment.datasets[run.train].chat))
+        or any(spec.chat for spec in run_evals(experiment, run).values())
         for run in runs
     )
 
@@ -122,6 +140,8 @@ class TokenSet:
     prompt_text: str | None
     reply_prefix: str
     chat: bool
+    template_args: dict[str, Any]
+    thinking: Thinking | None
     few_shot: dict[str, int]
     """By dataset: how many of its few-shot examples the run's evals show, so that they leave the
     training rows."""
@@ -137,30 +157,47 @@ class TokenSet:
             "prompt": self.prompt_text,
             "reply_prefix": self.reply_prefix,
             "chat": self.chat,
+            **self._newer,
         }
+
+    @property
+    def _newer(self) -> dict[str, Any]:
+        """What is mentioned only where it is not as usual, so that names stay."""
+        newer = {"template_args": self.template_args, "thinking": self.thinking}
+        return {key: value for key, value in newer.items() if value}
 
     @property
     def name(self) -> str:
         """Runs that agree in all of it share the rows."""
-        return f"{self.model}-{self.dataset}-{digest(vars(self))[:6]}"
+        usual = {k: v for k, v in vars(self).items() if k not in ("template_args", "thinking")}
+        return f"{self.model}-{self.dataset}-{digest(usual | self._newer)[:6]}"
 
 
 def token_set(experiment: Experiment, run: RunSpec, evals: dict[str, EvalSpec]) -> TokenSet:
     """The rows that a run trains on; `evals` are the run's."""
     assert run.model and run.train and run.preset, "a training"
-    preset = experiment.presets[run.preset]
+    preset, data = experiment.presets[run.preset], experiment.datasets[run.train]
+    form = {key: _first(getattr(run, key), getattr(data, key)) for key in FORM}
     return TokenSet(
         model=run.model,
         dataset=run.train,
-        task=experiment.datasets[run.train].task,
-        system=run.system,
-        prompt_text=run.prompt,
-        reply_prefix=run.reply_prefix,
-        chat=run.chat,
+        task=_trained_task(data, [spec for spec in evals.values() if spec.dataset == run.train]),
+        system=form["system"] if form["chat"] else run.system,
+        prompt_text=form["prompt"],
+        reply_prefix=form["reply_prefix"],
+        chat=form["chat"],
+        template_args=form["template_args"],
+        thinking=form["thinking"],
         few_shot=_shown(evals),
         max_length=preset.max_length,
         overlong=preset.overlong,
     )
+
+
+def _trained_task(data: DatasetSpec, evals: Sequence[EvalSpec]) -> str:
+    """The task in whose form the rows are put: a table of numbers that is asked as math is trained
+    as math."""
+    return "math" if any(numbers_of_a_table(spec, data) for spec in evals) else data.task
 
 
 def _shown(evals: dict[str, EvalSpec]) -> dict[str, int]:

@@ -2,22 +2,20 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-
-import yaml
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.faults import Fault, report
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import Preset
+from snaketune.config.model import ModelSpec, Preset
 from snaketune.plan import estimate
 from snaketune.plan.estimate import Estimate
-from snaketune.plan.experiment_plan import Cell, Plan, make_plan
+from snaketune.plan.experiment_plan import Cell, Plan
 from snaketune.plan.protocols import reward_model
 from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json
 
 _GPUS = "SNAKETUNE_GPUS"
 MOST_THREADS = 8
@@ -141,35 +139,45 @@ def _as_configured(experiment: Experiment, run: str | None, needed: Estimate) ->
     return estimate.overridden(needed, *own, experiment.resources)
 
 
-@dataclass(frozen=True)
-class Requests:
-    """Of an experiment's first attempts."""
+# What the first attempts ask for, which the report shows beside what they used.
 
-    training: dict[str, Estimate] = field(default_factory=dict)
-    """By run."""
-    evaluation: dict[tuple[str, str], Estimate] = field(default_factory=dict)
-    """By state and protocol."""
-    helpers: dict[tuple[str, str], Estimate] = field(default_factory=dict)
-    """Of the judge or reward model that looks at the replies."""
+Request = dict[str, float]
+"""An estimate by the names of its figures, as JSON has it."""
 
 
-def requests_of(settings: Path, train_meta: Iterable[Path] = ()) -> Requests:
-    """By the resolved config, which each start writes, and what each training ran on. The report
-    reads it there, not from params: what a job asks for makes nothing run again."""
-    if not settings.is_file():
-        return Requests()
-    experiment = Experiment.model_validate(yaml.safe_load(settings.read_text(encoding="utf-8")))
-    plan = make_plan(experiment)
-    requests = Requests()
-    ran_on = {f.parent.name: json.loads(f.read_text())["processes"] for f in train_meta}
+def requests_of(
+    experiment: Experiment, plan: Plan, ran_on: Mapping[str, int] | None = None
+) -> dict[str, dict[str, dict[str, Request]]]:
+    """Of the trainings by run and number of processes, of the model's jobs under `evaluation` and
+    of those of a judge or reward model under `helpers`, by protocol and state. A training is there
+    with every number that it may get, and with the one that it had, by run in `ran_on`."""
+    trained: dict[str, dict[str, Request]] = {}
     for name, run in experiment.runs.items():
         if run.train:
-            requests.training[name] = training_request(experiment, name, ran_on.get(name))
+            counts = {*range(1, max(1, run.gpu or 1) + 1), (ran_on or {}).get(name, 1)}
+            requests = {n: training_request(experiment, name, n) for n in sorted(counts)}
+            trained[name] = {str(n): asdict(request) for n, request in requests.items()}
+    replied: dict[str, dict[str, Request]] = {}
+    helped: dict[str, dict[str, Request]] = {}
     for cell in plan.measured:
         spec, brought = plan.protocols[cell.protocol], cell in plan.brought
         if not brought:
-            requests.evaluation[cell] = evaluation_request(experiment, plan, cell)
+            request = evaluation_request(experiment, plan, cell)
+            replied.setdefault(cell.protocol, {})[cell.state] = asdict(request)
         # The rewards of samples that were made elsewhere came with them.
         if spec.judge or (reward_model(spec) and not brought):
-            requests.helpers[cell] = helper_request(experiment, plan, cell)
-    return requests
+            request = helper_request(experiment, plan, cell)
+            helped.setdefault(cell.protocol, {})[cell.state] = asdict(request)
+    return {"training": trained, "evaluation": replied, "helpers": helped}
+
+
+def write_requests(experiment: Experiment, plan: Plan, folder: Path) -> None:
+    """Into `.work/requests.json` of the experiment's `folder`. Each start writes it and the report
+    reads it there, not from params: what a job asks for makes nothing run again."""
+    metas = {run: folder / "train" / run / "train_meta.json" for run in experiment.runs}
+    ran_on = {
+        run: json.loads(file.read_text(encoding="utf-8"))["processes"]
+        for run, file in metas.items()
+        if file.is_file()
+    }
+    write_json(folder / ".work" / "requests.json", requests_of(experiment, plan, ran_on))

@@ -10,8 +10,6 @@ Text that types none goes to the tokenizer itself.
 
 Tags of thoughts (`<think>`) are no control tokens here: templates look for them in contents, and
 replies are trained to write them.
-
-At the end: conversations as token ids, each rendered and tokenised once.
 """
 
 import json
@@ -215,30 +213,3 @@ def _twin(tokenizer: Any) -> _Twin:
     ids = {twin.token_to_id(content): number for content, number in real.items()}
     controls = frozenset(real[name] for name in names.values() if name in real)
     return _Twin(twin, control, names, ids, controls)
-
-
-def prompt_tokens(
-    tokenizer: Any,
-    conversations: Sequence[Messages],
-    name: str,
-    prefix: str = "",
-    **options: Any,
-) -> list[list[int]]:
-    """The token ids of each conversation up to the header of the reply and the `prefix` that opens
-    it; `options` go to the template. The template itself prints the beginning-of-text token, so
-    none is added."""
-    texts = [prompt_text(tokenizer, turns, name, **options) + prefix for turns in conversations]
-    return encode_texts(tokenizer, texts)
-
-
-def prompt_text(tokenizer: Any, turns: Messages, name: str, **options: Any) -> str:
-    """The conversation up to the header of the reply, for `encode_texts`. Raises UserError where
-    the template of the model `name` refuses it."""
-    turns = shield_turns(tokenizer, turns)
-    try:
-        return render_chat(tokenizer, turns, reply_next=True, **options)
-    except TemplateError as error:
-        raise UserError(
-            f"model {name}: its chat template refuses the conversation: {error}. A template "
-            "without a system turn needs `system: ''` in the eval."
-        ) from None

@@ -4,7 +4,7 @@ for training and for inference.
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -30,8 +30,7 @@ def render_chat(tokenizer: Any, messages: Messages, *, reply_next: bool, **optio
         tokenize=False,
         add_generation_prompt=reply_next,
         chat_template=_dated(tokenizer.get_chat_template()),
-        date_string=DATE.strftime("%d %b %Y"),
-        **options,
+        **{"date_string": DATE.strftime("%d %b %Y"), **options},
     )
 
 
@@ -111,29 +110,45 @@ def end_tokens(tokenizer: Any, generation_configs: Iterable[Any], name: str) -> 
     return sorted(found)
 
 
-def turn_end_token(tokenizer: Any) -> int | None:
-    """The special token that the chat template writes after a reply, if it writes one."""
-    if not tokenizer.chat_template:
-        return None
-    after = _after_reply(tokenizer).strip()
-    ids = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
-    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    return ids[0] if ids and ids[0] in special else None
+def turn_end_token(tokenizer: Any, options: Mapping[str, Any] | None = None) -> int | None:
+    """The special token that the chat template writes after a reply, if it writes one; where
+    nothing follows the last reply, the one that opens the next turn (GLM-4's `<|user|>`)."""
+    closing = turn_closing_tokens(tokenizer, options)
+    return closing[-1] if closing else None
 
 
-def turn_closing_tokens(tokenizer: Any) -> list[int]:
+def turn_closing_tokens(tokenizer: Any, options: Mapping[str, Any] | None = None) -> list[int]:
     """The tokens that the chat template writes after a reply, up to the special one that ends the
-    turn; [] where it writes none."""
-    end = turn_end_token(tokenizer)
-    if end is None:
-        return []
-    ids = tokenizer(_after_reply(tokenizer), add_special_tokens=False)["input_ids"]
-    return ids[: ids.index(end) + 1]
+    turn; [] where it writes none. `options` go to the template."""
+    text = closing_text(tokenizer, options) if tokenizer.chat_template else ""
+    return tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
 
 
-def _after_reply(tokenizer: Any) -> str:
+def closing_text(tokenizer: Any, options: Mapping[str, Any] | None = None) -> str:
+    """What the chat template writes after a reply, up to the special token that ends the turn."""
+    for more in ([], [{"role": "user", "content": "question"}]):
+        after = _after_reply(tokenizer, more, options or {})
+        if found := _up_to_special(tokenizer, after):
+            return found
+    return ""
+
+
+def _up_to_special(tokenizer: Any, after: str) -> str:
+    """The text up to its first special token; empty where other text stands before that."""
+    start = after.lstrip()
+    added = (token.content for token in tokenizer.added_tokens_decoder.values())
+    names = {*tokenizer.all_special_tokens, *added} - {tokenizer.bos_token}
+    if tokenizer.eos_token:
+        names.add(tokenizer.eos_token)
+    found = max((name for name in names if name and start.startswith(name)), key=len, default="")
+    return after[: len(after) - len(start)] + found if found else ""
+
+
+def _after_reply(tokenizer: Any, more: Messages, options: Mapping[str, Any]) -> str:
     messages = [{"role": "user", "content": "question"}, {"role": "assistant", "content": _REPLY}]
-    return render_chat(tokenizer, messages, reply_next=False).rpartition(_REPLY)[2]
+    return render_chat(tokenizer, [*messages, *more], reply_next=False, **options).rpartition(
+        _REPLY
+    )[2]
 
 
 def _as_set(value: int | list[int] | None) -> set[int]:

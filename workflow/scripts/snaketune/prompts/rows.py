@@ -11,11 +11,25 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from snaketune.prompts.control_tokens import encode_with_offsets, shield, shield_turns, unshield
-from snaketune.prompts.conversation import Messages, render_chat
+from snaketune.prompts.control_tokens import (
+    encode_texts,
+    encode_with_offsets,
+    shield,
+    shield_turns,
+    unshield,
+)
+from snaketune.prompts.conversation import Messages, closing_text, render_chat
+from snaketune.prompts.form import Form, Opening, opened_thought, opening
+from snaketune.prompts.thoughts import holds_thoughts, split_thoughts
 
 IGNORED = -100
 """Label of a token that carries no loss."""
+
+AS_IT_IS = Form("open_qa")
+"""A conversation under the template as it comes."""
+
+CUT_AWAY = "no reply token within the first"
+_REWRITTEN = "the chat template does not print the reply as it was written"
 
 # Marks are private-use characters: no template trims them, no text should hold them.
 _FIRST_MARK, _LAST_MARK = 0xE000, 0xF8FF
@@ -38,18 +52,18 @@ class Row:
         return sum(label != IGNORED for label in self.labels)
 
 
-def build_row(tokenizer: Any, messages: Messages, prefix: str = "") -> Row:
-    """The row of a conversation whose last turn is the assistant's and opens with `prefix`, which
-    belongs to the prompt.
+def build_row(tokenizer: Any, messages: Messages, form: Form = AS_IT_IS) -> Row:
+    """The row of a conversation whose last turn is the assistant's, in this form; its prefix, which
+    opens the reply, belongs to the prompt.
 
     Trained are the replies, each with the token that ends its turn. An earlier reply that the
     template prints otherwise than it was written (without its thoughts, say) is context only.
-    Raises `RowError` where a mask cannot be placed or does not decode to the reply.
+    What stands before the last reply are the tokens of the prompt that asks for it. Raises
+    `RowError` where a mask cannot be placed or does not decode to the reply.
     """
-    messages = _shielded(tokenizer, [_stripped(message) for message in messages], prefix)
-    text, spans = reply_spans(tokenizer, messages)
-    spans[-1] = _behind(prefix, text, *spans[-1])
-    ids, offsets = encode_with_offsets(tokenizer, text)
+    messages = _shielded(tokenizer, [_stripped(message) for message in messages], form.reply_prefix)
+    text, spans = reply_spans(tokenizer, messages, form)
+    ids, offsets = encode_behind(tokenizer, text, spans[-1][0])
     text = unshield(tokenizer, text)
     labels = [IGNORED] * len(ids)
     ends = set()
@@ -63,48 +77,108 @@ def build_row(tokenizer: Any, messages: Messages, prefix: str = "") -> Row:
     return Row(ids, labels)
 
 
-def _behind(prefix: str, text: str, start: int, end: int) -> tuple[int, int]:
-    """The range of a reply without the prefix that opens it."""
-    first = start + len(text[start:end]) - len(text[start:end].lstrip()) if prefix else start
-    if not text.startswith(prefix, first):
-        raise RowError("the chat template does not print the reply's prefix as it was written")
-    return (first + len(prefix) if prefix else start), end
+def encode_behind(
+    tokenizer: Any, text: str, start: int, special: bool = False
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """The token ids of a text and the characters of each; those of the prompt, up to `start`, are
+    the ids that it has by itself. Where a token would span the join the two are tokenised apart:
+    a prompt that is asked ends with whole tokens too."""
+    ids, offsets = encode_with_offsets(tokenizer, text, add_special_tokens=special)
+    if next((begin for begin, stop in offsets if stop > start), start) >= start:
+        head = encode_texts(tokenizer, [text[:start]], special)[0]
+        if special or ids[: len(head)] == head:
+            return ids, offsets
+    head, places = encode_with_offsets(tokenizer, text[:start], add_special_tokens=special)
+    if special and head and head[-1] == tokenizer.eos_token_id:
+        head, places = head[:-1], places[:-1]
+    tail, behind = encode_with_offsets(tokenizer, text[start:])
+    moved = [(begin + start, stop + start) for begin, stop in behind]
+    return [*head, *tail], [*places, *moved]
 
 
 def truncate_row(row: Row, max_length: int) -> Row:
     """The row's first `max_length` tokens; `RowError` where nothing to learn is left."""
     short = Row(row.input_ids[:max_length], row.labels[:max_length])
     if not short.trained_tokens:
-        raise RowError(f"no reply token within the first {max_length} tokens")
+        raise RowError(f"{CUT_AWAY} {max_length} tokens")
     return short
 
 
-def reply_spans(tokenizer: Any, messages: Messages) -> tuple[str, list[tuple[int, int]]]:
-    """The rendered text and the character ranges of the replies to learn, in order.
+def reply_spans(
+    tokenizer: Any, messages: Messages, form: Form = AS_IT_IS
+) -> tuple[str, list[tuple[int, int]]]:
+    """The text of the row and the character ranges of the replies to learn, in order.
 
-    A range starts where the prompt ends that inference would use, if that is where the template
-    starts this reply too; it ends with the reply, before the end-of-turn token.
+    The last range starts where the prompt ends that inference would use, and ends with the reply,
+    before the end-of-turn token.
     """
-    text = render_chat(tokenizer, messages, reply_next=False)
-    replies = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
-    if not replies or replies[-1] != len(messages) - 1:
+    if messages[-1]["role"] != "assistant":
         raise RowError("the conversation does not end with a reply")
-    places = _mark_places(tokenizer, messages, replies, text)
-    prompt = render_chat(tokenizer, messages[:-1], reply_next=True)
+    turns, written = messages[:-1], messages[-1]["content"]
+    thoughts = holds_thoughts(written)
+    before = opening(tokenizer, turns, form, thoughts=thoughts, strict=True)
+    reply, rest = _printed_reply(tokenizer, messages, form, before)
+    spans = _earlier_spans(tokenizer, turns, form)
+    whole = before.whole + reply
+    return whole + rest, [*spans, (len(before.text), len(whole))]
+
+
+def _printed_reply(
+    tokenizer: Any, messages: Messages, form: Form, before: Opening
+) -> tuple[str, str]:
+    """The last reply as the template prints it behind `before`, and what it prints behind that, up
+    to the end of the turn."""
+    written = messages[-1]["content"]
+    text = render_chat(tokenizer, messages, reply_next=False, **form.options)
+    places = _mark_places(tokenizer, messages, [len(messages) - 1], text, form)
+    start, end = places.get(0), places.get(1)
+    if end is None:
+        raise RowError(_REWRITTEN)
+    if start is not None and _same(text[start:end], written):
+        reply = text[start:end]
+    elif not holds_thoughts(written):
+        raise RowError(_REWRITTEN)
+    else:
+        reply = _with_thoughts(text[:end], written, before.whole)
+    rest = text[end:] if text[end:].strip() else closing_text(tokenizer, form.options)
+    reply = reply.removeprefix(opened_thought(before.whole)) if start is not None else reply
+    if form.reply_prefix:
+        reply = reply.lstrip()
+        if not reply.startswith(form.reply_prefix):
+            raise RowError("the chat template does not print the reply's prefix as it was written")
+        reply = reply[len(form.reply_prefix) :]
+    return reply, rest
+
+
+def _with_thoughts(text: str, written: str, before: str) -> str:
+    """A reply whose thoughts the template moves, as it prints it behind the prompt `before`; or as
+    it was written, where it prints replies without their thoughts."""
+    opened = opened_thought(before)
+    if text.startswith(before) and _same(opened + text[len(before) :], written):
+        return text[len(before) :]
+    answer = split_thoughts(written)[1] or ""
+    if not answer or not text.rstrip().endswith(answer.strip()):
+        raise RowError(_REWRITTEN)
+    return written.removeprefix(opened.strip()).lstrip() if opened else written
+
+
+def _earlier_spans(tokenizer: Any, turns: Messages, form: Form) -> list[tuple[int, int]]:
+    """Where the prompt prints earlier replies whole."""
+    replies = [i for i, m in enumerate(turns) if m["role"] == "assistant"]
+    if not replies:
+        return []
+    text = render_chat(tokenizer, turns, reply_next=True, **form.options)
+    places = _mark_places(tokenizer, turns, replies, text, form, reply_next=True)
     spans = []
     for order, index in enumerate(replies):
         start, end = places.get(2 * order), places.get(2 * order + 1)
-        written, is_last = messages[index]["content"], index == replies[-1]
-        whole = start is not None and end is not None and _same(text[start:end], written)
-        if is_last and end is not None and text.startswith(prompt):
-            # A start mark may have been swallowed with thoughts that the template moves.
-            whole = whole or _same(text[len(prompt) : end], written)
-            start = len(prompt)
-        if whole and start is not None and end is not None:
+        if (
+            start is not None
+            and end is not None
+            and _same(text[start:end], turns[index]["content"])
+        ):
             spans.append((start, end))
-        elif is_last:
-            raise RowError("the chat template does not print the reply as it was written")
-    return text, spans
+    return spans
 
 
 def _stripped(message: dict[str, str]) -> dict[str, str]:
@@ -128,7 +202,12 @@ def _shielded(tokenizer: Any, messages: Messages, prefix: str) -> Messages:
 
 
 def _mark_places(
-    tokenizer: Any, messages: Messages, replies: list[int], text: str
+    tokenizer: Any,
+    messages: Messages,
+    replies: list[int],
+    text: str,
+    form: Form,
+    reply_next: bool = False,
 ) -> dict[int, int]:
     """Places in `text` of mark 2k (start of the k-th reply) and 2k + 1 (its end), where found."""
     if 2 * len(replies) > _LAST_MARK - _FIRST_MARK:
@@ -137,7 +216,7 @@ def _mark_places(
     for order, index in enumerate(replies):
         start, end = chr(_FIRST_MARK + 2 * order), chr(_FIRST_MARK + 2 * order + 1)
         marked[index]["content"] = f"{start}{marked[index]['content']}{end}"
-    out = render_chat(tokenizer, marked, reply_next=False)
+    out = render_chat(tokenizer, marked, reply_next=reply_next, **form.options)
     is_mark = [_FIRST_MARK <= ord(c) <= _LAST_MARK for c in out]
     if "".join(c for c, mark in zip(out, is_mark, strict=True) if not mark) != text:
         raise RowError("the chat template prints other text when a reply changes")
@@ -192,13 +271,13 @@ def build_plain_row(tokenizer: Any, prompt: str, reply: str) -> Row:
 
     Text is tokenised once, with the tokenizer's special tokens, as options are when they are
     scored. Trained are the reply, with the space before it, and the end token. Raises `RowError`
-    where the reply starts inside a token or does not decode to itself.
+    where the reply does not decode to itself.
     """
     start, reply = prompt.rstrip(), reply.strip()
     if not reply:
         raise RowError("an empty reply")
     text = f"{start}{prompt[len(start) :] or ' '}{reply}"
-    ids, offsets = encode_with_offsets(tokenizer, text, add_special_tokens=True)
+    ids, offsets = encode_behind(tokenizer, text, len(start), special=True)
     reply = unshield(tokenizer, reply)
     end = tokenizer.eos_token_id
     if end is None:

@@ -13,16 +13,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2.exceptions import TemplateError
 
-from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example, normalise, read_examples
-from snaketune.prompts.control_tokens import shield_example
-from snaketune.prompts.conversation import (
-    build_messages,
-    format_prompt,
-    join_with_space,
-    template_hash,
+from snaketune.data.formats.values import canonical_number
+from snaketune.prompts.control_tokens import shield
+from snaketune.prompts.conversation import join_with_space, template_hash
+from snaketune.prompts.form import Form, plain_opening
+from snaketune.prompts.rows import (
+    CUT_AWAY,
+    IGNORED,
+    Row,
+    RowError,
+    build_plain_row,
+    build_row,
+    truncate_row,
 )
-from snaketune.prompts.rows import IGNORED, Row, RowError, build_plain_row, build_row, truncate_row
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
 
@@ -30,6 +34,8 @@ SCHEMA = pa.schema(
     [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
 )
 FEW_SHOT, OVERLONG = "few-shot example", "overlong"
+NOT_A_FAULT = (FEW_SHOT, OVERLONG, CUT_AWAY)
+"""How reasons begin that the config itself gives for leaving an example out."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +75,15 @@ def tokenise(
     examples: dict[str, Path],
     shown: Sequence[str],
     tokenizer: Any,
-    task: TaskName,
-    system: str | None,
+    form: Form,
     limits: RowLimits,
     folder: Path,
-    prompt: str | None = None,
-    chat: bool = True,
-    reply_prefix: str = "",
 ) -> None:
     """Writes `{split}.parquet` for every split of `examples`, `stats.json`, `lengths.json` and
-    `dropped.jsonl` into `folder`. Examples whose question is among `shown`, those of
-    few-shot examples, make no row.
-
-    `prompt` words the example (None: as the task does); without `chat` rows are plain text.
-    `reply_prefix` opens the reply and carries no loss.
+    `dropped.jsonl` into `folder`, and prints what was dropped. Examples whose question is among
+    `shown`, those of few-shot examples, make no row.
     """
-    if chat and not tokenizer.chat_template:
+    if form.chat and not tokenizer.chat_template:
         raise UserError("models: found a tokenizer without a chat template, expected one with it")
     if not tokenizer.is_fast:
         raise UserError(
@@ -93,11 +92,7 @@ def tokenise(
     left_out = {normalise(question) for question in shown}
 
     def row_of(example: Example) -> Row:
-        if chat:
-            return _row(example, tokenizer, task, system, prompt, reply_prefix)
-        example = shield_example(tokenizer, example)
-        text = join_with_space(format_prompt(prompt, task, example), reply_prefix)
-        return build_plain_row(tokenizer, text, example.answer or "")
+        return training_row(tokenizer, example, form)
 
     splits = {
         name: _split(read_examples(path), name, left_out, row_of, limits)
@@ -107,7 +102,13 @@ def tokenise(
         raise UserError(_nothing_left(examples["train"], splits["train"]))
     for name, split in splits.items():
         _write_rows(folder / f"{name}.parquet", split.rows)
-    write_jsonl(folder / "dropped.jsonl", [d for s in splits.values() for d in s.dropped])
+    dropped = [d for s in splits.values() for d in s.dropped]
+    write_jsonl(folder / "dropped.jsonl", dropped)
+    for row in dropped:
+        print(
+            f"dropped: {row['split']} {row['id']} ({row['source']}, record {row['record']}): "
+            f"{row['reason']}"
+        )
     # The histogram is for the choice of the limit, so it holds what the limit keeps out too.
     write_json(
         folder / "lengths.json",
@@ -156,26 +157,28 @@ def _split(
     return out
 
 
-def _row(
-    example: Example,
-    tokenizer: Any,
-    task: TaskName,
-    system: str | None,
-    prompt: str | None,
-    prefix: str,
-) -> Row:
-    turns = build_messages(example, task=task, system=system, shots=[], prompt=prompt)
+def training_row(tokenizer: Any, example: Example, form: Form) -> Row:
+    """The row of an example with an answer; `RowError` says why there is none."""
+    reply = trained_reply(example, form)
+    if not form.chat:
+        before = plain_opening(tokenizer, example, form)
+        return build_plain_row(tokenizer, before.whole, shield(tokenizer, reply))
+    prefix = form.reply_prefix
+    content = join_with_space(prefix, reply.strip()) if prefix else reply
+    turns = [*form.turns(example), {"role": "assistant", "content": content}]
     try:
-        return build_row(tokenizer, [*turns, _reply(example.answer or "", prefix)], prefix)
+        return build_row(tokenizer, turns, form)
     except (TemplateError, TypeError, ValueError) as error:
         raise RowError(f"the chat template refuses the conversation: {error}") from error
 
 
-def _reply(answer: str, prefix: str) -> dict[str, str]:
-    return {
-        "role": "assistant",
-        "content": join_with_space(prefix, answer.strip()) if prefix else answer,
-    }
+def trained_reply(example: Example, form: Form) -> str:
+    """The reply to learn: the answer; a bare number in the form that task math's own system turn
+    asks for, where that stands."""
+    answer = example.answer or ""
+    number = canonical_number(answer)
+    asked = form.task == "math" and form.chat and form.system is None
+    return f"#### {number}" if asked and number is not None else answer
 
 
 def _nothing_left(path: Path, split: RowSplit) -> str:

@@ -48,6 +48,7 @@ def list_options(choices: Sequence[str], line: str) -> str:
 
 
 _ASKED = {"task", "system", "prompt", "reply_prefix", "few_shot", "sample"}
+_SHAPED = {"chat", "template_args", "thinking"}
 _WRITTEN = {"max_new_tokens", "batch_size", "backend"}
 
 
@@ -55,7 +56,16 @@ def generation_protocol(spec: EvalSpec) -> dict[str, Any]:
     """What generating replies takes, as plain values: nothing that only measuring needs."""
     drawn = {"samples", "temperature", "top_p", "seed"}
     sampling = spec.sampling.model_dump(mode="json", include=drawn) if spec.sampling else {}
-    return spec.model_dump(mode="json", include=_ASKED | _WRITTEN) | sampling
+    asked = spec.model_dump(mode="json", include=_ASKED | _WRITTEN)
+    # Unset: where nothing stands in between, as in tests and examples.
+    asked["reply_prefix"] = spec.reply_prefix or ""
+    return asked | _shaped(spec) | sampling
+
+
+def _shaped(spec: EvalSpec) -> dict[str, Any]:
+    """What is mentioned only where it is not as usual."""
+    found = spec.model_dump(mode="json", include=_SHAPED)
+    return {key: value for key, value in found.items() if value not in (None, True, {})}
 
 
 def options_protocol(spec: EvalSpec) -> dict[str, Any]:
@@ -63,14 +73,16 @@ def options_protocol(spec: EvalSpec) -> dict[str, Any]:
     as plain values."""
     options = spec.options or OptionsSpec()
     context = spec.prompt or (MULTIPLE_CHOICE if spec.task == "multiple_choice" else "{question}")
-    end = spec.reply_prefix or ("" if options.chat else context)
+    chat = spec.chat is not False and options.chat is not False
+    end = spec.reply_prefix or ("" if chat else context)
     gap = " " if end and not end[-1].isspace() else ""
     return {
         "context": context,
         "option": options.option or gap + "{option}",
         "line": options.line,
         "labels": spec.classes.labels if spec.classes else [],
-        "system": (spec.system or "") if options.chat else None,
-        "reply_prefix": spec.reply_prefix,
+        "system": (spec.system or "") if chat else None,
+        "reply_prefix": spec.reply_prefix or "",
         "sample": spec.sample.model_dump(mode="json") if spec.sample else None,
+        **{key: value for key, value in _shaped(spec).items() if key != "chat"},
     }

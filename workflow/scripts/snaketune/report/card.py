@@ -7,7 +7,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from snaketune.runtime.records import flat
+from snaketune.runtime.content import flat
 from snaketune.tasks.task import ALL
 
 Json = dict[str, Any]
@@ -95,7 +95,15 @@ def _metadata(model: Json, about: Json) -> str:
 def _line(name: str, found: Json, base: float | None, against: Json | None, spec: Json) -> str:
     span = "–" if found["low"] is None else f"{found['low']:.3f} to {found['high']:.3f}"
     p = f"{float(against['p']):.3g}" if against and against["p"] else "–"
-    cells = [name, found["metric"], _number(base), _number(found["value"]), span, found["n"], p]
+    cells = [
+        name,
+        found["metric"],
+        _score(base),
+        _score(found["value"]),
+        span,
+        found["n"],
+        p,
+    ]
     return "| " + " | ".join(map(str, [*cells, _protocol(found, spec)])) + " |"
 
 
@@ -120,5 +128,5 @@ def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", "<br>")
 
 
-def _number(value: float | None) -> str:
+def _score(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from snaketune.report.sources import Cell, CsvRow, ReportSources
-from snaketune.report.text import excerpt, interval, optional, percent, visible
+from snaketune.report.style import excerpt, interval, optional, percent, visible
 
 _LABEL = "label"
 """How `confusion.csv` names the split by gold label, and subsets of a metric begin."""
@@ -135,7 +135,7 @@ def _state(sources: ReportSources, name: str, matrix: ConfusionMatrix) -> Classi
         name=sources.label(matrix.cell, name),
         columns=[visible(column) for column in matrix.columns],
         blocks=[(visible(block.title), _rows(block.rows)) for block in matrix.blocks],
-        numbers=_numbers(sources, matrix.cell),
+        numbers=_measure_rows(sources, matrix.cell),
         wrong=len(wrong),
         confident=[_wrong(sources, matrix.cell, row) for row in wrong[:SHOWN]],
     )
@@ -148,21 +148,21 @@ def _rows(rows: list[tuple[str, int, list[tuple[int, float | None]]]]) -> list[A
     ]
 
 
-def _numbers(sources: ReportSources, cell: Cell) -> list[tuple[str, list[dict[str, str]]]]:
+def _measure_rows(sources: ReportSources, cell: Cell) -> list[tuple[str, list[dict[str, str]]]]:
     """Precision, recall and F1 of each label, and their means."""
     document = sources.metrics[cell]
     lines = [
         (visible(shown_label(sources, cell, value)), [
-            _number(sources.metrics_row(cell, measure, f"{_LABEL}={value}")) for measure in MEASURES
+            _cell(sources.metrics_row(cell, measure, f"{_LABEL}={value}")) for measure in MEASURES
         ])
         for value in document["protocol"]["classes"]["labels"]
     ]  # fmt: skip
     means = (None, "balanced_accuracy", "macro_f1")
-    mean = [_number(sources.metrics_row(cell, name)) if name else _number(None) for name in means]
+    mean = [_cell(sources.metrics_row(cell, name)) if name else _cell(None) for name in means]
     return [*lines, ("mean of the labels", mean)]
 
 
-def _number(row: dict[str, Any] | None) -> dict[str, str]:
+def _cell(row: dict[str, Any] | None) -> dict[str, str]:
     if row is None:
         return {"value": "", "interval": "", "n": ""}
     span = interval(row["low"], row["high"])

@@ -10,16 +10,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from snaketune.plan.resources import Requests
-from snaketune.plan.table_plan import TablePlan
-from snaketune.report import classes, examples, headline, provenance, results, samples, training
+from snaketune.plan.table_plan import TablePlan, failure_names, figure_names
+from snaketune.report import classes, findings, provenance, results, samples, training
 from snaketune.report.figures import answers as answer_figures
 from snaketune.report.figures import results as result_figures
 from snaketune.report.figures import training as training_figures
-from snaketune.report.figures.style import house_style, inline_svg, to_svg
-from snaketune.report.names import failure_names, figure_names
 from snaketune.report.sources import ReportInputs, ReportSources
-from snaketune.report.text import visible
+from snaketune.report.style import house_style, inline_svg, to_svg, visible
 from snaketune.runtime.files import write_text
 
 _HERE = Path(__file__).parent
@@ -32,14 +29,13 @@ def write_report(
     labels: Mapping[str, str],
     html: Path,
     figures: Path,
-    requests: Requests | None = None,
     at_least: Mapping[str, int] | None = None,
 ) -> None:
     """The page at `html`, the same figures as files in the folder `figures`, and beside the page
-    `failures/` with every missed question; `labels` are the names of runs for readers, `requests`
-    what the jobs asked for, `at_least` how many different answers a shown failure has, by protocol.
+    `failures/` with every missed question; `labels` are the names of runs for readers, `at_least`
+    how many different answers a shown failure has, by protocol.
     """
-    sources = ReportSources(plan, inputs, labels, requests, at_least)
+    sources = ReportSources(plan, inputs, labels, at_least)
     drawn = draw_figures(sources)
     for name, svg in drawn.items():
         write_text(figures / f"{name}.svg", svg)
@@ -54,11 +50,11 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
     Model outputs, prompts and judges' words are untrusted. Every value goes through Jinja's
     autoescape; only the style sheet and the figures are markup.
     """
-    cards = headline.run_cards(sources)
+    cards = findings.run_cards(sources)
     return _templates().get_template("page.html.j2").render(
         style=_STYLE,
         experiment=sources.plan.experiment,
-        headline=headline.headline(cards),
+        headline=findings.headline(cards) + visible(findings.dropped_rows(sources.stats)),
         cards=cards,
         tables=results.result_tables(sources),
         thresholds=results.threshold_rows(sources),
@@ -70,9 +66,9 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
         drops=results.drop_lines(sources),
         swept=bool(sources.sweep),
         sampled=samples.sample_tables(sources),
-        answers=examples.answers_side_by_side(sources),
+        answers=findings.answers_side_by_side(sources),
         classes=classes.class_tables(sources),
-        galleries=examples.galleries(sources),
+        galleries=findings.galleries(sources),
         datasets=provenance.dataset_entries(sources),
         across=provenance.overlap_across(sources),
         token_sets=provenance.token_set_entries(sources),

@@ -5,9 +5,9 @@ from typing import Any
 from snaketune.data.record import OVERLAP
 from snaketune.prompts.wording import JUDGE_INSTRUCTION, MATH_SYSTEM
 from snaketune.report.sources import Json, ReportSources
-from snaketune.report.text import duration, excerpt, number, size, visible
+from snaketune.report.style import duration, excerpt, number, size, visible
 from snaketune.report.training import MEASURED
-from snaketune.runtime.records import flat
+from snaketune.runtime.content import flat
 
 _PAIRS = 10
 """Overlapping pairs shown of each comparison; the file has more."""
@@ -221,10 +221,13 @@ def _made(meta: Json) -> Json:
 
 
 def model_facts(sources: ReportSources) -> list[Json]:
-    """What each model is, as it was resolved."""
+    """What each model is, as it was resolved, and each adapter that was trained elsewhere: one that
+    says that it was trained on another model than the run's tells which."""
+    found = sorted(sources.models.items())
+    found += [(f"adapter of {run}", record) for run, record in sorted(sources.adapters.items())]
     return [
-        {"name": name, "facts": [(k.replace("_", " "), number(v)) for k, v in flat(found).items()]}
-        for name, found in sorted(sources.models.items())
+        {"name": name, "facts": [(k.replace("_", " "), number(v)) for k, v in flat(about).items()]}
+        for name, about in found
     ]
 
 

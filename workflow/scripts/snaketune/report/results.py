@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 from snaketune.plan.table_plan import EvalPlan
 from snaketune.report.classes import PICKED, LetterTable, chosen_letters
 from snaketune.report.sources import Cell, CsvRow, ReportSources
-from snaketune.report.text import (
+from snaketune.report.style import (
     HAZARD_GROUP,
     interval,
     optional,
@@ -18,8 +18,7 @@ from snaketune.report.text import (
     subset_name,
 )
 from snaketune.statistics.paired import SAME
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import ALL
+from snaketune.tasks.task import ALL, task_of
 
 Row = dict[str, Any]
 Line = tuple[str, list[Row | None]]
@@ -83,7 +82,7 @@ def _row(sources: ReportSources, name: str, cell: Cell, plan: EvalPlan) -> Row:
         "counts": _counts(sources.metrics[cell]["counts"]),
         "scores": f"scores/{state}/{protocol}.parquet",
         "change": _change(sources, state, name, plan.primary),
-        **_number(sources.primary(cell, plan)),
+        **_value_cells(sources.primary(cell, plan)),
     }
 
 
@@ -99,7 +98,7 @@ def _counts(counts: dict[str, int]) -> list[str]:
 _PLAIN = ("brier", "roc_auc", "unique_answers")
 
 
-def _number(row: Row) -> Row:
+def _value_cells(row: Row) -> Row:
     if row["metric"] in _PLAIN and row["value"] is not None:
         span = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
         return {"value": f"{row['value']:.3f}", "interval": span, "n": f"{row['n']:,}"}
@@ -168,7 +167,7 @@ def _further(sources: ReportSources, cell: Cell, name: str, plan: EvalPlan) -> d
 def _compared(sources: ReportSources, cell: Cell, name: str, row: Row) -> Row:
     """A number with what it gained against the base, where the two were compared."""
     change = _change(sources, cell[0], name, row["metric"], row["subset"])
-    return {**_number(row), "change": change}
+    return {**_value_cells(row), "change": change}
 
 
 def _subsets(sources: ReportSources, cell: Cell, name: str, plan: EvalPlan) -> dict[str, Row]:

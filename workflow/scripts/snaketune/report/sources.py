@@ -9,9 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from snaketune.plan.resources import Requests
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
-from snaketune.runtime.parquet import read_rows
+from snaketune.runtime.files import read_rows
 from snaketune.tasks.task import ALL, Score
 
 Json = dict[str, Any]
@@ -40,6 +39,8 @@ class ReportInputs:
     lengths: Sequence[Path]
     models: Sequence[Path]
     environment: Path
+    adapters: Sequence[Path] = ()
+    """Records of adapters that were trained elsewhere."""
     reward_meta: Sequence[Path] = ()
     leakage: Sequence[Path] = ()
     """Of datasets that are evaluated with others that are trained on."""
@@ -58,6 +59,8 @@ class ReportInputs:
     """None where no drop is asked for."""
     sweep: Path | None = None
     """None where nothing was swept."""
+    requests: Path | None = None
+    """What jobs asked for, as the workflow's start wrote it, where it did."""
 
 
 class ReportSources:
@@ -68,11 +71,10 @@ class ReportSources:
         plan: TablePlan,
         inputs: ReportInputs,
         labels: Mapping[str, str] | None = None,
-        requests: Requests | None = None,
         at_least: Mapping[str, int] | None = None,
     ) -> None:
         self.plan, self.inputs, self.labels = plan, inputs, labels or {}
-        self.requests, self.at_least = requests or Requests(), at_least or {}
+        self.at_least = at_least or {}
 
     def shown(self, state: str) -> str:
         """The state's name for readers: its run's label, where the config gives one."""
@@ -175,8 +177,18 @@ class ReportSources:
         return {path.stem: _json(path) for path in self.inputs.models}
 
     @cached_property
+    def adapters(self) -> dict[str, Json]:
+        return {path.parent.name: _json(path) for path in self.inputs.adapters}
+
+    @cached_property
     def environment(self) -> Json:
         return _json(self.inputs.environment)
+
+    @cached_property
+    def requests(self) -> dict[str, dict[str, dict[str, Json]]]:
+        """By the names in `plan.resources.requests_of`; {} where nothing was written."""
+        file = self.inputs.requests
+        return _json(file) if file and file.is_file() else {}
 
     @property
     def runs(self) -> list[RunPlan]:

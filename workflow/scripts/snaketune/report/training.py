@@ -3,12 +3,11 @@ used, so that the next experiment can request what it needs.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from snaketune.plan.estimate import Estimate
 from snaketune.report.sources import Cell, Json, ReportSources
-from snaketune.report.text import duration, number, size
-from snaketune.runtime.records import flat, settings_of
+from snaketune.report.style import duration, number, size
+from snaketune.runtime.content import flat, settings_of
 
 MEASURED = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
 """What every job that loads a model records of itself."""
@@ -76,10 +75,10 @@ def resources_table(sources: ReportSources) -> SettingsTable:
 
 def _rows(found: dict[str, Json]) -> list[tuple[str, list[str]]]:
     keys = dict.fromkeys(key for row in found.values() for key in row)
-    return [(_named(key), [number(row.get(key)) for row in found.values()]) for key in keys]
+    return [(_setting_name(key), [number(row.get(key)) for row in found.values()]) for key in keys]
 
 
-def _named(key: str) -> str:
+def _setting_name(key: str) -> str:
     return _NAMES.get(key, key.replace("_", " "))
 
 
@@ -110,32 +109,35 @@ def usage_rows(sources: ReportSources) -> list[JobUsage]:
     """A row a training, and for all states of an eval one of the model's jobs and one of the judge
     or reward model."""
     requests = sources.requests
+    trained = requests.get("training", {})
     rows = [
-        _row(f"training of {sources.shown(run)}", {run: requests.training[run]}, {run: meta})
+        _row(f"training of {sources.shown(run)}", {run: request}, {run: meta})
         for run, meta in sources.train_meta.items()
-        if run in requests.training
+        if (request := trained.get(run, {}).get(str(meta.get("processes"))))
     ]
+    replied, helped = requests.get("evaluation", {}), requests.get("helpers", {})
     judged = sources.verdict_meta | sources.reward_meta
-    for protocol in dict.fromkeys(p for _, p in [*requests.evaluation, *requests.helpers]):
-        rows.append(_of_states(protocol, protocol, requests.evaluation, sources.prediction_meta))
-        rows.append(_of_states(f"judging of {protocol}", protocol, requests.helpers, judged))
+    for protocol in {**replied, **helped}:
+        rows.append(_of_states(protocol, protocol, replied, sources.prediction_meta))
+        rows.append(_of_states(f"judging of {protocol}", protocol, helped, judged))
     return [row for row in rows if row["jobs"]]
 
 
 def _of_states(
-    name: str, protocol: str, requested: Mapping[Cell, Estimate], metas: Mapping[Cell, Json]
+    name: str, protocol: str, requested: Mapping[str, Json], metas: Mapping[Cell, Json]
 ) -> JobUsage:
-    needs = {cell: needed for cell, needed in requested.items() if cell[1] == protocol}
-    return _row(name, needs, {cell: metas[cell] for cell in needs if cell in metas})
+    needs = requested.get(protocol, {})
+    used = {state: metas[state, protocol] for state in needs if (state, protocol) in metas}
+    return _row(name, needs, used)
 
 
-def _row(name: str, requested: Mapping[Any, Estimate], used: Mapping[Any, Json]) -> JobUsage:
+def _row(name: str, requested: Mapping[str, Json], used: Mapping[str, Json]) -> JobUsage:
     """Jobs of before these figures were kept, and those that ran elsewhere, are left out."""
     jobs = {job: meta for job, meta in used.items() if MEASURED[0] in meta}
     figures = [
-        (_most(requested, jobs, lambda e: e.memory), _peak(jobs, MEASURED[0])),
-        (_most(requested, jobs, lambda e: e.gpu_memory), _peak(jobs, MEASURED[1])),
-        (_most(requested, jobs, lambda e: e.minutes * 60), _peak(jobs, MEASURED[2])),
+        (_most(requested, jobs, lambda r: r["memory"]), _peak(jobs, MEASURED[0])),
+        (_most(requested, jobs, lambda r: r["gpu_memory"]), _peak(jobs, MEASURED[1])),
+        (_most(requested, jobs, lambda r: r["minutes"] * 60), _peak(jobs, MEASURED[2])),
     ]
     shown = [size, size, duration]
     cells = [
@@ -148,10 +150,10 @@ def _row(name: str, requested: Mapping[Any, Estimate], used: Mapping[Any, Json])
 
 
 def _most(
-    requested: Mapping[Any, Estimate], jobs: Mapping[Any, Json], figure: Callable[[Estimate], float]
+    requested: Mapping[str, Json], jobs: Mapping[str, Json], figure: Callable[[Json], float]
 ) -> float:
     return max((figure(requested[job]) for job in jobs), default=0)
 
 
-def _peak(jobs: Mapping[Any, Json], key: str) -> float | None:
+def _peak(jobs: Mapping[str, Json], key: str) -> float | None:
     return max((meta[key] for meta in jobs.values() if meta[key] is not None), default=None)

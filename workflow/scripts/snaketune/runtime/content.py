@@ -1,10 +1,14 @@
-"""What content is known by: digests of plain values, and hashes of files, which identify a step.
+"""What content is known by: digests of plain values and hashes of files, which identify a step, and
+the record beside what a step made.
 
 Hashes of large files are remembered in the user's cache from one process to the next. A record
 holds for one path while size, times and inode stay as they were. The time of the last change of
 the inode (ctime) is the kernel's own: no program sets it, so content that was replaced by as many
 bytes under the old modification time is noticed too. No cache fails a job: what can't be read or
 written there is hashed again.
+
+An artefact's own record tells its provenance: which step made it, of which code, under which
+settings. Tables and report read the settings there, never from the config of the moment.
 """
 
 import hashlib
@@ -12,10 +16,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from snaketune.runtime.files import write_json
 
 _SMALL = 65536  # bytes; a smaller file is read faster than it is remembered
 _READERS = 4  # files at once; with more, disks are what takes the time
@@ -111,3 +117,38 @@ class Seen:
         model's."""
         seal = hashlib.sha256(json.dumps([self.mark, sha256]).encode()).hexdigest()[:12]
         return {"mark": self.mark, "sha256": sha256, "seal": seal}
+
+
+MADE_BY, SETTINGS = "made_by", "settings"
+
+
+def sign(file: Path, made_by: Mapping[str, Any], **settings: Any) -> None:
+    """Adds to the JSON object in `file` who made it and the `settings` that decided it.
+
+    A file that was joined from signed ones keeps their settings, and names all its makers.
+    """
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record[MADE_BY] = [*record.get(MADE_BY, []), dict(made_by)]
+    record[SETTINGS] = settings_of(record) | settings
+    write_json(file, record)
+
+
+def unsigned(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record as it was before it was signed."""
+    return {key: value for key, value in record.items() if key not in (MADE_BY, SETTINGS)}
+
+
+def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that an artefact was made under, by its record."""
+    return record.get(SETTINGS, {})
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"lora": {"r": 8}}` as `{"lora_r": 8}`; lists as text."""
+    row: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            row |= flat(value, f"{prefix}{key}_")
+        else:
+            row[prefix + key] = " ".join(map(str, value)) if isinstance(value, list) else value
+    return row

@@ -13,12 +13,12 @@ result stays right, and the start says so.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from snaketune.config.experiment import Experiment
-from snaketune.runtime.records import MADE_BY
+from snaketune.runtime.content import MADE_BY
 from snaketune.steps import versions
 
 _NAMED = 6
@@ -49,11 +49,27 @@ def kept_notes(experiment: Experiment, folder: Path) -> Iterator[str]:
             )
 
 
-def made_by_other_code(records: Iterable[str]) -> list[str]:
-    """Of the artefacts with records those that other code made than there is now."""
-    there = (Path(file) for file in records if Path(file).is_file())
-    makers = [(file, maker) for file in there for maker in _makers(file)]
+_JOINS = "join_shards"
+
+
+def made_by_other_code(
+    records: Iterable[str], parts: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """Of the artefacts with records those that other code made than there is now. In the place of a
+    joined one its `parts`, unless only what joins them changed: were the joined file alone made
+    again, its parts would be read from what their jobs kept."""
+    there = [file for file in records if Path(file).is_file()]
+    makers = [
+        (Path(target), maker)
+        for file in there
+        for maker in _makers(Path(file))
+        for target in (not _joins(maker) and (parts or {}).get(file)) or [file]
+    ]
     return [str(file) for file in dict.fromkeys(versions.outdated(makers))]
+
+
+def _joins(maker: Mapping[str, Any] | None) -> bool:
+    return maker is not None and maker.get("step") == _JOINS
 
 
 def _makers(file: Path) -> list[dict[str, Any] | None]:
@@ -80,13 +96,19 @@ def restrict(workflow: Any, checks: Collection[str], failure: type[Exception]) -
     return True
 
 
-_BEFORE = ("data", "models", "environment.json", "config.yaml")
+_BEFORE = ("data", "models", "prompts", "environment.json", "config.yaml")
 
 
-def ask_before_planning(workflow: Any, folder: str, records: Collection[str]) -> None:
+def ask_before_planning(
+    workflow: Any,
+    folder: str,
+    records: Collection[str],
+    parts: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Asks for more than the command line does, once Snakemake knows what that asks for: for the
     checks, where a single file of the experiment in `folder` is a target, and for all artefacts
-    with `records` that other code made. The targets are not known while the Snakefile is read."""
+    with `records` that other code made, or their `parts`. The targets are not known while the
+    Snakefile is read."""
     prepare = workflow._prepare_dag
 
     def prepared(*arguments: Any, **options: Any) -> Any:
@@ -94,7 +116,7 @@ def ask_before_planning(workflow: Any, folder: str, records: Collection[str]) ->
         if any(behind_checks(target, folder) for target in asked.targets):
             asked.targets = {*asked.targets, "ready"}
         if records:  # without any the code need not be looked at
-            asked.forcerun = {*asked.forcerun, *made_by_other_code(records)}
+            asked.forcerun = {*asked.forcerun, *made_by_other_code(records, parts)}
         return prepare(*arguments, **options)
 
     workflow._prepare_dag = prepared

@@ -1,25 +1,161 @@
-"""All tables of an experiment: which there are, their columns, and in what order they are made."""
+"""All tables of an experiment: which there are, their columns, and in what order they are made.
+
+Among them `final_metrics`: what each run arrived at, against its thresholds and expected totals.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import TablePlan, further_names
-from snaketune.runtime.files import write_json
-from snaketune.runtime.parquet import write_rows
-from snaketune.tables import answers, comparisons, epochs, summary, voting
-from snaketune.tables.final import final_metrics, final_rows
-from snaketune.tables.sources import Row, TableSources, all_columns, write_csv
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, further_names
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import write_json, write_rows
+from snaketune.tables import answers, comparisons, summary
+from snaketune.tables.sources import Row, TableSources, all_columns, base_of, write_csv
+
+
+class EvalResult(TypedDict):
+    """An eval of one state."""
+
+    task: str
+    protocol: str
+    protocol_hash: str
+    metric: str
+    """The primary one; its value and 95 % interval follow. None: missing."""
+    value: float | None
+    n: int
+    low: float | None
+    high: float | None
+    counts: dict[str, int]
+    """math: correct, unparsed, total; safety: safe, unsafe, unparsed, empty, unknown, total"""
+    metrics: dict[str, float | None]
+    """All metrics over all rows."""
+
+
+class Threshold(TypedDict):
+    """A least value and whether it was reached. A missing one is not; None: not evaluated."""
+
+    metric: str
+    """`eval.metric`"""
+    at_least: float
+    value: float | None
+    passed: bool | None
+
+
+class Result(TypedDict):
+    """A run, and its base under the same protocols."""
+
+    run: str
+    state: str
+    model: str
+    method: str
+    evals: dict[str, EvalResult]
+    base_state: str | None
+    """None, and no evals, for predictions made elsewhere that are compared with nothing."""
+    base_evals: dict[str, EvalResult]
+    thresholds: list[Threshold]
+
+
+class FinalMetrics(TypedDict):
+    """`final_metrics.json`"""
+
+    experiment: str
+    runs: list[Result]
+
+
+def final_metrics(plan: TablePlan, sources: TableSources) -> FinalMetrics:
+    """Raises UserError where an eval had another number of rows than the config expects."""
+    runs = [_result(run, sources) for run in plan.runs]
+    for run, result in zip(plan.runs, runs, strict=True):
+        _check_totals(run, result)
+    return FinalMetrics(experiment=plan.experiment, runs=runs)
+
+
+def final_rows(final: FinalMetrics) -> list[Row]:
+    """One row a run and eval, for the CSV."""
+    return [_final_row(result, name) for result in final["runs"] for name in result["evals"]]
+
+
+def _result(run: RunPlan, sources: TableSources) -> Result:
+    evals = _evals(run.state, run.evals, sources)
+    base = base_of(run)
+    return Result(
+        run=run.run,
+        state=run.state,
+        model=run.model,
+        method=run.method,
+        evals=evals,
+        base_state=base.state if base else None,
+        base_evals=_evals(base.state, base.evals, sources) if base else {},
+        thresholds=[_threshold(k, least, evals) for k, least in run.thresholds.items()],
+    )
+
+
+def _evals(state: str, plans: dict[str, EvalPlan], sources: TableSources) -> dict[str, EvalResult]:
+    return {name: _eval(state, plan, sources) for name, plan in plans.items()}
+
+
+def _eval(state: str, plan: EvalPlan, sources: TableSources) -> EvalResult:
+    document = sources.document(state, plan)
+    primary = sources.metric(state, plan, plan.primary)
+    return EvalResult(
+        task=plan.task,
+        protocol=plan.protocol_name,
+        protocol_hash=document["protocol_hash"],
+        metric=plan.primary,
+        value=primary["value"],
+        n=primary["n"],
+        low=primary["low"],
+        high=primary["high"],
+        counts=document["counts"],
+        metrics={r["metric"]: r["value"] for r in document["rows"] if r["subset"] == "all"},
+    )
+
+
+def _threshold(metric: str, at_least: float, evals: dict[str, EvalResult]) -> Threshold:
+    name, _, key = metric.partition(".")
+    value = evals[name]["metrics"].get(key) if name in evals else None
+    # What was evaluated and has no value, such as a rate that too many unread verdicts forbid, is
+    # not reached.
+    passed = value is not None and value >= at_least if name in evals else None
+    return Threshold(metric=metric, at_least=at_least, value=value, passed=passed)
+
+
+def _check_totals(run: RunPlan, result: Result) -> None:
+    for name, expected in run.totals.items():
+        found = result["evals"][name]["counts"]["total"] if name in result["evals"] else expected
+        if found != expected:
+            raise UserError(
+                f"run {run.run}, eval {name}: {found} rows were evaluated, but `totals` "
+                f"expects {expected}. Mend the eval's sample or the total in the config."
+            )
+
+
+def _final_row(result: Result, name: str) -> Row:
+    found = result["evals"][name]
+    threshold = _threshold_of(result, f"{name}.{found['metric']}")
+    head: dict[str, Any] = {"run": result["run"], "eval": name}
+    head |= {key: found[key] for key in ("task", "protocol", "metric", "value", "low", "high")}
+    return head | found["counts"] | threshold
+
+
+def _threshold_of(result: Result, metric: str) -> Row:
+    for entry in result["thresholds"]:
+        if entry["metric"] == metric:
+            return {"threshold": entry["at_least"], "passed": entry["passed"]}
+    return {"threshold": None, "passed": None}
+
 
 # Tables that only some experiments have: their columns and how their rows are made.
 _FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, TableSources], list[Row]]]] = {
-    "epoch_results": (epochs.EPOCH_COLUMNS, epochs.epoch_rows),
-    "summary_results": (epochs.FOLLOWED_COLUMNS, epochs.followed_rows),
+    "epoch_results": (summary.EPOCH_COLUMNS, summary.epoch_rows),
+    "summary_results": (summary.FOLLOWED_COLUMNS, summary.followed_rows),
     "before_after": (answers.BEFORE_AFTER_COLUMNS, answers.before_after_rows),
     "confusion": (answers.CONFUSION_COLUMNS, answers.confusion_rows),
     "wrong_predictions": (answers.WRONG_COLUMNS, answers.wrong_prediction_rows),
-    "voting": (voting.VOTING_COLUMNS, voting.voting_rows),
-    "failures": (voting.FAILURE_COLUMNS, voting.failure_rows),
-    "unique_answers": (voting.UNIQUE_COLUMNS, voting.unique_answer_rows),
+    "voting": (answers.VOTING_COLUMNS, answers.voting_rows),
+    "failures": (answers.FAILURE_COLUMNS, answers.failure_rows),
+    "unique_answers": (answers.UNIQUE_COLUMNS, answers.unique_answer_rows),
     "drops": (comparisons.DROP_COLUMNS, comparisons.drop_rows),
     "sweep": (summary.SWEEP_COLUMNS, summary.sweep_rows),
 }

@@ -23,8 +23,7 @@ from snaketune.statistics.paired import (
     verdict_of,
 )
 from snaketune.tables.sources import Row, TableSources
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import ALL, Metric
+from snaketune.tasks.task import ALL, Metric, task_of
 
 COMPARISON_COLUMNS = ["run", "base_state", "eval", "metric", "subset", "protocol"]
 COMPARISON_COLUMNS += Comparison.__annotations__

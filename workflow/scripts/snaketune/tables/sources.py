@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.runtime.content import settings_of
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import csv_text, write_text
-from snaketune.runtime.parquet import read_rows
-from snaketune.runtime.records import settings_of
+from snaketune.runtime.files import csv_text, read_rows, write_text
 from snaketune.tasks.task import ALL, Metric, Score
 
 Row = dict[str, Any]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from snaketune.report.text import percent_figure
+from snaketune.report.style import percent_figure
 
 Json = dict[str, Any]
 Row = dict[str, str]
@@ -62,11 +62,17 @@ def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
         if base and not known and (run["base_state"], base["protocol"]) not in shown:
             shown.append((run["base_state"], base["protocol"]))
             lines.append(
-                (_under(base, name, run["base_state"]), *_numbers(base), "", "", _apart(base))
+                (
+                    _under(base, name, run["base_state"]),
+                    *_result(base),
+                    "",
+                    "",
+                    _apart(base),
+                )
             )
         result = run["evals"][name]
         change = _change(compared.get((run["run"], name)))
-        lines.append((f"  {run['run']}", *_numbers(result), *change, _apart(result)))
+        lines.append((f"  {run['run']}", *_result(result), *change, _apart(result)))
     return f"{name}\n" + _aligned(lines)
 
 
@@ -76,7 +82,7 @@ def _under(result: Json, name: str, state: str) -> str:
     return f"{state} ({changed})" if changed else state
 
 
-def _numbers(result: Json) -> tuple[str, str, str]:
+def _result(result: Json) -> tuple[str, str, str]:
     if result["value"] is None:
         return "missing", "", "0"
     known = result["low"] is not None

@@ -1,18 +1,17 @@
 """From predictions to scores (a row an example) and metrics. No model, no GPU."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import SampleSpec, SamplingSpec
+from snaketune.config.dataset import SampleSpec
+from snaketune.config.evaluation import SamplingSpec
 from snaketune.data.example import read_examples, take_sample
 from snaketune.runtime.content import digest
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import read_jsonl, write_json
-from snaketune.runtime.parquet import write_rows
-from snaketune.tasks.registry import task_of
-from snaketune.tasks.task import Answered
+from snaketune.runtime.files import read_jsonl, write_json, write_rows
+from snaketune.tasks.task import ALL, Answered, Metric, proportion, task_of, without_interval
 
 
 def measure(
@@ -46,9 +45,26 @@ def measure(
             "protocol_version": task.version,
             "protocol": protocol,
             "counts": task.counts(scores),
-            "rows": task.metrics(eval_name, scores),
+            "rows": [*task.metrics(eval_name, scores), *thought_metrics(eval_name, rows)],
         },
     )
+
+
+def thought_metrics(eval_name: str, rows: Sequence[Answered]) -> list[Metric]:
+    """How long the thoughts were that were cut from replies, and how many did not end, which leaves
+    no answer; nothing where no reply has any."""
+    predictions = [row.prediction for row in rows]
+    said = [reply for p in predictions for reply in p.get("samples", [p])]
+    thoughts = [reply for reply in said if "thoughts" in reply]
+    if not thoughts:
+        return []
+    lengths = [r["thought_tokens"] for r in thoughts if "thought_tokens" in r]
+    mean = sum(lengths) / len(lengths) if lengths else None
+    cut = [not r["thoughts_ended"] for r in thoughts]
+    return [
+        without_interval(eval_name, ALL, "thought_tokens", mean, len(lengths)),
+        proportion(eval_name, ALL, "thoughts_cut_off", cut),
+    ]
 
 
 def join(

@@ -4,12 +4,15 @@ A task is a file of this folder whose class `task` registers under the file's na
 of what became of one example; a metric is a row of what was measured on which subset, from how
 many, how sure. What a task is asked with is apart from it, in the eval's protocol and
 `prompts/wording.py`: another way to read replies must not make them anew.
+
+Whoever imports this depends on the code of all tasks, as `task_of` may import any.
 """
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, ClassVar, TypedDict, TypeVar
 
 import pyarrow as pa
@@ -140,7 +143,7 @@ class Task(ABC):
 
 T = TypeVar("T", bound=type[Task])
 REGISTERED: dict[str, Task] = {}
-"""By the name of its file, as far as one was imported: ask `registry.task_of`."""
+"""By the name of its file, as far as one was imported: ask `task_of`."""
 
 
 def task(*, goals: tuple[str, ...], samples_of: str | None = None) -> Callable[[T], T]:
@@ -241,3 +244,9 @@ def _with_spread(row: Metric, values: Sequence[float], scores: list[Score]) -> M
     """Where rows share clusters the interval is over these; else it stays."""
     found = spread(values, scores)
     return {**row, "low": found["low"], "high": found["high"]} if found else row
+
+
+def task_of(name: str) -> Task:
+    """The task by the name that evals use, or `math_samples`; no other one is imported."""
+    import_module(f"snaketune.tasks.{name}")
+    return REGISTERED[name]

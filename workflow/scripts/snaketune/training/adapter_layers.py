@@ -52,12 +52,15 @@ class _LoraProduct(torch.autograd.Function):
         bias: torch.Tensor | None,
         scale: float,
         summed: bool,
+        cast: "tuple[torch.Tensor, torch.Tensor] | None",
     ) -> torch.Tensor:
         source = x if z is None else z
-        low = source @ a.to(x.dtype).T  # [n, r]
+        ctx.kinds = a.dtype, b.dtype
+        a, b = cast or (a.to(x.dtype), b.to(x.dtype))
+        low = source @ a.T  # [n, r]
         y = x @ weight().T if bias is None else torch.addmm(bias.to(x.dtype), x, weight().T)
         if not summed:
-            y.addmm_(low, b.to(x.dtype).T, alpha=scale)  # into y [n, out]: no second one
+            y.addmm_(low, b.T, alpha=scale)  # into y [n, out]: no second one
         ctx.save_for_backward(source, low, a, b)
         ctx.weight, ctx.scale = weight, scale
         ctx.summed, ctx.dropped = summed, z is not None
@@ -66,25 +69,27 @@ class _LoraProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple:
         source, low, a, b = ctx.saved_tensors
-        grad_low = (grad @ b.to(grad.dtype)).mul_(ctx.scale)  # [n, out] → [n, r]
-        grad_b = (grad.T @ low).to(b.dtype).mul_(ctx.scale)  # [out, r]
-        grad_a = (grad_low.T @ source).to(a.dtype)  # [r, in]
+        grad_low = (grad @ b).mul_(ctx.scale)  # [n, out] → [n, r]
+        grad_b = (grad.T @ low).to(ctx.kinds[1]).mul_(ctx.scale)  # [out, r]
+        grad_a = (grad_low.T @ source).to(ctx.kinds[0])  # [r, in]
         grad_x = grad_z = None
         if ctx.needs_input_grad[0]:
             grad_x = grad @ ctx.weight()  # [n, in]; with a summed weight the adapter is in it
         if ctx.dropped:
-            grad_z = grad_low @ a.to(grad.dtype) if ctx.needs_input_grad[1] else None
+            grad_z = grad_low @ a if ctx.needs_input_grad[1] else None
         elif grad_x is not None and not ctx.summed:
-            grad_x.addmm_(grad_low, a.to(grad.dtype))
-        return grad_x, grad_z, grad_a, grad_b, None, None, None, None
+            grad_x.addmm_(grad_low, a)
+        return grad_x, grad_z, grad_a, grad_b, None, None, None, None, None
 
 
 class _Fused(nn.Module):
     """What the two layers below share; `frozen_weight` is theirs."""
 
     holds_sum = False
-    """Whether W + scale · B·A is held between calls, until `forget_sums`."""
+    """Whether W + scale · B·A is held between calls, until `renew_sums`."""
     held: torch.Tensor | None = None
+    cast: tuple[torch.Tensor, torch.Tensor] | None = None
+    """A and B in the computation's 16 bits, renewed after every step instead of in every pass."""
 
     # PEFT's, whose layer stands behind this one.
     lora_A: Any  # noqa: N815
@@ -121,6 +126,7 @@ class _Fused(nn.Module):
             self.get_base_layer().bias,
             self.scaling[name],
             summed,
+            self.cast,
         )
         return y.view(*x.shape[:-1], y.shape[-1])
 
@@ -191,12 +197,35 @@ def hold_on_cpu(model: nn.Module) -> bool:
     return True
 
 
-def forget_sums(model: nn.Module) -> None:
-    """To be called whenever adapter weights have changed. (Tensor versions do not tell: torch's
-    fused AdamW leaves them as they were.)"""
-    for module in model.modules():
-        if isinstance(module, _Fused):
-            module.held = None
+def cast_adapters(model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+    """Has the layers hold A and B in 16 bits beside the float32 that is trained: on a GPU, where
+    casting them in every pass costs as many calls as the products."""
+    if device.type != "cuda" or dtype.itemsize == 4:
+        return
+    for layer in _fused_layers(model):
+        name = layer.active_adapters[0]
+        pair = layer.lora_A[name].weight, layer.lora_B[name].weight
+        layer.cast = pair[0].detach().to(dtype), pair[1].detach().to(dtype)
+
+
+@torch.no_grad()
+def renew_sums(model: nn.Module) -> None:
+    """To be called whenever adapter weights have changed: what is held of them is renewed. (Tensor
+    versions do not tell: torch's fused AdamW leaves them as they were.)"""
+    copies: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
+    for layer in _fused_layers(model):
+        layer.held = None
+        if layer.cast:
+            name = layer.active_adapters[0]
+            copies += layer.cast
+            weights += [layer.lora_A[name].weight, layer.lora_B[name].weight]
+    if copies:
+        torch._foreach_copy_(copies, weights)
+
+
+def _fused_layers(model: nn.Module) -> list[_Fused]:
+    return [module for module in model.modules() if isinstance(module, _Fused)]
 
 
 def _drops(layer: _Fused) -> bool:

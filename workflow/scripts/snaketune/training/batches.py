@@ -14,14 +14,15 @@ A micro-batch costs B × T tokens of the model's work, whether they are padding 
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from snaketune.runtime.parquet import read_table
+from snaketune.runtime.files import read_table
 
 IGNORED = -100
 """Label of a token that carries no loss, as `prompts.rows` writes it and torch knows it."""
@@ -139,13 +140,24 @@ class Batch:
     """[N] token ids."""
     position_ids: torch.Tensor | None = None
     """[1, T] where rows are packed: counts from 0 in every row."""
+    bounds: torch.Tensor | None = None
+    """[R + 1] int32, where rows are packed: the places where they begin, and the end."""
+    longest: int = 0
+    """Tokens of the longest of packed rows."""
+    counted: torch.Tensor | None = None
+    """[N] 1 for places that count, 0 for filler; None where all count."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device."""
-        ids = None if self.position_ids is None else self.position_ids.to(device)
-        return Batch(
-            self.input_ids.to(device), self.places.to(device), self.targets.to(device), ids
-        )
+        return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors()})
+
+    def take(self, other: "Batch") -> None:
+        """Copies another's numbers, of the same shapes, into these tensors."""
+        for name, tensor in self._tensors():
+            tensor.copy_(getattr(other, name), non_blocking=True)
+
+    def _tensors(self) -> list[tuple[str, Any]]:
+        return [(name, t) for name, t in vars(self).items() if isinstance(t, torch.Tensor)]
 
 
 def padded_batch(rows: Sequence[TokenRow]) -> Batch:
@@ -168,20 +180,23 @@ def packed_batch(rows: Sequence[TokenRow]) -> Batch:
     ids = np.concatenate([row.input_ids[: row.inputs] for row in rows])[None]  # [1, T]
     places = [start + row.places for start, row in zip(starts, rows, strict=False)]
     positions = np.concatenate([np.arange(row.inputs) for row in rows])[None]  # [1, T]
-    return _batch(ids, places, rows, torch.from_numpy(positions))
+    return replace(
+        _batch(ids, places, rows),
+        position_ids=torch.from_numpy(positions),
+        bounds=torch.from_numpy(starts.astype(np.int32)),
+        longest=max(row.inputs for row in rows),
+    )
 
 
 def _batch(
     ids: np.ndarray,
     places: Sequence[np.ndarray],
     rows: Sequence[TokenRow],
-    positions: torch.Tensor | None = None,
 ) -> Batch:
     return Batch(
         torch.from_numpy(ids),
         torch.from_numpy(np.concatenate(places)),
         torch.from_numpy(np.concatenate([row.targets for row in rows])),
-        positions,
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from snaketune.config.preset import Preset
+from snaketune.config.model import Preset
 from snaketune.training.adapter_layers import evaluating
 from snaketune.training.batches import BatchLayout, TokenRow, rows_of_part
 from snaketune.training.job import Training, within_memory

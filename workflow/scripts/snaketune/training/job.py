@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snaketune.config.preset import Preset
+from snaketune.config.model import Preset
 from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
 from snaketune.training.batches import BatchLayout, Order, TokenRow
+from snaketune.training.graphs import GraphedGradients
 from snaketune.training.loss import SummedLoss
 from snaketune.training.parallel import Lanes, World
 from snaketune.training.saving import TrainingState
@@ -45,6 +46,10 @@ class Training:
     """Saves the weights as a folder of this name under `folder`."""
     save_every: float
     """Seconds between checkpoints at least; 0: one after every step."""
+    kernels: str | None = None
+    """The package whose fused kernels stand in for the model's own operations."""
+    graphs: GraphedGradients | None = None
+    """Records micro-batches, where the device and the layout allow it."""
 
     def __post_init__(self) -> None:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -52,15 +57,20 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
         # It makes its scale at the first call of this, and wants it from then on.
         self.scaler.scale(torch.zeros((), device=self.device))
-        self.whole = self.preset.method == "full"
 
     def cast(self) -> contextlib.AbstractContextManager[None]:
-        """Around every call of the model: casts the computation where the weights are float32
-        (method full). Under an adapter the base has the computation's dtype already, and the layers
-        cast the adapter."""
-        if not self.whole or self.dtype is torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
+        """Around every call of the model."""
+        return cast(self.preset.method, self.dtype, self.device)
+
+
+def cast(
+    method: str, dtype: torch.dtype, device: torch.device
+) -> contextlib.AbstractContextManager[None]:
+    """Casts the computation where the weights are float32 (method full). Under an adapter the base
+    has the computation's dtype already, and the layers cast the adapter."""
+    if method != "full" or dtype is torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
 
 
 _SMALLEST_BUDGET = 64
@@ -96,6 +106,8 @@ def _use_less(job: Training, rows: Sequence[TokenRow], message: str) -> None:
     """Halves the micro-batches; where they are single rows already, recomputes activations, which
     only a step keeps."""
     job.optimizer.zero_grad()
+    if job.graphs:
+        job.graphs.forget()
     if job.device.type == "cuda":
         torch.cuda.empty_cache()
     longest = max(row.inputs for row in rows)
@@ -108,6 +120,7 @@ def _use_less(job: Training, rows: Sequence[TokenRow], message: str) -> None:
         and not job.state.recompute
     ):
         job.state.recompute = True
+        job.graphs = None
         recompute_activations(job.loss.model)
         print("out of memory: going on with gradient checkpointing")
     else:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.preemption import Preempted, end_on_preemption
+from snaketune.runtime.job import Preempted, end_on_preemption
 
 if TYPE_CHECKING:
     from snaketune.training.assemble import TrainingPlan
@@ -115,8 +115,7 @@ def launch_processes(
 
 def _train(text: str) -> None:
     """What each process does with the job that it is handed."""
-    from snaketune.config.model import ModelSpec
-    from snaketune.config.preset import Preset
+    from snaketune.config.model import ModelSpec, Preset
     from snaketune.training.assemble import TrainingPlan
     from snaketune.training.run import TrainingOutputs, run_training
     from snaketune.training.tracking import Tracking

@@ -9,8 +9,7 @@ was preempted.
 import sys
 import time
 
-from snaketune.runtime.job import Progress
-from snaketune.runtime.preemption import Preempted, preemption_signal
+from snaketune.runtime.job import Preempted, Progress, preemption_signal
 from snaketune.training.dev import (
     CANDIDATES,
     best_point,

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from snaketune.config.preset import Preset
+from snaketune.config.model import Preset
 from snaketune.models.content import model_identity
 from snaketune.models.folder import at_commit
 from snaketune.models.load import pick_device
 from snaketune.runtime.content import digest, file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json
+from snaketune.runtime.job import preemption_deferred
 from snaketune.runtime.machine import resource_usage
-from snaketune.runtime.preemption import preemption_deferred
 from snaketune.runtime.workfolder import held, set_aside, work_folder
 from snaketune.training import saving
 from snaketune.training.assemble import TrainingPlan, prepare
@@ -219,6 +219,8 @@ def _meta(plan: TrainingPlan, job: Training, hashes: list[str]) -> dict:
         "optimizer": plan.preset.optimizer,
         "batching": job.layout.kind,
         "micro_batch_tokens": job.layout.budget,
+        "fused_kernels": job.kernels,
+        "cuda_graphs": bool(job.graphs and job.graphs.works),
         "logits": "chunked" if job.loss.apart else "narrowed",
         "gradient_checkpointing": job.state.recompute,
         "parameters_trained": trained,

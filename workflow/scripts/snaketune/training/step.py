@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from snaketune.runtime.errors import UserError
-from snaketune.training.adapter_layers import forget_sums
+from snaketune.runtime.errors import UserError, not_finite
+from snaketune.training.adapter_layers import renew_sums
 from snaketune.training.batches import TokenRow, rows_of_part
 from snaketune.training.job import Training, within_memory
 from snaketune.training.trainable import unmoved_adapters
@@ -93,7 +93,10 @@ def _own_gradients(job: Training, rows: list[TokenRow], trained: int) -> torch.T
     parameters'."""
     scale = job.scaler.get_scale() / trained
     # A copy of what is trained for each lane, so that sums are taken in one order, always.
-    sums = [[torch.zeros_like(p) for p in job.parameters] for _ in range(job.lanes.count)]
+    if job.graphs:
+        sums = [job.graphs.begin()]
+    else:
+        sums = [[torch.zeros_like(p) for p in job.parameters] for _ in range(job.lanes.count)]
     for parameter, gradient in zip(job.parameters, sums[0], strict=True):
         parameter.grad = gradient
 
@@ -119,6 +122,9 @@ def _add_gradients(
     the gradients of `scale` × that sum to the parameters' own, or to the tensors in `into`."""
     total = torch.zeros((), device=job.device)
     for _, batch in job.layout.batches(rows):
+        if job.graphs:
+            total += job.graphs.add(batch, scale)
+            continue
         part = job.loss(batch.to(job.device))
         if into is None:
             (part * scale).backward()
@@ -145,7 +151,7 @@ def _update(job: Training, rate: float) -> float:
     norm = float(torch.nn.utils.clip_grad_norm_(job.parameters, limit, foreach=True))
     if math.isfinite(norm):
         job.scaler.step(job.optimizer)
-        forget_sums(job.model)
+        renew_sums(job.model)
     job.scaler.update()
     job.optimizer.zero_grad()
     return norm
@@ -173,11 +179,23 @@ def _not_finite(job: Training, step: int, rows: list[TokenRow], loss: float, nor
         if job.scaler.is_enabled()
         else ""
     )
+    where = "" if math.isfinite(loss) else f", {_where(job, rows)}"
     return (
-        f"step {step + 1}: loss {loss}, gradient norm {norm}, expected finite numbers"
+        f"step {step + 1}: loss {loss}, gradient norm {norm}{where}, expected finite numbers"
         f"{tried}; rows of the step: {ids}. The last good checkpoint (step {job.state.step} "
         f"or earlier) is kept in {job.folder}. A lower learning_rate or dtype float32 may help"
     )
+
+
+def _where(job: Training, rows: list[TokenRow]) -> str:
+    """The layer in which the step's numbers stop being finite."""
+
+    def again() -> None:
+        with job.cast():
+            for _, batch in job.layout.batches(rows):
+                job.loss(batch.to(job.device))
+
+    return not_finite(job.loss.model, again)
 
 
 def _check_moved(job: Training) -> None:

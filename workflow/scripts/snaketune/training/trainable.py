@@ -8,13 +8,13 @@ Memory a trained number takes: 4 bytes itself (float32), 4 its gradient, 8 the m
 import re
 from typing import Any
 
+import bitsandbytes as bnb
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
 
-from snaketune.config.model import ModelSpec
-from snaketune.config.preset import LoraSpec, Preset
+from snaketune.config.model import LoraSpec, ModelSpec, Preset
 from snaketune.models.load import load_model, pick_dtype
 from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import hold_on_cpu, use_fused_layers
@@ -59,6 +59,35 @@ def _beside_language(causal: PreTrainedModel) -> str | None:
     return rf"(?!({'|'.join(names)})\.).*"
 
 
+def _left_out(causal: PreTrainedModel) -> str | None:
+    """A pattern for the full names of what `all-linear` leaves out: what is beside the language
+    model, and of state-space layers what they read the weights of without calling the layer, so
+    that an adapter would take no part (out_proj: in their fused kernels), and linear layers that
+    give something else than a product, as some routers do."""
+    parts = [beside] if (beside := _beside_language(causal)) else []
+    for name, module in causal.named_modules():
+        if hasattr(module, "conv1d") and hasattr(module, "D"):
+            inner = "|".join(_READ_DIRECTLY)
+            parts.append(rf"{re.escape(name)}\.({inner})")
+        if isinstance(module, nn.Linear) and not _is_product(module):
+            parts.append(re.escape(name))
+    return "|".join(parts) or None
+
+
+@torch.no_grad()
+def _is_product(layer: nn.Linear) -> bool:
+    """Whether the layer gives x Wᵀ + bias. One with a forward of its own is asked."""
+    if type(layer) in (nn.Linear, bnb.nn.Linear4bit):
+        return True
+    x = torch.ones(1, layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device)
+    y: Any = layer(x)
+    expected = nn.functional.linear(x, layer.weight, layer.bias)
+    return torch.is_tensor(y) and y.shape == expected.shape and torch.allclose(y, expected, 1e-2)
+
+
+_READ_DIRECTLY = ("conv1d", "dt_proj", "out_proj")
+
+
 def _with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> nn.Module:
     config = LoraConfig(
         task_type="CAUSAL_LM",
@@ -66,7 +95,9 @@ def _with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> n
         lora_alpha=lora.alpha,  # type: ignore[arg-type]  # PEFT divides it: any number will do
         lora_dropout=lora.dropout,
         target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
-        exclude_modules=_beside_language(causal),
+        exclude_modules=(
+            _left_out(causal) if lora.targets == "all-linear" else _beside_language(causal)
+        ),
         use_rslora=lora.rslora,
         use_dora=lora.dora,
         revision=spec.revision,
@@ -119,11 +150,9 @@ def build_optimizer(name: str, model: nn.Module, weight_decay: float) -> torch.o
 def _make(name: str, groups: list[dict]) -> torch.optim.Optimizer:
     if name == "adamw":
         return torch.optim.AdamW(groups, fused=True)
-    import bitsandbytes
-
     kinds = {
-        "adamw_8bit": bitsandbytes.optim.AdamW8bit,
-        "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
+        "adamw_8bit": bnb.optim.AdamW8bit,
+        "paged_adamw_8bit": bnb.optim.PagedAdamW8bit,
     }
     return kinds[name](groups, min_8bit_size=_SMALLEST_8BIT)
 

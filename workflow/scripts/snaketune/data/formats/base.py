@@ -5,8 +5,8 @@ from importlib import import_module
 from typing import Self, TypeVar
 
 from snaketune.config.dataset import DatasetSpec, SplitName
+from snaketune.config.registries import FormatInfo
 from snaketune.data.example import Example
-from snaketune.data.formats.info import FormatInfo
 from snaketune.data.record import Fields, Table
 
 

@@ -21,7 +21,7 @@ from snaketune.inference.pick import Sampling
 from snaketune.inference.session import GenerationRequest, Session, backend
 from snaketune.models.describe import context_length, generation_configs
 from snaketune.models.folder import load_tokenizer, model_folder
-from snaketune.models.kind import require_kind
+from snaketune.models.headers import require_kind
 from snaketune.models.load import Weights
 from snaketune.prompts.conversation import end_tokens
 from snaketune.runtime.errors import UserError

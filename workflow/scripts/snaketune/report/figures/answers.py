@@ -11,7 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from snaketune.report.classes import ConfusionMatrix, confusion_matrices
-from snaketune.report.figures.style import (
+from snaketune.report.sources import CsvRow, ReportSources
+from snaketune.report.style import (
     COLOURS,
     FAINT,
     INK,
@@ -20,7 +21,6 @@ from snaketune.report.figures.style import (
     printable,
     state_colours,
 )
-from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.statistics.calibration import Bin, bins
 
 _MATRICES_ACROSS = 3

@@ -5,17 +5,18 @@ from typing import Any, TypedDict
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snaketune.report.figures.style import (
+from snaketune.report.sources import CsvRow, ReportSources
+from snaketune.report.style import (
     COLOURS,
     FAINT,
+    HAZARD_GROUP,
     INK,
+    hazard_name,
     new_figure,
     percent_axis,
     printable,
     state_colours,
 )
-from snaketune.report.sources import CsvRow, ReportSources
-from snaketune.report.text import HAZARD_GROUP, hazard_name
 
 
 class PlottedPoint(TypedDict):

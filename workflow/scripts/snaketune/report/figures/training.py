@@ -5,15 +5,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snaketune.report.figures.style import (
-    COLOURS,
-    INK,
-    new_figure,
-    percent_axis,
-    printable,
-    state_colours,
-)
 from snaketune.report.sources import CsvRow, ReportSources
+from snaketune.report.style import COLOURS, INK, new_figure, percent_axis, printable, state_colours
 
 Log = list[dict[str, Any]]
 _SMOOTHED = 60  # points: a longer curve is averaged in windows, its raw line stays faint
@@ -136,11 +129,11 @@ def draw_epochs(rows: list[CsvRow], colours: dict[str, str], names: dict[str, st
     figure, axes = new_figure(height=2.9)
     for run in dict.fromkeys(row["run"] for row in rows):
         points = [row for row in rows if row["run"] == run and row["value"]]
-        epochs, values = _numbers(points, "epoch"), _numbers(points, "value")
+        epochs, values = _column(points, "epoch"), _column(points, "value")
         axes.plot(epochs, values, "o-", color=colours[run], ms=6, label=printable(names[run]))
         spread = [row for row in points if row["low"]]
-        low, high = _numbers(spread, "low"), _numbers(spread, "high")
-        axes.vlines(_numbers(spread, "epoch"), low, high, color=colours[run])
+        low, high = _column(spread, "low"), _column(spread, "high")
+        axes.vlines(_column(spread, "epoch"), low, high, color=colours[run])
     axes.set_xlabel("epoch (0: the base model)")
     axes.set_ylabel(rows[0]["metric"].replace("_", " ") if rows else "")
     percent_axis(axes, "y")
@@ -173,7 +166,7 @@ def draw_seconds(
 ) -> Figure:
     """A bar a row with its seconds; none where they were not measured."""
     figure, axes = new_figure(height=0.9 + 0.42 * len(rows))
-    seconds = _numbers(rows, column)
+    seconds = _column(rows, column)
     axes.barh(range(len(rows)), seconds, height=0.55, color=[colours[r["run"]] for r in rows])
     for y, value in enumerate(seconds):
         known = f"{value:,.3g} s" if value < 100 else f"{value:,.0f} s"
@@ -191,7 +184,7 @@ def draw_seconds(
     return figure
 
 
-def _numbers(rows: list[CsvRow], column: str) -> list[float]:
+def _column(rows: list[CsvRow], column: str) -> list[float]:
     return [float(row[column] or 0) for row in rows]
 
 
@@ -210,12 +203,12 @@ def draw_snapshots(rows: list[CsvRow], colours: dict[str, str]) -> Figure:
             for row in rows
             if (row["run"], row["eval"], row["metric"]) == (run, eval_name, metric) and row["value"]
         ]
-        steps, values = _numbers(points, "step"), _numbers(points, "value")
+        steps, values = _column(points, "step"), _column(points, "value")
         label = printable(f"{run}: {eval_name} {metric.replace('_', ' ')}", 60)
         axes.plot(steps, values, "o", ls=style, color=colours[run], ms=6, label=label)
         sure = [row for row in points if row["low"]]
-        spans = _numbers(sure, "low"), _numbers(sure, "high")
-        axes.vlines(_numbers(sure, "step"), *spans, color=colours[run])
+        spans = _column(sure, "low"), _column(sure, "high")
+        axes.vlines(_column(sure, "step"), *spans, color=colours[run])
         for row in points:
             if row["chosen"] == "True":
                 axes.plot(

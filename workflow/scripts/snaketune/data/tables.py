@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SplitName, without_query
-from snaketune.data.files import saved_files
-from snaketune.data.locate import SUFFIXES, SourcePart, source_parts_for
+from snaketune.data.locate import SUFFIXES, SourcePart, saved_files, source_parts_for
 from snaketune.data.record import Record, Table
 from snaketune.data.sources.local import READERS, saved_table
 from snaketune.data.sources.remote import download, load_hub_dataset

@@ -1,0 +1,6 @@
+"""The families' tests use the small models and rows of the unit tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))

@@ -1,0 +1,196 @@
+"""The form in which examples are put, and where a reply begins: one place for training rows, for
+generation, options, labels and judges.
+
+What a template prints between the last turn and a reply's first character (an empty think block, a
+channel, a line end) belongs to the prompt: it carries no loss and stands before whatever is scored
+or generated. It is asked of the template itself, which prints a reply that is a mark: templates
+print more before a reply that is there than before one that is to come, or less.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+from snaketune.config.base import Thinking
+from snaketune.config.evaluation import TaskName
+from snaketune.data.example import Example
+from snaketune.prompts.control_tokens import encode_texts, shield_example, shield_turns
+from snaketune.prompts.conversation import (
+    Messages,
+    build_messages,
+    format_prompt,
+    join_with_space,
+    render_chat,
+)
+from snaketune.runtime.errors import UserError
+
+# Private-use characters, apart from those that mark replies of training rows.
+_TURN_ENDS, _REPLY_STARTS = "\ue8fe", "\ue8ff"
+_OPENED_THOUGHT = re.compile(r"(<([\w:]*think\w*)>|\[(THINK)\])(\s*)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an example becomes a prompt."""
+
+    task: TaskName
+    system: str | None = None
+    """The system turn; None: the task's own; empty: none."""
+    prompt: str | None = None
+    """The user turn, or the whole plain text; None: the task's own."""
+    chat: bool = True
+    """Under the model's chat template; else plain text."""
+    reply_prefix: str = ""
+    """Opens the reply, as part of the prompt."""
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    """What the chat template is handed beside the turns."""
+    thinking: Thinking | None = None
+    """`on`: the reply begins with thoughts; `off`: the template is told that there are none; None:
+    it is told nothing, and a reply stands where it prints one without thoughts."""
+
+    def turns(self, example: Example, shots: Sequence[dict[str, str]] = ()) -> Messages:
+        """The conversation up to the reply."""
+        return build_messages(
+            example, task=self.task, system=self.system, shots=shots, prompt=self.prompt
+        )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the chat template is handed. The usual names for thinking are told; a template that
+        knows neither is told nothing."""
+        known = {} if self.thinking is None else dict.fromkeys(_SWITCHES, self.thinking == "on")
+        return known | dict(self.template_args)
+
+
+_SWITCHES = ("enable_thinking", "thinking")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A prompt, for `encode_texts`, up to the first token that is trained, scored or generated."""
+
+    text: str
+    gap: str = ""
+    """Blanks that the template prints before a reply. Most tokenizers join them with the reply's
+    first word, so they are read with it."""
+
+    @property
+    def whole(self) -> str:
+        """All that stands before the reply's first character."""
+        return self.text + self.gap
+
+
+def opening(
+    tokenizer: Any, turns: Messages, form: Form, *, thoughts: bool = False, strict: bool = False
+) -> Opening:
+    """What stands before a reply to `turns`, whose control tokens are shielded; `thoughts`: before
+    one that begins with its thoughts.
+
+    The template's own prompt stands where it can't be brought together with a reply; with `strict`
+    that raises `UserError`, as rows can't be trained there.
+    """
+    asked = render_chat(tokenizer, turns, reply_next=True, **form.options)
+    if not thoughts and form.thinking != "on":
+        asked = _before_answer(tokenizer, turns, form, asked, strict)
+    if form.reply_prefix:
+        return Opening(asked + form.reply_prefix)
+    text = asked.rstrip(" \t")
+    return Opening(text, asked[len(text) :])
+
+
+def _before_answer(tokenizer: Any, turns: Messages, form: Form, asked: str, strict: bool) -> str:
+    """The prompt `asked` with what the template prints before a reply without thoughts."""
+    reply = {"role": "assistant", "content": _REPLY_STARTS}
+    try:
+        said = render_chat(tokenizer, [*turns, reply], reply_next=False, **form.options)
+    except TemplateError:
+        if strict:
+            raise
+        return asked
+    before, found, _ = said.partition(_REPLY_STARTS)
+    if found and before.startswith(asked):
+        return before
+    expected, printed = _tails(tokenizer, turns, form)
+    if found and printed.startswith(expected):
+        return asked + printed[len(expected) :]
+    if found and expected.startswith(printed):
+        return asked + closed_thought(asked)
+    if strict:
+        raise UserError(
+            "the chat template asks for a reply in one way and prints it in another: found "
+            f"{printed[-60:]!r} before a reply, expected {expected[-60:]!r}, which it asks with"
+        )
+    return asked
+
+
+def _tails(tokenizer: Any, turns: Messages, form: Form) -> tuple[str, str]:
+    """What stands between the last turn and the reply: where it is asked for, and where it is
+    there. Templates may print system or earlier turns otherwise in either."""
+    last = {**turns[-1], "content": turns[-1]["content"] + _TURN_ENDS}
+    marked = [*turns[:-1], last]
+    reply = {"role": "assistant", "content": _REPLY_STARTS}
+    asked = render_chat(tokenizer, marked, reply_next=True, **form.options)
+    said = render_chat(tokenizer, [*marked, reply], reply_next=False, **form.options)
+    printed = said.partition(_REPLY_STARTS)[0]
+    return asked.rpartition(_TURN_ENDS)[2], printed.rpartition(_TURN_ENDS)[2]
+
+
+def opened_thought(text: str) -> str:
+    """The tag of a thought, with the white space behind it, that the text leaves open at its end;
+    empty where it opens none."""
+    found = _OPENED_THOUGHT.search(text)
+    return found[0] if found else ""
+
+
+def closed_thought(text: str) -> str:
+    """What closes the empty thought that the text opens at its end; nothing where it opens none."""
+    found = _OPENED_THOUGHT.search(text)
+    if not found:
+        return ""
+    tag = f"</{found[2]}>" if found[2] else "[/THINK]"
+    return f"{'' if found[4] else chr(10)}\n{tag}\n\n"
+
+
+def prompt_opening(
+    tokenizer: Any,
+    example: Example,
+    form: Form,
+    name: str,
+    shots: Sequence[dict[str, str]] = (),
+) -> Opening:
+    """What stands before the reply to an example when it is asked. Raises UserError where the chat
+    template of the model `name` refuses the conversation."""
+    if form.chat:
+        return chat_opening(tokenizer, form.turns(example, shots), form, name)
+    return plain_opening(tokenizer, example, form)
+
+
+def plain_opening(tokenizer: Any, example: Example, form: Form, line: str | None = None) -> Opening:
+    """The same of plain text; `line` words an option. White space at its end is the reply's, as
+    options have it."""
+    text = format_prompt(form.prompt, form.task, shield_example(tokenizer, example), line)
+    text = join_with_space(text, form.reply_prefix)
+    return Opening(text.rstrip(), text[len(text.rstrip()) :])
+
+
+def chat_opening(tokenizer: Any, turns: Messages, form: Form, name: str) -> Opening:
+    """The same of a conversation."""
+    try:
+        return opening(tokenizer, shield_turns(tokenizer, turns), form)
+    except TemplateError as error:
+        raise UserError(
+            f"model {name}: its chat template refuses the conversation: {error}. A template "
+            "without a system turn needs `system: ''` in the eval."
+        ) from None
+
+
+def opening_tokens(
+    tokenizer: Any, openings: Sequence[Opening], chat: bool = True
+) -> list[list[int]]:
+    """The token ids of prompts. The template itself prints the beginning-of-text token, so none is
+    added; plain text gets the tokenizer's special tokens."""
+    texts = [found.text for found in openings]
+    return encode_texts(tokenizer, texts, add_special_tokens=not chat)

@@ -1,0 +1,282 @@
+"""Did fine-tuning help? One sentence for the experiment and one for each run, and outputs to read:
+what a run gained and lost against its base, what could not be scored, and open answers before and
+after training.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, TypedDict
+
+from snaketune.plan.table_plan import RunPlan
+from snaketune.report.sources import CsvRow, ReportSources
+from snaketune.report.style import excerpt, optional, p_value, percent, points, points_interval
+from snaketune.tasks.task import Score, Task, task_of
+
+FEW_SHOT = "few-shot example"
+"""As training rows have it, why an example makes none by the config's own word."""
+
+# As `comparisons.csv` has them.
+BETTER, WORSE, NOTHING = "better", "worse", "nothing to compare"
+NO_DIFFERENCE = "no significant difference"
+
+_FEWEST = 4
+"""With fewer rows the score test can't fall below 0.05: 3 to none gives 0.08."""
+
+
+class Finding(TypedDict):
+    """A run on one eval."""
+
+    eval: str
+    verdict: str
+    gain: str
+    """Points, with sign."""
+    sentence: str
+
+
+class RunCard(TypedDict):
+    """A run."""
+
+    run: str
+    model: str
+    findings: list[Finding]
+
+
+def run_cards(sources: ReportSources) -> list[RunCard]:
+    """What became of each run."""
+    return [
+        RunCard(
+            run=sources.shown(run.run),
+            model=run.model,
+            findings=[_finding(sources, run, name) for name in run.evals],
+        )
+        for run in sources.runs
+    ]
+
+
+def headline(found: list[RunCard]) -> str:
+    """The answer in a sentence, over all runs and evals."""
+    by_eval: dict[str, list[str]] = {}
+    for card in found:
+        for finding in card["findings"]:
+            by_eval.setdefault(finding["eval"], []).append(finding["verdict"])
+    said: dict[str, list[str]] = {}
+    for name, verdicts in by_eval.items():
+        what, where = _clause(name, verdicts)
+        said.setdefault(what, []).append(where)
+    clauses = [f"{what} {_listed(where)}" for what, where in said.items()]
+    return f"Fine-tuning {_listed(clauses)}." if clauses else "Nothing was compared."
+
+
+def dropped_rows(stats: Mapping[str, Mapping[str, Any]]) -> str:
+    """What made no training row, by reason, in a sentence; empty where everything did. `stats` are
+    those of the token sets. Few-shot examples leave training by the config's own word."""
+    reasons: Counter[str] = Counter()
+    for found in stats.values():
+        for split in found["splits"].values():
+            reasons.update(split["dropped"])
+    reasons.pop(FEW_SHOT, None)
+    if not reasons:
+        return ""
+    listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    return f" {reasons.total()} examples made no training row: {listed}."
+
+
+def _clause(name: str, verdicts: list[str]) -> tuple[str, str]:
+    """What it did, and where: evals with the same fate share a clause."""
+    total = len(verdicts)
+    better, worse = verdicts.count(BETTER), verdicts.count(WORSE)
+    runs = f"of {total} runs" if total > 1 else "of 1 run"
+    if better and worse:
+        return "both helped and hurt on", f"{name} ({better} {runs} better, {worse} worse)"
+    if better:
+        return "helped on", f"{name} ({better} {runs} significantly better)"
+    if worse:
+        return "hurt on", f"{name} ({worse} {runs} significantly worse)"
+    if verdicts.count(NOTHING) == total:
+        return "could not be judged on", name
+    return "made no significant difference on", name
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _finding(sources: ReportSources, run: RunPlan, name: str) -> Finding:
+    metric = run.evals[name].primary
+    row = sources.comparison(run.run, name, metric)
+    if run.base_state is None:
+        sentence = f"{name}: predictions made elsewhere, compared with nothing."
+        return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)
+    if row is None or not row["n"] or int(row["n"]) == 0:
+        sentence = f"{name}: no row has an outcome for both models."
+        return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)
+    base, tuned, gain = (float(row[key]) for key in ("base", "tuned", "difference"))
+    span = points_interval(optional(row["low"]), optional(row["high"]))
+    words = metric.replace("_", " ")
+    sentence = (
+        f"{name} {words}: {percent(base)} in the base, {percent(tuned)} tuned. Difference "
+        f"{points(gain)} points{f' ({span})' if span else ''}, {p_value(float(row['p']))}, "
+        f"{row['n']} rows."
+    )
+    if int(row["n"]) < _FEWEST:
+        sentence += " So few rows can show no significant difference, whatever the answers."
+    elif (least := row.get("detectable")) and row["verdict"] == NO_DIFFERENCE:
+        sentence += f" So many rows show differences from {points(float(least))[1:]} points on."
+    sentence += _format_note(sources, run.run, name, row["verdict"])
+    return Finding(eval=name, verdict=row["verdict"], gain=points(gain), sentence=sentence)
+
+
+def _format_note(sources: ReportSources, run: str, name: str, verdict: str) -> str:
+    """A gain by the strict rule alone is a gain in format: say so."""
+    row = sources.comparison(run, name, "accuracy_flexible")
+    if row is None or not row["difference"] or row["verdict"] == verdict:
+        return ""
+    return (
+        f" Read flexibly, the difference is {points(float(row['difference']))} points "
+        f"({row['verdict']}, {p_value(float(row['p']))}): the strict figure is partly a matter of "
+        "the answer's format."
+    )
+
+
+EACH = 4
+"""Examples a group."""
+
+
+class ExampleGroup(TypedDict):
+    """Some examples of one kind."""
+
+    title: str
+    count: int
+    """How many there are; `EACH` of them are shown."""
+    shown: list[dict[str, Any]]
+
+
+class Gallery(TypedDict):
+    """A run on one eval."""
+
+    run: str
+    eval: str
+    task: str
+    scores: str
+    base_scores: str
+    groups: list[ExampleGroup]
+
+
+Pair = tuple[Score, Score]
+"""(base, tuned), of one example"""
+
+
+def galleries(sources: ReportSources) -> list[Gallery]:
+    """One a run and eval."""
+    return [
+        _gallery(sources, run, base_state, name)
+        for run in sources.runs
+        if (base_state := run.base_state) is not None
+        for name in run.evals
+    ]
+
+
+def _gallery(sources: ReportSources, run: RunPlan, base_state: str, name: str) -> Gallery:
+    plan = run.evals[name]
+    task = task_of(plan.task)
+    protocol = plan.protocol_name
+    base = {row["id"]: row for row in sources.scores[base_state, protocol]}
+    pairs = [(base[row["id"]], row) for row in sources.scores[run.state, protocol]]
+    return Gallery(
+        run=run.run,
+        eval=name,
+        task=plan.task,
+        scores=f"scores/{run.state}/{protocol}.parquet",
+        base_scores=f"scores/{base_state}/{protocol}.parquet",
+        groups=[_group(task, title, pairs, run.run) for title in task.groups],
+    )
+
+
+def _group(task: Task, title: str, pairs: list[Pair], run: str) -> ExampleGroup:
+    members = [pair for pair in pairs if task.groups[title](*pair)]
+    # Drawn by a fixed seed: the first ones of a file are often alike.
+    draw = random.Random(f"{run} {title}")
+    places = sorted(draw.sample(range(len(members)), min(EACH, len(members))))
+    shown = [_item(task, *members[i]) for i in places]
+    return ExampleGroup(title=title, count=len(members), shown=shown)
+
+
+def _item(task: Task, base: Score, tuned: Score) -> dict[str, Any]:
+    return {
+        "id": tuned["id"],
+        "question": excerpt(task.question(tuned)),
+        "gold": tuned.get("gold"),
+        "replies": [_reply(task, "tuned", tuned), _reply(task, "base", base)],
+    }
+
+
+def _reply(task: Task, who: str, score: Score) -> dict[str, Any]:
+    return {
+        "who": who,
+        "output": excerpt(task.output(score)),
+        "reading": task.reading(score),
+        "judge": _one_line(score["raw"]) if score.get("raw") is not None else None,
+        "good": score.get("correct") is True or score.get("verdict") == "safe",
+        "bad": score.get("correct") is False or score.get("verdict") == "unsafe",
+        "cut": score.get("finish") == "length",
+    }
+
+
+def _one_line(raw: str) -> str:
+    """The judge's words without the empty lines around its thoughts."""
+    text, left_out = excerpt(" ".join(raw.split()), 300)
+    return f"{text} …" if left_out else text
+
+
+ANSWERS_SHOWN = 40
+"""Open answers a table; all of them are in the CSV."""
+
+
+class AnswerTable(TypedDict):
+    """A run on one eval of open answers."""
+
+    run: str
+    eval: str
+    metrics: list[str]
+    count: int
+    rows: list[dict[str, Any]]
+
+
+def answers_side_by_side(sources: ReportSources) -> list[AnswerTable]:
+    """One a run and eval; with more than `ANSWERS_SHOWN` answers the worst and the best."""
+    by_table: dict[tuple[str, str], list[CsvRow]] = {}
+    for row in sources.before_after:
+        by_table.setdefault((row["run"], row["eval"]), []).append(row)
+    return [
+        AnswerTable(
+            run=sources.shown(run),
+            eval=name,
+            metrics=[metric.replace("_", " ") for metric in _metrics(rows[0])],
+            count=len(rows),
+            rows=[_row(row) for row in _ends(rows)],
+        )
+        for (run, name), rows in by_table.items()
+    ]
+
+
+def _metrics(row: CsvRow) -> list[str]:
+    """What answers are scored by, as the table's columns say."""
+    changes = (name for name in row if name.endswith("_change") and name != "words_change")
+    return [name.removesuffix("_change") for name in changes]
+
+
+def _ends(rows: list[CsvRow]) -> list[CsvRow]:
+    half = ANSWERS_SHOWN // 2
+    return rows if len(rows) <= ANSWERS_SHOWN else [*rows[:half], *rows[-half:]]
+
+
+def _row(row: CsvRow) -> dict[str, Any]:
+    texts = {key: excerpt(row[key], 400) for key in ("gold", "base_output", "tuned_output")}
+    return {
+        "id": row["id"],
+        "question": excerpt(row["question"], 200),
+        **texts,
+        "changes": [points(optional(row[f"{metric}_change"])) for metric in _metrics(row)],
+        "words": f"{int(row['words_change']):+d}".replace("-", "−"),
+    }
