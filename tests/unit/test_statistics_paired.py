@@ -1,5 +1,8 @@
 """Paired comparison of two states."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -188,3 +191,19 @@ def test_what_so_many_rows_can_show():
     found = np.mean([score_test(int(x), int(g)) < 0.05 for x, g, _ in counts])
     assert found == pytest.approx(0.8, abs=0.03)
     assert detectable(0, 0.1) is detectable(1, 0) is None
+
+
+def test_the_page_of_simulations_is_that_of_its_command():
+    """The quick tables made again, and every table filled."""
+    root = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location("simulate", root / "docs/simulate.py")
+    simulate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(simulate)
+    page = (root / "docs/statistics.md").read_text(encoding="utf-8")
+    for name in simulate.TABLES:
+        assert page.count(f"<!-- {name} -->\n| ") == 1, name
+    for name in ("plain", "power"):
+        assert simulate.table(name) in page
+    for row in simulate.paired((15,)):
+        assert row[5] >= 0.935
+        assert " | ".join(map(simulate._shown, row)) in page
