@@ -212,7 +212,7 @@ def test_a_file_that_is_shorter_than_its_header_says(tmp_path, folder):
     broken = shutil.copytree(folder, tmp_path / "broken")
     file = broken / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(UserError, match="bytes, expected .* by its header"):
+    with pytest.raises(UserError, match=r"bytes, expected .* by its header"):
         describe_model(spec(broken))
 
 
@@ -226,7 +226,7 @@ def test_shapes_that_do_not_fit_the_config(tmp_path, folder):
 
 def test_flash_attention_that_is_not_installed(tmp_path, folder):
     broken = edited_config(folder, tmp_path / "broken", attn_implementation="flash_attention_2")
-    with pytest.raises(UserError, match="can't be made into a model here .*expected"):
+    with pytest.raises(UserError, match=r"can't be made into a model here .*expected"):
         describe_model(spec(broken))
 
 
