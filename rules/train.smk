@@ -80,7 +80,7 @@ rule adapter:
         runtime=60,
     params:
         identity=lambda wildcards: LOOKUP.adapter_identity(wildcards.run),
-        base=lambda wildcards: LOOKUP.model_identity(model_of_run(wildcards)),
+        base=lambda wildcards: LOOKUP.adapter_base(wildcards.run),
         model=lambda wildcards, output: LOOKUP.model_settings(model_of_run(wildcards)),
         source=lambda wildcards, output: EXPERIMENT.runs[wildcards.run].adapter,
         revision=lambda wildcards, output: EXPERIMENT.runs[wildcards.run].adapter_revision,

@@ -11,6 +11,8 @@ OF_TINY = (
     "generate:borrowed/* score_options:*-tiny/* score_options:borrowed/*"
 )
 TOKENS_OF_TINY = "tokenize:low tokenize:picked"
+# An adapter from elsewhere is held against the files of its base, whatever they are loaded as.
+ADAPTER_OF_TINY = "adapter:borrowed"
 # What follows from how a dataset's records are read.
 OF_PROBLEMS = "prepare_held_out:problems prepare:problems/test few_shot:problems"
 OF_QUIZ = "prepare:quiz/* few_shot:quiz"
@@ -64,7 +66,7 @@ WHOLE = [
 MODELS = [
     _key("models.tiny.id", "./data/demo/model"),
     _copied("models.tiny.id", "data/demo/model", "data/stale/model"),
-    _key("models.tiny.id", "data/demo/checker", f"{OF_TINY} {TOKENS_OF_TINY}"),
+    _key("models.tiny.id", "data/demo/checker", f"{OF_TINY} {TOKENS_OF_TINY} {ADAPTER_OF_TINY}"),
     _key("models.tiny.revision", "main"),
     _key("models.tiny.dtype", "float32", OF_TINY),
     _key("models.judge.dtype", "float32", "model:judge judge:*"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from project_copy import ROOT
 from stale.edit import Edit, Files
-from stale.edits_config import OF_TINY, TOKENS_OF_TINY
+from stale.edits_config import ADAPTER_OF_TINY, OF_TINY, TOKENS_OF_TINY
 
 DATA, DEMO = "data/stale", "data/demo"
 LIBRARY = "workflow/scripts/snaketune"
@@ -80,11 +80,11 @@ ROWS = [
 
 MODELS = [
     _text("a space in a chat template", f"{DEMO}/model/chat_template.jinja",
-          lambda text: text + " ", f"{OF_TINY} {TOKENS_OF_TINY}"),
+          lambda text: text + " ", f"{OF_TINY} {TOKENS_OF_TINY} {ADAPTER_OF_TINY}"),
     _text("a space in the judge's chat template", f"{DEMO}/judge/chat_template.jinja",
           lambda text: text + " ", "model:judge judge:*"),
     _bytes("a model's weights overwritten with zeros", f"{DEMO}/model/model.safetensors",
-           without_weights, OF_TINY),
+           without_weights, f"{OF_TINY} {ADAPTER_OF_TINY}"),
     _bytes("a byte of the judge's weights", f"{DEMO}/judge/model.safetensors", one_byte,
            "model:judge judge:*"),
     _bytes("a byte of the reward model's weights", f"{DEMO}/reward/model.safetensors", one_byte,

@@ -188,6 +188,39 @@ def test_running_out_of_memory_halves_the_batch_and_changes_no_reply(monkeypatch
     assert decoder.cache.slots <= 4
 
 
+def test_prompts_that_do_not_fit_side_by_side_are_read_in_fewer_and_the_batch_stays(monkeypatch):
+    model, prompts = made("qwen2"), some_prompts(40)
+    expected = plain(model, prompts)
+    engine = Engine(model)
+    prefill, read = engine.prefill, []
+
+    def short_of_memory(group):
+        read.append(len(group))
+        if len(group) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return prefill(group)
+
+    cut = engine.share(common_prefix(prompts))
+    monkeypatch.setattr(engine, "prefill", short_of_memory)
+    asked = [Prompt(i, prompt[cut:], NEW) for i, prompt in enumerate(prompts)]
+    decoder = Decoder(engine, asked, greedy, ENDS, BatchSize(16, CPU))
+    replies = {r.index: r.tokens for r in decoder.run()}
+    assert [replies[i] for i in range(len(prompts))] == expected
+    assert max(read) > 2 >= max(read[-4:])
+    assert decoder.batch.now == 16
+
+
+def test_a_long_prompt_is_read_in_parts(monkeypatch):
+    """Rows of unlike lengths, some of which begin behind the first part."""
+    model, prompts = made("mistral, window 16"), some_prompts(40)
+    expected = plain(model, prompts)
+    monkeypatch.setattr("snaketune.inference.engine.COLUMNS_AT_ONCE", 7)
+    engine = Engine(model)
+    for batch in (1, 4):
+        replies, _ = ours(engine, prompts, batch)
+        assert [replies[i, 0] for i in range(len(prompts))] == expected
+
+
 def test_what_was_finished_before_memory_ran_out_is_not_lost(monkeypatch):
     """Replies of one token are finished in the prompt's pass; the step after it fails."""
     model, prompts = made("qwen2"), some_prompts(0)

@@ -6,13 +6,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from test_statistics_votes import drawn, enumerated
+from test_statistics_votes import bests_of, drawn, enumerated, winners_of
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_rows, write_jsonl
-from snaketune.statistics.intervals import bootstrap_mean, clustered, wilson
+from snaketune.statistics.intervals import mean_interval, wilson
 from snaketune.tasks.measure import measure
 from snaketune.tasks.task import task_of
 
@@ -86,15 +86,21 @@ def measured(run, case, **kwargs):
     )
 
 
+def won_by_the_first(places, right):
+    """Of equals the one that was drawn first."""
+    return right[places[0]] if places else 0
+
+
 def test_every_number_is_the_enumerated_one(run, random_case):
     scores, named, document = measured(run, random_case)
     for n in AT:
-        firsts = [enumerated(a[:n], r[:n], w[:n], n) for a, r, w in random_case]
+        votes = [won_by_the_first(winners_of(a[:n]), r) for a, r, _ in random_case]
+        picks = [won_by_the_first(bests_of(w[:n]), r) for _, r, w in random_case]
         chances = [enumerated(a, r, w, n) for a, r, w in random_case]
         expected = {
-            "majority": np.mean([f[0] for f in firsts]),
+            "majority": np.mean(votes),
             "majority_expected": np.mean([c[0] for c in chances]),
-            "best_of_n": np.mean([f[1] for f in firsts]),
+            "best_of_n": np.mean(picks),
             "best_of_n_expected": np.mean([c[1] for c in chances]),
             "pass_at_n": np.mean([c[2] for c in chances]),
         }
@@ -125,12 +131,12 @@ def test_intervals_are_over_questions(run, random_case):
     row = named["all", "majority"]
     assert (row["low"], row["high"]) == wilson(hits, 30)
     row = named["n=2", "majority_expected"]
-    assert (row["low"], row["high"]) == bootstrap_mean([s["majority_expected"][1] for s in scores])
+    assert (row["low"], row["high"]) == mean_interval([s["majority_expected"][1] for s in scores])
     row = named["all", "accuracy"]
-    assert (row["low"], row["high"]) == bootstrap_mean([s["accuracy"] for s in scores])
+    assert (row["low"], row["high"]) == mean_interval([s["accuracy"] for s in scores])
 
 
-def test_questions_of_one_template_are_resampled_together(run, random_case):
+def test_questions_of_one_template_stand_or_fall_together(run, random_case):
     def template(i):
         return i // 3
 
@@ -138,19 +144,19 @@ def test_questions_of_one_template_are_resampled_together(run, random_case):
     hits, templates = [s["correct"] for s in scores], [s["cluster"] for s in scores]
     assert templates[:4] == ["0", "0", "0", "1"]
     row = named["all", "majority"]
-    assert (row["low"], row["high"]) == clustered(hits, templates)
+    assert (row["low"], row["high"]) == mean_interval(hits, templates)
     assert (row["low"], row["high"]) != wilson(sum(hits), 30)
     # A template of its own for each question: as if there were none.
     _, alone, _ = measured(run, random_case, template=lambda i: i)
     assert alone["all", "majority"]["low"] == wilson(sum(hits), 30)[0]
 
 
-def test_clusters_of_one_are_the_plain_bootstrap_and_copies_widen_nothing():
+def test_clusters_of_one_are_plain_rows_and_copies_widen_nothing():
     values = [0.0, 0.25, 1.0, 0.5, 1.0, 0.0, 0.75]
     names = [str(i) for i in range(len(values))]
-    assert clustered(values, names) == pytest.approx(bootstrap_mean(values))
-    assert clustered(values * 4, names * 4) == pytest.approx(clustered(values, names))
-    assert clustered([0, 1, 0, 1], ["a", "a", "b", "b"]) is None
+    assert mean_interval(values, names) == pytest.approx(mean_interval(values))
+    assert mean_interval(values * 4, names * 4) == pytest.approx(mean_interval(values, names))
+    assert mean_interval([0, 1, 0, 1], ["a", "a", "b", "b"]) is None
 
 
 def test_without_rewards_there_is_no_best_of_n(run, random_case):
@@ -223,8 +229,8 @@ def test_of_more_samples_than_the_largest_n_the_first_ones_vote(run):
     scores, named, _ = run(questions(1), lines_of([["2", "3", "1", "1", "1", "1"]]), at=[1, 2])
     assert (scores[0]["correct"], scores[0]["present"], scores[0]["unique_answers"]) == (0, 0, 2)
     assert named["all", "accuracy"]["value"] == pytest.approx(4 / 6)
-    # {1,1}: C(4,2); a first 2 or 3 beats a later 1 in a tie
-    assert named["n=2", "majority_expected"]["value"] == pytest.approx(6 / 15)
+    # {1, 1}: C(4, 2); of the eight with one 1 each of both wins in half.
+    assert named["n=2", "majority_expected"]["value"] == pytest.approx((6 + 8 / 2) / 15)
 
 
 def test_samples_that_the_reward_model_did_not_score_are_counted(run):

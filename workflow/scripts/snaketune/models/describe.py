@@ -94,7 +94,7 @@ def _require_shapes(config: Any, folder: Path, spec: ModelSpec) -> None:
             reason = " ".join(str(error).split())
             raise UserError(
                 f"model {spec.id}: its config can't be made into a model here ({reason}); expected "
-                "one that the libraries of envs/ know, with an attention that is installed"
+                "one that the libraries know, with an attn_implementation that is installed"
             ) from error
     if getattr(config, "quantization_config", None):
         return  # packed weights have shapes of their own

@@ -168,8 +168,8 @@ def _whole(
 
 @torch.no_grad()
 def _require_computable(model: PreTrainedModel, name: str) -> None:
-    """Tries state-space layers, some of which read weights of layers that they don't call: packed
-    in 4 bits these are other numbers."""
+    """Tries state-space layers, some of which read weights of layers that they don't call: in 4
+    bits these are other numbers."""
     if not any(hasattr(m, "conv1d") and hasattr(m, "D") for m in model.modules()):
         return
     try:

@@ -148,6 +148,12 @@ class Lookup:
             return {"content": content_of_adapter(Path(adapter))}
         return {"adapter": adapter, "revision": spec.adapter_revision}
 
+    def adapter_base(self, run: str) -> Json:
+        """The files that an adapter that was trained elsewhere is held against; in which numbers
+        they are loaded plays no part."""
+        identity = self.model_identity(self.experiment.runs[run].model)
+        return {key: identity[key] for key in ("content", "id", "revision") if key in identity}
+
     # Pushing.
 
     def pushed_whole(self, run: str) -> bool:
