@@ -151,7 +151,7 @@ class Lookup:
     def adapter_base(self, run: str) -> Json:
         """The files that an adapter that was trained elsewhere is held against; in which numbers
         they are loaded plays no part."""
-        identity = self.model_identity(self.experiment.runs[run].model)
+        identity = self.model_identity(self.plan.states[run].model)
         return {key: identity[key] for key in ("content", "id", "revision") if key in identity}
 
     # Pushing.
