@@ -121,13 +121,13 @@ class Decoder:
         while self.queue and (group := self._next_group(self.batch.now - len(self.rows))):
             self._reading = len(group)
             cache, logits = self.engine.prefill([prompt.tokens for prompt in group])
+            self._reading = 0
             places = [i for i, prompt in enumerate(group) for _ in prompt.samples]
             new = [_Row(prompt, sample, []) for prompt in group for sample in prompt.samples]
             tokens = self._picked(logits[places], new)  # logits [prompts, V], a row a sample
             self.cache.insert(cache, places)
             del self.queue[: len(group)]
             self.rows += new
-            self._reading = 0
             self.largest = max(self.largest, len(self.rows))
             self._accept(new, tokens)
         self.batch.used.add(self.batch.now)
