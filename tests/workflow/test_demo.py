@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -158,19 +158,24 @@ def test_a_new_version_reruns_its_step(
     """What each step has: tests/stale."""
     with ExitStack() as stack:
         for step in steps:
-            file = finished.folder / "workflow/steps.json"
-            version = f'"{step}": {{"version": '
-            stack.enter_context(edited(file, f"{version}1", f"{version}2"))
+            stack.enter_context(newer(finished, step))
         jobs = finished.planned()
     assert changed_params(jobs) == expected
     assert bool(jobs) == bool(expected)
 
 
+def newer(project: Project, step: str) -> AbstractContextManager[None]:
+    """The step at its next version."""
+    file = project.folder / "workflow/steps.json"
+    now = json.loads(file.read_text())[step]["version"]
+    line = f'"{step}": {{"version": '
+    return edited(file, f"{line}{now},", f"{line}{now + 1},")
+
+
 def test_another_metric_regenerates_no_text(finished: Project) -> None:
     """Not even where the metric chooses a snapshot, as long as it chooses the same."""
-    file = finished.folder / "workflow/steps.json"
     before = made(finished)
-    with edited(file, '"measure": {"version": 1', '"measure": {"version": 2'):
+    with newer(finished, "measure"):
         finished.run()
         assert made(finished) == before
     finished.run()

@@ -213,3 +213,12 @@ def failure_names(plan: TablePlan) -> list[str]:
 
 def _figure(name: str, kind: str, category: str, label: str) -> FigureName:
     return FigureName(name=name, kind=kind, category=category, labels={"figure": label})
+
+
+def percent_figure(value: float) -> str:
+    """The figure of a share in percent, with as many digits as tell it from 0 and 100."""
+    for digits in (1, 2, 3, 4):
+        text = f"{100 * value:.{digits}f}"
+        if float(text) not in (0, 100) or value in (0, 1):
+            return text
+    return text

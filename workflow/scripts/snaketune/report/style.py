@@ -15,6 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from snaketune.plan.table_plan import percent_figure
 from snaketune.report.sources import ReportSources
 
 MISSING = "missing"
@@ -45,15 +46,6 @@ def optional(cell: str) -> float | None:
 def percent(value: float | None) -> str:
     """0.625 as `62.5 %`; what is not 0 or 1 is not shown as such: 0.9996 is `99.96 %`"""
     return MISSING if value is None else f"{percent_figure(value)} %"
-
-
-def percent_figure(value: float) -> str:
-    """The figure of a share in percent, with as many digits as tell it from 0 and 100."""
-    for digits in (1, 2, 3, 4):
-        text = f"{100 * value:.{digits}f}"
-        if float(text) not in (0, 100) or value in (0, 1):
-            return text
-    return text
 
 
 def interval(low: float | None, high: float | None) -> str:

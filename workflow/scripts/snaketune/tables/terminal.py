@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from snaketune.report.style import percent_figure
+from snaketune.plan.table_plan import percent_figure
 
 Json = dict[str, Any]
 Row = dict[str, str]
