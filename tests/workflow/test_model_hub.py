@@ -22,7 +22,7 @@ except UserError as error:
     print(error)
 """
 STRAY = (
-    "README.md", "LICENSE", "consolidated.safetensors", "original/tokenizer.model",
+    "README.md", "consolidated.safetensors", "original/tokenizer.model",
     "original/config.json", "model-00009-of-00009.safetensors", "pytorch_model.bin", "onnx/a.json",
     "tiny.gguf", ".gitattributes",
 )  # fmt: skip
@@ -32,7 +32,7 @@ STRAY = (
 def repository(tmp_path: Path) -> Path:
     """The demo's model with all that makers publish beside one."""
     folder = shutil.copytree(ROOT / "data/demo/model", tmp_path / "repository")
-    for name in (*STRAY, "additional_chat_templates/tools.jinja"):
+    for name in (*STRAY, "LICENSE", "additional_chat_templates/tools.jinja"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(name)
     return folder
