@@ -53,5 +53,6 @@ def test_a_fault_in_the_data_is_met_before_anything_expensive(low: Project) -> N
     done = low.snakemake(*ARGUMENTS)
     assert done.returncode != 0 and "rejected" in done.stdout
     kinds = {job.partition(":")[0] for job in jobs_listed(done.stdout)}
-    assert not kinds & {"tokenize", "train", "generate", "judge"}
+    # Rows of tokens are what the check of prompts reads: they may be made beside it.
+    assert not any(kind.startswith(("train", "generate", "judge", "score")) for kind in kinds)
     rows.write_text(before)
