@@ -27,20 +27,25 @@ def plain_loss(model, row):
     return F.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=IGNORED, reduction="sum")
 
 
+SHAPE = {
+    "vocab_size": tiny.VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "max_position_embeddings": 128,
+}
+
+
 def gemma():
     """Caps its logits, and has layers with a sliding window."""
     torch.manual_seed(3)
     config = Gemma2Config(
-        vocab_size=tiny.VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
+        **SHAPE,
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=16,
         sliding_window=8,
         final_logit_softcapping=0.3,
-        max_position_embeddings=128,
     )
     return Gemma2ForCausalLM(config).eval()
 
@@ -48,13 +53,9 @@ def gemma():
 def llama():
     torch.manual_seed(3)
     config = LlamaConfig(
-        vocab_size=tiny.VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
+        **SHAPE,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=128,
     )
     return LlamaForCausalLM(config).eval()
 
@@ -62,14 +63,10 @@ def llama():
 def windowed():
     torch.manual_seed(3)
     config = MistralConfig(
-        vocab_size=tiny.VOCABULARY,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
+        **SHAPE,
         num_attention_heads=4,
         num_key_value_heads=2,
         sliding_window=6,
-        max_position_embeddings=128,
     )
     return MistralForCausalLM(config).eval()
 

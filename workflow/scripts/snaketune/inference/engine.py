@@ -71,12 +71,9 @@ class Engine:
         padded = [[0] * start + prompt for start, prompt in zip(starts, prompts, strict=True)]
         ids = torch.tensor(padded, device=self.device)
         cache = SlotCache(len(prompts), starts)
-        logits = self.forward(ids[:, :COLUMNS_AT_ONCE], cache)
-        cache.end += min(width, COLUMNS_AT_ONCE)
-        if cache.end < width:
-            cache.reserve(width - cache.end)
-        while cache.end < width:
-            part = ids[:, cache.end : cache.end + COLUMNS_AT_ONCE]
+        if width > COLUMNS_AT_ONCE:
+            cache.reserve(width)  # once, before there is anything to copy
+        for part in ids.split(COLUMNS_AT_ONCE, dim=1):
             logits = self.forward(part, cache)
             cache.end += part.shape[1]
         return cache, logits

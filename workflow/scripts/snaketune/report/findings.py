@@ -11,14 +11,11 @@ from typing import Any, TypedDict
 from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import excerpt, optional, p_value, percent, points, points_interval
+from snaketune.statistics.paired import BETTER, NOTHING, SAME, WORSE
 from snaketune.tasks.task import Score, Task, task_of
 
 FEW_SHOT = "few-shot example"
 """As training rows have it, why an example makes none by the config's own word."""
-
-# As `comparisons.csv` has them.
-BETTER, WORSE, NOTHING = "better", "worse", "nothing to compare"
-NO_DIFFERENCE = "no significant difference"
 
 _FEWEST = 4
 """With fewer rows the score test can't fall below 0.05: 3 to none gives 0.08."""
@@ -121,7 +118,7 @@ def _finding(sources: ReportSources, run: RunPlan, name: str) -> Finding:
     )
     if int(row["n"]) < _FEWEST:
         sentence += " So few rows can show no significant difference, whatever the answers."
-    elif (least := row.get("detectable")) and row["verdict"] == NO_DIFFERENCE:
+    elif (least := row.get("detectable")) and row["verdict"] == SAME:
         sentence += f" So many rows show differences from {points(float(least))[1:]} points on."
     sentence += _format_note(sources, run.run, name, row["verdict"])
     return Finding(eval=name, verdict=row["verdict"], gain=points(gain), sentence=sentence)

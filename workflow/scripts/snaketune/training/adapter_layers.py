@@ -130,6 +130,11 @@ class _Fused(nn.Module):
         )
         return y.view(*x.shape[:-1], y.shape[-1])
 
+    def trained_pair(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """A and B of the active adapter."""
+        name = self.active_adapters[0]
+        return self.lora_A[name].weight, self.lora_B[name].weight
+
     def _plain_adapter(self) -> str | None:
         """The one active adapter, where it is plain LoRA and not merged."""
         if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
@@ -142,9 +147,9 @@ class _Fused(nn.Module):
     def _summed_weight(self) -> torch.Tensor:
         """W + scale · B·A."""
         if self.held is None:
-            name = self.active_adapters[0]
-            a, b = self.lora_A[name].weight, self.lora_B[name].weight
-            self.held = torch.addmm(self.frozen_weight(), b, a, alpha=self.scaling[name])
+            a, b = self.trained_pair()
+            scale = self.scaling[self.active_adapters[0]]
+            self.held = torch.addmm(self.frozen_weight(), b, a, alpha=scale)
         return self.held
 
 
@@ -203,9 +208,8 @@ def cast_adapters(model: nn.Module, dtype: torch.dtype, device: torch.device) ->
     if device.type != "cuda" or dtype.itemsize == 4:
         return
     for layer in _fused_layers(model):
-        name = layer.active_adapters[0]
-        pair = layer.lora_A[name].weight, layer.lora_B[name].weight
-        layer.cast = pair[0].detach().to(dtype), pair[1].detach().to(dtype)
+        a, b = layer.trained_pair()
+        layer.cast = a.detach().to(dtype), b.detach().to(dtype)
 
 
 @torch.no_grad()
@@ -217,9 +221,8 @@ def renew_sums(model: nn.Module) -> None:
     for layer in _fused_layers(model):
         layer.held = None
         if layer.cast:
-            name = layer.active_adapters[0]
             copies += layer.cast
-            weights += [layer.lora_A[name].weight, layer.lora_B[name].weight]
+            weights += layer.trained_pair()
     if copies:
         torch._foreach_copy_(copies, weights)
 

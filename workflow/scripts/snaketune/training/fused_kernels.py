@@ -14,11 +14,9 @@ from transformers import PreTrainedModel
 
 from snaketune.runtime.errors import UserError
 from snaketune.training.batches import TokenRow
-from snaketune.training.loss import SummedLoss, largest_difference
+from snaketune.training.loss import ROUNDING, SummedLoss, largest_difference
 
 _PACKAGE = "liger-kernel"
-# Of a token's logits, in 16 bits: what another order of the same operations may change.
-_ROUNDING = 0.1
 
 
 def fuse(loss: SummedLoss, probe: TokenRow) -> str | None:
@@ -37,10 +35,10 @@ def fuse(loss: SummedLoss, probe: TokenRow) -> str | None:
     if not _apply(model):
         return None
     off = largest_difference(loss.logits_of(probe), before)
-    if not off < _ROUNDING:
+    if not off < ROUNDING:
         raise UserError(
             f"{_PACKAGE} {installed}: its kernels give a {type(model).__name__} other logits than "
-            f"the model's own (off by {off:.2f} of them, expected less than {_ROUNDING}); "
+            f"the model's own (off by {off:.2f} of them, expected less than {ROUNDING}); "
             f"uninstall {_PACKAGE} or use another version"
         )
     return f"{_PACKAGE} {installed}"

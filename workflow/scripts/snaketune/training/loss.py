@@ -26,7 +26,7 @@ CHUNK_NUMBERS = {"cpu": 32 * 1024 * 1024, "cuda": 256 * 1024 * 1024}
 """Logits held at once, in numbers: 128 MB in float32; on a GPU, whose products want many rows,
 1 GB."""
 # Of a token's logits: what two kernels may differ by, and what a row may that lies behind another.
-_ROUNDING = 0.1
+ROUNDING = 0.1
 _LEAKING = {16: 0.03, 32: 1e-3}
 _PROBED = 64
 
@@ -84,7 +84,8 @@ class _HeadLoss(torch.autograd.Function):
 
 def _rows_at_once(weight: torch.Tensor) -> int:
     """How many places' logits make a chunk; `weight` is the output head's."""
-    return max(1, CHUNK_NUMBERS.get(weight.device.type, 1 << 25) // weight.shape[0])
+    numbers = CHUNK_NUMBERS.get(weight.device.type, CHUNK_NUMBERS["cpu"])
+    return max(1, numbers // weight.shape[0])
 
 
 def _of_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -207,7 +208,7 @@ class SummedLoss:
             first, second = self._logits(line).float().chunk(2)
         bits = 16 if self.model.dtype.itemsize < 4 else 32
         return (
-            largest_difference(first, alone) < _ROUNDING
+            largest_difference(first, alone) < ROUNDING
             and largest_difference(second, first) < _LEAKING[bits]
         )
 
