@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from snaketune.statistics.calibration import calibration_interval, roc_interval
 from snaketune.statistics.intervals import mean_interval, wilson
-from snaketune.statistics.paired import compare
-from snaketune.statistics.paired_shares import detectable, score_interval, score_test
+from snaketune.statistics.paired import compare, detectable, score_interval, score_test
+from snaketune.statistics.predictions import calibration_interval, roc_interval
 
 SIZES, SHARES = (15, 100, 1000), (0.02, 0.5, 0.98)
 PAGE = Path(__file__).with_name("statistics.md")

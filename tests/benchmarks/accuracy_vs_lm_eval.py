@@ -32,8 +32,8 @@ from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
 from snaketune.data.prepare import prepare_split
-from snaketune.inference.jobs import LoadableState
 from snaketune.inference.score_options import OptionsProtocol, score_options
+from snaketune.inference.session import LoadableState
 from snaketune.prompts.conversation import format_prompt
 from snaketune.prompts.wording import options_protocol
 from snaketune.runtime.files import read_rows, write_jsonl

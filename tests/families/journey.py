@@ -15,9 +15,8 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from snaketune.config.model import ModelSpec, Preset
 from snaketune.inference.backends.transformers import open_transformers
-from snaketune.inference.jobs import LoadableState
 from snaketune.inference.options import Tree, score_trees
-from snaketune.inference.session import GenerationRequest
+from snaketune.inference.session import GenerationRequest, LoadableState
 from snaketune.models.describe import describe_model
 from snaketune.models.load import load_model
 from snaketune.models.merge import write_merged

@@ -8,8 +8,8 @@ from test_prompt_templates import KINDS
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import ModelSpec, Preset
 from snaketune.data.example import read_examples
-from snaketune.inference.jobs import LoadableState
 from snaketune.inference.score_options import OptionsProtocol, score_options
+from snaketune.inference.session import LoadableState
 from snaketune.models.folder import load_tokenizer
 from snaketune.plan.states import WEIGHT_FILES
 from snaketune.prompts.form import Form

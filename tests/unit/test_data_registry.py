@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 import snaketune
+from snaketune.config.base import FORMATS
 from snaketune.config.dataset import DatasetSpec, FormatName
-from snaketune.config.registries import FORMATS
 from snaketune.data.formats.base import adapter_of
 
 
@@ -31,7 +31,7 @@ def test_the_config_runs_no_format_and_a_format_imports_nothing_heavy():
         "import sys; from snaketune.config.dataset import DatasetSpec; "
         "print('snaketune.data.formats.gsm8k' in sys.modules); "
         "from snaketune.data.formats.base import adapter_of; "
-        "from snaketune.config.registries import FORMATS; [adapter_of(name) for name in FORMATS]; "
+        "from snaketune.config.base import FORMATS; [adapter_of(name) for name in FORMATS]; "
         "heavy = {'numpy', 'pyarrow', 'datasets', 'pandas', 'torch', 'scipy'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )

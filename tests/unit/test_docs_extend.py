@@ -20,8 +20,7 @@ def test_a_backend_of_your_own(tmp_path, monkeypatch):
 
     from snaketune.config.model import ModelSpec
     from snaketune.inference import backends
-    from snaketune.inference.jobs import LoadableState
-    from snaketune.inference.session import open_session
+    from snaketune.inference.session import LoadableState, open_session
 
     (tmp_path / "hf_generate.py").write_text(example("A backend of your own"))
     monkeypatch.setattr(backends, "__path__", [*backends.__path__, str(tmp_path)])
@@ -75,7 +74,7 @@ from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.files import write_jsonl
 from snaketune.tables.aggregate import aggregate
 from snaketune.tables.sources import read_sources
-from snaketune.config.registries import TASKS
+from snaketune.config.base import TASKS
 from snaketune.tasks.measure import measure
 
 spec = EvalSpec(task="mentions", dataset="d")

@@ -11,9 +11,9 @@ from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference.generate import GenerationProtocol, generate
-from snaketune.inference.jobs import LoadableState
 from snaketune.inference.judge import judge
 from snaketune.inference.ledger import Ledger, wanted_by_key
+from snaketune.inference.session import LoadableState
 from snaketune.inference.shards import WHOLE, Shard, join_shards
 from snaketune.prompts.wording import JUDGE_INSTRUCTION
 from snaketune.runtime.errors import UserError

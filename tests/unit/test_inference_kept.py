@@ -20,8 +20,8 @@ from snaketune.inference import generate as generation
 from snaketune.inference import judge as judging
 from snaketune.inference import rewards as rewarding
 from snaketune.inference import score_options as scoring
-from snaketune.inference.jobs import LoadableState
 from snaketune.inference.ledger import LedgerPart, record_key
+from snaketune.inference.session import LoadableState
 from snaketune.inference.shards import WHOLE, Shard, join_shards
 from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
 from snaketune.runtime.workfolder import forget, remove_set_aside
@@ -367,7 +367,7 @@ def test_a_forgotten_job_begins_anew(models, files, made):
 
 def test_shards_on_other_numbers_leave_each_other_alone(models, files, made, monkeypatch):
     """`dtype: auto` differs between kinds of GPU, and shards run wherever there is one."""
-    from snaketune.inference import jobs
+    from snaketune.inference import session as jobs
 
     generate(models, files, "1of2", Shard(0, 2))
     with monkeypatch.context() as patch:

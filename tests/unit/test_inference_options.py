@@ -12,9 +12,9 @@ from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference import options as module
 from snaketune.inference.engine import Engine
-from snaketune.inference.jobs import LoadableState
 from snaketune.inference.options import Question, Tree, build_tree, distinguish_labels, score_trees
 from snaketune.inference.score_options import OptionsProtocol, build_question, score_options
+from snaketune.inference.session import LoadableState
 from snaketune.inference.shards import Shard, join_shards
 from snaketune.models.load import load_model
 from snaketune.runtime.errors import UserError

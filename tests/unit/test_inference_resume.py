@@ -19,13 +19,13 @@ from tiny_chat import make_tokenizer, questions, save_chat_model
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.inference import jobs
+from snaketune.inference import session as jobs
 from snaketune.inference.generate import GenerationProtocol, generate
-from snaketune.inference.jobs import LoadableState
 from snaketune.inference.judge import judge
 from snaketune.inference.ledger import Ledger
 from snaketune.inference.rewards import reward
 from snaketune.inference.score_options import OptionsProtocol, score_options
+from snaketune.inference.session import LoadableState
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_jsonl, write_jsonl
 from snaketune.runtime.workfolder import held

@@ -13,7 +13,7 @@ import transformers
 from transformers.modeling_utils import _get_resolved_checkpoint_files
 
 from snaketune.config.model import ModelSpec
-from snaketune.inference.jobs import LoadableState
+from snaketune.inference.session import LoadableState
 from snaketune.models.content import (
     BESIDE_WEIGHTS,
     content_of_adapter,

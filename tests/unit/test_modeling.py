@@ -13,9 +13,9 @@ from tiny_chat import make_model, make_tokenizer, save_chat_model
 from transformers import Qwen2ForSequenceClassification, T5Config
 
 from snaketune.config.model import ModelSpec
-from snaketune.inference.jobs import LoadableState
-from snaketune.inference.session import open_session
-from snaketune.models import hub, nf4
+from snaketune.inference.session import LoadableState, open_session
+from snaketune.models import folder as hub
+from snaketune.models import nf4
 from snaketune.models.describe import describe_model
 from snaketune.models.folder import pinned
 from snaketune.models.headers import require_kind

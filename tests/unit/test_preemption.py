@@ -247,7 +247,7 @@ def _family(pid: int) -> list[int]:
 GENERATION = """
 from snaketune.config.model import ModelSpec
 from snaketune.inference import generate as module
-from snaketune.inference.jobs import LoadableState
+from snaketune.inference.session import LoadableState
 from snaketune.inference.ledger import Ledger
 append = Ledger.append
 def slow(ledger, record):

@@ -55,7 +55,7 @@ def upload(hub, folder, token=TOKEN, card="# card", **settings):
     spec = {"repo": "me/tuned", "private": True, "merged": False}
     code = (
         "import json, sys; from pathlib import Path\n"
-        "from snaketune.models.hub import files_in, push_to_hub\n"
+        "from snaketune.models.folder import files_in, push_to_hub\n"
         "from snaketune.runtime.errors import UserError\n"
         "try:\n"
         f"    print(json.dumps(push_to_hub({spec!r}, files_in([Path('adapter')]), {card!r})))\n"

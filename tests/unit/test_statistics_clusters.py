@@ -9,14 +9,14 @@ from scipy import stats
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
-from snaketune.statistics.calibration import (
+from snaketune.statistics.intervals import mcnemar, mean_interval, wilson
+from snaketune.statistics.paired import compare
+from snaketune.statistics.predictions import (
     calibration_error,
     calibration_interval,
     roc_auc,
     roc_interval,
 )
-from snaketune.statistics.intervals import mcnemar, mean_interval, wilson
-from snaketune.statistics.paired import compare
 from snaketune.tasks.task import Answered, cluster_of, task_of
 
 PROBLEMS = 60

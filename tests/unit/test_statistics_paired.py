@@ -8,8 +8,14 @@ import pytest
 from scipy import stats
 
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.paired import compare, false_discovery, holm
-from snaketune.statistics.paired_shares import detectable, score_interval, score_test
+from snaketune.statistics.paired import (
+    compare,
+    detectable,
+    false_discovery,
+    holm,
+    score_interval,
+    score_test,
+)
 
 
 def _scores(hits):

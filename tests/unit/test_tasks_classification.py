@@ -11,9 +11,9 @@ from sklearn import metrics as sk
 from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example
 from snaketune.runtime.errors import UserError
-from snaketune.statistics import confusion
-from snaketune.statistics.calibration import bins, calibration_error, roc_auc, roc_interval
+from snaketune.statistics import predictions as confusion
 from snaketune.statistics.paired import compare
+from snaketune.statistics.predictions import bins, calibration_error, roc_auc, roc_interval
 from snaketune.tasks.classification import parse_label
 from snaketune.tasks.task import Answered, task_of
 

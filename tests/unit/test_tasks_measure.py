@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from snaketune.config.registries import TASKS
+from snaketune.config.base import TASKS
 from snaketune.data.example import Example, write_examples
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_rows, write_jsonl

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from snaketune.config.evaluation import EvalSpec, JudgeSpec
 from snaketune.data.example import Example
-from snaketune.statistics.confusion import kappa
+from snaketune.statistics.predictions import kappa
 from snaketune.tasks.safety import verdict
 from snaketune.tasks.task import Answered, task_of
 from snaketune.tasks.verdicts import read_verdict

@@ -21,7 +21,8 @@ from snaketune.config.model import Preset
 from snaketune.prompts.rows import IGNORED
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside
-from snaketune.training import job, loop, saving
+from snaketune.training import job, saving
+from snaketune.training import step as loop
 from snaketune.training.batches import TokenRow, padded_batch
 from snaketune.training.dev import Answers, DevPoint, best_point, kept_steps
 from snaketune.training.loss import CHUNK_NUMBERS, SummedLoss

@@ -13,7 +13,8 @@ from test_training_run import PLAIN, PRESET, Stopped, assert_same_training, stop
 from transformers import AutoModelForCausalLM
 
 from snaketune.runtime.errors import UserError
-from snaketune.training import loop, run, saving
+from snaketune.training import run, saving
+from snaketune.training import step as loop
 from snaketune.training.saving import atomic
 
 

@@ -19,7 +19,7 @@ from transformers import (
 
 from snaketune.config.model import ModelSpec, Preset
 from snaketune.inference.backends.transformers import open_transformers
-from snaketune.inference.jobs import LoadableState
+from snaketune.inference.session import LoadableState
 from snaketune.models.describe import describe_model
 from snaketune.models.load import load_model
 from snaketune.models.merge import write_merged

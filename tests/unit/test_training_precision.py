@@ -8,7 +8,7 @@ import torch
 from test_training_run import PLAIN, Stopped, log_of, stop_after, train, weights_of
 
 from snaketune.runtime.errors import UserError
-from snaketune.training import loop
+from snaketune.training import step as loop
 from snaketune.training import step as one_step
 
 FULL = {"method": "full", "batch_size": 4, "epochs": 2, "learning_rate": 1e-3}

@@ -11,7 +11,7 @@ from test_training_run import PRESET, Stopped, log_of, published, stop_after, tr
 
 from snaketune.config.model import ModelSpec, Preset
 from snaketune.runtime.errors import UserError
-from snaketune.training import loop
+from snaketune.training import step as loop
 from snaketune.training import step as one_step
 from snaketune.training.assemble import TrainingPlan
 from snaketune.training.launch import launch_training

@@ -8,7 +8,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.inference.generate import GenerationProtocol, generate
-    from snaketune.inference.jobs import LoadableState
+    from snaketune.inference.session import LoadableState
     from snaketune.inference.shards import Shard
     from snaketune.runtime.content import sign
 

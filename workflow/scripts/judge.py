@@ -8,8 +8,8 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
     from snaketune.config.evaluation import JudgeSpec
-    from snaketune.inference.jobs import LoadableState
     from snaketune.inference.judge import judge
+    from snaketune.inference.session import LoadableState
     from snaketune.runtime.content import sign
 
     torch.set_num_threads(snakemake.threads)

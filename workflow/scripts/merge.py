@@ -7,7 +7,7 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.inference.jobs import LoadableState
+    from snaketune.inference.session import LoadableState
     from snaketune.models.merge import write_merged
     from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json

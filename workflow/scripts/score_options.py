@@ -7,8 +7,8 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.inference.jobs import LoadableState
     from snaketune.inference.score_options import OptionsProtocol, score_options
+    from snaketune.inference.session import LoadableState
     from snaketune.inference.shards import Shard
     from snaketune.runtime.content import sign
 

@@ -7,8 +7,8 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu")):
     import torch
 
-    from snaketune.inference.jobs import LoadableState
     from snaketune.inference.rewards import reward
+    from snaketune.inference.session import LoadableState
     from snaketune.runtime.content import sign
 
     torch.set_num_threads(snakemake.threads)

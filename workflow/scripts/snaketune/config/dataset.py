@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from snaketune.config.base import Label, Number, Prefix, Strict, Thinking, own_file
-from snaketune.config.registries import FORMATS
+from snaketune.config.base import FORMATS, Label, Number, Prefix, Strict, Thinking, own_file
 
 SplitName = Literal["train", "dev", "test"]
 if TYPE_CHECKING:

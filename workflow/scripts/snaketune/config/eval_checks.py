@@ -5,12 +5,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from snaketune.config.base import TASKS
 from snaketune.config.changes import changed_eval, every_eval
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import ClassesSpec, EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
-from snaketune.config.registries import TASKS
 
 
 def eval_faults(experiment: Experiment, judges: Collection[str]) -> Iterator[Fault]:

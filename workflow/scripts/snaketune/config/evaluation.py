@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snaketune.config.base import Label, Number, OwnFile, Prefix, Strict, Thinking, alone_as
+from snaketune.config.base import TASKS, Label, Number, OwnFile, Prefix, Strict, Thinking, alone_as
 from snaketune.config.dataset import SampleSpec, SplitName
-from snaketune.config.registries import TASKS
 from snaketune.inference import backends
 
 

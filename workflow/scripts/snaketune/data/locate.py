@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
+from snaketune.config.base import FORMATS
 from snaketune.config.dataset import (
     SPLIT_WORDS,
     DatasetSpec,
@@ -19,7 +20,6 @@ from snaketune.config.dataset import (
     called_exactly,
     split_of,
 )
-from snaketune.config.registries import FORMATS
 from snaketune.runtime.errors import UserError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")

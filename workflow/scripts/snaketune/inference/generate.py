@@ -8,10 +8,9 @@ from typing import Any
 from snaketune.config.base import Thinking
 from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example, read_sample
-from snaketune.inference.jobs import LoadableState, identity_of, run_job
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.pick import Sampling
-from snaketune.inference.session import open_session
+from snaketune.inference.session import LoadableState, identity_of, open_session, run_job
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.prompts.form import Form, Opening, opened_thought, opening_tokens, prompt_opening
 from snaketune.prompts.thoughts import answer_apart

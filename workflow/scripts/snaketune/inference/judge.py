@@ -5,9 +5,16 @@ from typing import Any
 
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
-from snaketune.inference.jobs import OVERLONG, LoadableState, identity_of, run_job
 from snaketune.inference.ledger import Ledger, Provenance, key_fields, record_key, wanted_by_reply
-from snaketune.inference.session import Completion, Session, open_session
+from snaketune.inference.session import (
+    OVERLONG,
+    Completion,
+    LoadableState,
+    Session,
+    identity_of,
+    open_session,
+    run_job,
+)
 from snaketune.prompts.conversation import Messages, join_with_space
 from snaketune.prompts.form import Form, chat_opening, opening_tokens
 from snaketune.prompts.wording import judge_system, judge_user

@@ -13,7 +13,6 @@ import torch
 
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import read_examples
-from snaketune.inference.jobs import OVERLONG, SCORED, identity_of, run_job
 from snaketune.inference.ledger import (
     Ledger,
     Provenance,
@@ -23,6 +22,7 @@ from snaketune.inference.ledger import (
     wanted_by_reply,
 )
 from snaketune.inference.memory import halving
+from snaketune.inference.session import OVERLONG, SCORED, identity_of, run_job
 from snaketune.models.content import model_identity
 from snaketune.models.describe import context_length
 from snaketune.models.finite import require_finite

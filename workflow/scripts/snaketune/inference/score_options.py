@@ -10,9 +10,9 @@ from snaketune.config.base import Thinking
 from snaketune.data.example import Example, read_sample
 from snaketune.data.formats.values import LETTERS
 from snaketune.inference.backends.transformers import open_transformers
-from snaketune.inference.jobs import OVERLONG, SCORED, LoadableState, identity_of, run_job
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.options import Question, Tree, build_tree, distinguish_labels, score_trees
+from snaketune.inference.session import OVERLONG, SCORED, LoadableState, identity_of, run_job
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.prompts.control_tokens import shield, unshield
 from snaketune.prompts.conversation import format_prompt, turn_closing_tokens

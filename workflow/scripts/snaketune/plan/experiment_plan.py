@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from snaketune.config.base import TASKS
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, report
-from snaketune.config.registries import TASKS
 from snaketune.plan.protocols import TokenSet, dev_eval, name_of_eval, run_evals, token_set
 from snaketune.plan.states import (
     State,

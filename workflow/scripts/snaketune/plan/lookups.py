@@ -70,7 +70,7 @@ class Lookup:
         return {"model": model, "quantisation": state.quantisation, "weights": state.weights}
 
     def state_settings(self, state: State) -> Json:
-        """A state but for its run's files, as a job loads it: see snaketune.inference.jobs."""
+        """A state but for its run's files, as a job loads it: see snaketune.inference.session."""
         model = self.model_settings(state.model)
         return {"model": model, "quantisation": state.quantisation, "weights": state.weights}
 

@@ -17,14 +17,14 @@ import pyarrow as pa
 
 from snaketune.config.evaluation import ClassesSpec
 from snaketune.runtime.errors import UserError
-from snaketune.statistics import confusion
-from snaketune.statistics.calibration import (
+from snaketune.statistics import predictions as confusion
+from snaketune.statistics.intervals import shared
+from snaketune.statistics.predictions import (
     calibration_error,
     calibration_interval,
     roc_auc,
     roc_interval,
 )
-from snaketune.statistics.intervals import shared
 from snaketune.tasks.multiple_choice import softmax
 from snaketune.tasks.replies import without_thoughts
 from snaketune.tasks.task import (

@@ -18,7 +18,7 @@ from snaketune.data.formats.values import LETTERS
 from snaketune.prompts.conversation import format_prompt
 from snaketune.prompts.wording import options_protocol
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.calibration import calibration_error
+from snaketune.statistics.predictions import calibration_error
 from snaketune.tasks.task import (
     ALL,
     FINISHES,

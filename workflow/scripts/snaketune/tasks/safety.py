@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from snaketune.statistics import confusion
+from snaketune.statistics import predictions as confusion
 from snaketune.tasks.task import (
     ALL,
     FINISHES,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Self, TypeVar
 
+from snaketune.config.base import FormatInfo
 from snaketune.config.dataset import DatasetSpec, SplitName
-from snaketune.config.registries import FormatInfo
 from snaketune.data.example import Example
 from snaketune.data.record import Fields, Table
 

@@ -9,10 +9,9 @@ from transformers import PreTrainedModel
 
 from snaketune.inference.decode import Decoder, Prompt, Reply, row_by_row
 from snaketune.inference.engine import Engine, common_prefix, start_engine
-from snaketune.inference.jobs import LoadableState
 from snaketune.inference.memory import BatchSize
 from snaketune.inference.pick import Sampler, Sampling, greedy
-from snaketune.inference.session import GenerationRequest, Session, backend
+from snaketune.inference.session import GenerationRequest, LoadableState, Session, backend
 from snaketune.models.describe import context_length, generation_configs
 from snaketune.models.folder import load_tokenizer, model_folder
 from snaketune.models.load import load_config, load_state, pick_device

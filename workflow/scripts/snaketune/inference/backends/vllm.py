@@ -16,9 +16,8 @@ from transformers import AutoConfig
 
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.inference.decode import Reply
-from snaketune.inference.jobs import LoadableState
 from snaketune.inference.pick import Sampling
-from snaketune.inference.session import GenerationRequest, Session, backend
+from snaketune.inference.session import GenerationRequest, LoadableState, Session, backend
 from snaketune.models.describe import context_length, generation_configs
 from snaketune.models.folder import load_tokenizer, model_folder
 from snaketune.models.headers import require_kind

@@ -21,7 +21,7 @@ from snaketune.report.style import (
     printable,
     state_colours,
 )
-from snaketune.statistics.calibration import Bin, bins
+from snaketune.statistics.predictions import Bin, bins
 
 _MATRICES_ACROSS = 3
 _GAP = 0.75  # above a block, in rows: its title stands there
