@@ -14,13 +14,12 @@ from snaketune.tables.evidence import Compared, Evidence
 
 Kind = Literal[
     "better", "partly form", "form", "mixed", "not above chance", "leakage?",
-    "worse", "form lost", "undecided", "too few rows", "no figure", "not compared",
+    "silence", "worse", "form lost", "undecided", "too few rows", "no figure", "not compared",
 ]  # fmt: skip
 """In a word or two, as terminal and tables show it."""
 
 LEVEL = 0.05
-FEWEST = 4
-"""With fewer rows the score test can't fall below 0.05: 3 to none gives 0.08."""
+FEWEST = 4  # with fewer rows the score test can't fall below 0.05: 3 to none gives 0.08
 _UNPARSED_SAID = 0.02
 
 
@@ -39,8 +38,8 @@ def verdict(found: Evidence | None) -> Verdict:
         sentence = "Not compared: predictions made elsewhere, without a base."
         return Verdict(kind="not compared", sentence=sentence, evidence=None)
     kind = _kind(found)
-    parts = [_lead(kind, found), *_content(kind, found), *_chance(kind, found), *_overlap(found)]
-    parts += [*_power(kind, found), *_unparsed(found), *_lost(found)]
+    parts = [_lead(kind, found), *_content(kind, found), *_chance(kind, found)]
+    parts += [*_overlap(kind, found), *_power(kind, found), *_unparsed(found), *_lost(found)]
     return Verdict(kind=kind, sentence=" ".join(parts), evidence=found)
 
 
@@ -56,31 +55,28 @@ def _kind(found: Evidence) -> Kind:
     if not compared["n"]:
         return "no figure"
     strict, inner = _signs(found)
+    spoken = found["metric"] == "safe_rate"  # what is set aside is silence, not form
     if not strict and not inner:
         return "too few rows" if compared["n"] < FEWEST else "undecided"
     if strict < 0 or inner < 0:
-        return "worse" if strict <= 0 and inner < 0 else "mixed" if strict * inner else "form lost"
-    if not _above_chance(found):
+        if strict <= 0 and (inner < 0 or (spoken and not inner)):
+            return "worse"
+        return "mixed" if strict * inner else "form lost"
+    if _stands(found["above"].get("tuned")) <= 0:
         return "not above chance"
     if not inner:
-        return "form"
+        return "silence" if spoken else "form"
     if not strict:
         return "mixed"
     if _leaks(found):
         return "leakage?"
-    return "partly form" if _smaller(found["content"], compared) else "better"
+    return "partly form" if not spoken and _smaller(found["content"], compared) else "better"
 
 
 def _signs(found: Evidence) -> tuple[int, int]:
     """Of the primary metric, and in content."""
     strict, content = _sign(found["compared"]), found["content"]
     return strict, strict if content is None else _sign(content)
-
-
-def _above_chance(found: Evidence) -> bool:
-    """Whether the run is; true where there is no such level."""
-    against = found["above"].get("tuned")
-    return not against or against["p"] is None or (against["p"] < LEVEL and _gain(against) > 0)
 
 
 def _leaks(found: Evidence) -> bool:
@@ -91,9 +87,8 @@ def _leaks(found: Evidence) -> bool:
 
 def _smaller(content: Compared | None, compared: Compared) -> bool:
     """Whether what is gained in content is clearly less than the whole gain."""
-    if not content or not content["n"] or content["high"] is None:
-        return False
-    return content["high"] < _gain(compared)
+    high = content["high"] if content else None
+    return high is not None and high < _gain(compared)
 
 
 def _gain(found: Compared) -> float:
@@ -104,6 +99,7 @@ _LEADS: dict[Kind, str] = {
     "better": "Better",
     "partly form": "Better, partly in the answer's form alone",
     "form": "Learned the answer's form, no significant gain in content",
+    "silence": "Safer only among replies with a verdict, no significant gain among all",
     "not above chance": "No better than guessing",
     "leakage?": "Better, but it may be leakage",
     "worse": "Worse",
@@ -125,7 +121,8 @@ def _lead(kind: Kind, found: Evidence) -> str:
     compared, words = found["compared"], found["metric"].replace("_", " ").replace("f1", "F1")
     if kind == "no figure":
         return f"No verdict: {words} of both is missing, as too little could be read or scored."
-    lead = _MIXED[_signs(found)] if kind == "mixed" else _LEADS[kind]
+    form = kind == "mixed" and found["metric"] != "safe_rate"
+    lead = _MIXED[_signs(found)] if form else _LEADS[kind]
     way = f"from {_percent(compared['base'])} to {_percent(compared['tuned'])}"
     if not compared["difference"]:
         way = f"{_percent(compared['base'])} in base and run alike"
@@ -157,7 +154,7 @@ def _content(kind: Kind, found: Evidence) -> list[str]:
         "leakage?": ": not a matter of form.",
         "worse": ": the loss is in content." if _sign(content) < 0 else ".",
     }
-    if kind in ("form", "form lost") and (least := content["detectable"]):
+    if kind in ("form", "form lost", "silence") and (least := content["detectable"]):
         return [f"{text}; so many rows show {_from(least)}."]
     return [text + ends.get(kind, ".")]
 
@@ -190,18 +187,16 @@ def _stands(against: Compared | None) -> int:
     """1: significantly above; 1 too where it is not known."""
     if not against or against["p"] is None:
         return 1
-    if against["p"] >= LEVEL:
-        return 0
-    return 1 if _gain(against) > 0 else -1
+    return 0 if against["p"] >= LEVEL else 1 if _gain(against) > 0 else -1
 
 
-def _overlap(found: Evidence) -> list[str]:
+def _overlap(kind: Kind, found: Evidence) -> list[str]:
     """With and without the rows that resemble training rows."""
     overlap, n = found["overlap"], found["compared"]["n"]
     if not overlap or not overlap["rows"] or not n:
         return []
     kinds = [f"{overlap[key]:,} {key}" for key in ("equal", "near") if overlap[key]]
-    what = f"resemble training rows ({', '.join(kinds)})"
+    what = f"are or resemble training rows ({', '.join(kinds)})"
     if not found["clean"]:
         return [f"All {overlap['rows']:,} rows {what}: skill can't be told from memory."]
     clean = found["clean"]
@@ -209,7 +204,7 @@ def _overlap(found: Evidence) -> list[str]:
     if not clean["n"]:
         return [f"{text}on the others nothing can be compared."]
     text += f"on the other {clean['n']:,} it is {_short(clean)}"
-    if not _sign(clean) and clean["detectable"]:
+    if not _sign(clean) and clean["detectable"] and kind != "undecided":
         text += f", where so many show {_from(clean['detectable'])}"
     return [f"{text}."]
 
@@ -219,9 +214,16 @@ def _power(kind: Kind, found: Evidence) -> list[str]:
     compared = found["compared"]
     if kind == "too few rows":
         return ["So few rows can show no significant difference, whatever the answers."]
+    said = []
+    if kind == "undecided" and compared["p"] < LEVEL:
+        said = [
+            f"Alone it would show ({p_words(compared['p'])}); of so many runs one does by chance."
+        ]
     if kind == "undecided" and compared["detectable"]:
-        return [f"So many rows show {_from(compared['detectable'])}."]
-    return []
+        said += [f"So many rows show {_from(compared['detectable'])}."]
+    if _sign(compared) and (compared["p_exact"] or 0) >= LEVEL:
+        said += [f"McNemar's exact test, more cautious, gives {p_words(compared['p_exact'])}."]
+    return said
 
 
 def _from(least: float) -> str:
@@ -256,7 +258,7 @@ def _percent(value: float) -> str:
     return f"{percent_figure(value)} %"
 
 
-_BY_CONTENT = ("form", "form lost", "better", "partly form", "mixed")
+_BY_CONTENT = ("form", "form lost", "silence", "better", "partly form", "mixed")
 
 
 def headline(by_eval: Mapping[str, Sequence[Verdict]]) -> list[str]:
@@ -270,7 +272,7 @@ def _of_runs(found: Sequence[Verdict]) -> str:
         by_kind.setdefault(one["kind"], []).append(one)
     said = []
     for kind, members in by_kind.items():
-        of = f" in {len(members)} of {len(found)} runs" if len(found) > 1 else ""
+        of = f", in {len(members)} of {len(found)} runs" if len(found) > 1 else ""
         lead = _LEADS[kind]
         said.append(f"{lead[0].lower()}{lead[1:]}{of}{_range(kind, members)}")
     if any(one["evidence"] and _stands(one["evidence"]["above"].get("base")) < 0 for one in found):
@@ -287,7 +289,7 @@ def _range(kind: Kind, members: Sequence[Verdict]) -> str:
     span = " to ".join(dict.fromkeys(points(pick(map(_gain, known))) for pick in (min, max)))
     how = f"{found[0]['reading']} " if known[0] is found[0]["content"] else ""
     least = [one["detectable"] for one in known if one["detectable"]]
-    is_open = kind in ("form", "form lost", "undecided")
+    is_open = kind in ("form", "form lost", "silence", "undecided")
     shows = f"; such rows show {_bare(max(least))} or more" if is_open and least else ""
     return f" ({how}{span} points{shows})"
 
