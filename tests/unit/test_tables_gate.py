@@ -206,6 +206,7 @@ def test_the_command_line_switches_it_on_beside_the_files_section(tmp_path):
     file.write_text("gate: {not_worse: {gsm8k.accuracy: 0.02}}\n")
     found = load_experiment(CONFIG | {"gate": True}, [file]).gate
     assert (found.always, found.not_worse) == (True, {"gsm8k.accuracy": 0.02})
+    assert load_experiment(CONFIG | {"gate": "true"}, [file]).gate == found, "as Snakemake reads it"
     assert not load_experiment(CONFIG | {"gate": False}, [file]).gate.always
     with pytest.raises(UserError, match="nothing that is to be judged"):
         load_experiment(CONFIG | {"gate": True}, [])

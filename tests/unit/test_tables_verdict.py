@@ -5,7 +5,7 @@ import itertools
 import pytest
 from verdict_cases import CASES, case, guessed, missing, near, shares
 
-from snaketune.tables.verdict import headline, verdict
+from snaketune.tables.verdict import headlines, verdict_on
 
 SAID = {
     "better, form plays no part": (
@@ -228,7 +228,7 @@ SAID = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_whole_sentence(name):
-    said = verdict(CASES[name])
+    said = verdict_on(CASES[name])
     assert (said["kind"], said["sentence"]) == SAID[name]
 
 
@@ -243,7 +243,7 @@ def test_the_grid_is_large_and_whole():
 
 
 def test_without_a_base_nothing_is_compared():
-    said = verdict(None)
+    said = verdict_on(None)
     assert said["kind"] == "not compared"
     assert said["sentence"] == "Not compared: predictions made elsewhere, without a base."
 
@@ -258,9 +258,7 @@ HELPED = ("better", "partly form")
 
 @pytest.mark.parametrize(
     ("strict", "content", "clean", "above"),
-    itertools.product(
-        "+0-", ["+", "0", "-", None], ["+", "0", "-", "none left", None], [True, False]
-    ),
+    list(itertools.product("+0-", [*"+0-", None], [*"+0-", "none left", None], [True, False])),
 )
 def test_better_needs_p_content_chance_and_rows_that_were_not_learned(
     strict, content, clean, above
@@ -270,7 +268,7 @@ def test_better_needs_p_content_chance_and_rows_that_were_not_learned(
     found = case(STRICT[strict], content=STRICT.get(content), **known)
     if clean:
         found |= {"overlap": near(20), "clean": STRICT.get(clean)}
-    kind = verdict(found)["kind"]
+    kind = verdict_on(found)["kind"]
     helped = strict == "+" and content in ("+", None) and clean in ("+", None) and above
     assert (kind in HELPED) == helped
     if strict == "-" and content in ("-", None):
@@ -279,28 +277,28 @@ def test_better_needs_p_content_chance_and_rows_that_were_not_learned(
 
 def test_both_sides_of_the_line():
     at, below = dict(STRICT["+"], p_holm=0.05), dict(STRICT["+"], p_holm=0.0499)
-    assert verdict(case(at))["kind"] == "undecided"
-    assert verdict(case(below))["kind"] == "better"
+    assert verdict_on(case(at))["kind"] == "undecided"
+    assert verdict_on(case(below))["kind"] == "better"
     at, below = dict(STRICT["+"], p_holm=0.05), dict(STRICT["+"], p_holm=0.0499)
-    assert verdict(case(STRICT["+"], content=at))["kind"] == "form"
-    assert verdict(case(STRICT["+"], content=below))["kind"] == "better"
-    assert verdict(case(shares(3, 0, 3)))["kind"] == "too few rows"
-    assert verdict(case(shares(4, 0, 2)))["kind"] == "undecided"
+    assert verdict_on(case(STRICT["+"], content=at))["kind"] == "form"
+    assert verdict_on(case(STRICT["+"], content=below))["kind"] == "better"
+    assert verdict_on(case(shares(3, 0, 3)))["kind"] == "too few rows"
+    assert verdict_on(case(shares(4, 0, 2)))["kind"] == "undecided"
 
 
 def _said(*names):
-    return [verdict(CASES[name]) for name in names]
+    return [verdict_on(CASES[name]) for name in names]
 
 
 def test_the_answer_over_all_runs():
     form, better, worse = "form alone", "better, form plays no part", "worse"
-    found = headline(
+    found = headlines(
         {
             "math": _said(form, form, form),
             "quiz": _said(better, worse, better),
             "solutions": _said("better, from below chance"),
             "safety": _said("no figure", "undecided"),
-            "made": [verdict(None)],
+            "made": [verdict_on(None)],
         }
     )
     assert found == [
@@ -312,10 +310,10 @@ def test_the_answer_over_all_runs():
         "undecided, in 1 of 2 runs (+1.2 points; such rows show 5.8 or more).",
         "made: compared with nothing.",
     ]
-    assert headline({}) == []
+    assert headlines({}) == []
 
 
 def test_what_is_missing_on_one_side_claims_nothing():
-    assert verdict(case(missing(10)))["kind"] == "no figure"
-    said = verdict(case(STRICT["+"], content=missing(320)))
+    assert verdict_on(case(missing(10)))["kind"] == "no figure"
+    said = verdict_on(case(STRICT["+"], content=missing(320)))
     assert said["kind"] == "form"

@@ -226,8 +226,9 @@ def _with_nulls(value: Any) -> Any:
 
 def _with_gate(config: dict[str, Any], files: list[Path]) -> dict[str, Any]:
     """`--config gate=true` stands beside the section that the files have, not in its place."""
-    always = config.get("gate")
-    if not isinstance(always, bool):
+    # Snakemake reads `true` as text.
+    always = {"true": True, "false": False}.get(str(config.get("gate")).lower())
+    if always is None:
         return config
     section: dict[str, Any] = {}
     for file in files:

@@ -241,7 +241,7 @@ def p_words(p: float) -> str:
     return f"p = {text}"
 
 
-def points(value: float) -> str:
+def points_figure(value: float) -> str:
     """0.425 as `+42.5`, with a true minus sign; nothing is neither."""
     text = f"{100 * value:+.1f}".replace("-", "−")
     return "0.0" if text in ("+0.0", "−0.0") else text

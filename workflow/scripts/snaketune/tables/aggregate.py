@@ -16,7 +16,7 @@ from snaketune.tables.evidence import Place, all_evidence
 from snaketune.tables.exports import write_exports
 from snaketune.tables.gate import judge_gate, write_gate
 from snaketune.tables.sources import Row, TableSources, all_columns, base_of, write_csv
-from snaketune.tables.verdict import Verdict, headline, verdict
+from snaketune.tables.verdict import RunVerdict, headlines, verdict_on
 
 
 class EvalResult(TypedDict):
@@ -59,7 +59,7 @@ class Result(TypedDict):
     """None, and no evals, for predictions made elsewhere that are compared with nothing."""
     base_evals: dict[str, EvalResult]
     thresholds: list[Threshold]
-    verdicts: dict[str, Verdict]
+    verdicts: dict[str, RunVerdict]
     """By eval: did it help, in words, and what that rests on."""
 
 
@@ -73,14 +73,14 @@ class FinalMetrics(TypedDict):
 
 
 def final_metrics(
-    plan: TablePlan, sources: TableSources, verdicts: Mapping[Place, Verdict]
+    plan: TablePlan, sources: TableSources, verdicts: Mapping[Place, RunVerdict]
 ) -> FinalMetrics:
     """What each run arrived at. `verdicts`: by run and eval."""
     runs = [_result(run, sources, verdicts) for run in plan.runs]
-    by_eval: dict[str, list[Verdict]] = {}
+    by_eval: dict[str, list[RunVerdict]] = {}
     for (_, name), found in verdicts.items():
         by_eval.setdefault(name, []).append(found)
-    return FinalMetrics(experiment=plan.experiment, headline=headline(by_eval), runs=runs)
+    return FinalMetrics(experiment=plan.experiment, headline=headlines(by_eval), runs=runs)
 
 
 def check_totals(plan: TablePlan, sources: TableSources) -> None:
@@ -102,7 +102,7 @@ def final_rows(final: FinalMetrics) -> list[Row]:
     return [_final_row(result, name) for result in final["runs"] for name in result["evals"]]
 
 
-def _result(run: RunPlan, sources: TableSources, verdicts: Mapping[Place, Verdict]) -> Result:
+def _result(run: RunPlan, sources: TableSources, verdicts: Mapping[Place, RunVerdict]) -> Result:
     evals = _evals(run.state, run.evals, sources)
     base = base_of(run)
     return Result(
@@ -195,7 +195,7 @@ def aggregate(
     check_totals(plan, sources)
     compared = comparisons.comparison_rows(plan, sources)
     evidence = all_evidence(plan, sources, compared)
-    verdicts = {place: verdict(found) for place, found in evidence.items()}
+    verdicts = {place: verdict_on(found) for place, found in evidence.items()}
     final = final_metrics(plan, sources, verdicts)
     metrics = summary.metric_rows(plan, sources)
     write_rows(folder / "metrics.parquet", metrics, summary.METRICS_SCHEMA)

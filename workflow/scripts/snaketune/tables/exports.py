@@ -18,7 +18,7 @@ from snaketune.plan.table_plan import (
     exported_states,
     p_words,
     percent_figure,
-    points,
+    points_figure,
 )
 from snaketune.runtime.files import write_json, write_text
 from snaketune.tables.sources import TableSources
@@ -65,8 +65,8 @@ def _numbers(run: Json, name: str) -> list[str]:
         difference = interval = p = "–"
     else:
         low, high = compared["low"], compared["high"]
-        difference = points(compared["difference"])
-        interval = "–" if low is None else f"{points(low)} to {points(high)}"
+        difference = points_figure(compared["difference"])
+        interval = "–" if low is None else f"{points_figure(low)} to {points_figure(high)}"
         p = p_words(compared["p_holm"]).removeprefix("p = ").removeprefix("p ")
     values = [_percent(base["value"]) if base else "–", _percent(found["value"])]
     return [found["metric"], *values, difference, interval, f"{found['n']:,}", p, said["kind"]]

@@ -16,7 +16,7 @@ from statistics import NormalDist
 from typing import Any, Literal, TypedDict
 from xml.etree import ElementTree as Xml
 
-from snaketune.plan.table_plan import RunPlan, TablePlan, percent_figure, points
+from snaketune.plan.table_plan import RunPlan, TablePlan, percent_figure, points_figure
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_rows, write_json, write_text
 from snaketune.statistics.paired import compare
@@ -39,7 +39,7 @@ class GateCheck(TypedDict):
     """What was found, and what was expected."""
 
 
-class Judged(TypedDict):
+class GateResult(TypedDict):
     """`gate.json`"""
 
     experiment: str
@@ -50,7 +50,7 @@ class Judged(TypedDict):
 
 def judge_gate(
     plan: TablePlan, final: Json, compared: Iterable[Row], sources: TableSources, gate: Json
-) -> Judged:
+) -> GateResult:
     """Every check of the experiment. `gate` is the config's section, `final` final_metrics.json,
     `compared` the rows of comparisons.csv."""
     rows = {(r["run"], r["eval"], r["metric"]): r for r in compared if r["subset"] == ALL}
@@ -62,7 +62,7 @@ def judge_gate(
                 checks.append(_than_base(run, key, margin, rows.get((run.run, name, metric))))
                 if gate["against"]:
                     checks.append(_than_earlier(run, key, margin, sources, Path(gate["against"])))
-    return Judged(
+    return GateResult(
         experiment=plan.experiment, outcome=_whole(checks, gate["undecided"]), checks=checks
     )
 
@@ -142,10 +142,10 @@ def _within(run: RunPlan, key: str, margin: float, than: str, found: Json) -> Ga
     low, high, n = found["low"], found["high"], found["n"]
     if not n:
         return _check(run, key, margin, than, "failed", "no row has an outcome for both")
-    said = f"difference {points(found['difference'])} points"
+    said = f"difference {points_figure(found['difference'])} points"
     if low is None or high is None:
         return _check(run, key, margin, than, "undecided", f"{said}, without an interval")
-    said += f" ({points(low)} to {points(high)}, {n:,} rows)"
+    said += f" ({points_figure(low)} to {points_figure(high)}, {n:,} rows)"
     if low > -margin:
         return _check(run, key, margin, than, "passed", said)
     if high < -margin:
@@ -175,12 +175,12 @@ def rows_needed(
 def _check(
     run: RunPlan, key: str, margin: float, than: str, outcome: GateOutcome, message: str
 ) -> GateCheck:
-    lost = f" by more than {points(margin).removeprefix('+')} points" if margin else ""
+    lost = f" by more than {points_figure(margin).removeprefix('+')} points" if margin else ""
     check = f"{key} not worse than {than}{lost}"
     return GateCheck(run=run.run, check=check, outcome=outcome, message=message)
 
 
-def write_gate(judged: Judged, folder: Path) -> None:
+def write_gate(judged: GateResult, folder: Path) -> None:
     """`gate.json`, `gate.xml` and `gate.md`."""
     write_json(folder / "gate.json", judged)
     write_text(folder / "gate.xml", junit(judged))
@@ -191,7 +191,7 @@ def write_gate(judged: Judged, folder: Path) -> None:
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit(judged: Judged) -> str:
+def junit(judged: GateResult) -> str:
     """The checks as JUnit's test cases, one suite a run. What is undecided is a failure of type
     `undecided` where it fails the gate, else skipped."""
     suites = Xml.Element("testsuites", name=_plain(judged["experiment"]))
@@ -211,7 +211,7 @@ def junit(judged: Judged) -> str:
     return Xml.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
 
 
-def _case(check: GateCheck, judged: Judged) -> str:
+def _case(check: GateCheck, judged: GateResult) -> str:
     if check["outcome"] == "undecided":
         return "skipped" if judged["outcome"] == "passed" else "failure"
     return {"passed": "", "failed": "failure", "skipped": "skipped"}[check["outcome"]]
@@ -224,7 +224,7 @@ def _plain(text: str) -> str:
 _SIGNS = {"passed": "✓", "failed": "✗", "undecided": "?", "skipped": "–"}
 
 
-def gate_markdown(judged: Judged) -> str:
+def gate_markdown(judged: GateResult) -> str:
     """A table for a CI's summary."""
     lines = [f"**Gate {judged['experiment']}: {judged['outcome']}**", ""]
     lines += ["| | run | check | found |", "| --- | --- | --- | --- |"]

@@ -14,7 +14,7 @@ from snaketune.plan.table_plan import RunPlan, TablePlan
 from snaketune.runtime.content import flat, settings_of
 from snaketune.tables.evidence import FEW_SHOT, Evidence, Place
 from snaketune.tables.sources import NUMBER, Row, TableSources, number_of
-from snaketune.tables.verdict import Verdict
+from snaketune.tables.verdict import RunVerdict
 
 ORIGIN_COLUMNS = ["run", "state", "base_state", "model", "method", "seed", "eval", "task"]
 ORIGIN_COLUMNS += ["metric", *NUMBER, "protocol", "protocol_hash", "dataset", "split"]
@@ -103,7 +103,7 @@ COST_COLUMNS += ["device_seconds_per_point", "energy_joules_per_point"]
 
 
 def cost_rows(
-    plan: TablePlan, sources: TableSources, verdicts: Mapping[Place, Verdict]
+    plan: TablePlan, sources: TableSources, verdicts: Mapping[Place, RunVerdict]
 ) -> list[Row]:
     """A row a run and eval. Device time is the seconds of training times its devices. A point's
     cost is that of the training; it has none where nothing was gained significantly in content,
@@ -160,7 +160,7 @@ def _evaluated(run: RunPlan, name: str, sources: TableSources) -> Row:
 _GAINED = ("better", "partly form")
 
 
-def _per_point(run: RunPlan, sources: TableSources, found: Verdict) -> Row:
+def _per_point(run: RunPlan, sources: TableSources, found: RunVerdict) -> Row:
     """What the training cost for each point that was gained in content."""
     evidence = found["evidence"]
     compared = (evidence["content"] or evidence["compared"]) if evidence else None

@@ -9,7 +9,7 @@ gives, and where it is there without the rows that resemble training rows.
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-from snaketune.plan.table_plan import p_words, percent_figure, points
+from snaketune.plan.table_plan import p_words, percent_figure, points_figure
 from snaketune.tables.evidence import Compared, Evidence
 
 Kind = Literal[
@@ -23,7 +23,7 @@ FEWEST = 4  # with fewer rows the score test can't fall below 0.05: 3 to none gi
 _UNPARSED_SAID = 0.02
 
 
-class Verdict(TypedDict):
+class RunVerdict(TypedDict):
     """Of a run on one eval."""
 
     kind: Kind
@@ -32,15 +32,15 @@ class Verdict(TypedDict):
     """None: nothing to compare with."""
 
 
-def verdict(found: Evidence | None) -> Verdict:
+def verdict_on(found: Evidence | None) -> RunVerdict:
     """The verdict, in words; of nothing where there is no base."""
     if found is None:
         sentence = "Not compared: predictions made elsewhere, without a base."
-        return Verdict(kind="not compared", sentence=sentence, evidence=None)
+        return RunVerdict(kind="not compared", sentence=sentence, evidence=None)
     kind = _kind(found)
     parts = [_lead(kind, found), *_content(kind, found), *_chance(kind, found)]
     parts += [*_overlap(kind, found), *_power(kind, found), *_unparsed(found), *_lost(found)]
-    return Verdict(kind=kind, sentence=" ".join(parts), evidence=found)
+    return RunVerdict(kind=kind, sentence=" ".join(parts), evidence=found)
 
 
 def _sign(found: Compared | None) -> int:
@@ -134,8 +134,8 @@ def _lead(kind: Kind, found: Evidence) -> str:
 def _short(found: Compared, before: str = "") -> str:
     """`+65.9 points (+60.3 to +71.0, p < 0.001)`"""
     low, high = found["low"], found["high"]
-    span = "" if low is None else f"{before}{points(low)} to {points(high)}, "
-    return f"{points(_gain(found))} points ({span}{p_words(found['p_holm'])})"
+    span = "" if low is None else f"{before}{points_figure(low)} to {points_figure(high)}, "
+    return f"{points_figure(_gain(found))} points ({span}{p_words(found['p_holm'])})"
 
 
 def _content(kind: Kind, found: Evidence) -> list[str]:
@@ -251,7 +251,7 @@ def _lost(found: Evidence) -> list[str]:
 
 
 def _bare(value: float) -> str:
-    return points(abs(value)).removeprefix("+")
+    return points_figure(abs(value)).removeprefix("+")
 
 
 def _percent(value: float) -> str:
@@ -261,13 +261,13 @@ def _percent(value: float) -> str:
 _BY_CONTENT = ("form", "form lost", "silence", "better", "partly form", "mixed")
 
 
-def headline(by_eval: Mapping[str, Sequence[Verdict]]) -> list[str]:
+def headlines(by_eval: Mapping[str, Sequence[RunVerdict]]) -> list[str]:
     """A sentence an eval, over all its runs: the answer to did it help."""
     return [f"{name}: {_of_runs(found)}." for name, found in by_eval.items() if found]
 
 
-def _of_runs(found: Sequence[Verdict]) -> str:
-    by_kind: dict[Kind, list[Verdict]] = {}
+def _of_runs(found: Sequence[RunVerdict]) -> str:
+    by_kind: dict[Kind, list[RunVerdict]] = {}
     for one in found:
         by_kind.setdefault(one["kind"], []).append(one)
     said = []
@@ -280,13 +280,13 @@ def _of_runs(found: Sequence[Verdict]) -> str:
     return "; ".join(said)
 
 
-def _range(kind: Kind, members: Sequence[Verdict]) -> str:
+def _range(kind: Kind, members: Sequence[RunVerdict]) -> str:
     """The differences that decide, and what could have been seen."""
     found = [evidence for one in members if (evidence := one["evidence"])]
     known = [one for evidence in found if (one := _decisive(kind, evidence)) and one["n"]]
     if not known:
         return ""
-    span = " to ".join(dict.fromkeys(points(pick(map(_gain, known))) for pick in (min, max)))
+    span = " to ".join(dict.fromkeys(points_figure(pick(map(_gain, known))) for pick in (min, max)))
     how = f"{found[0]['reading']} " if known[0] is found[0]["content"] else ""
     least = [one["detectable"] for one in known if one["detectable"]]
     is_open = kind in ("form", "form lost", "silence", "undecided")
