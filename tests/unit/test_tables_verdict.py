@@ -1,11 +1,16 @@
 """What is said of a run: a grid of made cases, each with the whole sentence, read by a person."""
 
 import itertools
+import json
 
 import pytest
+from synthetic_results import make_results, table_sources
 from verdict_cases import CASES, case, guessed, missing, near, shares
 
+from snaketune.tables.comparisons import comparison_rows
+from snaketune.tables.evidence import all_evidence
 from snaketune.tables.verdict import headlines, verdict_on
+from snaketune.tasks.task import task_of
 
 SAID = {
     "better, form plays no part": (
@@ -317,3 +322,61 @@ def test_what_is_missing_on_one_side_claims_nothing():
     assert verdict_on(case(missing(10)))["kind"] == "no figure"
     said = verdict_on(case(STRICT["+"], content=missing(320)))
     assert said["kind"] == "form"
+
+
+def test_what_is_known_of_a_run_is_measured_on_its_rows(tmp_path):
+    """Overlap by id, with both results, from the manifest; the worst kind of each row counts."""
+    plan = make_results(tmp_path)
+    manifest = tmp_path / "data/problems/manifest.json"
+    found = json.loads(manifest.read_text())
+    pairs = [("p0", "exact"), ("p1", "rephrased"), ("p1", "near"), ("p2", "near"), ("px", "near")]
+    entry = {"exact": 1, "rephrased": 1, "near": 4, "rows": 5, "listed": 5}
+    entry["pairs"] = [{"left": name, "right": "t", "kind": kind} for name, kind in pairs]
+    found["leakage"]["comparisons"]["test in train"] = entry
+    manifest.write_text(json.dumps(found))
+    sources = table_sources(tmp_path)
+    evidence = all_evidence(plan, sources, comparison_rows(plan, sources))
+    known = evidence["simple", "gsm8k"]
+    assert known["overlap"] == {"equal": 2, "near": 1, "rows": 3, "unlisted": 1}
+    assert known["clean"]["n"] == 117, "without the three rows that are of this eval"
+    assert known["lost"] == {"rejected": 2, "untrained": 0}, "few-shot examples are not lost"
+    assert known["runs"] == 2
+    assert (
+        "At least 3 rows are or resemble training rows (2 equal, 1 near); on the other 117"
+        in (verdict_on(known)["sentence"])
+    )
+    safety = evidence["simple", "safety"]
+    assert safety["overlap"] is None and safety["clean"] is None, "nobody looked"
+    assert safety["content"]["n"] == 60, "all replies, those without a verdict too"
+
+
+def _choice(id_, gold, choice):
+    hit = gold == choice
+    return {"id": id_, "options": [*"abcd"], "gold": gold, "choice": choice, "correct": hit}
+
+
+def test_guesses_are_chance_and_the_most_frequent_class():
+    task = task_of("multiple_choice")
+    how, values = task.guesses([_choice("1", "A", "A"), _choice("2", "B", "A")])
+    assert (how, values) == ("guessing", [0.25, 0.25])
+    golds = [{"gold": gold} for gold in "xxyx"]
+    how, values = task_of("classification").guesses(golds)
+    assert values == [True, True, False, True]
+    assert how == "always saying the most frequent class"
+    assert task_of("math").guesses([]) is None
+
+
+@pytest.mark.parametrize(
+    ("output", "gold", "held"),
+    [
+        ("The answer is Paris, of course.", "Paris", 1.0),
+        ("Paris", "Paris", 1.0),
+        ("", "Paris", 0.0),
+        ("It is Paris.", "Paris in France", 1 / 3),
+        ("It is Lyon.", "Paris | Lyon", 1.0),
+    ],
+)
+def test_how_much_of_an_open_answer_a_reply_holds(output, gold, held):
+    """Whatever else stands in it; an empty reply holds nothing."""
+    _, outcome = task_of("open_qa").content
+    assert outcome({"output": output, "gold": gold}) == pytest.approx(held)

@@ -34,7 +34,8 @@ class Evidence(TypedDict):
     row; None: all do, or none, or it is not known."""
     overlap: Mapping[str, int] | None
     """Rows of the eval that are training rows (`equal`) or resemble one (`near`), and all
-    (`rows`); None: nothing was trained here, or it is not known."""
+    (`rows`), with the pairs that are `unlisted`; None: nothing was trained here, or it is not
+    known."""
     chance: float | None
     """What guessing gives: a share of the options, or that of the most frequent class."""
     guess: str | None
@@ -81,15 +82,15 @@ def _metric(plan: TablePlan, row: Row) -> str | None:
 def _evidence(run: RunPlan, name: str, compared: Row, sources: TableSources) -> Evidence:
     spec, base_state = run.evals[name], str(run.base_state)
     base, tuned = sources.rows(base_state, spec), sources.rows(run.state, spec)
-    task, ids = task_of(spec.task), [score["id"] for score in tuned]
+    task, ids = task_of(spec.task), {score["id"] for score in tuned}
     outcome = task.paired[spec.primary]
     reading, inner = task.content or (None, None)
     refused = not compared["n"]
     content = dict(compare(base, tuned, inner)) if inner and not refused else None
     if content and _alike(base, tuned, outcome, inner):
         reading, content = None, None
-    alike = overlap_with_training(run, spec, sources)
-    near = {id_: kind for id_, kind in (alike or {}).items() if id_ in set(ids)}
+    alike, unlisted = overlap_with_training(run, spec, sources) or (None, 0)
+    near = {id_: kind for id_, kind in (alike or {}).items() if id_ in ids}
     of = inner if content and inner else outcome
     before, after = ([s for s in scores if s["id"] not in near] for scores in (base, tuned))
     guessed = task.guesses(tuned)
@@ -99,7 +100,7 @@ def _evidence(run: RunPlan, name: str, compared: Row, sources: TableSources) -> 
         content=content,
         reading=reading,
         clean=dict(compare(before, after, of)) if near and after and not refused else None,
-        overlap=_counted(near) if alike is not None else None,
+        overlap=_counted(near, unlisted) if alike is not None else None,
         chance=_mean(guessed[1]) if guessed else None,
         guess=guessed[0] if guessed else None,
         above={
@@ -120,9 +121,9 @@ def _alike(base: list[Score], tuned: list[Score], one: Outcome, other: Outcome |
     return other is not None and all(one(s) == other(s) for s in (*base, *tuned))
 
 
-def _counted(near: Mapping[str, str]) -> dict[str, int]:
+def _counted(near: Mapping[str, str], unlisted: int) -> dict[str, int]:
     equal = sum(kind != "near" for kind in near.values())
-    return {"equal": equal, "near": len(near) - equal, "rows": len(near)}
+    return {"equal": equal, "near": len(near) - equal, "rows": len(near), "unlisted": unlisted}
 
 
 def _mean(values: list[bool | float]) -> float | None:
@@ -159,10 +160,10 @@ def _adjust(found: Mapping[Place, Evidence | None]) -> None:
 
 def overlap_with_training(
     run: RunPlan, spec: EvalPlan, sources: TableSources
-) -> dict[str, str] | None:
+) -> tuple[dict[str, str], int] | None:
     """How a row of the eval's data overlaps with the run's training rows, by id: `exact`,
-    `rephrased` or `near`. None: nothing was trained here, or nobody looked. Of more pairs than the
-    manifest lists those that are most alike."""
+    `rephrased` or `near`; and how many pairs, less alike than these, are counted but not listed.
+    None: nothing was trained here, or nobody looked."""
     protocol = sources.document(run.state, spec)["protocol"]
     data, split, learned = protocol.get("dataset"), protocol.get("split"), run.train_data
     if learned is None or data is None:
@@ -176,7 +177,8 @@ def overlap_with_training(
     if found is None:
         return None
     worst_last = reversed(found["pairs"])  # listed with the worst first
-    return {pair["left"]: pair["kind"] for pair in worst_last}
+    unlisted = sum(found[kind] for kind in ("exact", "rephrased", "near")) - len(found["pairs"])
+    return {pair["left"]: pair["kind"] for pair in worst_last}, unlisted
 
 
 def rows_lost(run: RunPlan, spec: EvalPlan, sources: TableSources) -> dict[str, int]:

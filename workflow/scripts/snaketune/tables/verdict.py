@@ -192,15 +192,16 @@ def _stands(against: Compared | None) -> int:
 
 def _overlap(kind: Kind, found: Evidence) -> list[str]:
     """With and without the rows that resemble training rows."""
-    overlap, n = found["overlap"], found["compared"]["n"]
-    if not overlap or not overlap["rows"] or not n:
+    overlap = found["overlap"]
+    if not overlap or not overlap["rows"] or kind == "no figure":
         return []
     kinds = [f"{overlap[key]:,} {key}" for key in ("equal", "near") if overlap[key]]
     what = f"are or resemble training rows ({', '.join(kinds)})"
     if not found["clean"]:
         return [f"All {overlap['rows']:,} rows {what}: skill can't be told from memory."]
     clean = found["clean"]
-    text = f"{overlap['rows']:,} rows {what}; "
+    least = "At least " if overlap.get("unlisted") else ""
+    text = f"{least}{overlap['rows']:,} rows {what}; "
     if not clean["n"]:
         return [f"{text}on the others nothing can be compared."]
     text += f"on the other {clean['n']:,} it is {_short(clean)}"
