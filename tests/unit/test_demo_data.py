@@ -24,7 +24,7 @@ from snaketune.demo.pretrain import (
     build_model,
     encode_conversation,
     tokenizer_texts,
-    train_from_scratch,
+    train,
     train_tokenizer,
 )
 from snaketune.demo.problems import TEMPLATES, make_problems
@@ -308,7 +308,7 @@ def test_training_from_a_seed_is_repeatable_and_learns():
 
     def trained() -> dict[str, torch.Tensor]:
         model = build_model(tokenizer, layers=1, hidden=64, seed=0)
-        train_from_scratch(
+        train(
             model, lambda rng: encode_conversation(tokenizer, messages), Recipe(3, 1e-3, 600, 0)
         )
         return model.state_dict()
