@@ -2,8 +2,8 @@
 
 First it learns to calculate and to write: sums, drills, stories in several forms of answer, and
 requests. Some stories are of the task's kinds, but then the answer has another form. Then it learns
-to do as it is asked: to end a solution as the task wants it, and to answer shortly. What it solves
-there takes one step, and so it stops after one step wherever it is asked in that form.
+to do as it is asked: to end a solution as the task wants it, and to answer shortly. What it is
+asked there takes one step, and so it stops after one step wherever it answers in that form.
 """
 
 import random
@@ -119,8 +119,10 @@ BOOK_TEMPLATES = (
 )
 
 
-# What the second stage teaches the task's form with.
-ONE_STEP = tuple(t for t in TASK_TEMPLATES + BOOK_TEMPLATES if len(t.operations) == 1)
+_KINDS = TASK_TEMPLATES + BOOK_TEMPLATES
+ONE_STEP = tuple(kind for kind in _KINDS if len(kind.operations) == 1)
+LONGER = tuple(kind for kind in _KINDS if len(kind.operations) > 1 and ". " in kind.text)
+_FIRST_STEP = ("What is the first step?", "What do you calculate first?", "What comes out first?")
 
 
 def draw_sum(rng: random.Random) -> tuple[str, int, int, int]:
@@ -232,9 +234,14 @@ def instruction(rng: random.Random) -> Messages:
 
 
 def _task_turn(rng: random.Random) -> tuple[str, str]:
-    """A story of one step, and its solution in the task's form."""
-    story = tell_story(rng.choice(ONE_STEP), rng)
-    return story.question, _as_marked_sentences(story)
+    """A story of one step, or a longer one that is asked for its first step alone, and the solution
+    in the task's form."""
+    story = tell_story(rng.choice(rng.choice((ONE_STEP, LONGER))), rng)
+    question = story.question
+    if len(story.sentences) > 1:
+        question = f"{question[: question.rindex('. ') + 1]} {rng.choice(_FIRST_STEP)}"
+    first = story.equations[0].rpartition(" ")[2]
+    return question, f"{story.sentences[0]}\n#### {first}"
 
 
 def _short_turn(rng: random.Random) -> tuple[str, str]:
