@@ -27,6 +27,7 @@ from snaketune.prompts.rows import (
     build_row,
     truncate_row,
 )
+from snaketune.prompts.wording import MATH
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
 
@@ -173,11 +174,12 @@ def training_row(tokenizer: Any, example: Example, form: Form) -> Row:
 
 
 def trained_reply(example: Example, form: Form) -> str:
-    """The reply to learn: the answer; a bare number in the form that task math's own system turn
-    asks for, where that stands."""
+    """The reply to learn: the answer; a bare number in the form that task math's own words ask for,
+    where these stand."""
     answer = example.answer or ""
     number = canonical_number(answer)
-    asked = form.task == "math" and form.chat and form.system is None
+    own = form.system is None if form.chat else form.prompt == MATH
+    asked = form.task == "math" and own
     return f"#### {number}" if asked and number is not None else answer
 
 
