@@ -215,7 +215,8 @@ def spoken(
     are no part of what is scored. Thoughts that do not end leave no answer; those that a budget
     ended are marked."""
     if thought and thought.cut_at is not None:
-        return _cut(tokenizer, tokens, thought.cut_at, thought.answer_at)
+        said = _cut(tokenizer, tokens, thought.cut_at, thought.answer_at)
+        return {**said, "thoughts_over_budget": thought.over}
     whole = tokenizer.decode(tokens, skip_special_tokens=False)
     said = answer_apart(whole, opened=bool(opened_thought(before.whole)))
     if "thoughts" not in said:
@@ -235,7 +236,6 @@ def _cut(tokenizer: Any, tokens: list[int], cut: int, answer: int | None) -> dic
         "thoughts": tokenizer.decode(tokens[:cut], skip_special_tokens=False),
         "thoughts_ended": answer is not None,
         "thought_tokens": cut,
-        "thoughts_over_budget": True,
     }
 
 

@@ -7,7 +7,7 @@ Light: steps without a model read replies that were made elsewhere.
 
 import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 # Tags, and gpt-oss: `<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final
@@ -136,6 +136,16 @@ class ThoughtBudget:
             return False
         return _CLOSE.search(self.decode(tokens[-_TAIL:])) is not None
 
+    def begun(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """How many of the last tokens are the beginning of an end of thoughts, with or without the
+        white space before it, and how many tokens of `closing` are then there."""
+        blank = next((i for i, t in enumerate(self.closing) if self.decode([t]).strip()), 0)
+        for start in (0, blank):
+            for end in range(len(self.closing) - 1, max(start, blank), -1):
+                if list(tokens[start - end :]) == list(self.closing[start:end]):
+                    return end - start, end
+        return 0, 0
+
     def answers_at_once(self, tokens: Sequence[int]) -> bool:
         """Whether the reply begins with no thought."""
         if self.opened:
@@ -149,34 +159,32 @@ class ThoughtWatch:
     """Where in one reply its thought ends, as it grows under a budget."""
 
     budget: ThoughtBudget
+    over: bool = False
+    """Whether the thought was cut, and not closed by the model."""
     cut_at: int | None = None
-    """The place of the first token that closes it by force; None: it was not cut."""
+    """The place of the first token that closes it, where some of these were put in."""
     answer_at: int | None = None
     """The place of the answer's first token; None: not yet."""
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether tokens that close the thought are under way."""
-        return self.cut_at is not None and self.answer_at is None
+    pending: list[int] = field(default_factory=list)
+    """Tokens that are to be put in."""
 
     def next(self, picked: int, tokens: Sequence[int]) -> int:
         """The token that follows `tokens`: the one that the model picked, or one that closes its
-        thought."""
-        used_up = self.answer_at is None and len(tokens) >= self.budget.tokens
-        if self.cut_at is None and used_up and not self.budget.ended([*tokens, picked]):
-            self.cut_at = len(tokens)
-        if not self.is_closing:
-            return picked
-        return self.budget.closing[len(tokens) - (self.cut_at or 0)]
+        thought. An end that the model began within its budget, or right behind, is its own."""
+        if not self.pending:
+            used_up = self.answer_at is None and len(tokens) >= self.budget.tokens
+            if not used_up or self.budget.ended([*tokens, picked]):
+                return picked
+            own, begun = self.budget.begun([*tokens, picked])
+            self.over, self.cut_at = not own, len(tokens) + (1 - own if own else 0)
+            self.pending = list(self.budget.closing[max(0, begun - 1) :])
+        return self.pending.pop(0)
 
     def look(self, tokens: Sequence[int]) -> None:
         """Takes note of the last token."""
-        if self.answer_at is not None:
+        if self.answer_at is not None or self.pending:
             return
-        if self.cut_at is not None:
-            closed = len(tokens) - self.cut_at == len(self.budget.closing)
-            self.answer_at = len(tokens) if closed else None
-        elif self.budget.ended(tokens):
+        if self.cut_at is not None or self.budget.ended(tokens):
             self.answer_at = len(tokens)
         elif self.budget.answers_at_once(tokens):
             self.answer_at = 0
@@ -185,7 +193,7 @@ class ThoughtWatch:
         self, tokens: Sequence[int], ends: Collection[int]
     ) -> Literal["stop", "length"] | None:
         """Why the reply is done; None: it goes on."""
-        if self.is_closing:
+        if self.pending:
             return None
         if tokens[-1] in ends and self.answer_at != len(tokens):
             return "stop"
