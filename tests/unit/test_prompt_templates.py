@@ -7,7 +7,7 @@ import pytest
 from model_templates import REAL
 from test_rows import CHATML, THINKING, make_tokenizer, trained_spans
 
-from snaketune.data.example import Example
+from snaketune.data.example import FEW_SHOT, Example
 from snaketune.inference.generate import spoken
 from snaketune.inference.options import build_tree
 from snaketune.inference.score_options import OptionsProtocol, build_question
@@ -21,7 +21,7 @@ from snaketune.prompts.form import (
 )
 from snaketune.prompts.rows import IGNORED, RowError
 from snaketune.prompts.thoughts import closed_thought, split_thoughts
-from snaketune.prompts.tokenise import FEW_SHOT, training_row
+from snaketune.prompts.tokenise import training_row
 from snaketune.report import findings
 from snaketune.runtime.errors import UserError
 
@@ -328,7 +328,6 @@ def test_a_reply_is_kept_in_its_parts():
 
 
 def test_what_made_no_row_stands_in_the_headline():
-    assert findings.FEW_SHOT == FEW_SHOT
     splits = {"train": {"dropped": {"overlong": 2, FEW_SHOT: 8}}, "dev": {"dropped": {"odd": 1}}}
     said = findings.dropped_rows({"a": {"splits": splits}})
     assert said == " 3 examples made no training row: overlong (2), odd (1)."

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2.exceptions import TemplateError
 
-from snaketune.data.example import Example, normalise, read_examples
+from snaketune.data.example import FEW_SHOT, Example, normalise, read_examples
 from snaketune.data.formats.values import canonical_number
 from snaketune.prompts.control_tokens import shield
 from snaketune.prompts.conversation import join_with_space, template_hash
@@ -34,7 +34,7 @@ from snaketune.runtime.files import write_json, write_jsonl
 SCHEMA = pa.schema(
     [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
 )
-FEW_SHOT, OVERLONG = "few-shot example", "overlong"
+OVERLONG = "overlong"
 NOT_A_FAULT = (FEW_SHOT, OVERLONG, CUT_AWAY)
 """How reasons begin that the config itself gives for leaving an example out."""
 

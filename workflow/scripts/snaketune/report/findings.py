@@ -8,14 +8,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from snaketune.data.example import FEW_SHOT
 from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import excerpt, optional, p_value, percent, points, points_interval
 from snaketune.statistics.paired import BETTER, NOTHING, SAME, WORSE
 from snaketune.tasks.task import Score, Task, task_of
-
-FEW_SHOT = "few-shot example"
-"""As training rows have it, why an example makes none by the config's own word."""
 
 _FEWEST = 4
 """With fewer rows the score test can't fall below 0.05: 3 to none gives 0.08."""
