@@ -208,7 +208,9 @@ def _read(spec: Json) -> str:
     if sampling := spec["sampling"]:
         drawn = f"temperature {sampling['temperature']:g}, top-p {sampling['top_p']:g}"
         return f"{sampling['samples']} samples at {drawn}"
-    return f"greedy, at most {spec['max_new_tokens']} new tokens"
+    thinking = spec.get("thinking")
+    thoughts = f" behind {thinking['budget']} of thoughts" if isinstance(thinking, dict) else ""
+    return f"greedy, at most {spec['max_new_tokens']} new tokens{thoughts}"
 
 
 def _cell(value: Any) -> str:

@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from snaketune.data.example import FEW_SHOT
 from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import excerpt, optional, points
 from snaketune.tasks.task import Score, Task, task_of
-
-FEW_SHOT = "few-shot example"
-"""As training rows have it, why an example makes none by the config's own word."""
 
 
 class Finding(TypedDict):

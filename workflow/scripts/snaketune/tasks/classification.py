@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from snaketune.config.evaluation import ClassesSpec
+from snaketune.prompts.thoughts import without_thoughts
 from snaketune.runtime.errors import UserError
 from snaketune.statistics import predictions as confusion
 from snaketune.statistics.intervals import shared
@@ -26,7 +27,6 @@ from snaketune.statistics.predictions import (
     roc_interval,
 )
 from snaketune.tasks.multiple_choice import softmax
-from snaketune.tasks.replies import without_thoughts
 from snaketune.tasks.task import (
     ALL,
     FINISHES,

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from snaketune.config.evaluation import AnswersSpec
 from snaketune.data.example import GOLDS
-from snaketune.tasks.replies import without_thoughts
+from snaketune.prompts.thoughts import without_thoughts
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
