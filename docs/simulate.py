@@ -11,8 +11,14 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from snaketune.statistics.intervals import mean_interval, wilson
-from snaketune.statistics.paired import compare, detectable, score_interval, score_test
+from snaketune.statistics.intervals import (
+    detectable,
+    mean_interval,
+    score_interval,
+    score_test,
+    wilson,
+)
+from snaketune.statistics.paired import compare
 from snaketune.statistics.predictions import calibration_interval, roc_interval
 
 SIZES, SHARES = (15, 100, 1000), (0.02, 0.5, 0.98)

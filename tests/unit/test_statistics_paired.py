@@ -8,14 +8,8 @@ import pytest
 from scipy import stats
 
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.paired import (
-    compare,
-    detectable,
-    false_discovery,
-    holm,
-    score_interval,
-    score_test,
-)
+from snaketune.statistics.intervals import detectable, score_interval, score_test
+from snaketune.statistics.paired import compare, false_discovery, holm
 
 
 def _scores(hits):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, further_names
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, further_names, joined_runs
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_rows
 from snaketune.tables import answers, comparisons, summary
@@ -56,11 +56,36 @@ class Result(TypedDict):
     thresholds: list[Threshold]
 
 
+class JoinedEval(TypedDict):
+    """An eval of runs that differ in their seed alone: its primary metric, over rows and seeds."""
+
+    protocol: str
+    metric: str
+    value: float | None
+    """The mean of the runs' values."""
+    between_seeds: float | None
+    """Their standard deviation."""
+    n: int
+    low: float | None
+    high: float | None
+
+
+class Joined(TypedDict):
+    """Such runs."""
+
+    run: str
+    """The row's own name."""
+    runs: list[str]
+    base_state: str | None
+    evals: dict[str, JoinedEval]
+
+
 class FinalMetrics(TypedDict):
     """`final_metrics.json`"""
 
     experiment: str
     runs: list[Result]
+    joined: list[Joined]
 
 
 def final_metrics(plan: TablePlan, sources: TableSources) -> FinalMetrics:
@@ -68,7 +93,18 @@ def final_metrics(plan: TablePlan, sources: TableSources) -> FinalMetrics:
     runs = [_result(run, sources) for run in plan.runs]
     for run, result in zip(plan.runs, runs, strict=True):
         _check_totals(run, result)
-    return FinalMetrics(experiment=plan.experiment, runs=runs)
+    joined = [_joined(name, found, sources) for name, found in joined_runs(plan).items()]
+    return FinalMetrics(experiment=plan.experiment, runs=runs, joined=joined)
+
+
+def _joined(name: str, runs: list[RunPlan], sources: TableSources) -> Joined:
+    evals = {}
+    for key, entry in runs[0].evals.items():
+        row = comparisons.joined_metric(runs, entry, sources)
+        evals[key] = JoinedEval(**{k: row.get(k) for k in JoinedEval.__annotations__})  # type: ignore[typeddict-item]
+    return Joined(
+        run=name, runs=[run.run for run in runs], base_state=runs[0].base_state, evals=evals
+    )
 
 
 def final_rows(final: FinalMetrics) -> list[Row]:
@@ -158,6 +194,7 @@ _FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, TableSources], list[Ro
     "unique_answers": (answers.UNIQUE_COLUMNS, answers.unique_answer_rows),
     "drops": (comparisons.DROP_COLUMNS, comparisons.drop_rows),
     "sweep": (summary.SWEEP_COLUMNS, summary.sweep_rows),
+    "seeds": (comparisons.SEED_COLUMNS, comparisons.seed_rows),
 }
 
 

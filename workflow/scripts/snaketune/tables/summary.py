@@ -11,8 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
+from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan, joined_runs
 from snaketune.runtime.content import flat, settings_of
+from snaketune.tables.comparisons import joined_metric
 from snaketune.tables.sources import NUMBER, BasePlan, Row, TableSources, bases, number_of
 from snaketune.tasks.task import ALL
 
@@ -111,10 +112,22 @@ def _shown_metrics(choose: str | None, eval_name: str, plan: EvalPlan) -> list[s
 
 
 def summary_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
-    """Bases first. Each eval gives `{eval}.{metric}` with interval, n and protocol."""
-    return [_base_row(base, sources) for base in bases(plan)] + [
-        _run_row(run, sources) for run in plan.runs
-    ]
+    """Bases first, then seeds that are joined, then runs. Each eval gives `{eval}.{metric}` with
+    interval, n and protocol."""
+    rows = [_base_row(base, sources) for base in bases(plan)]
+    rows += [_joined_row(name, runs, sources) for name, runs in joined_runs(plan).items()]
+    return rows + [_run_row(run, sources) for run in plan.runs]
+
+
+def _joined_row(name: str, runs: list[RunPlan], sources: TableSources) -> Row:
+    first = _run_row(runs[0], sources)
+    row = {key: value for key, value in first.items() if key not in ("seed", "checkpoint")}
+    for key, entry in runs[0].evals.items():
+        number = joined_metric(runs, entry, sources)
+        column = f"{key}.{entry.primary}"
+        row |= {column: number["value"]}
+        row |= {f"{column}.{part}": number.get(part) for part in ("low", "high", "n")}
+    return row | {"run": name, "seeds": len(runs)}
 
 
 def _base_row(base: BasePlan, sources: TableSources) -> Row:
