@@ -18,7 +18,7 @@ from snaketune.statistics.intervals import (
     score_test,
     wilson,
 )
-from snaketune.statistics.paired import compare
+from snaketune.statistics.paired import compare, of_shares
 from snaketune.statistics.predictions import calibration_interval, roc_interval
 
 SIZES, SHARES = (15, 100, 1000), (0.02, 0.5, 0.98)
@@ -134,6 +134,25 @@ def families() -> Iterator[Row]:
             yield n, differing, runs, raw, adjusted
 
 
+def seeds(times: int = 1000) -> Iterator[Row]:
+    """The interval of a difference of shares over rows and seeds, by how far the seeds' true shares
+    lie apart, and how often it finds one where there is none."""
+    draw = np.random.default_rng(0)
+    for n in (100, 1000):
+        for count in (2, 3, 5, 10):
+            for apart in (0.0, 0.01, 0.04):
+                found = []
+                for _ in range(times):
+                    # A row is as hard for the base as for every seed, in four parts of five.
+                    hard = 0.8**0.5 * draw.normal(size=(n, 1))
+                    tries = hard + 0.2**0.5 * draw.normal(size=(n, count + 1))
+                    shares = 0.6 + np.append(0, draw.normal(0, apart, count))
+                    hits = (tries < stats.norm.ppf(shares)).astype(float)
+                    p, *_ = of_shares(hits[:, 1:] - hits[:, :1])
+                    found.append(p >= 0.05)
+                yield n, count, apart, float(np.mean(found))
+
+
 def calibration(times: int = 400) -> Iterator[Row]:
     """The interval of the expected calibration error, by the true one."""
     draw = np.random.default_rng(0)
@@ -172,6 +191,7 @@ TABLES = {
     "paired": (paired, ("n", "base", "gain", "alike", "differ", "covered", "p < 0.05")),
     "means": (means, ("n", "mean covered", "no difference kept")),
     "clusters": (clusters, ("groups", "share", "alike", "covered")),
+    "seeds": (seeds, ("n", "seeds", "between seeds", "covered")),
     "families": (families, ("n", "differ", "runs", "any p < 0.05", "any adjusted p < 0.05")),
     "calibration": (calibration, ("n", "true error", "covered")),
     "areas": (areas, ("area", "positive", "negative", "covered")),

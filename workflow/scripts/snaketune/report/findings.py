@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import RunPlan
+from snaketune.plan.table_plan import RunPlan, joined_runs
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import excerpt, optional, p_value, percent, points, points_interval
 from snaketune.statistics.paired import BETTER, NOTHING, SAME, WORSE
@@ -37,25 +37,34 @@ class RunCard(TypedDict):
     run: str
     model: str
     findings: list[Finding]
+    single: bool
+    """One of seeds that are joined, of which the headline counts what joins them."""
 
 
 def run_cards(sources: ReportSources) -> list[RunCard]:
-    """What became of each run."""
-    return [
-        RunCard(
-            run=sources.shown(run.run),
-            model=run.model,
-            findings=[_finding(sources, run, name) for name in run.evals],
-        )
+    """What became of each run; seeds that are joined come first, as one."""
+    joined = joined_runs(sources.plan)
+    single = {run.run for runs in joined.values() for run in runs}
+    cards = [
+        _card(sources, f"{name}: {len(runs)} seeds", name, runs[0], False)
+        for name, runs in joined.items()
+    ]
+    return cards + [
+        _card(sources, sources.shown(run.run), run.run, run, run.run in single)
         for run in sources.runs
     ]
+
+
+def _card(sources: ReportSources, title: str, row: str, run: RunPlan, single: bool) -> RunCard:
+    found = [_finding(sources, row, run, name) for name in run.evals]
+    return RunCard(run=title, model=run.model, findings=found, single=single)
 
 
 def headline(found: list[RunCard]) -> str:
     """The answer in a sentence, over all runs and evals."""
     by_eval: dict[str, list[str]] = {}
     for card in found:
-        for finding in card["findings"]:
+        for finding in [] if card.get("single") else card["findings"]:
             by_eval.setdefault(finding["eval"], []).append(finding["verdict"])
     said: dict[str, list[str]] = {}
     for name, verdicts in by_eval.items():
@@ -99,9 +108,9 @@ def _listed(parts: list[str]) -> str:
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _finding(sources: ReportSources, run: RunPlan, name: str) -> Finding:
+def _finding(sources: ReportSources, compared: str, run: RunPlan, name: str) -> Finding:
     metric = run.evals[name].primary
-    row = sources.comparison(run.run, name, metric)
+    row = sources.comparison(compared, name, metric)
     if run.base_state is None:
         sentence = f"{name}: predictions made elsewhere, compared with nothing."
         return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)
@@ -120,7 +129,9 @@ def _finding(sources: ReportSources, run: RunPlan, name: str) -> Finding:
         sentence += " So few rows can show no significant difference, whatever the answers."
     elif (least := row.get("detectable")) and row["verdict"] == SAME:
         sentence += f" So many rows show differences from {points(float(least))[1:]} points on."
-    sentence += _format_note(sources, run.run, name, row["verdict"])
+    if apart := optional(row.get("between_seeds") or ""):
+        sentence += f" Seeds lie {points(apart)[1:]} points apart (standard deviation)."
+    sentence += _format_note(sources, compared, name, row["verdict"])
     return Finding(eval=name, verdict=row["verdict"], gain=points(gain), sentence=sentence)
 
 

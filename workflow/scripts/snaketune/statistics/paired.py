@@ -99,7 +99,7 @@ def compare_seeds(
     only_base, only_tuned = int((means < 0).sum()), int((means > 0).sum())
     clusters = shared(scores)
     hits = all(isinstance(value, bool) for _, *values in rows for value in values)
-    p, interval, draws, between = (_of_shares if hits else _of_means)(differences, clusters)
+    p, interval, draws, between = (of_shares if hits else _of_means)(differences, clusters)
     low, high = interval or (None, None)
     alone = hits and clusters is None and len(tuned) == 1
     return Comparison(
@@ -129,7 +129,8 @@ Found = tuple[float, tuple[float, float] | None, float, float | None]
 deviation between seeds."""
 
 
-def _of_shares(differences: np.ndarray, clusters: list[str] | None) -> Found:
+def of_shares(differences: np.ndarray, clusters: list[str] | None = None) -> Found:
+    """The score test of differences of -1, 0 and 1, a row an example and a column a seed."""
     losses, gains = int((differences < 0).sum()), int((differences > 0).sum())
     n, seeds = differences.size, differences.shape[1]
     if clusters is None and seeds == 1:

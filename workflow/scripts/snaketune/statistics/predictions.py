@@ -80,9 +80,9 @@ def kappa(counts: Counts) -> np.ndarray:
     return _ratio(agreed - chance, 1 - chance)
 
 
-def bootstrap(counts: Counts, statistic: Statistic, seed: int = SEED) -> tuple[float, float] | None:
-    """The 95 % percentile interval of `statistic` over resampled rows, or over resampled clusters
-    where `counts` are those of each (`by_cluster`); None where they show no spread."""
+def redrawn(counts: Counts, seed: int = SEED) -> Counts | None:
+    """[RESAMPLES, rows, columns]: tables of resampled rows, or of resampled clusters where `counts`
+    are those of each (`by_cluster`); None where there is no row."""
     n = int(counts.sum())
     if n == 0:
         return None
@@ -90,7 +90,15 @@ def bootstrap(counts: Counts, statistic: Statistic, seed: int = SEED) -> tuple[f
         drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=RESAMPLES)
     else:
         drawn = resampled(counts.reshape(len(counts), -1), seed)
-    values = statistic(drawn.reshape(-1, *counts.shape[-2:]))
+    return drawn.reshape(-1, *counts.shape[-2:])
+
+
+def bootstrap(drawn: Counts | None, statistic: Statistic) -> tuple[float, float] | None:
+    """The 95 % percentile interval of `statistic` over tables that were `redrawn`; None where they
+    show no spread."""
+    if drawn is None:
+        return None
+    values = statistic(drawn)
     return percentiles(values[~np.isnan(values)])
 
 

@@ -15,6 +15,8 @@ _THOUGHT = re.compile(f"(?P<open>{_OPENS})|(?P<close>{_CLOSES})", re.IGNORECASE)
 def without_thoughts(reply: str) -> str | None:
     """The reply behind the last end of thoughts. None where it breaks off within them: nothing was
     answered yet. Templates often print the opening tag themselves, so that it need not be there."""
+    if not any(sign in reply for sign in "<[◁"):  # with one of which every mark begins
+        return reply
     marks = list(_THOUGHT.finditer(reply))
     if marks and marks[-1]["open"]:
         return None

@@ -190,4 +190,7 @@ def _with_people(eval_name: str, scores: list[Score]) -> list[Metric]:
     if isnan(value):  # all of one label on both sides: nothing that chance would not do
         return [agreed, without_interval(eval_name, ALL, "kappa", None, 0)]
     row = without_interval(eval_name, ALL, "kappa", value, len(known))
-    return [agreed, with_interval(row, confusion.bootstrap(counts, confusion.kappa))]
+    return [
+        agreed,
+        with_interval(row, confusion.bootstrap(confusion.redrawn(counts), confusion.kappa)),
+    ]
