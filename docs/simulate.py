@@ -154,17 +154,25 @@ def seeds(times: int = 1000) -> Iterator[Row]:
 
 
 def calibration(times: int = 400) -> Iterator[Row]:
-    """The interval of the expected calibration error, by the true one."""
+    """The interval of the expected calibration error, by the true one: the same gap in every bin,
+    one that rises with confidence, or one in a bin of five."""
     draw = np.random.default_rng(0)
+    gaps = {
+        "even": lambda sure, error: np.full(len(sure), error),
+        "rising": lambda sure, error: 4 * error * (sure - 0.5),
+        "one bin": lambda sure, error: np.where(sure >= 0.9, 5 * error, 0),
+    }
+    cases = [("even", 0.0), ("even", 0.05), ("even", 0.2), ("rising", 0.1), ("one bin", 0.05)]
     for n in (100, 1000):
         names = [str(i) for i in range(n)]
-        for gap in (0.0, 0.05, 0.2):
+        for kind, error in cases:
             held = 0
             for _ in range(times):
                 sure = draw.uniform(0.5, 1, n)
-                low, high = calibration_interval(sure, draw.random(n) < sure - gap, names) or (1, 0)
-                held += low <= gap <= high
-            yield n, gap, held / times
+                right = draw.random(n) < sure - gaps[kind](sure, error)
+                low, high = calibration_interval(sure, right, names) or (1, 0)
+                held += low <= error <= high
+            yield n, kind, error, held / times
 
 
 def areas(times: int = 600) -> Iterator[Row]:
@@ -193,7 +201,7 @@ TABLES = {
     "clusters": (clusters, ("groups", "share", "alike", "covered")),
     "seeds": (seeds, ("n", "seeds", "between seeds", "covered")),
     "families": (families, ("n", "differ", "runs", "any p < 0.05", "any adjusted p < 0.05")),
-    "calibration": (calibration, ("n", "true error", "covered")),
+    "calibration": (calibration, ("n", "gaps", "true error", "covered")),
     "areas": (areas, ("area", "positive", "negative", "covered")),
     "power": (power, ("n", "5 % differ", "10 % differ", "30 % differ")),
 }
