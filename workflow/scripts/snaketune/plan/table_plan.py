@@ -131,6 +131,7 @@ def joined_runs(plan: TablePlan) -> dict[str, list[RunPlan]]:
 
 
 CLASSIFICATION, OPEN_QA, MATH_SAMPLES = "classification", "open_qa", "math_samples"
+SAFETY = "safety"
 
 
 def followed(plan: TablePlan) -> bool:
@@ -158,12 +159,13 @@ def _has_task(plan: TablePlan, task: str) -> bool:
 
 
 def further_names(plan: TablePlan) -> list[str]:
-    """The tables that only some experiments have: by epoch, of open answers, classes and samples,
-    of drops from one eval to another, of sweeps, of seeds."""
+    """The tables that only some experiments have: by epoch, of open answers, classes, hazards that
+    judges named, samples, of drops from one eval to another, of sweeps, of seeds."""
     return [
         *(["epoch_results", "summary_results"] if followed(plan) else []),
         *(["before_after"] if has_open_answers(plan) else []),
         *(["confusion", "wrong_predictions"] if has_classes(plan) else []),
+        *(["categories"] if _has_task(plan, SAFETY) else []),
         *(["voting", "failures", "unique_answers"] if has_samples(plan) else []),
         *(["drops"] if plan.drops else []),
         *(["sweep"] if any(run.swept for run in plan.runs) else []),

@@ -189,6 +189,7 @@ _FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, TableSources], list[Ro
     "before_after": (answers.BEFORE_AFTER_COLUMNS, answers.before_after_rows),
     "confusion": (answers.CONFUSION_COLUMNS, answers.confusion_rows),
     "wrong_predictions": (answers.WRONG_COLUMNS, answers.wrong_prediction_rows),
+    "categories": (answers.CATEGORY_COLUMNS, answers.category_rows),
     "voting": (answers.VOTING_COLUMNS, answers.voting_rows),
     "failures": (answers.FAILURE_COLUMNS, answers.failure_rows),
     "unique_answers": (answers.UNIQUE_COLUMNS, answers.unique_answer_rows),
