@@ -27,6 +27,7 @@ def experiment_faults(experiment: Experiment) -> Iterator[Fault]:
     judges = judges_of(experiment)
     yield from eval_faults(experiment, judges)
     yield from push_faults(experiment)
+    yield from _seed_faults(experiment)
     for name, run in experiment.runs.items():
         yield from _run_faults(experiment, judges, name, run)
     yield from _gate_faults(experiment)
@@ -210,8 +211,8 @@ def push_faults(experiment: Experiment) -> Iterator[Fault]:
         if run.push is None:
             continue
         path, repo = ("runs", name, "push"), run.push.repo.replace(RUN_IN_NAME, name)
-        if RUN_IN_NAME not in run.push.repo and any(
-            len(values) > 1 for values in run.sweep.values()
+        if RUN_IN_NAME not in run.push.repo and (
+            run.seeds > 1 or any(len(values) > 1 for values in run.sweep.values())
         ):
             found = f"found {repo} for all runs of the sweep"
             yield Fault(
@@ -221,6 +222,33 @@ def push_faults(experiment: Experiment) -> Iterator[Fault]:
             found = f"found {repo}, which runs.{taken[repo]} is pushed to as well"
             yield Fault(path, f"{found}; expected a repository each, or {RUN_IN_NAME} in the name")
         taken.setdefault(repo, name)
+
+
+_BESIDE = {"seed", "sweep", "label", "push", "resources", "gpu", "report_to", "preset"}
+"""What runs that are joined may differ in: their seed, and what decides no figure."""
+
+
+def _seed_faults(experiment: Experiment) -> Iterator[Fault]:
+    """Runs that are joined though they differ in more than their seed, or not in that."""
+    members: dict[str, list[str]] = {}
+    for name, run in experiment.runs.items():
+        if run.seed_of is not None:
+            members.setdefault(run.seed_of, []).append(name)
+    for row, names in members.items():
+        if row in experiment.runs:
+            yield Fault(("runs", names[0], "seed_of"), f"found {row}, which is a run of its own")
+        runs = [experiment.runs[name] for name in names]
+        made = [
+            (run.model_dump(exclude=_BESIDE), experiment.presets.get(run.preset or ""))
+            for run in runs
+        ]
+        for name, settings in zip(names, made, strict=True):
+            if settings != made[0]:
+                found = f"found {row}, but the run differs from {names[0]} in more than its seed"
+                yield Fault(("runs", name, "seed_of"), found)
+        if len({run.seed for run in runs}) < len(runs):
+            found = f"found one seed twice among the runs of {row}"
+            yield Fault(("runs", names[0], "seed_of"), f"{found}, expected different ones")
 
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -30,15 +30,30 @@ class RunCard(TypedDict):
     run: str
     model: str
     findings: list[Finding]
+    single: bool
+    """One of seeds that are joined, of which the headline counts what joins them."""
 
 
 def run_cards(sources: ReportSources) -> list[RunCard]:
-    """What became of each run."""
-    return [
+    """What became of each run; seeds that are joined come first, as one."""
+    joined: list[dict[str, Any]] = sources.final.get("joined", [])
+    single = {run for result in joined for run in result["runs"]}
+    models = {result["run"]: result["model"] for result in sources.final["runs"]}
+    cards = [
+        RunCard(
+            run=f"{result['run']}: {len(result['runs'])} seeds",
+            model=models[result["runs"][0]],
+            findings=[_finding(result, name) for name in result["verdicts"]],
+            single=False,
+        )
+        for result in joined
+    ]
+    return cards + [
         RunCard(
             run=sources.shown(result["run"]),
             model=result["model"],
             findings=[_finding(result, name) for name in result["verdicts"]],
+            single=result["run"] in single,
         )
         for result in sources.final["runs"]
     ]

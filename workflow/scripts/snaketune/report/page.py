@@ -64,6 +64,7 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
         checkpoints=sources.checkpoints,
         epochs=sources.epochs,
         drops=results.drop_lines(sources),
+        seeds=results.seed_lines(sources),
         swept=bool(sources.sweep),
         sampled=samples.sample_tables(sources),
         answers=findings.answers_side_by_side(sources),

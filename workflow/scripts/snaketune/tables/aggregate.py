@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, further_names
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, further_names, joined_runs
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_rows
 from snaketune.tables import answers, comparisons, origins, summary
@@ -63,6 +63,32 @@ class Result(TypedDict):
     """By eval: did it help, in words, and what that rests on."""
 
 
+class JoinedEval(TypedDict):
+    """An eval of runs that differ in their seed alone: its primary metric, over rows and seeds."""
+
+    protocol: str
+    metric: str
+    value: float | None
+    """The mean of the runs' values."""
+    between_seeds: float | None
+    """Their standard deviation."""
+    n: int
+    low: float | None
+    high: float | None
+
+
+class Joined(TypedDict):
+    """Such runs."""
+
+    run: str
+    """The row's own name."""
+    runs: list[str]
+    base_state: str | None
+    evals: dict[str, JoinedEval]
+    verdicts: dict[str, RunVerdict]
+    """By eval."""
+
+
 class FinalMetrics(TypedDict):
     """`final_metrics.json`"""
 
@@ -70,6 +96,7 @@ class FinalMetrics(TypedDict):
     headline: list[str]
     """The answer in a sentence an eval, over all runs."""
     runs: list[Result]
+    joined: list[Joined]
 
 
 def final_metrics(
@@ -77,10 +104,37 @@ def final_metrics(
 ) -> FinalMetrics:
     """What each run arrived at. `verdicts`: by run and eval."""
     runs = [_result(run, sources, verdicts) for run in plan.runs]
+    joined = joined_runs(plan)
+    single = {run.run for members in joined.values() for run in members}
     by_eval: dict[str, list[RunVerdict]] = {}
-    for (_, name), found in verdicts.items():
-        by_eval.setdefault(name, []).append(found)
-    return FinalMetrics(experiment=plan.experiment, headline=headlines(by_eval), runs=runs)
+    for (run_name, name), found in verdicts.items():
+        if run_name not in single:
+            by_eval.setdefault(name, []).append(found)
+    return FinalMetrics(
+        experiment=plan.experiment,
+        headline=headlines(by_eval),
+        runs=runs,
+        joined=[_joined(name, found, sources, verdicts) for name, found in joined.items()],
+    )
+
+
+def _joined(
+    name: str,
+    runs: list[RunPlan],
+    sources: TableSources,
+    verdicts: Mapping[Place, RunVerdict],
+) -> Joined:
+    evals = {}
+    for key, entry in runs[0].evals.items():
+        row = comparisons.joined_metric(runs, entry, sources)
+        evals[key] = JoinedEval(**{k: row.get(k) for k in JoinedEval.__annotations__})  # type: ignore[typeddict-item]
+    return Joined(
+        run=name,
+        runs=[run.run for run in runs],
+        base_state=runs[0].base_state,
+        evals=evals,
+        verdicts={key: verdicts[name, key] for key in evals},
+    )
 
 
 def check_totals(plan: TablePlan, sources: TableSources) -> None:
@@ -172,11 +226,13 @@ _FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, TableSources], list[Ro
     "before_after": (answers.BEFORE_AFTER_COLUMNS, answers.before_after_rows),
     "confusion": (answers.CONFUSION_COLUMNS, answers.confusion_rows),
     "wrong_predictions": (answers.WRONG_COLUMNS, answers.wrong_prediction_rows),
+    "categories": (answers.CATEGORY_COLUMNS, answers.category_rows),
     "voting": (answers.VOTING_COLUMNS, answers.voting_rows),
     "failures": (answers.FAILURE_COLUMNS, answers.failure_rows),
     "unique_answers": (answers.UNIQUE_COLUMNS, answers.unique_answer_rows),
     "drops": (comparisons.DROP_COLUMNS, comparisons.drop_rows),
     "sweep": (summary.SWEEP_COLUMNS, summary.sweep_rows),
+    "seeds": (comparisons.SEED_COLUMNS, comparisons.seed_rows),
 }
 
 

@@ -4,11 +4,11 @@ The same comparison with the answer's form set aside, and without the rows that 
 rows; what guessing gives; and what is in no figure. What follows from it: `verdict.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
-from snaketune.statistics.paired import Comparison, Outcome, compare, holm
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, joined_runs
+from snaketune.statistics.paired import Comparison, Outcome, compare, compare_seeds, holm
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Score, task_of
 
@@ -63,55 +63,67 @@ def all_evidence(
         for row in compared
         if (row["metric"], row["subset"]) == (_metric(plan, row), ALL)
     }
+    joined = joined_runs(plan)
     found: dict[Place, Evidence | None] = {
-        (run.run, name): _evidence(run, name, primary[run.run, name], sources)
-        if run.base_state is not None
+        (run, name): _evidence(members, name, primary[run, name], sources)
+        if members[0].base_state is not None
         else None
-        for run in plan.runs
-        for name in run.evals
+        for run, members in ({run.run: [run] for run in plan.runs} | joined).items()
+        for name in members[0].evals
     }
-    _adjust(found)
+    # Seeds that are joined count once, by the row that joins them (see comparisons.py).
+    single = {run.run for members in joined.values() for run in members}
+    _adjust({place: one for place, one in found.items() if place[0] not in joined})
+    _adjust({place: one for place, one in found.items() if place[0] not in single})
     return found
 
 
 def _metric(plan: TablePlan, row: Row) -> str | None:
     """The eval's primary one."""
-    return next(run.evals[row["eval"]].primary for run in plan.runs if run.run == row["run"])
+    names = (run for run in plan.runs if row["run"] in (run.run, run.seed_of))
+    return next(run.evals[row["eval"]].primary for run in names)
 
 
-def _evidence(run: RunPlan, name: str, compared: Row, sources: TableSources) -> Evidence:
-    spec, base_state = run.evals[name], str(run.base_state)
-    base, tuned = sources.rows(base_state, spec), sources.rows(run.state, spec)
-    task, ids = task_of(spec.task), {score["id"] for score in tuned}
+def _evidence(runs: Sequence[RunPlan], name: str, compared: Row, sources: TableSources) -> Evidence:
+    """Of one run, or of several that differ in their seed alone."""
+    first = runs[0]
+    spec, base_state = first.evals[name], str(first.base_state)
+    base, *tuned = (sources.rows(s, spec) for s in (base_state, *(run.state for run in runs)))
+    task, ids = task_of(spec.task), {score["id"] for score in tuned[0]}
     outcome = task.paired[spec.primary]
     reading, inner = task.content or (None, None)
     refused = not compared["n"]
-    content = dict(compare(base, tuned, inner)) if inner and not refused else None
-    if content and _alike(base, tuned, outcome, inner):
+    content = dict(compare_seeds(base, tuned, inner)) if inner and not refused else None
+    if content and all(_alike(base, rows, outcome, inner) for rows in tuned):
         reading, content = None, None
-    alike, unlisted = overlap_with_training(run, spec, sources) or (None, 0)
+    alike, unlisted = overlap_with_training(first, spec, sources) or (None, 0)
     near = {id_: kind for id_, kind in (alike or {}).items() if id_ in ids}
     of = inner if content and inner else outcome
-    before, after = ([s for s in scores if s["id"] not in near] for scores in (base, tuned))
-    guessed = task.guesses(tuned)
+    before, *after = ([s for s in rows if s["id"] not in near] for rows in (base, *tuned))
+    guessed = task.guesses(tuned[0])
+    above: dict[str, Compared | None] = {"base": None, "tuned": None}
+    if guessed and not refused:
+        above["base"] = _against(base, guessed[1], outcome)
+        # Of several the one that stands lowest.
+        seeds = [_against(rows, guessed[1], outcome) for rows in tuned]
+        above["tuned"] = min(seeds, key=lambda found: found["difference"] or 0)
+    unread = [_share(sources, run.state, spec, "unparsed") for run in runs]
+    known = [share for share in unread if share is not None]
     return Evidence(
         metric=spec.primary,
         compared={key: compared[key] for key in Comparison.__annotations__},
         content=content,
         reading=reading,
-        clean=dict(compare(before, after, of)) if near and after and not refused else None,
+        clean=dict(compare_seeds(before, after, of)) if near and before and not refused else None,
         overlap=_counted(near, unlisted) if alike is not None else None,
         chance=_mean(guessed[1]) if guessed else None,
         guess=guessed[0] if guessed else None,
-        above={
-            who: _against(scores, guessed[1], outcome) if guessed and not refused else None
-            for who, scores in (("base", base), ("tuned", tuned))
-        },
+        above=above,
         unparsed={
             "base": _share(sources, base_state, spec, "unparsed"),
-            "tuned": _share(sources, run.state, spec, "unparsed"),
+            "tuned": sum(known) / len(known) if known else None,
         },
-        lost=rows_lost(run, spec, sources),
+        lost=rows_lost(first, spec, sources),
         runs=1,
     )
 

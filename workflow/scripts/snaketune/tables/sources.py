@@ -46,6 +46,10 @@ def number_of(metric: Metric) -> dict[str, float | None]:
     }
 
 
+_KEPT = 12
+"""Files of scores that are kept in memory: 1,319 rows with their texts are 5 to 10 MB."""
+
+
 @dataclass(frozen=True)
 class TableSources:
     """What the jobs wrote. Keys are (state, protocol name) or a run's name."""
@@ -62,6 +66,7 @@ class TableSources:
     """Of one dataset that is trained on and another that is evaluated."""
     stats: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of a run's training rows."""
+    _kept: dict[tuple[str, str], list[Score]] = field(default_factory=dict, repr=False)
 
     def document(self, state: str, plan: EvalPlan) -> dict[str, Any]:
         """The metrics file of a state under an eval's protocol."""
@@ -81,8 +86,14 @@ class TableSources:
         return None if meta.get("resumed_records") else meta.get("seconds")
 
     def rows(self, state: str, plan: EvalPlan) -> list[Score]:
-        """The scores of a state under an eval's protocol."""
-        return read_rows(self.scores[state, plan.protocol_name])
+        """The scores of a state under an eval's protocol. The last ones are kept: a base is
+        compared with run after run."""
+        cell = state, plan.protocol_name
+        found = self._kept.pop(cell, None)
+        self._kept[cell] = rows = read_rows(self.scores[cell]) if found is None else found
+        while len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+        return rows
 
 
 def read_sources(

@@ -38,7 +38,8 @@ def format_summary(final: Json, comparisons: Iterable[Row]) -> str:
     """
     rows = list(comparisons)
     names = dict.fromkeys(name for run in final["runs"] for name in run["evals"])
-    blocks = [_block(name, final["runs"], rows) for name in names]
+    joined = final.get("joined", [])
+    blocks = [_block(name, final["runs"], joined, rows) for name in names]
     thresholds = _thresholds(final["runs"])
     answer = "\n".join(_wrapped(sentence) for sentence in final["headline"])
     blocks = [answer, *blocks] if answer else blocks
@@ -49,7 +50,7 @@ def _wrapped(sentence: str) -> str:
     return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
+def _block(name: str, runs: list[Json], joined: list[Json], comparisons: list[Row]) -> str:
     runs = [run for run in runs if name in run["evals"]]
     metric = runs[0]["evals"][name]["metric"]
     compared = {
@@ -80,6 +81,11 @@ def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
         result = run["evals"][name]
         change = _change(compared.get((run["run"], name)), run["verdicts"][name])
         lines.append((f"  {run['run']}", *_result(result), *change, _apart(result)))
+    for row in joined:
+        if result := row["evals"].get(name):
+            change = _change(compared.get((row["run"], name)), row["verdicts"][name])
+            seeds = f"  {row['run']}: {len(row['runs'])} seeds"
+            lines.append((seeds, *_result(result), *change, _between(result)))
     return f"{name}\n" + _aligned(lines)
 
 
@@ -102,6 +108,12 @@ def _apart(result: Json) -> str:
     counts = result["counts"]
     kinds = [kind for kind in ("unparsed", "empty") if counts.get(kind)]
     return ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
+
+
+def _between(result: Json) -> str:
+    """How far seeds lie apart: `1.2 points between seeds (SD)`."""
+    found = result["between_seeds"]
+    return "" if found is None else f"SD {100 * found:.1f} between seeds"
 
 
 def _change(row: Row | None, said: Json) -> tuple[str, str]:

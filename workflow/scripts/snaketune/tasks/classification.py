@@ -7,10 +7,10 @@ instead, a reply has no probabilities, and one that is no label is `unparsed`: w
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from math import exp
 from statistics import mode
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ from snaketune.tasks.task import (
     Task,
     cluster_of,
     mean_score,
+    once,
     share_of_hits,
     shares_of_hits,
     task,
@@ -67,6 +68,10 @@ SCHEMA = pa.schema(
     ]
 )
 
+_OVERALL: dict[str, confusion.Statistic] = {
+    "balanced_accuracy": confusion.balanced_accuracy,
+    "macro_f1": confusion.macro_f1,
+}
 OUTCOMES: dict[str, Outcome] = {
     "accuracy": lambda score: score["correct"],
     "unparsed": lambda score: score["predicted"] is None,
@@ -90,7 +95,7 @@ class Classification(Task):
 
     def score(self, row: Answered) -> Score:
         """The row of one example."""
-        spec = ClassesSpec.model_validate(row.protocol["classes"])
+        spec = _spec(row.protocol)
         example, found = row.example, row.prediction
         if example.label not in spec.labels:
             raise UserError(
@@ -156,6 +161,15 @@ class Classification(Task):
         return "unparsed" if score["predicted"] is None else f"predicted {score['predicted']}"
 
 
+@once
+def _spec(protocol: Mapping[str, Any]) -> ClassesSpec:
+    return ClassesSpec.model_validate(protocol["classes"])
+
+
+def _from_text(found: Score, labels: Sequence[str]) -> Score:
+    return _unscored(found) | {"predicted": parse_label(found["output"], labels)}
+
+
 def _unscored(found: Score) -> Score:
     """What there is without probabilities: where the reply is read as text, or where the prompt was
     too long for an answer, which is no prediction."""
@@ -216,10 +230,10 @@ def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[M
     counts = confusion.confusion(labels, gold, predicted)
     if clusters:
         counts = confusion.by_cluster(labels, gold, predicted, clusters)
-    n = len(scores)
+    n, drawn = len(scores), confusion.redrawn(counts)
     rows = [
-        _drawn(eval_name, ALL, "balanced_accuracy", counts, confusion.balanced_accuracy, n),
-        _drawn(eval_name, ALL, "macro_f1", counts, confusion.macro_f1, n),
+        _of_counts(without_interval(eval_name, ALL, name, None, n), counts, drawn, statistic)
+        for name, statistic in _OVERALL.items()
     ]
     for place, label in enumerate(labels):
         subset = f"label={label}"
@@ -229,8 +243,9 @@ def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[M
         rows += [
             share_of_hits(eval_name, subset, "precision", found, OUTCOMES["accuracy"]),
             share_of_hits(eval_name, subset, "recall", members, OUTCOMES["accuracy"]),
-            _drawn(eval_name, subset, "f1", counts, _f1_of(place), concerned),
         ]
+        row = without_interval(eval_name, subset, "f1", None, concerned)
+        rows.append(_of_counts(row, counts, drawn, _f1_of(place)))
     return rows
 
 
@@ -238,21 +253,15 @@ def _f1_of(place: int) -> confusion.Statistic:
     return lambda counts: confusion.f1s(counts)[..., place]
 
 
-def _drawn(
-    eval_name: str,
-    subset: str,
-    metric: str,
-    counts: confusion.Counts,
-    statistic: Callable[[confusion.Counts], np.ndarray],
-    n: int,
+def _of_counts(
+    row: Metric, counts: confusion.Counts, drawn: confusion.Counts | None, of: confusion.Statistic
 ) -> Metric:
-    """A number with its bootstrap interval, over clusters where there are counts of each;
-    undefined is missing."""
-    value = float(statistic(counts if counts.ndim == 2 else counts.sum(0)))
+    """A number with its bootstrap interval, of counts that were `drawn` anew; undefined is
+    missing."""
+    value = float(of(counts if counts.ndim == 2 else counts.sum(0)))
     if np.isnan(value):
-        return without_interval(eval_name, subset, metric, None, 0)
-    row = without_interval(eval_name, subset, metric, value, n)
-    return with_interval(row, confusion.bootstrap(counts, statistic))
+        return {**row, "value": None, "n": 0}
+    return with_interval({**row, "value": value}, confusion.bootstrap(drawn, of))
 
 
 def _of_probabilities(eval_name: str, scores: list[Score]) -> list[Metric]:

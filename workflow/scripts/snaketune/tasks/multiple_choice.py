@@ -5,7 +5,7 @@ per character stand beside it. Ties go to the first letter. Probabilities are th
 scores that the choice is made by, over the options of a question.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -29,6 +29,7 @@ from snaketune.tasks.task import (
     Task,
     cluster_of,
     mean_score,
+    once,
     shares_of_hits,
     task,
     without_interval,
@@ -198,8 +199,13 @@ def softmax(scores: Sequence[float]) -> list[float]:
 
 
 def _prompt(row: Answered) -> str:
-    protocol = options_protocol(EvalSpec.model_validate(row.protocol))
+    protocol = _asked(row.protocol)
     return format_prompt(protocol["context"], "multiple_choice", row.example, protocol["line"])
+
+
+@once
+def _asked(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    return options_protocol(EvalSpec.model_validate(protocol))
 
 
 def _picks(letter: str) -> Outcome:

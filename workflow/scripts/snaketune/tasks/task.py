@@ -12,6 +12,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from importlib import import_module
 from typing import Any, ClassVar, TypedDict, TypeVar
 
@@ -85,6 +86,19 @@ class Answered:
         if found is None:
             raise UserError(f"example {self.example.id}: found no {what}, which its task needs")
         return found
+
+
+def once(read: Callable[[dict[str, Any]], V]) -> Callable[[dict[str, Any]], V]:
+    """`read`, of a protocol, once an eval: its rows share the protocol, the same object."""
+    last: list[Any] = [None, None]
+
+    @wraps(read)
+    def found(protocol: dict[str, Any]) -> V:
+        if last[0] is not protocol:
+            last[:] = protocol, read(protocol)
+        return last[1]
+
+    return found
 
 
 class Task(ABC):
