@@ -184,7 +184,7 @@ def test_four_jobs_at_once_under_snakemake_never_share_a_device(tmp_path: Path) 
 
 
 def _nvml(taken, mute=()):
-    """NVML of devices that took so many millijoules; what it says of those in `mute` is an error."""
+    """NVML of devices that took so many millijoules; those in `mute` do not tell."""
     names = sorted(taken)
 
     def handle(name, device):
