@@ -12,12 +12,15 @@ from snaketune.models.folder import load_tokenizer, model_folder
 from snaketune.models.headers import (
     Kind,
     count_parameters,
+    nf4_numbers,
     require_head,
     require_kind,
     tensor_shapes,
 )
 from snaketune.prompts.conversation import end_tokens, template_hash
 from snaketune.runtime.errors import UserError
+
+_LEAST_IN_NF4 = 2 / 3  # of the parameters; less is told
 
 
 def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) -> dict[str, Any]:
@@ -41,6 +44,13 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
             "or a chat_template.jinja, because this experiment asks it in conversations; use the "
             "model's instruct or chat version, or add a template to a local folder."
         )
+    in_nf4 = nf4_numbers(folder)
+    if kind == "causal" and in_nf4 < _LEAST_IN_NF4 * parameters:
+        print(
+            f"note: in NF4, as under method qlora, {in_nf4:,} of the model's {parameters:,} "
+            "parameters take 4 bits; embeddings, head and experts that are one tensor stay as "
+            "they are"
+        )
     local = Path(spec.id).is_dir()
     return {
         "id": spec.id,
@@ -50,6 +60,7 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
         "kind": kind,
         "architecture": (config.architectures or [config.model_type])[0],
         "parameters": parameters,
+        "nf4_parameters": in_nf4,
         "dtype": str(config.dtype).removeprefix("torch."),
         "context_length": context_length(config),
         "vocabulary": config.get_text_config().vocab_size,

@@ -3,6 +3,7 @@ in what form, and of what kind of model. Light: the Snakefile estimates with it.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Collection
 from functools import cache
@@ -17,6 +18,11 @@ Kind = Literal["causal", "reward"]
 """One that writes or one that scores."""
 _WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _SCORES = "ForSequenceClassification"
+_STAYS = re.compile(
+    r"(^|\.)(experts|routers?|[a-z_]*embed[a-z_]*|wte|wpe|lm_head|output|score"
+    r"|(mlp|feed_forward|mixer|block_sparse_moe)\.gate)\."
+)
+"""Names of what is no linear layer, or is left out: experts, routers, embeddings, heads."""
 _FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
@@ -24,6 +30,17 @@ _FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float
 def count_parameters(folder: Path) -> int:
     """Numbers in the weights that loading takes from the folder; 0 where there are none."""
     return sum(prod(shape) for shape in tensor_shapes(folder).values())
+
+
+@cache
+def nf4_numbers(folder: Path) -> int:
+    """Of these numbers, those that NF4 holds in 4 bits: in linear layers. Embeddings, the head and
+    experts, which become one tensor when they are loaded, stay as they are."""
+    return sum(
+        prod(shape)
+        for name, shape in tensor_shapes(folder).items()
+        if len(shape) == 2 and name.endswith(".weight") and not _STAYS.search(name)
+    )
 
 
 def tensor_shapes(folder: Path) -> dict[str, list[int]]:
