@@ -13,8 +13,10 @@ from snaketune.models.headers import (
     Kind,
     count_parameters,
     nf4_numbers,
+    quantised_as,
     require_head,
     require_kind,
+    require_readable,
     tensor_shapes,
 )
 from snaketune.prompts.conversation import end_tokens, template_hash
@@ -33,6 +35,7 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
     parameters = _checked_parameters(folder, spec.id)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     require_kind(config, kind, spec.id)
+    comes = require_readable(config, spec.id, spec.quantisation)
     if kind == "causal":
         _require_shapes(config, folder, spec)
     if kind == "reward":
@@ -45,7 +48,7 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
             "model's instruct or chat version, or add a template to a local folder."
         )
     in_nf4 = nf4_numbers(folder)
-    if kind == "causal" and in_nf4 < _LEAST_IN_NF4 * parameters:
+    if kind == "causal" and not comes and in_nf4 < _LEAST_IN_NF4 * parameters:
         print(
             f"note: in NF4, as under method qlora, {in_nf4:,} of the model's {parameters:,} "
             "parameters take 4 bits; embeddings, head and experts that are one tensor stay as "
@@ -60,7 +63,7 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
         "kind": kind,
         "architecture": (config.architectures or [config.model_type])[0],
         "parameters": parameters,
-        "nf4_parameters": in_nf4,
+        **({"comes_as": comes} if comes else {"nf4_parameters": in_nf4}),
         "dtype": str(config.dtype).removeprefix("torch."),
         "context_length": context_length(config),
         "vocabulary": config.get_text_config().vocab_size,
@@ -107,7 +110,7 @@ def _require_shapes(config: Any, folder: Path, spec: ModelSpec) -> None:
                 f"model {spec.id}: its config can't be made into a model here ({reason}); expected "
                 "one that the libraries know, with an attn_implementation that is installed"
             ) from error
-    if getattr(config, "quantization_config", None):
+    if quantised_as(config):
         return  # packed weights have shapes of their own
     places = {name: list(weight.shape) for name, weight in model.state_dict().items()}
     for name, shape in tensor_shapes(folder).items():

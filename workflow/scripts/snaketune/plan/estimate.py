@@ -36,7 +36,8 @@ from pathlib import Path
 from snaketune.config.base import ResourceSpec
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import MICRO_BATCH_TOKENS, ModelSpec, Preset, Quantisation
-from snaketune.models.headers import count_parameters, nf4_numbers
+from snaketune.models.content import weight_files
+from snaketune.models.headers import count_parameters, is_quantised, nf4_numbers
 
 _UNKNOWN_SIZE = 8e9
 _TRAIN_ROWS, _EVAL_ROWS = 10_000, 1_000
@@ -151,6 +152,8 @@ def _minutes(seconds: float) -> int:
 def _held(model: ModelSpec, quantisation: Quantisation) -> float:
     """Bytes of the weights."""
     size, folder = parameters_of(model), Path(model.id)
+    if folder.is_dir() and is_quantised(folder):
+        return sum(file.stat().st_size for file in weight_files(folder))
     if quantisation != "nf4":
         return 2 * size
     if folder.is_dir() and (counted := count_parameters(folder)):

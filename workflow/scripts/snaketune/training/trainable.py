@@ -27,7 +27,8 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from snaketune.config.model import LoraSpec, ModelSpec, Preset
-from snaketune.models.load import load_model, pick_dtype
+from snaketune.models.headers import IN_4_BITS, quantised_as
+from snaketune.models.load import load_config, load_model, pick_dtype
 from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import hold_on_cpu, use_fused_layers
 
@@ -46,6 +47,7 @@ def build_trainable(
     small updates vanish in 16 bits; its computation is cast. Of a model that also takes pictures
     or sound only the language model is trained: texts leave the rest without gradients.
     """
+    _require_trainable(spec, preset.method)
     dtype = torch.float32 if preset.method == "full" else compute_dtype(spec, preset, device)
     spec = spec.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     causal = load_model(spec, "nf4" if preset.method == "qlora" else "none", device)
@@ -59,6 +61,18 @@ def build_trainable(
     model = _with_adapter(causal, spec, preset.lora)
     hold_on_cpu(causal)
     return model.train(), causal
+
+
+def _require_trainable(spec: ModelSpec, method: str) -> None:
+    """Raises UserError where the method can't train a base that comes quantised."""
+    comes = quantised_as(load_config(spec, "causal"))
+    if comes is None or (comes == IN_4_BITS and method != "full"):
+        return
+    fits = "qlora or lora, or" if comes == IN_4_BITS else "plain weights or 4 bits of bitsandbytes:"
+    raise UserError(
+        f"preset: method: found {method}, but the weights of {spec.id} come as {comes}; expected "
+        f"{fits} the model that it was made of"
+    )
 
 
 def _beside_language(causal: PreTrainedModel) -> str | None:
