@@ -61,6 +61,7 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
         figures=_inlined(figures),
         settings=training.settings_table(sources),
         resources=training.resources_table(sources),
+        adapters=training.adapter_tables(sources),
         checkpoints=sources.checkpoints,
         epochs=sources.epochs,
         drops=results.drop_lines(sources),
