@@ -18,7 +18,7 @@ first step.
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,9 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from snaketune.runtime.errors import UserError
 from snaketune.training.batches import TokenRow
-from snaketune.training.loss import ROUNDING, SummedLoss, largest_difference
+
+if TYPE_CHECKING:
+    from snaketune.training.loss import SummedLoss
 
 NAME = "snaketune_packed"
 _LARGEST_HEAD = 256  # of the flash kernel
@@ -100,11 +102,14 @@ AttentionInterface.register(NAME, attend_packed)
 _PACKAGE = "liger-kernel"
 
 
-def fuse(loss: SummedLoss, probe: TokenRow) -> str | None:
+def fuse(loss: "SummedLoss", probe: TokenRow) -> str | None:
     """Has the loss's model use the kernels, if they are there for it; returns package and version.
 
     Raises UserError where they give other numbers than the model itself.
     """
+    # The loss itself takes this file's attention.
+    from snaketune.training.loss import ROUNDING, largest_difference
+
     model = loss.model
     if model.device.type != "cuda" or model.dtype.itemsize > 2:
         return None
