@@ -1,10 +1,11 @@
 # make demo    fine-tune and evaluate a small model, and show the result
-# make test    all tests
+# make test    all tests but those below
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make test-stale  what runs again after every kind of edit: dry runs and starts (half an hour)
 # make test-families  tiny models of today's families, each step held against plain transformers;
 #              FAMILIES_TABLE=write writes the table in docs/models.md anew (some minutes)
-# make test-real  what takes a pretrained model: those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR
+# make test-real  what takes a pretrained model, those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR: also what
+#              takes minutes, which `make test` leaves out (half an hour on two cores)
 # make lint    style and types of code and workflow
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
@@ -31,7 +32,7 @@ demo: $(VENV)/.installed
 # The long ones first, so that all are done at about the same time.
 test: $(VENV)/.installed lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
-		--no-loadscope-reorder tests/workflow tests/unit
+		--no-loadscope-reorder -m "not long" tests/workflow tests/real tests/unit
 
 test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python -m pytest tests/slurm -rs
