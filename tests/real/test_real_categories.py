@@ -1,4 +1,4 @@
-"""The workflow on pretrained models: something is learned, and the merged model is what learned it."""
+"""The workflow on pretrained models: they learn, and the merged model is what learned."""
 
 import csv
 import json
