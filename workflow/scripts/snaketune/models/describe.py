@@ -1,5 +1,6 @@
 """What a model is: checked before anything expensive starts, and recorded."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,21 @@ from snaketune.models.headers import (
     tensor_shapes,
 )
 from snaketune.prompts.conversation import end_tokens, template_hash
+from snaketune.prompts.form import Form, template_thought_end
 from snaketune.runtime.errors import UserError
 
 
-def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) -> dict[str, Any]:
+def describe_model(
+    spec: ModelSpec,
+    kind: Kind = "causal",
+    chat: bool = True,
+    thoughts: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """The record of a model: id, commit, parameters, dtype, template, end tokens, context length.
 
     A hub model is fetched into the hub's cache on the way. Raises `UserError` where something
-    that the work needs isn't there.
+    that the work needs isn't there; `thoughts`: a template that has some under each of these
+    arguments.
     """
     folder = model_folder(spec)
     parameters = _checked_parameters(folder, spec.id)
@@ -41,6 +49,9 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
             "or a chat_template.jinja, because this experiment asks it in conversations; use the "
             "model's instruct or chat version, or add a template to a local folder."
         )
+    for args in thoughts:
+        form = Form("open_qa", template_args=args, thinking="on")
+        template_thought_end(tokenizer, form, spec.id)
     local = Path(spec.id).is_dir()
     return {
         "id": spec.id,

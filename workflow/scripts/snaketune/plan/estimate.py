@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from snaketune.config.base import ResourceSpec
+from snaketune.config.base import ResourceSpec, thought_budget
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import MICRO_BATCH_TOKENS, ModelSpec, Preset, Quantisation
 from snaketune.models.headers import count_parameters
@@ -119,7 +119,8 @@ def evaluation(model: ModelSpec, quantisation: Quantisation, spec: EvalSpec) -> 
     rows = _eval_rows(spec) / spec.shards
     # Options are read, not written: one pass over all of a question's tokens.
     replies = spec.sampling.samples if spec.sampling else 1
-    words = replies * spec.max_new_tokens if spec.generates else 1
+    longest = spec.max_new_tokens + (thought_budget(spec.thinking) or 0)
+    words = replies * longest if spec.generates else 1
     passes = rows * words / _ROWS_AT_ONCE
     return Estimate(
         _RESERVE * (_LIBRARIES + 2 * size),
@@ -131,7 +132,7 @@ def evaluation(model: ModelSpec, quantisation: Quantisation, spec: EvalSpec) -> 
 def judgement(model: ModelSpec, spec: EvalSpec) -> Estimate:
     """Of asking the judge or reward model of `spec` about the replies of one state."""
     words = spec.judge.max_new_tokens if spec.judge else 1
-    verdicts = spec.model_copy(update={"max_new_tokens": words, "shards": 1})
+    verdicts = spec.model_copy(update={"max_new_tokens": words, "shards": 1, "thinking": None})
     return evaluation(model, model.quantisation or "none", verdicts)
 
 

@@ -54,7 +54,7 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
     return _templates().get_template("page.html.j2").render(
         style=_STYLE,
         experiment=sources.plan.experiment,
-        headline=findings.headline(cards) + visible(findings.dropped_rows(sources.stats)),
+        headline=findings.headline(sources) + visible(findings.dropped_rows(sources.stats)),
         cards=cards,
         tables=results.result_tables(sources),
         thresholds=results.threshold_rows(sources),

@@ -7,6 +7,7 @@
 - `epoch_results` and `summary_results`: how runs that are followed by evals got on.
 """
 
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -111,19 +112,27 @@ def _shown_metrics(choose: str | None, eval_name: str, plan: EvalPlan) -> list[s
 
 
 def summary_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
-    """Bases first. Each eval gives `{eval}.{metric}` with interval, n and protocol."""
-    return [_base_row(base, sources) for base in bases(plan)] + [
-        _run_row(run, sources) for run in plan.runs
-    ]
+    """Bases first, each row under a name of its own: a state under two protocols of an eval is
+    named with them. Each eval gives `{eval}.{metric}` with interval, n and protocol."""
+    runs = {run.state: run.evals for run in plan.runs}
+    # What stands in for a base may be a run, which has its own row.
+    own = [b for b in bases(plan) if not b.evals.items() <= runs.get(b.state, {}).items()]
+    rows = [_base_row(base, sources) for base in own] + [_run_row(r, sources) for r in plan.runs]
+    names = Counter(row["run"] for row in rows)
+    for base, row in zip(own, rows, strict=False):
+        if names[base.state] > 1:
+            row["run"] = f"{base.state} ({', '.join(s.protocol_name for s in base.evals.values())})"
+    return rows
 
 
 def _base_row(base: BasePlan, sources: TableSources) -> Row:
-    head = {"run": base.state, "model": base.model, "method": "base"}
+    head = {"run": base.state, "state": base.state, "model": base.model, "method": "base"}
     return head | _main_numbers(base.state, base.evals, sources)
 
 
 def _run_row(run: RunPlan, sources: TableSources) -> Row:
-    head: Row = {key: getattr(run, key) for key in ("run", "model", "train_data", "method")}
+    names = ("run", "state", "model", "train_data", "method")
+    head: Row = {key: getattr(run, key) for key in names}
     trained = settings_of(sources.train_meta.get(run.run, {}))
     head["seed"] = trained.get("seed")
     settings = {k: v for k, v in flat(trained.get("preset", {})).items() if k not in head}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import PreTrainedModel
@@ -22,6 +22,7 @@ from snaketune.prompts.conversation import end_tokens
 class TransformersSession(Session):
     """A transformers model, with an adapter or without."""
 
+    keeps_budgets: ClassVar[bool] = True
     model: PreTrainedModel
     engine: Engine | None = field(default=None, init=False)
     prefix: int = field(default=0, init=False)
@@ -79,6 +80,7 @@ def _prompts(
             {s: sampling.numbers(ask.id, s, ask.max_new) for s in ask.samples}
             if sampling
             else None,
+            ask.budget,
         )
         for ask in requests
     ]
