@@ -37,7 +37,7 @@ test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python -m pytest tests/slurm -rs
 
 test-stale: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/stale -x
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/stale
 
 test-families: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/families

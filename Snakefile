@@ -44,7 +44,7 @@ from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
 from snaketune.plan.trained_forms import prompt_notes
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.start import ask_before_planning, code_notes, kept_notes, restrict
-from snaketune.runtime.workfolder import forget, remove_set_aside
+from snaketune.runtime.workfolder import begin, remove_set_aside
 from snaketune.tables.terminal import summary_of
 
 if "experiment" not in config and not workflow.configfiles:
@@ -144,8 +144,13 @@ onstart:
     if not restrict(workflow, CHECKS, WorkflowError):
         print("note: this version of Snakemake runs checks among other jobs, not before them")
     for job in workflow.dag.needrun_jobs():
-        if workflow.dag.reason(job).forced and "work" in job.params.keys():
-            forget(Path(job.params.work))
+        if "work" in job.params.keys():
+            begin(
+                Path(job.params.work),
+                job.params.made_by["code"],
+                anew=workflow.dag.reason(job).forced,
+                strict=EXPERIMENT.code == "strict",
+            )
     if workflow.executor_plugin.name == "slurm":
         try:
             check_site(

@@ -6,24 +6,24 @@ from stale.edits_runs import NEW_RUN, SECOND
 
 # An eval on a new dataset, of one run.
 _ASKED = """
-generate:base-tiny-nf4/asked < prepare:more/test pin_model:tiny
-generate:low/asked < prepare:more/test train:low pin_model:tiny
-measure:base-tiny-nf4/asked < generate:base-tiny-nf4/asked prepare:more/test
-measure:low/asked < generate:low/asked prepare:more/test
-leakage:problems-more < prepare_held_out:problems prepare:more/test
+generate:base-tiny-nf4/asked < prepare:newer/test pin_model:tiny
+generate:low/asked < prepare:newer/test train:low pin_model:tiny
+measure:base-tiny-nf4/asked < generate:base-tiny-nf4/asked prepare:newer/test
+measure:low/asked < generate:low/asked prepare:newer/test
+leakage:problems-newer < prepare_held_out:problems prepare:newer/test
 """
 _OTHERS = ("picked", "whole", "borrowed")
-_ASKED_EVAL = {"task": "math", "dataset": "more", "max_new_tokens": 4, "sample": {"count": 2}}
+_ASKED_EVAL = {"task": "math", "dataset": "newer", "max_new_tokens": 4, "sample": {"count": 2}}
 
 EDITS = [
     Edit("a learning rate, with a new dataset", "train:low prepare:more/*",
          (("presets.quantised.learning_rate", 9.0e-4), ("datasets.more", UNUSED_DATASET)),
          adds=unused_jobs("more")),
     Edit("a run's seed, with a new dataset and an eval on it",
-         "train:low prepare:more/* generate:*/asked leakage:problems-more aggregate",
-         (("runs.low.seed", 9), ("datasets.more", UNUSED_DATASET), ("evals.asked", _ASKED_EVAL),
+         "train:low prepare:newer/* generate:*/asked leakage:problems-newer aggregate",
+         (("runs.low.seed", 9), ("datasets.newer", UNUSED_DATASET), ("evals.asked", _ASKED_EVAL),
           *((f"runs.{run}.evals.asked", False) for run in _OTHERS)),
-         adds=unused_jobs("more") + _ASKED),
+         adds=unused_jobs("newer") + _ASKED),
     # Outputs that nobody asks for, and that are not there, must not hide what else changed.
     Edit("keep, beside a learning rate", "train:low",
          (("presets.quantised.learning_rate", 9.0e-4), ("presets.quantised.keep", 2))),

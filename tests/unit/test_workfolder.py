@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.workfolder import finish, held, remove_set_aside, set_aside, work_folder
+from snaketune.runtime.workfolder import (
+    begin,
+    finish,
+    held,
+    remove_set_aside,
+    set_aside,
+    work_folder,
+)
 
 
 def test_the_same_job_finds_its_folder_again(tmp_path):
@@ -48,6 +55,37 @@ def test_what_was_published_but_not_noted_can_be_published_again(tmp_path):
     remove_set_aside(tmp_path)
     assert [folder.exists() for folder in folders] == [True, False, False, False]
     assert not (tmp_path / "run2").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "anew", "strict", "goes_on"),
+    [
+        ("a", False, False, True),
+        ("b", False, False, True),  # a version says whether results change
+        ("a", False, True, True),
+        ("b", False, True, False),
+        ("a", True, False, False),
+    ],
+)
+def test_what_other_code_began_is_not_gone_on_with_strictly(tmp_path, code, anew, strict, goes_on):
+    base = tmp_path / "generate" / "state"
+    begin(base, "a", anew=False, strict=False)
+    (work_folder(base, 1) / "records.jsonl").write_text("half")
+    begin(base, code, anew, strict)
+    assert base.is_dir() == goes_on
+    if not goes_on:  # and what begins now is this code's
+        (work_folder(base, 1) / "records.jsonl").write_text("half")
+        begin(base, code, anew=False, strict=True)
+        assert base.is_dir()
+
+
+def test_code_that_began_stays_known_when_other_code_goes_on(tmp_path):
+    base = tmp_path / "generate" / "state"
+    begin(base, "a", anew=False, strict=False)
+    work_folder(base, 1)
+    begin(base, "b", anew=False, strict=False)
+    begin(base, "b", anew=False, strict=True)
+    assert not base.exists(), "the records are of both"
 
 
 def test_what_a_kill_left_of_a_finished_folder_is_not_continued(tmp_path):

@@ -28,7 +28,6 @@ from snaketune.runtime.content import content_hashes
 from snaketune.runtime.machine import library_versions, resource_usage
 from snaketune.runtime.workfolder import held, work_folder
 
-
 SCORED, OVERLONG = "scored", "overlong"
 _LISTED = 20
 

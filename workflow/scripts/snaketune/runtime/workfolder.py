@@ -118,6 +118,21 @@ def forget(base: Path) -> None:
     _remove(base)
 
 
+def begin(base: Path, code: str, anew: bool, strict: bool) -> None:
+    """Before a job: forgets what is kept in `base` where it is to begin `anew`, or where, `strict`,
+    other `code` began it; and notes beside it which code begins. For when no job runs there.
+
+    Without `strict`, what other code of the same version began is gone on with, and stays its own.
+    """
+    note = base.with_name(f".{base.name}.code")
+    begun_by = note.read_text() if note.is_file() else ""
+    if anew or (strict and begun_by != code):
+        forget(base)
+    if not base.is_dir():
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(code)
+
+
 def _remove(path: Path, spared: Collection[str] = ()) -> None:
     """Removes a file, or a folder but for what it holds of the names in `spared`. Other jobs may be
     removing it too, or begin to work under one of these names."""

@@ -18,10 +18,11 @@ from snaketune.runtime.errors import UserError
 from snaketune.training import saving
 from snaketune.training.adapter_layers import cast_adapters
 from snaketune.training.batches import BatchLayout, Order, TokenRow, padded_batch
+from snaketune.training.fused_kernels import fuse
 from snaketune.training.graphs import GraphedGradients, can_record
 from snaketune.training.job import Training, cast
-from snaketune.training.kernels import can_pack, fuse
 from snaketune.training.loss import SummedLoss
+from snaketune.training.packed_attention import can_pack
 from snaketune.training.parallel import Lanes, World, count_lanes
 from snaketune.training.saving import TrainingState, load_checkpoint
 from snaketune.training.trainable import (

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from snaketune.runtime.errors import is_out_of_memory
-from snaketune.training import kernels as packed_attention
+from snaketune.training import packed_attention
 from snaketune.training.adapter_layers import evaluating
 from snaketune.training.batches import Batch, TokenRow, packed_batch, padded_batch
 

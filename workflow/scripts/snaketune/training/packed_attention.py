@@ -1,22 +1,13 @@
-"""Kernels for GPUs: attention over packed rows, and fused small operations.
+"""Attention over rows that lie end to end in one line, each of which sees itself alone.
 
-Packed rows lie end to end in one line, each of which sees itself alone. On a GPU it is PyTorch's
-own flash attention over rows of any lengths: no padding, no mask, memory that grows with the line.
-On the CPU each row is a call of its own.
+On a GPU it is PyTorch's own flash attention over rows of any lengths: no padding, no mask, memory
+that grows with the line. On the CPU each row is a call of its own.
 
 Shapes: T tokens of the line, R rows in it, H query heads, Hkv key heads, D numbers of a head.
 What a layer costs: 2 x 2 x H x D operations for each pair of a token and one before it in its row,
 T x (H + 2 Hkv) x D numbers read; with a block mask it would be every pair of the line.
-
-Norms, rotary positions and gated layers read and write whole activations each. Liger's Triton
-kernels (Hsu et al., 2024) take their places where the package is installed. Measured on one H100,
-LoRA of a 1.5B model: 31,100 tokens/s without, 37,900 with them, and 3 GB less. They are for the
-families that the package knows; what they give is held against the model's own numbers before the
-first step.
 """
 
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from typing import Any
 
@@ -24,10 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
-
-from snaketune.runtime.errors import UserError
-from snaketune.training.batches import TokenRow
-from snaketune.training.loss import ROUNDING, SummedLoss, largest_difference
 
 NAME = "snaketune_packed"
 _LARGEST_HEAD = 256  # of the flash kernel
@@ -95,49 +82,3 @@ def _row(states: list[Tensor], window: int, scale: float) -> Tensor:
 
 
 AttentionInterface.register(NAME, attend_packed)
-
-
-_PACKAGE = "liger-kernel"
-
-
-def fuse(loss: SummedLoss, probe: TokenRow) -> str | None:
-    """Has the loss's model use the kernels, if they are there for it; returns package and version.
-
-    Raises UserError where they give other numbers than the model itself.
-    """
-    model = loss.model
-    if model.device.type != "cuda" or model.dtype.itemsize > 2:
-        return None
-    try:
-        installed = version(_PACKAGE)
-    except PackageNotFoundError:
-        return None
-    before = loss.logits_of(probe)
-    if not _apply(model):
-        return None
-    off = largest_difference(loss.logits_of(probe), before)
-    if not off < ROUNDING:
-        raise UserError(
-            f"{_PACKAGE} {installed}: its kernels give a {type(model).__name__} other logits than "
-            f"the model's own (off by {off:.2f} of them, expected less than {ROUNDING}); "
-            f"uninstall {_PACKAGE} or use another version"
-        )
-    return f"{_PACKAGE} {installed}"
-
-
-def _apply(model: PreTrainedModel) -> bool:
-    """Whether the package knows the model's family, and has taken its layers' places."""
-    from liger_kernel.transformers import monkey_patch  # GPUs only
-
-    if model.config.model_type not in monkey_patch.MODEL_TYPE_TO_APPLY_LIGER_FN:
-        return False
-    try:
-        # The loss is this project's own.
-        monkey_patch._apply_liger_kernel_to_instance(
-            model=model, fused_linear_cross_entropy=False, cross_entropy=False
-        )
-    except (AttributeError, TypeError, ImportError) as error:
-        print(f"note: no fused kernels for this model: {error}", file=sys.stderr)
-        return False
-    torch.cuda.empty_cache()
-    return True
