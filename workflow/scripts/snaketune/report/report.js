@@ -119,6 +119,8 @@
     made.draw();
     const search = table.closest(".dt-container").querySelector("input[type=search]");
     if (search && name) search.setAttribute("aria-label", "Search in: " + name);
+    const pages = table.closest(".dt-container").querySelector("nav");
+    if (pages) pages.setAttribute("aria-label", "Pages of: " + name);
   }
 
   // What is in a closed box is made when somebody opens it.

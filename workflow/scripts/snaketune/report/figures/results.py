@@ -106,7 +106,7 @@ def states_figure(sources: ReportSources, eval_name: str) -> Figure:
 
 def draw_states(points: list[PlottedPoint], metric: str) -> Figure:
     """A dot and a 95 % interval a state, the first on top, and its threshold as a dashed mark."""
-    figure, axes = new_figure(height=0.9 + 0.42 * len(points))
+    figure, axes = new_figure(height=0.9 + 0.42 * len(points), width=5.4)
     for y, point in enumerate(points):
         if (least := point["threshold"]) is not None:
             axes.plot([least, least], [y - 0.32, y + 0.32], color=INK, lw=1.2, ls=(0, (2, 1.5)))
@@ -150,7 +150,7 @@ def hazards_figure(sources: ReportSources, eval_name: str) -> Figure:
 def draw_hazards(rates: dict[str, Rates], colours: dict[str, str]) -> Figure:
     """A row a hazard, a dot a state; a hazard without verdicts in a state has no dot there."""
     hazards = list(dict.fromkeys(hazard for found in rates.values() for hazard in found))
-    figure, axes = new_figure(height=1.1 + 0.34 * len(hazards))
+    figure, axes = new_figure(height=1.1 + 0.34 * len(hazards), width=5.4)
     for y, hazard in enumerate(hazards):
         known = [rate for found in rates.values() if (rate := found.get(hazard)) is not None]
         if known:
@@ -179,7 +179,7 @@ def draw_hazards(rates: dict[str, Rates], colours: dict[str, str]) -> Figure:
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)))
 
 
 _PANELS_ACROSS = 3
