@@ -2,9 +2,11 @@
 # make test    all tests
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make test-stale  what runs again after every kind of edit: dry runs and starts (half an hour)
+# make test-faults  a kill in every rule, then the same command (a quarter of an hour)
 # make test-families  tiny models of today's families, each step held against plain transformers;
 #              FAMILIES_TABLE=write writes the table in docs/models.md anew (some minutes)
-# make test-real  what takes a pretrained model: those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR
+# make test-real  what takes a pretrained model, those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR, and
+#              all rows of the data in REAL_DATA_DIR through whole recipes
 # make lint    style and types of code and workflow
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
@@ -21,7 +23,7 @@ BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_pl
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-slurm test-stale test-families test-real lint steps docs bench clean distclean
+.PHONY: demo test test-slurm test-stale test-faults test-families test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -31,7 +33,7 @@ demo: $(VENV)/.installed
 # The long ones first, so that all are done at about the same time.
 test: $(VENV)/.installed lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
-		--no-loadscope-reorder tests/workflow tests/unit
+		--no-loadscope-reorder -m "not long" tests/workflow tests/unit
 
 test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python -m pytest tests/slurm -rs
@@ -42,8 +44,12 @@ test-stale: $(VENV)/.installed
 test-families: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/families
 
+test-faults: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_interruption.py -m long
+
 test-real: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/real -rs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_recipes.py -m long -rs
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

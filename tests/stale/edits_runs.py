@@ -122,6 +122,12 @@ EVALS = [
          adds="judge:low/safety < pin_model:other"),
     _key("evals.safety.judge", {"model": "judge", "sees": "response"}, "judge:*"),
     _key("evals.safety.judge", {"model": "judge", "max_new_tokens": 8}, "judge:*"),
+    _key("evals.safety.judge", {"model": "judge", "turns": "user"}, "judge:*"),
+    _key("evals.safety.judge", {"model": "judge", "format": "llama_guard"}, "judge:*"),
+    # How its words are read, not which words it says.
+    _key("evals.safety.judge", {"model": "judge", "safe": "SAFE", "unsafe": "UNSAFE"},
+         "measure:*/safety"),
+    _key("evals.safety.judge", {"model": "judge", "unread_at_most": 0.5}, "measure:*/safety"),
     _key("evals.safety.judge",
          {"model": "judge", "guideline": "./config/prompts/safety_guideline.txt"}),
 ]  # fmt: skip

@@ -1,4 +1,5 @@
-"""The reference recipes on the real files, with the demo's models."""
+"""The reference recipes on the real files, with the demo's models. All rows through a whole recipe
+are for `make test-real`."""
 
 import csv
 import json
@@ -120,6 +121,7 @@ def every_question(project: Project, repeated: str) -> list[str]:
     return ["--configfile", "every.yaml"]
 
 
+@pytest.mark.long
 def test_recipe_2_scores_every_question(project: Project) -> None:
     project.run(*every_question(project, "keep"))
     folder = project.folder / "results/f1_multiple_choice"
@@ -222,6 +224,7 @@ def test_recipe_4_runs_end_to_end_in_smoke(project: Project) -> None:
     assert stats["trained"].strip()[0] in "01"
 
 
+@pytest.mark.long
 def test_recipe_4_predicts_every_test_row(project: Project) -> None:
     """All rows, with the demo's model and next to no training."""
     small = {
@@ -303,6 +306,7 @@ def test_recipe_5_runs_end_to_end_in_smoke(project: Project) -> None:
     assert "Let's think" not in stats["trained"]
 
 
+@pytest.mark.long
 def test_recipe_5_asks_every_test_row(project: Project) -> None:
     """All 300 rows, with the demo's models, short replies and next to no training."""
     config = best_of_n(project)
