@@ -1,7 +1,8 @@
 """CPU, memory and size of tables and report for many states: made results of a base and its runs on
 five evals, one a task.
 
-    python tests/benchmarks/report_scale.py --folder /tmp/scale [--states 8] [--rows 1319] [--remake]
+    export PYTHONPATH=workflow/scripts:tests/unit
+    python tests/benchmarks/report_scale.py --folder /tmp/scale [--states 8] [--rows 1319]
 """
 
 import argparse
@@ -9,12 +10,8 @@ import json
 import math
 import random
 import resource
-import sys
 import time
 from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-sys.path += [str(ROOT / "workflow" / "scripts"), str(ROOT / "tests" / "unit")]
 
 import pyarrow as pa
 from synthetic_results import HAZARDS, files, measured, write_machine
@@ -37,7 +34,25 @@ SPECS = {
     "safety": EvalSpec(task="safety", dataset="d", judge="judge"),
 }
 PRIMARY = {"open_qa": "f1", "safety": "safe_rate"}
-WORDS = "the number of boxes is then multiplied by their price which gives a total for each day".split()
+WORDS = [
+    "the",
+    "number",
+    "of",
+    "boxes",
+    "is",
+    "then",
+    "multiplied",
+    "by",
+    "their",
+    "price",
+    "which",
+    "gives",
+    "a",
+    "total",
+    "for",
+    "each",
+    "day",
+]
 TABLES = ("before_after", "confusion", "wrong_predictions")
 
 
@@ -88,14 +103,19 @@ def make(folder: Path, states: list[str], rows: int) -> None:
                         for r in replies]  # fmt: skip
                 write_jsonl(verdicts, said)
             measured(folder, state, name, replies, spec.model_dump(mode="json"), verdicts=verdicts)
-            meta = {"dtype": "float32", "seconds": 10.0, "batch_sizes": [64], "example_prompt": "x" * 900}
+            meta = {
+                "dtype": "float32",
+                "seconds": 10.0,
+                "batch_sizes": [64],
+                "example_prompt": "x" * 900,
+            }
             write_json(folder / "predictions" / state / f"{name}.meta.json", meta)
     schema = pa.schema([("step", pa.int64()), ("loss", pa.float64()), ("dev_loss", pa.float64())])
     for state in states[1:]:
         draw = random.Random(state)
         settings = {"preset": {"method": "qlora", "epochs": 1.0}, "seed": 1}
-        write_json(folder / "train" / state / "train_meta.json",
-                   {"steps": 935, "wall_seconds": 99.0, "method": "qlora", "settings": settings})  # fmt: skip
+        meta = {"steps": 935, "wall_seconds": 99.0, "method": "qlora", "settings": settings}
+        write_json(folder / "train" / state / "train_meta.json", meta)
         log = [{"step": k, "loss": 2 * math.exp(-k / 99) + draw.random()} for k in range(1, 936)]
         write_rows(folder / "train" / state / "train_log.parquet", log, schema)
     write_machine(folder)
@@ -105,10 +125,22 @@ def plan_of(states: list[str]) -> TablePlan:
     evals = {n: EvalPlan(s.task, n, PRIMARY.get(s.task, "accuracy")) for n, s in SPECS.items()}
     runs = [
         RunPlan(
-            run=state, state=state, base_state=states[0], model="m", train_data="d", method="qlora",
-            seed=1, preset={"method": "qlora"}, swept={}, evals=evals, snapshots=[], followed=[],
-            choose=None, thresholds={}, totals={},
-        )  # fmt: skip
+            run=state,
+            state=state,
+            base_state=states[0],
+            model="m",
+            train_data="d",
+            method="qlora",
+            seed=1,
+            preset={"method": "qlora"},
+            swept={},
+            evals=evals,
+            snapshots=[],
+            followed=[],
+            choose=None,
+            thresholds={},
+            totals={},
+        )
         for state in states[1:]
     ]
     return TablePlan(experiment="scale", runs=runs, drops={})
@@ -153,7 +185,11 @@ def main() -> None:
     steps = {"report": lambda: report(given.folder, plan, made)}
     if not given.only:
         meta = files(given.folder, "train/*/train_meta.json")
-        steps = {"aggregate": lambda: aggregate(plan, read_sources(**made, train_meta=meta, chosen=[]), given.folder / "tables")} | steps
+        steps = {
+            "aggregate": lambda: aggregate(
+                plan, read_sources(**made, train_meta=meta, chosen=[]), given.folder / "tables"
+            )
+        } | steps
     for name, step in steps.items():
         began = time.process_time()
         step()

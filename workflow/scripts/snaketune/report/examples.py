@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple, TypedDict
 
-from snaketune.plan.table_plan import EvalPlan
 from snaketune.report.sources import Cell, ReportSources
 from snaketune.report.style import excerpt
 from snaketune.runtime.files import csv_text
-from snaketune.tasks.task import Score, Task, task_of
+from snaketune.tasks.task import Score, task_of
 
 SHOWN = 300
 """Examples of an eval that the report's page has at most."""
@@ -177,8 +176,8 @@ class _Eval:
         return [(letter, title) for letter, title in named if letter in found]
 
     def _drawn(self, count: int) -> list[int]:
-        """Places of examples, from each group in turn: drawn by a fixed seed, because the first ones
-        of a file are often alike, and groups, because those that changed may be few."""
+        """Places of examples, from each group in turn: drawn by a fixed seed, because the first
+        ones of a file are often alike, and by group, because those that changed may be few."""
         alike: dict[str, list[int]] = {}
         for place, known in enumerate(self.ids):
             states = [self._flags(told, known) for told in self.told]

@@ -25,8 +25,11 @@ from snaketune.runtime.files import write_text
 
 _HERE = Path(__file__).parent
 _STYLE = Markup((_HERE / "style.css").read_text(encoding="utf-8"))
-_SCRIPT = Markup("\n".join((_HERE / name).read_text(encoding="utf-8") for name in
-                           ("datatables.min.js", "report.js")))
+_SCRIPT = Markup(
+    "\n".join(
+        (_HERE / name).read_text(encoding="utf-8") for name in ("datatables.min.js", "report.js")
+    )
+)
 # Nothing is loaded, and of scripts this one alone may run, wherever text of a model ended up.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
 _POLICY += "; form-action 'none'"
@@ -43,8 +46,9 @@ def write_report(
     at_least: Mapping[str, int] | None = None,
 ) -> None:
     """The page at `html`, the same figures as files in the folder `figures`, and beside the page
-    `examples/` with every example and `failures/` with every missed question; `labels` are the names of runs for readers, `at_least`
-    how many different answers a shown failure has, by protocol.
+    `examples/` with every example and `failures/` with every missed question; `labels` are
+    the names of runs for readers, `at_least` how many different answers a shown failure has, by
+    protocol.
     """
     sources = ReportSources(plan, inputs, labels, at_least)
     drawn = draw_figures(sources)
@@ -172,8 +176,8 @@ class _Kind(NamedTuple):
 _FIGURES = {
     "effects": _Kind(
         lambda sources, _: result_figures.effects_figure(sources),
-        "The difference of every run to its base on every eval, with its 95 percent interval, as in "
-        "the table beside it.",
+        "The difference of every run to its base on every eval, with its 95 percent interval, as "
+        "in the table beside it.",
     ),
     "eval": _Kind(
         result_figures.states_figure,

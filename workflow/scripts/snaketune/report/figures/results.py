@@ -1,5 +1,4 @@
-"""Figures of results: what runs changed, a metric by state, safe rates by hazard, what a sweep tried.
-"""
+"""Figures of results: what runs changed, a metric by state, safe rates by hazard, sweeps."""
 
 from typing import Any, TypedDict
 
@@ -21,7 +20,6 @@ from snaketune.report.style import (
     state_colours,
 )
 from snaketune.statistics.paired import BETTER, WORSE
-
 
 _LOOK = {BETTER: ("^", COLOURS[2]), WORSE: ("v", COLOURS[6])}
 """Marker and colour by verdict; what is neither is a grey dot."""
