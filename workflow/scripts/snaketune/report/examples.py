@@ -71,6 +71,9 @@ class ExampleTable(TypedDict):
     """Of each state the place of its base; -1 where it has none."""
     kinds: list[tuple[str, str]]
     """(letter, name) of what rows can be filtered by."""
+    good: str
+    """What a right reply is called."""
+    golden: bool
     grouped: bool
     count: int
     rows: list[ShownExample]
@@ -161,6 +164,8 @@ class _Eval:
             states=[told.label for told in self.told],
             bases=[told.base for told in self.told],
             kinds=self._kinds(rows),
+            good=self._words()[0],
+            golden=any(row["gold"] for row in rows),
             grouped=any(row["group"] for row in rows),
             count=len(self.ids),
             rows=rows,
@@ -168,12 +173,15 @@ class _Eval:
 
     def _kinds(self, rows: list[ShownExample]) -> list[tuple[str, str]]:
         """What some row is."""
-        good, bad = ("safe", "unsafe") if self.plan.task == "safety" else ("right", "wrong")
+        good, bad = self._words()
         named = [(RIGHT, good), (WRONG, bad), (PARTLY, "partly right"), (UNREAD, "unparsed")]
         named += [(CHANGED, "changed against the base")]
         named += [(letter, title) for title, letter in self.letters.items()]
         found = set("".join(row["flags"] for row in rows))
         return [(letter, title) for letter, title in named if letter in found]
+
+    def _words(self) -> tuple[str, str]:
+        return ("safe", "unsafe") if self.plan.task == "safety" else ("right", "wrong")
 
     def _drawn(self, count: int) -> list[int]:
         """Places of examples, from each group in turn: drawn by a fixed seed, because the first

@@ -23,8 +23,8 @@ def read_code(name: str, content: bytes) -> tuple[str, list[str]]:
     """12 hex digits of what a file says, and the names under `snaketune` that it imports.
 
     Python counts without comments, docstrings and layout; page templates, style sheets and page
-    scripts count by their bytes. Annotations do count: what pydantic and dataclasses do follows from
-    them.
+    scripts count by their bytes. Annotations do count: what pydantic and dataclasses do follows
+    from them.
     """
     if not name.endswith(".py"):
         return _short_hash(content), []
