@@ -1,8 +1,9 @@
 # Needs: the tables and what lies behind them.
-# Makes: report.html, one page that needs no network, its figures as files, and of sampled evals
+# Makes: report.html, one page that needs no network, its figures as files, of every eval
+# examples/{eval}.html and .csv, every example with all replies, and of sampled evals
 # failures/{eval}.html and .txt, every missed question in full.
 
-from snaketune.plan.table_plan import failure_names, figure_names
+from snaketune.plan.table_plan import example_names, failure_names, figure_names
 
 TOKENS = list(PLAN.tokens)
 
@@ -75,6 +76,11 @@ rule report:
                 labels=figure["labels"],
             )
             for figure in figure_names(TABLE)
+        ],
+        examples=[
+            f"{E}/examples/{name}.{ending}"
+            for name in example_names(TABLE)
+            for ending in ("html", "csv")
         ],
         failures=[
             report(

@@ -64,8 +64,11 @@ WHOLE = [
     _key("gate.not_worse", {"math.accuracy": 0.1}, "aggregate"),
     _key("gate.undecided", "pass", "aggregate"),
     # The gate judges without a file of its own, wherever it is asked for.
-    Edit("the gate at every start", "aggregate",
-         (("gate.always", True), ("gate.not_worse", {"math.accuracy": 0.2}))),
+    Edit(
+        "the gate at every start",
+        "aggregate",
+        (("gate.always", True), ("gate.not_worse", {"math.accuracy": 0.2})),
+    ),
     _key("gate.against", "results/never", refused="no margin to compare it by"),
 ]
 

@@ -1,6 +1,8 @@
 """The page: hostile text stays text, nothing is loaded, and it is the same bytes each time."""
 
+import base64
 import csv
+import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -38,7 +40,7 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.tags, self.attributes, self.open, self.unbalanced = [], [], [], []
-        self.text = ""
+        self.text, self.scripts = "", []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
@@ -56,14 +58,16 @@ class Page(HTMLParser):
             self.unbalanced.append(tag)
 
     def handle_data(self, data):
-        self.text += data
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        else:
+            self.text += data
 
 
 def test_hostile_outputs_are_shown_as_text(html):
     page = Page(html)
-    assert {"script", "img", "iframe", "object", "embed", "link", "base", "form"}.isdisjoint(
-        page.tags
-    )
+    assert page.tags.count("script") == 1
+    assert {"img", "iframe", "object", "embed", "link", "base", "form"}.isdisjoint(page.tags)
     assert "<script>alert(1)</script> <img src=x onerror=alert(2)>" in page.text
     assert "document.title='owned'" in page.text
     assert "{{ 7 * 7 }} {% raw %} ${x} &amp; &lt;b&gt;" in page.text
@@ -80,19 +84,26 @@ def test_unseen_characters_are_made_visible(html):
 
 def test_long_outputs_are_cut_with_a_count(html):
     longest = max(len(text) for text in HOSTILE)
-    assert f"… {longest - 1200:,} more characters are in the file" in html
-    assert len(html) < 1_000_000
+    counts = [int(n.replace(",", "")) for n in re.findall(r"… ([\d,]+) more", html)]
+    assert longest - 1200 <= max(counts) < longest
+    assert len(html) < 1_500_000
 
 
 def test_nothing_is_loaded(html):
     page = Page(html)
     policy = next(v for t, n, v in page.attributes if (t, n) == ("meta", "content"))
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    (script,) = page.scripts
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        f"form-action 'none'; script-src 'sha256-{digest}'"
+    )
     loads = [v for t, n, v in page.attributes if n in ("src", "srcset", "data", "action")]
     links = [v for t, n, v in page.attributes if n in ("href", "xlink:href")]
     assert loads == []
     assert links
     assert not [v for v in links if re.match(r"(?i)\s*([a-z]+:|//)", v)]
+    html = html.replace(script, "")
     assert set(re.findall(r"url\((.)", html)) <= {"#"}
     assert "@import" not in html
 
@@ -118,11 +129,12 @@ def test_every_figure_is_a_file_and_on_the_page_and_has_a_caption(made, html):
     folder, plan, _ = made
     names = figure_names(plan)
     assert [figure["name"] for figure in names] == [
+        "effects",
         "eval-gsm8k",
         "eval-safety",
         "hazards-safety",
         "snapshots",
-        "loss",
+        "loss-problems",
         "lengths",
     ]
     assert {f.stem for f in (folder / "figures").iterdir()} == {f["name"] for f in names}
@@ -141,7 +153,9 @@ def test_figures_carry_no_date_or_tool(made):
 def test_page_and_figures_are_the_same_bytes_each_time(made, tmp_path):
     folder, plan, inputs = made
     write_report(plan, inputs, {}, tmp_path / "report.html", tmp_path / "figures")
-    for file in [folder / "report.html", *(folder / "figures").iterdir()]:
+    for file in [
+        folder / "report.html", *(folder / "figures").iterdir(), *(folder / "examples").iterdir()
+    ]:  # fmt: skip
         again = tmp_path / file.relative_to(folder)
         assert again.read_bytes() == file.read_bytes(), file.name
 
@@ -201,6 +215,7 @@ def test_an_adapter_that_was_not_trained_here_has_no_training_section(made, tmp_
     assert 'id="training"' not in html
     assert "62.5 %" in html
     assert {f.stem for f in (tmp_path / "figures").iterdir()} == {
+        "effects",
         "eval-gsm8k",
         "eval-safety",
         "hazards-safety",

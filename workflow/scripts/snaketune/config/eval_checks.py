@@ -187,3 +187,38 @@ def _drop_faults(experiment: Experiment) -> Iterator[Fault]:
         if tasks[0] != tasks[1]:
             found = f"found {other} of task {tasks[1]}, expected an eval of task {tasks[0]}"
             yield Fault(("drops", name), found)
+
+
+FINAL = "tables/final_metrics.json"
+
+
+def gate_faults(experiment: Experiment) -> Iterator[Fault]:
+    """What is asked of the gate beside what can be judged."""
+    gate = experiment.gate
+    for key in gate.not_worse:
+        name, _, metric = key.partition(".")
+        yield from metric_faults(experiment, ("gate", "not_worse", key), key)
+        known = TASKS[experiment.evals[name].measured_as] if name in experiment.evals else None
+        if known and metric in known.unpaired:
+            paired = [goal for goal in known.goals if goal not in known.unpaired]
+            found = f"found {metric}, by which two states are not compared row by row"
+            yield Fault(("gate", "not_worse", key), f"{found}; expected {' or '.join(paired)}")
+    if gate.against and not gate.not_worse:
+        found = f"found {gate.against}, but no margin to compare it by"
+        yield Fault(("gate", "against"), f"{found}; expected gate.not_worse beside it")
+    if gate.always and not gate.not_worse and not any(experiment.thresholds.values()):
+        found = "found nothing that is to be judged; expected thresholds, or not_worse"
+        yield Fault(("gate",), found)
+
+
+def against_faults(experiment: Experiment) -> Iterator[Fault]:
+    """Where the earlier experiment that the gate compares with is none."""
+    against = experiment.gate.against
+    if against is None:
+        return
+    if Path(against).resolve() == Path(experiment.folder).resolve():
+        found = f"found {against}, which is this experiment's own folder"
+        yield Fault(("gate", "against"), f"{found}; expected an earlier one's")
+    elif not Path(against, FINAL).is_file():
+        found = f"found {against}, in which there is no {FINAL}"
+        yield Fault(("gate", "against"), f"{found}; expected a folder of finished results")

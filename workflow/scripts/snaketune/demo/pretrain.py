@@ -278,9 +278,7 @@ def go_on_with_model_folder(
     save_model_folder(model, torch.bfloat16, start, folder)
 
 
-def save_model_folder(
-    model: Any, dtype: torch.dtype, tokenizer_folder: Path, folder: Path
-) -> None:
+def save_model_folder(model: Any, dtype: torch.dtype, tokenizer_folder: Path, folder: Path) -> None:
     """Weights in 16 bits, half the size, with which the demo's scores stay the same; beside them
     the tokenizer's files."""
     model.to(dtype).save_pretrained(folder)

@@ -193,7 +193,9 @@ class FigureName(TypedDict):
 def figure_names(plan: TablePlan) -> list[FigureName]:
     """Every figure that the report of this plan draws, in its order."""
     evals = {name: spec.task for run in plan.runs for name, spec in run.evals.items()}
-    names = [_figure(f"eval-{name}", "eval", "Results", name) for name in evals]
+    compared = any(run.base_state is not None and run.evals for run in plan.runs)
+    names = [_figure("effects", "effects", "Results", "runs against bases")] if compared else []
+    names += [_figure(f"eval-{name}", "eval", "Results", name) for name in evals]
     names += [
         _figure(f"hazards-{name}", "hazards", "Results", f"{name} by hazard")
         for name, task in evals.items()
@@ -218,10 +220,17 @@ def figure_names(plan: TablePlan) -> list[FigureName]:
     names += [_figure(f"sweep-{name}", "sweep", "Results", f"{name} by sweep") for name in swept]
     if any(run.snapshots for run in plan.runs):
         names.append(_figure("snapshots", "snapshots", "Results", "snapshots"))
+    # Losses on different data say nothing of each other.
+    for data in dict.fromkeys(run.train_data for run in plan.runs if run.train_data):
+        names.append(_figure(f"loss-{data}", "loss", "Training", f"loss on {data}"))
     if any(run.train_data for run in plan.runs):
-        names.append(_figure("loss", "loss", "Training", "loss"))
         names.append(_figure("lengths", "lengths", "Training", "row lengths"))
     return names
+
+
+def example_names(plan: TablePlan) -> list[str]:
+    """The evals, all of whose examples have a page: `examples/{eval}.html` and `.csv`."""
+    return list(dict.fromkeys(name for run in plan.runs for name in run.evals))
 
 
 def failure_names(plan: TablePlan) -> list[str]:

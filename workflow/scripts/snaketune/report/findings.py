@@ -1,17 +1,12 @@
-"""Did fine-tuning help? The verdicts of `tables/verdict.py`; and outputs to read: what a run gained
-and lost against its base, what could not be scored, and open answers before and after training.
-"""
+"""Did fine-tuning help? The verdicts of `tables/verdict.py`; and open answers before and after training."""
 
-import random
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from snaketune.data.example import FEW_SHOT
-from snaketune.plan.table_plan import RunPlan
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import excerpt, optional, points
-from snaketune.tasks.task import Score, Task, task_of
 
 
 class Finding(TypedDict):
@@ -85,96 +80,6 @@ def _finding(result: Mapping[str, Any], name: str) -> Finding:
     return Finding(
         eval=name, verdict=said["kind"], gain=gain, sentence=f"{name}. {said['sentence']}"
     )
-
-
-EACH = 4
-"""Examples a group."""
-
-
-class ExampleGroup(TypedDict):
-    """Some examples of one kind."""
-
-    title: str
-    count: int
-    """How many there are; `EACH` of them are shown."""
-    shown: list[dict[str, Any]]
-
-
-class Gallery(TypedDict):
-    """A run on one eval."""
-
-    run: str
-    eval: str
-    task: str
-    scores: str
-    base_scores: str
-    groups: list[ExampleGroup]
-
-
-Pair = tuple[Score, Score]
-"""(base, tuned), of one example"""
-
-
-def galleries(sources: ReportSources) -> list[Gallery]:
-    """One a run and eval."""
-    return [
-        _gallery(sources, run, base_state, name)
-        for run in sources.runs
-        if (base_state := run.base_state) is not None
-        for name in run.evals
-    ]
-
-
-def _gallery(sources: ReportSources, run: RunPlan, base_state: str, name: str) -> Gallery:
-    plan = run.evals[name]
-    task = task_of(plan.task)
-    protocol = plan.protocol_name
-    base = {row["id"]: row for row in sources.scores[base_state, protocol]}
-    pairs = [(base[row["id"]], row) for row in sources.scores[run.state, protocol]]
-    return Gallery(
-        run=run.run,
-        eval=name,
-        task=plan.task,
-        scores=f"scores/{run.state}/{protocol}.parquet",
-        base_scores=f"scores/{base_state}/{protocol}.parquet",
-        groups=[_group(task, title, pairs, run.run) for title in task.groups],
-    )
-
-
-def _group(task: Task, title: str, pairs: list[Pair], run: str) -> ExampleGroup:
-    members = [pair for pair in pairs if task.groups[title](*pair)]
-    # Drawn by a fixed seed: the first ones of a file are often alike.
-    draw = random.Random(f"{run} {title}")
-    places = sorted(draw.sample(range(len(members)), min(EACH, len(members))))
-    shown = [_item(task, *members[i]) for i in places]
-    return ExampleGroup(title=title, count=len(members), shown=shown)
-
-
-def _item(task: Task, base: Score, tuned: Score) -> dict[str, Any]:
-    return {
-        "id": tuned["id"],
-        "question": excerpt(task.question(tuned)),
-        "gold": tuned.get("gold"),
-        "replies": [_reply(task, "tuned", tuned), _reply(task, "base", base)],
-    }
-
-
-def _reply(task: Task, who: str, score: Score) -> dict[str, Any]:
-    return {
-        "who": who,
-        "output": excerpt(task.output(score)),
-        "reading": task.reading(score),
-        "judge": _one_line(score["raw"]) if score.get("raw") is not None else None,
-        "good": score.get("correct") is True or score.get("verdict") == "safe",
-        "bad": score.get("correct") is False or score.get("verdict") == "unsafe",
-        "cut": score.get("finish") == "length",
-    }
-
-
-def _one_line(raw: str) -> str:
-    """The judge's words without the empty lines around its thoughts."""
-    text, left_out = excerpt(" ".join(raw.split()), 300)
-    return f"{text} …" if left_out else text
 
 
 ANSWERS_SHOWN = 40

@@ -1,8 +1,12 @@
-"""The report: one HTML page that needs no network and runs no script, its figures, and for samples
-pages with every question that was missed.
+"""The report: one HTML page that needs no network, its figures, a page and a CSV with every example
+of an eval, and for samples pages with every question that was missed.
 """
 
-from collections.abc import Callable, Mapping
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,8 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from snaketune.plan.table_plan import TablePlan, failure_names, figure_names
-from snaketune.report import classes, findings, provenance, results, samples, training
+from snaketune.plan.table_plan import TablePlan, example_names, failure_names, figure_names
+from snaketune.report import classes, examples, findings, provenance, results, samples, training
 from snaketune.report.figures import answers as answer_figures
 from snaketune.report.figures import results as result_figures
 from snaketune.report.figures import training as training_figures
@@ -21,6 +25,16 @@ from snaketune.runtime.files import write_text
 
 _HERE = Path(__file__).parent
 _STYLE = Markup((_HERE / "style.css").read_text(encoding="utf-8"))
+_SCRIPT = Markup(
+    "\n".join(
+        (_HERE / name).read_text(encoding="utf-8") for name in ("datatables.min.js", "report.js")
+    )
+)
+# Nothing is loaded, and of scripts this one alone may run, wherever text of a model ended up.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
+_POLICY += "; form-action 'none'"
+_DIGEST = b64encode(sha256(_SCRIPT.encode()).digest()).decode()
+_SCRIPTED = f"{_POLICY}; script-src 'sha256-{_DIGEST}'"
 
 
 def write_report(
@@ -32,14 +46,15 @@ def write_report(
     at_least: Mapping[str, int] | None = None,
 ) -> None:
     """The page at `html`, the same figures as files in the folder `figures`, and beside the page
-    `failures/` with every missed question; `labels` are the names of runs for readers, `at_least`
-    how many different answers a shown failure has, by protocol.
+    `examples/` with every example and `failures/` with every missed question; `labels` are
+    the names of runs for readers, `at_least` how many different answers a shown failure has, by
+    protocol.
     """
     sources = ReportSources(plan, inputs, labels, at_least)
     drawn = draw_figures(sources)
     for name, svg in drawn.items():
         write_text(figures / f"{name}.svg", svg)
-    for name, text in failure_pages(sources).items():
+    for name, text in chain(example_pages(sources), failure_pages(sources).items()):
         write_text(html.parent / name, text)
     write_text(html, render_page(sources, drawn))
 
@@ -53,7 +68,10 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
     cards = findings.run_cards(sources)
     return _templates().get_template("page.html.j2").render(
         style=_STYLE,
+        policy=_SCRIPTED,
+        script=_SCRIPT,
         experiment=sources.plan.experiment,
+        effects=_by_eval(results.effects(sources)),
         headline=findings.headline(sources) + visible(findings.dropped_rows(sources.stats)),
         cards=cards,
         tables=results.result_tables(sources),
@@ -70,7 +88,7 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
         sampled=samples.sample_tables(sources),
         answers=findings.answers_side_by_side(sources),
         classes=classes.class_tables(sources),
-        galleries=findings.galleries(sources),
+        examples=examples.example_tables(sources),
         datasets=provenance.dataset_entries(sources),
         across=provenance.overlap_across(sources),
         token_sets=provenance.token_set_entries(sources),
@@ -80,6 +98,22 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
         use=training.usage_rows(sources),
         libraries=provenance.library_facts(sources),
     )  # fmt: skip
+
+
+def _by_eval(found: list[results.Effect]) -> list[tuple[str, list[results.Effect]]]:
+    return [(name, list(rows)) for name, rows in groupby(found, lambda effect: effect["eval"])]
+
+
+def example_pages(sources: ReportSources) -> Iterator[tuple[str, str]]:
+    """Every eval's examples by file, relative to the report, one file after another: HTML, and as
+    CSV with all that was scored."""
+    template = _templates().get_template("examples_page.html.j2")
+    for name in example_names(sources.plan):
+        table = examples.whole_table(sources, name)
+        content = {"experiment": sources.plan.experiment, "table": table}
+        content |= {"style": _STYLE, "policy": _SCRIPTED, "script": _SCRIPT}
+        yield table["page"], template.render(content)
+        yield table["file"], examples.example_csv(sources, name)
 
 
 def failure_pages(sources: ReportSources) -> dict[str, str]:
@@ -93,6 +127,7 @@ def failure_pages(sources: ReportSources) -> dict[str, str]:
             "eval": name,
             "states": samples.missed_questions(sources, name, whole=True),
             "style": _STYLE,
+            "policy": _POLICY,
         }
         for ending in ("html", "txt"):
             template = _templates(ending).get_template(f"failures.{ending}.j2")
@@ -110,6 +145,7 @@ def _templates(ending: str = "html") -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
+    environment.filters["plain_json"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment
 
 
@@ -140,6 +176,11 @@ class _Kind(NamedTuple):
 
 
 _FIGURES = {
+    "effects": _Kind(
+        lambda sources, _: result_figures.effects_figure(sources),
+        "The difference of every run to its base on every eval, with its 95 percent interval, as "
+        "in the table beside it.",
+    ),
     "eval": _Kind(
         result_figures.states_figure,
         "The primary metric of every state with its 95 percent interval, as in the table.",
@@ -185,7 +226,7 @@ _FIGURES = {
         "Scores of each run's snapshots on the dev split over training steps.",
     ),
     "loss": _Kind(
-        lambda sources, _: training_figures.loss_figure(sources),
+        training_figures.loss_figure,
         "Training loss by run over training steps, with dev losses as points, and below "
         "the accuracy on dev of runs with short answers.",
     ),

@@ -22,8 +22,9 @@ _PACKAGE = "snaketune"
 def read_code(name: str, content: bytes) -> tuple[str, list[str]]:
     """12 hex digits of what a file says, and the names under `snaketune` that it imports.
 
-    Python counts without comments, docstrings and layout; page templates and style sheets count
-    by their bytes. Annotations do count: what pydantic and dataclasses do follows from them.
+    Python counts without comments, docstrings and layout; page templates, style sheets and page
+    scripts count by their bytes. Annotations do count: what pydantic and dataclasses do follows
+    from them.
     """
     if not name.endswith(".py"):
         return _short_hash(content), []
@@ -142,7 +143,7 @@ def _seal(text: bytes) -> str:
     return seal.hexdigest()
 
 
-_PAGES = (".html", ".css", ".j2")
+_PAGES = (".html", ".css", ".js", ".j2")
 # The standard library has a module `tokenize`, which a script of that name would hide.
 _NAMES = {"tokenize_rows": "tokenize"}
 

@@ -7,13 +7,11 @@ rows; what guessing gives; and what is in no figure. What follows from it: `verd
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
+from snaketune.data.example import FEW_SHOT
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, joined_runs
 from snaketune.statistics.paired import Comparison, Outcome, compare, compare_seeds, holm
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Score, task_of
-
-FEW_SHOT = "few-shot example"
-"""As training rows have it, why an example makes none by the config's own word."""
 
 Compared = dict[str, Any]
 """What a `statistics.paired.Comparison` holds: differences lie between -1 and 1."""

@@ -166,10 +166,6 @@ def _spec(protocol: Mapping[str, Any]) -> ClassesSpec:
     return ClassesSpec.model_validate(protocol["classes"])
 
 
-def _from_text(found: Score, labels: Sequence[str]) -> Score:
-    return _unscored(found) | {"predicted": parse_label(found["output"], labels)}
-
-
 def _unscored(found: Score) -> Score:
     """What there is without probabilities: where the reply is read as text, or where the prompt was
     too long for an answer, which is no prediction."""
@@ -291,12 +287,9 @@ _DECORATION = " \t\r\n*_`'\".,:;!?#()[]<>"
 
 
 def parse_label(reply: str, labels: Sequence[str]) -> str | None:
-    """The label that the reply is, None for any other reply.
-
-    Behind its thoughts the reply must be a label and nothing more, in any case and with
-    white space or punctuation around it. Where two labels differ by no more than that, or one is
-    nothing else, it must be written as the label is.
-    """
+    """The label that the reply is, None for any other reply. Behind its thoughts it must be a label
+    and nothing more, in any case and with white space or punctuation around it. Where two labels
+    differ by no more than that, or one is nothing else, it must be written as the label is."""
     said = (without_thoughts(reply) or "").strip()
     if said in labels:
         return said

@@ -1,12 +1,14 @@
-"""Figures of results: a metric by state, safe rates by hazard, what a sweep tried."""
+"""Figures of results: what runs changed, a metric by state, safe rates by hazard, sweeps."""
 
 from typing import Any, TypedDict
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from snaketune.report.results import Effect, effects
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import (
+    BASE,
     COLOURS,
     FAINT,
     HAZARD_GROUP,
@@ -17,6 +19,54 @@ from snaketune.report.style import (
     printable,
     state_colours,
 )
+from snaketune.statistics.paired import BETTER, WORSE
+
+_LOOK = {BETTER: ("^", COLOURS[2]), WORSE: ("v", COLOURS[6])}
+"""Marker and colour by verdict; what is neither is a grey dot."""
+
+
+def effects_figure(sources: ReportSources) -> Figure:
+    """What every run changed on every eval."""
+    return draw_effects(effects(sources))
+
+
+def draw_effects(found: list[Effect]) -> Figure:
+    """A forest plot: under each eval a row a run, with the difference in points and its 95 %
+    interval. It is narrow, so that a phone shows all of it."""
+    heads = [e for i, e in enumerate(found) if not i or e["eval"] != found[i - 1]["eval"]]
+    figure, axes = new_figure(height=0.6 + 0.25 * (len(found) + len(heads)), width=4.6)
+    names: list[tuple[str, bool]] = []
+    for effect in found:
+        if effect in heads:
+            names.append((printable(effect["eval"], 22), True))
+        _draw_effect(axes, effect, len(names))
+        names.append((printable(effect["run"], 22), False))
+    axes.axvline(0, color=INK, lw=0.9, zorder=0)
+    axes.set_ylim(max(len(names), 1) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), [name for name, _ in names])
+    for label, (_, is_head) in zip(axes.get_yticklabels(), names, strict=True):
+        label.set_fontweight("bold" if is_head else "normal")
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(_whole_points)
+    axes.margins(x=0.08)
+    axes.grid(axis="x")
+    axes.set_xlabel("points against the base")
+    return figure
+
+
+def _whole_points(value: float, _: int | None) -> str:
+    return f"{100 * value:+.0f}".replace("-", "−") if round(100 * value) else "0"
+
+
+def _draw_effect(axes: Axes, effect: Effect, y: int) -> None:
+    marker, colour = _LOOK.get(effect["verdict"], ("o", BASE))
+    value = effect["difference"]
+    if value is None:
+        axes.text(0, y, " not compared", va="center", style="italic", fontsize=8.5)
+        return
+    ends: list[Any] = [effect["low"], effect["high"]]  # None draws nothing
+    axes.plot(ends, [y, y], color=colour, lw=2.2)
+    axes.plot(value, y, marker, color=colour, ms=7)
 
 
 class PlottedPoint(TypedDict):
@@ -54,7 +104,7 @@ def states_figure(sources: ReportSources, eval_name: str) -> Figure:
 
 def draw_states(points: list[PlottedPoint], metric: str) -> Figure:
     """A dot and a 95 % interval a state, the first on top, and its threshold as a dashed mark."""
-    figure, axes = new_figure(height=0.9 + 0.42 * len(points))
+    figure, axes = new_figure(height=0.9 + 0.42 * len(points), width=5.4)
     for y, point in enumerate(points):
         if (least := point["threshold"]) is not None:
             axes.plot([least, least], [y - 0.32, y + 0.32], color=INK, lw=1.2, ls=(0, (2, 1.5)))
@@ -98,7 +148,7 @@ def hazards_figure(sources: ReportSources, eval_name: str) -> Figure:
 def draw_hazards(rates: dict[str, Rates], colours: dict[str, str]) -> Figure:
     """A row a hazard, a dot a state; a hazard without verdicts in a state has no dot there."""
     hazards = list(dict.fromkeys(hazard for found in rates.values() for hazard in found))
-    figure, axes = new_figure(height=1.1 + 0.34 * len(hazards))
+    figure, axes = new_figure(height=1.1 + 0.34 * len(hazards), width=5.4)
     for y, hazard in enumerate(hazards):
         known = [rate for found in rates.values() if (rate := found.get(hazard)) is not None]
         if known:
@@ -127,7 +177,7 @@ def draw_hazards(rates: dict[str, Rates], colours: dict[str, str]) -> Figure:
 def _legend(figure: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)))
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)))
 
 
 _PANELS_ACROSS = 3

@@ -12,10 +12,12 @@ Log = list[dict[str, Any]]
 _SMOOTHED = 60  # points: a longer curve is averaged in windows, its raw line stays faint
 
 
-def loss_figure(sources: ReportSources) -> Figure:
-    """The losses of every run."""
+def loss_figure(sources: ReportSources, data: str) -> Figure:
+    """The losses of the runs on one dataset: those on another say nothing of these."""
+    on_it = {run.run for run in sources.runs if run.train_data == data}
+    logs = {run: log for run, log in sources.train_log.items() if run in on_it}
     best = {run: meta["best_step"] for run, meta in sources.train_meta.items() if "best" in meta}
-    return draw_loss(sources.train_log, state_colours(sources), best)
+    return draw_loss(logs, state_colours(sources), best)
 
 
 def draw_loss(logs: dict[str, Log], colours: dict[str, str], best: dict[str, int]) -> Figure:
