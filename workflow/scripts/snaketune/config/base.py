@@ -158,6 +158,8 @@ class TaskInfo:
     goals: tuple[str, ...]
     """The metrics of which more is better: what snapshots are chosen by and thresholds are set for.
     """
+    unpaired: tuple[str, ...] = ()
+    """The goals by which two states are not compared row by row."""
     samples_of: str | None = None
     """The task of which this one measures several samples a question. No eval names it: it follows
     from `sampling`."""

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snaketune.inference.engine import Engine, PlainModel
+from snaketune.inference.engine import Engine
 from snaketune.inference.memory import TOO_LARGE, BatchSize, SlotCache, close_gaps, release
 from snaketune.inference.pick import Pick
+from snaketune.inference.plain import PlainModel
 from snaketune.models.finite import require_finite
 from snaketune.prompts.thoughts import ThoughtBudget, ThoughtWatch
 from snaketune.runtime.errors import UserError, is_out_of_memory

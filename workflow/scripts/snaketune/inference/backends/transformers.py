@@ -14,7 +14,7 @@ from snaketune.inference.pick import Sampler, Sampling, greedy
 from snaketune.inference.session import GenerationRequest, LoadableState, Session, backend
 from snaketune.models.describe import context_length, generation_configs
 from snaketune.models.folder import load_tokenizer, model_folder
-from snaketune.models.load import load_config, load_state, pick_device
+from snaketune.models.load import load_config, load_state, pick_device, rope_switch
 from snaketune.prompts.conversation import end_tokens
 
 
@@ -41,6 +41,18 @@ class TransformersSession(Session):
             self.batches, self.largest = {1}, 1
             yield from row_by_row(self.model, _prompts(requests, 0, sampling), pick, self.ends)
             return
+        switch = rope_switch(self.engine.base.config)
+        apart = [
+            ask for ask in requests if switch and len(ask.tokens) + ask.max_new > switch.length
+        ]
+        if switch and apart:
+            print(
+                f"{len(apart)} prompts may pass {switch.length} tokens with their replies, where "
+                "the model's positions change: they go row by row"
+            )
+            with self.engine.own_attention():
+                yield from row_by_row(self.model, _prompts(apart, 0, sampling), pick, self.ends)
+            requests = [ask for ask in requests if ask not in apart]
         if requests:
             self.prefix = self.engine.share(common_prefix([ask.tokens for ask in requests]))
         batch = BatchSize(batch_size, self.engine.device)
