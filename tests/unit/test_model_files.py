@@ -245,6 +245,15 @@ def test_a_model_with_several_chat_templates_has_the_one_that_is_asked_for(whole
         load_tokenizer(spec.model_copy(update={"chat_template": "rag"}))
 
 
+def test_chat_templates_that_stand_as_a_list_are_chosen_from_likewise(whole: Path) -> None:
+    (whole / "chat_template.jinja").unlink(missing_ok=True)
+    file = whole / "tokenizer_config.json"
+    named = [{"name": name, "template": name[0]} for name in ("default", "rag")]
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": named}))
+    assert load_tokenizer(ModelSpec(id=str(whole))).chat_template == "d"
+    assert load_tokenizer(ModelSpec(id=str(whole), chat_template="rag")).chat_template == "r"
+
+
 def test_a_chat_template_in_a_file_stands_for_the_models_own(whole: Path, tmp_path: Path) -> None:
     file = tmp_path / "own.jinja"
     file.write_text("{{ messages }}")
