@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -249,6 +250,36 @@ def test_a_model_without_a_template(tmp_path):
     with pytest.raises(UserError, match="no chat template"):
         describe_model(spec(folder))
     assert describe_model(spec(folder), chat=False)["end_tokens"]
+
+
+LOOPS = {
+    "time": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "output": "{% for i in range(99999) %}{{ messages[0].content }} no end {% endfor %}",
+}
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_a_chat_template_that_loops(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("snaketune.models.describe._TEMPLATE_SECONDS", 0.5)
+    folder = changed(tmp_path, chat_template=LOOPS[kind])
+    started = time.process_time()
+    with pytest.raises(UserError, match=r"its chat template prints more than .* expected one that"):
+        describe_model(spec(folder))
+    assert time.process_time() - started < 20
+
+
+def test_a_shard_that_is_missing_and_a_tokenizer_that_is(tmp_path, folder):
+    make_model(len(make_tokenizer())).save_pretrained(tmp_path, max_shard_size="50kB")
+    make_tokenizer().save_pretrained(tmp_path)
+    describe_model(spec(tmp_path))
+    shard = sorted(tmp_path.glob("model-*-of-*.safetensors"))[1]
+    shard.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=f"found no {shard.name}"):
+        describe_model(spec(tmp_path))
+    (tmp_path / "elsewhere").rename(shard)
+    (tmp_path / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="its tokenizer can't be read"):
+        describe_model(spec(tmp_path))
 
 
 def test_a_model_without_an_end_token():

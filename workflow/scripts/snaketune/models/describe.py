@@ -1,5 +1,6 @@
 """What a model is: checked before anything expensive starts, and recorded."""
 
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def describe_model(
         _require_shapes(config, folder, spec)
     if kind == "reward":
         require_head(config, tensor_shapes(folder), spec.id, spec.trust_remote_code)
-    tokenizer = load_tokenizer(spec.model_copy(update={"id": str(folder), "revision": None}))
+    tokenizer = _readable_tokenizer(spec, folder)
     if chat and not tokenizer.chat_template:
         raise UserError(
             f"model {spec.id}: no chat template. Expected chat_template in tokenizer_config.json "
@@ -65,6 +66,8 @@ def describe_model(
             "parameters take 4 bits; embeddings, head and experts that are one tensor stay as "
             "they are"
         )
+    if chat:
+        _require_ending(tokenizer, spec.id)
     local = Path(spec.id).is_dir()
     return {
         "id": spec.id,
@@ -81,6 +84,56 @@ def describe_model(
         "template_hash": template_hash(tokenizer),
         "end_tokens": _named_ends(tokenizer, folder, spec.id) if kind == "causal" else [],
     }
+
+
+def _readable_tokenizer(spec: ModelSpec, folder: Path) -> Any:
+    """Raises UserError where there is none, in whose place transformers may make an empty one, or
+    one that does not say where in a text its tokens stand."""
+    kinds = ("tokenizer.json", "*.model", "vocab*", "*.tiktoken", "tekken.json", "*.spm", "*.py")
+    reason = "" if any(f for kind in kinds for f in folder.glob(kind)) else "found no file of it"
+    try:
+        tokenizer = load_tokenizer(spec.model_copy(update={"id": str(folder), "revision": None}))
+        reason = reason or ("" if tokenizer.is_fast else "it is a slow one, without offsets")
+    except UserError:
+        raise
+    except Exception as error:
+        reason = reason or " ".join(str(error).split())
+    if reason:
+        raise UserError(
+            f"model {spec.id}: its tokenizer can't be read ({reason}); expected tokenizer.json, as "
+            "save_pretrained of a fast tokenizer writes it"
+        )
+    return tokenizer
+
+
+_TEMPLATE_SECONDS, _TEMPLATE_LETTERS = 5.0, 200_000
+
+
+def _require_ending(tokenizer: Any, name: str) -> None:
+    """Raises UserError where the chat template prints a turn without end: in a loop it would take
+    the job's whole time and memory, and say nothing."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    found, usual = "", signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, _TEMPLATE_SECONDS)
+    try:
+        found = tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False)
+        ends = len(found) <= _TEMPLATE_LETTERS
+    except TimeoutError:
+        ends = False
+    except Exception:  # what it does not take is said where it is asked
+        ends = True
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, usual)
+    if not ends:
+        raise UserError(
+            f"model {name}: its chat template prints more than {_TEMPLATE_LETTERS:,} letters for a "
+            f"turn of one, or takes more than {_TEMPLATE_SECONDS:g} s; expected one that ends (a "
+            "loop in it?): another one goes by `chat_template` of the model"
+        )
 
 
 def context_length(config: Any) -> int | None:

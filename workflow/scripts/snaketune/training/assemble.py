@@ -71,7 +71,7 @@ def prepare(
     preset, device = plan.preset, world.device(pick_device())
     model, causal = build_trainable(plan.model, preset, plan.seed, device)
     embeddings: Any = causal.get_input_embeddings()
-    _check_rows([*rows, *dev], embeddings.num_embeddings)
+    _check_rows([*rows, *dev], getattr(embeddings, "base_layer", embeddings).num_embeddings)
     optimizer = build_optimizer(preset.optimizer, model, preset.weight_decay)
     state = load_checkpoint(folder, model, optimizer) or TrainingState()
     if state.step and world.leads:
