@@ -77,7 +77,7 @@ def power_notes(plan: Plan, folder: Path) -> Iterator[str]:
             )
             yield (
                 f"eval {name}: {rows:,} rows show a difference of {100 * least:.1f} points with "
-                f"80 % power, where base and tuned model differ {differ}"
+                f"80 % power, where base and tuned model differ on {share} of them"
             )
 
 
