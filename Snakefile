@@ -108,6 +108,7 @@ localrules:
     choose,
     aggregate,
     report,
+    gate,
 
 
 include: HERE / "rules/common.smk"
@@ -136,7 +137,8 @@ rule all:
 
 
 if workflow.is_main_process:
-    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [], PARTS)
+    records = RECORDS if EXPERIMENT.code == "strict" else []
+    ask_before_planning(workflow, E, records, PARTS, judged=EXPERIMENT.gate.always)
     notes = [
         *code_notes(EXPERIMENT),
         *kept_notes(EXPERIMENT, Path(E)),

@@ -14,7 +14,7 @@ from snaketune.runtime.content import flat
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_rows
 from snaketune.statistics.paired import holm
-from snaketune.tables.aggregate import aggregate, final_metrics
+from snaketune.tables.aggregate import aggregate
 from snaketune.tables.summary import checkpoint_rows, place
 from snaketune.tables.terminal import summary_of
 
@@ -69,7 +69,14 @@ def test_summary_has_a_row_a_base_and_a_run(made):
     folder, _ = made
     rows = _csv(folder, "summary.csv")
     # The base stands once for each set of protocols.
-    assert [r["run"] for r in rows] == ["base-tiny-nf4", "base-tiny-nf4", "simple", "medium"]
+    names = [r["run"] for r in rows]
+    assert names == [
+        "base-tiny-nf4 (gsm8k, safety)",
+        "base-tiny-nf4 (gsm8k-few_shot_5, safety)",
+        "simple",
+        "medium",
+    ]
+    assert [r["state"] for r in rows] == ["base-tiny-nf4", "base-tiny-nf4", "simple", "medium"]
     assert [r["gsm8k.accuracy.protocol"] for r in rows][:2] == ["gsm8k", "gsm8k-few_shot_5"]
     simple, medium = rows[2:]
     assert (medium["learning_rate"], medium["lora_r"], medium["lora_alpha"]) == (
@@ -118,10 +125,11 @@ def test_final_metrics_have_counts_and_thresholds(made):
     assert rows[0]["unsafe"] == ""  # not 0: math has no such count
 
 
-def test_a_threshold_on_what_was_not_evaluated_is_neither_passed_nor_failed(made):
+def test_a_threshold_on_what_was_not_evaluated_is_neither_passed_nor_failed(made, tmp_path):
     folder, plan = made
     run = replace(plan.runs[0], thresholds={"other.accuracy": 0.5})
-    final = final_metrics(replace(plan, runs=[run]), table_sources(folder))
+    aggregate(replace(plan, runs=[run]), table_sources(folder), tmp_path)
+    final = json.loads((tmp_path / "final_metrics.json").read_text())
     assert final["runs"][0]["thresholds"][0]["passed"] is None
 
 
@@ -136,8 +144,9 @@ def test_another_total_fails_and_leaves_no_table(made, tmp_path):
 def test_tables_are_the_same_bytes_each_time(made, tmp_path):
     folder, plan = made
     aggregate(plan, table_sources(folder), tmp_path)
-    for file in (folder / "tables").iterdir():
-        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+    for file in (folder / "tables").rglob("*.*"):
+        name = file.relative_to(folder / "tables")
+        assert (tmp_path / name).read_bytes() == file.read_bytes(), name
 
 
 def test_flat_settings():

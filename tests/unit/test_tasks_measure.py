@@ -168,6 +168,12 @@ def test_thoughts_that_were_cut_are_counted(run):
     assert document["counts"] == {"correct": 3, "unparsed": 1, "total": 4}
     found = {m: (named["all", m]["value"], named["all", m]["n"]) for m in THOUGHTS}
     assert found == {"thought_tokens": (20, 2), "thoughts_cut_off": (0.5, 2)}
+    assert ("all", "thoughts_over_budget") not in named, "without a budget"
+    for line, over in zip(lines, (True, False), strict=False):
+        line["thoughts_over_budget"] = over
+    _, named, _ = run(_problems(*["1"] * 4), lines)
+    row = named["all", "thoughts_over_budget"]
+    assert (row["value"], row["n"]) == (0.5, 2)
     _, named, _ = run(_problems("1"), [_line("p0", "#### 1")])
     assert not any(("all", metric) in named for metric in THOUGHTS), "nothing where there are none"
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from snaketune.config.base import TASKS
 from snaketune.config.dataset import may_have_dev
 from snaketune.config.eval_checks import change_faults, eval_faults, judges_of, metric_faults
 from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
@@ -29,6 +30,7 @@ def experiment_faults(experiment: Experiment) -> Iterator[Fault]:
     yield from _seed_faults(experiment)
     for name, run in experiment.runs.items():
         yield from _run_faults(experiment, judges, name, run)
+    yield from _gate_faults(experiment)
     for section in ("thresholds", "totals"):
         for run, entries in getattr(experiment, section).items():
             if run not in experiment.runs:
@@ -39,6 +41,38 @@ def experiment_faults(experiment: Experiment) -> Iterator[Fault]:
                 elif key not in experiment.evals:
                     yield missing_name((section, run, key), "evals", key, experiment.evals)
 
+
+def _gate_faults(experiment: Experiment) -> Iterator[Fault]:
+    gate = experiment.gate
+    for key in gate.not_worse:
+        name, _, metric = key.partition(".")
+        yield from metric_faults(experiment, ("gate", "not_worse", key), key)
+        known = TASKS[experiment.evals[name].measured_as] if name in experiment.evals else None
+        if known and metric in known.unpaired:
+            paired = [goal for goal in known.goals if goal not in known.unpaired]
+            found = f"found {metric}, by which two states are not compared row by row"
+            yield Fault(("gate", "not_worse", key), f"{found}; expected {' or '.join(paired)}")
+    if gate.against and not gate.not_worse:
+        found = f"found {gate.against}, but no margin to compare it by"
+        yield Fault(("gate", "against"), f"{found}; expected gate.not_worse beside it")
+    if gate.always and not gate.not_worse and not any(experiment.thresholds.values()):
+        found = "found nothing that is to be judged; expected thresholds, or not_worse"
+        yield Fault(("gate",), found)
+
+
+def _against_faults(experiment: Experiment) -> Iterator[Fault]:
+    against = experiment.gate.against
+    if against is None:
+        return
+    if Path(against).resolve() == Path(experiment.folder).resolve():
+        found = f"found {against}, which is this experiment's own folder"
+        yield Fault(("gate", "against"), f"{found}; expected an earlier one's")
+    elif not Path(against, FINAL).is_file():
+        found = f"found {against}, in which there is no {FINAL}"
+        yield Fault(("gate", "against"), f"{found}; expected a folder of finished results")
+
+
+FINAL = "tables/final_metrics.json"
 
 _REFERENCES = {
     ("runs", "model"): "models",
@@ -227,7 +261,7 @@ def data_files(experiment: Experiment, configs: list[Path]) -> dict[str, list[st
     config files, for line numbers.
     """
     files: dict[str, list[str]] = {}
-    faults = list(_weight_faults(experiment))
+    faults = [*_weight_faults(experiment), *_against_faults(experiment)]
     for name, spec in experiment.datasets.items():
         try:
             files[name] = source_files(spec, f"datasets.{name}")

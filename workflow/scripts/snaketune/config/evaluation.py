@@ -217,7 +217,7 @@ class EvalSpec(Strict):
     sampling: SamplingSpec | None = None
     """For task math: several replies to each question; unset: one, the most likely one (greedy)."""
     max_new_tokens: int = Field(512, ge=1)
-    """Length of a reply."""
+    """Length of a reply; under a budget of thoughts, of the answer behind them."""
     batch_size: Literal["auto"] | int = "auto"
     """Rows generated at once. It is part of the protocol, because in 16 bits the text can depend
     on it; `auto` finds a size by itself and records it."""

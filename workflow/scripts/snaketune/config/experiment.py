@@ -167,6 +167,27 @@ class RunSpec(Strict):
                 raise ValueError(f"{key} words training rows, and an adapter has none; see `evals`")
 
 
+class GateSpec(Strict):
+    """What `snakemake gate` judges beside `thresholds`: it ends with exit code 1 where something is
+    missed, a figure is refused, or a run may be worse than it should be."""
+
+    always: bool = False
+    """Judge at the end of every start of all targets, too; `--config gate=true` stands for it."""
+    not_worse: dict[str, Annotated[Number, Field(ge=0, lt=1)]] = Field(default_factory=dict)
+    """By `EVAL.METRIC` how much a run may lose against its base on the same rows: with 0.02 the
+    whole 95 % interval of the difference has to lie above -2 points."""
+    against: str | None = None
+    """Folder of an earlier experiment's results (`results/NAME`): the runs of the same names may
+    lose no more than `not_worse` against it either."""
+    undecided: Literal["fail", "pass"] = "fail"
+    """What becomes of a gate of which nothing failed, but too few rows were there to tell."""
+
+
+def _judged_always(value: object) -> object:
+    """`true` stands for `{always: true}`."""
+    return {"always": value} if isinstance(value, bool) else value
+
+
 # Names become file names and Snakemake wildcards: no dot, slash, hyphen or space.
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -208,6 +229,11 @@ class Experiment(Strict):
     """By eval: the eval of the same task, in distribution, that its drop is measured from."""
     thresholds: dict[str, dict[str, Number]] = Field(default_factory=dict)
     """By run: the least value of `EVAL.METRIC` that passes."""
+    gate: Annotated[
+        GateSpec, BeforeValidator(_judged_always, json_schema_input_type=GateSpec | bool)
+    ] = GateSpec()
+    """What makes an experiment unfit for a release, beside `thresholds`; `true` judges them at
+    the end of every start."""
     totals: dict[str, dict[str, int]] = Field(default_factory=dict)
     """By run: the rows that an eval must have; any other total fails."""
 

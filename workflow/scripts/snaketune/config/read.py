@@ -197,7 +197,7 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
 
     Raises `UserError` with all faults, each with its place.
     """
-    config = _with_nulls(config)
+    config = _with_gate(_with_nulls(config), files)
     twice = list(_keys_twice(files))
     try:
         experiment = Experiment.model_validate(config)
@@ -233,6 +233,20 @@ def _with_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_nulls(inner) for key, inner in value.items()}
     return None if value == "null" else value
+
+
+def _with_gate(config: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    """`--config gate=true` stands beside the section that the files have, not in its place."""
+    # Snakemake reads `true` as text.
+    always = {"true": True, "false": False}.get(str(config.get("gate")).lower())
+    if always is None:
+        return config
+    section: dict[str, Any] = {}
+    for file in files:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        own = found.get("gate") if isinstance(found, dict) else None
+        section |= own if isinstance(own, dict) else {}
+    return {**config, "gate": {**section, "always": always}}
 
 
 def with_repositories(experiment: Experiment) -> Experiment:

@@ -173,6 +173,12 @@ def further_names(plan: TablePlan) -> list[str]:
     ]
 
 
+def exported_states(plan: TablePlan) -> list[str]:
+    """The states of the runs and their bases, each of which has a file for other tools."""
+    states = [state for run in plan.runs for state in (run.base_state, run.state)]
+    return list(dict.fromkeys(state for state in states if state is not None))
+
+
 class FigureName(TypedDict):
     """What the Snakefile needs for `report(...)`."""
 
@@ -237,3 +243,20 @@ def percent_figure(value: float) -> str:
         if float(text) not in (0, 100) or value in (0, 1):
             return text
     return text
+
+
+def p_words(p: float) -> str:
+    """`p = 0.012`, `p < 0.001`; near 0.05 with as many digits as tell it from that."""
+    if p < 0.001:
+        return "p < 0.001"
+    text = f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    for digits in (4, 5, 6):  # which side of the line it is on must show
+        if text.startswith("0.05") and float(text) == 0.05 and p != 0.05:
+            text = f"{p:.{digits}f}"
+    return f"p = {text}"
+
+
+def points_figure(value: float) -> str:
+    """0.425 as `+42.5`, with a true minus sign; nothing is neither."""
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return "0.0" if text in ("+0.0", "−0.0") else text

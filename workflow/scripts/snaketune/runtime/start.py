@@ -148,22 +148,38 @@ def ask_before_planning(
     folder: str,
     records: Collection[str],
     parts: Mapping[str, Sequence[str]] | None = None,
+    judged: bool = False,
 ) -> None:
     """Asks for more than the command line does, once Snakemake knows what that asks for: for the
-    checks, where a single file of the experiment in `folder` is a target, and for all artefacts
-    with `records` that other code made, or their `parts`. The targets are not known while the
-    Snakefile is read."""
+    checks, where a single file of the experiment in `folder` is a target; where it is to be
+    `judged`, for the gate beside all; and for all artefacts with `records` that other code made, or
+    their `parts`. The targets are not known while the Snakefile is read."""
     prepare = workflow._prepare_dag
 
     def prepared(*arguments: Any, **options: Any) -> Any:
+        _without_profile_cores(workflow)
         asked = workflow.dag_settings
         if any(behind_checks(target, folder) for target in asked.targets):
             asked.targets = {*asked.targets, "ready"}
+        if judged and {"all"} >= set(asked.targets or [workflow.default_target]):
+            asked.targets = {"all", "gate"}
         if records:  # without any the code need not be looked at
             asked.forcerun = {*asked.forcerun, *made_by_other_code(records, parts)}
         return prepare(*arguments, **options)
 
     workflow._prepare_dag = prepared
+
+
+def _without_profile_cores(workflow: Any) -> None:
+    """What `--jobs N` means without the profile's `cores: all`: for jobs that are submitted, no
+    limit to their threads, least of all this machine's cores; else as many cores."""
+    jobs, limits = workflow.resource_settings.nodes, workflow.global_resources
+    if jobs is None:
+        return
+    if getattr(workflow, "local_exec", False):
+        limits["_cores"], limits["_nodes"] = jobs, None
+    else:
+        limits["_cores"] = None
 
 
 def behind_checks(target: str, folder: str) -> bool:

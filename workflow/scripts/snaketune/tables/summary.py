@@ -7,6 +7,7 @@
 - `epoch_results` and `summary_results`: how runs that are followed by evals got on.
 """
 
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -112,11 +113,20 @@ def _shown_metrics(choose: str | None, eval_name: str, plan: EvalPlan) -> list[s
 
 
 def summary_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
-    """Bases first, then seeds that are joined, then runs. Each eval gives `{eval}.{metric}` with
+    """Bases first, then seeds that are joined, then runs, each row under a name of its own: a state
+    under two protocols of an eval is named with them. Each eval gives `{eval}.{metric}` with
     interval, n and protocol."""
-    rows = [_base_row(base, sources) for base in bases(plan)]
+    by_state = {run.state: run.evals for run in plan.runs}
+    # What stands in for a base may be a run, which has its own row.
+    own = [b for b in bases(plan) if not b.evals.items() <= by_state.get(b.state, {}).items()]
+    rows = [_base_row(base, sources) for base in own]
     rows += [_joined_row(name, runs, sources) for name, runs in joined_runs(plan).items()]
-    return rows + [_run_row(run, sources) for run in plan.runs]
+    rows += [_run_row(run, sources) for run in plan.runs]
+    names = Counter(row["run"] for row in rows)
+    for base, row in zip(own, rows, strict=False):
+        if names[base.state] > 1:
+            row["run"] = f"{base.state} ({', '.join(s.protocol_name for s in base.evals.values())})"
+    return rows
 
 
 def _joined_row(name: str, runs: list[RunPlan], sources: TableSources) -> Row:
@@ -131,12 +141,13 @@ def _joined_row(name: str, runs: list[RunPlan], sources: TableSources) -> Row:
 
 
 def _base_row(base: BasePlan, sources: TableSources) -> Row:
-    head = {"run": base.state, "model": base.model, "method": "base"}
+    head = {"run": base.state, "state": base.state, "model": base.model, "method": "base"}
     return head | _main_numbers(base.state, base.evals, sources)
 
 
 def _run_row(run: RunPlan, sources: TableSources) -> Row:
-    head: Row = {key: getattr(run, key) for key in ("run", "model", "train_data", "method")}
+    names = ("run", "state", "model", "train_data", "method")
+    head: Row = {key: getattr(run, key) for key in names}
     trained = settings_of(sources.train_meta.get(run.run, {}))
     head["seed"] = trained.get("seed")
     settings = {k: v for k, v in flat(trained.get("preset", {})).items() if k not in head}

@@ -2,20 +2,21 @@
 
 The prediction is the label with the highest probability after the prompt; probabilities are
 renormalised among the labels (a softmax of their log-probabilities), and the mass that the labels
-hold together in the whole vocabulary stands beside them. Ties go to the first label. Where the
-reply is read as text instead, there are no probabilities, and a reply that is no label is
-`unparsed`: wrong, and counted apart.
+hold together in the whole vocabulary stands beside them. Ties go to the first label. Read as text
+instead, a reply has no probabilities, and one that is no label is `unparsed`: wrong, counted apart.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from math import exp
+from statistics import mode
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from snaketune.config.evaluation import ClassesSpec
+from snaketune.prompts.thoughts import without_thoughts
 from snaketune.runtime.errors import UserError
 from snaketune.statistics import predictions as confusion
 from snaketune.statistics.intervals import shared
@@ -26,7 +27,6 @@ from snaketune.statistics.predictions import (
     roc_interval,
 )
 from snaketune.tasks.multiple_choice import softmax
-from snaketune.tasks.replies import without_thoughts
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
@@ -78,13 +78,20 @@ OUTCOMES: dict[str, Outcome] = {
 }
 
 
-@task(goals=("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "mass"))
+@task(
+    goals=("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "mass"),
+    unpaired=("balanced_accuracy", "macro_f1", "roc_auc", "mass"),
+)
 class Classification(Task):
     """The predicted label against the gold one."""
 
     version = 2
     schema = SCHEMA
     paired: ClassVar = {"accuracy": OUTCOMES["accuracy"]}
+    content: ClassVar = (
+        "where both could be read",
+        lambda score: None if score["predicted"] is None else score["correct"],
+    )
 
     def score(self, row: Answered) -> Score:
         """The row of one example."""
@@ -98,7 +105,7 @@ class Classification(Task):
         if found.get("finish") == "overlong" and "output" not in found:
             read = _unscored(found)
         elif "output" in found:
-            read = _from_text(found, spec.labels)
+            read = _unscored(found) | {"predicted": parse_label(found["output"], spec.labels)}
         else:
             shares, mass = _shares(found, spec.labels, example.id)
             read = _unscored(found) | _from_shares(shares, mass, spec.labels, example.label)
@@ -131,10 +138,13 @@ class Classification(Task):
         return rows
 
     def counts(self, scores: list[Score]) -> dict[str, int]:
-        """What `final_metrics` prints."""
         correct = sum(score["correct"] for score in scores)
         unparsed = sum(score["predicted"] is None for score in scores)
         return {"correct": correct, "unparsed": unparsed, "total": len(scores)}
+
+    def guesses(self, scores: list[Score]) -> tuple[str, list[bool | float]] | None:
+        most = mode(score["gold"] for score in scores) if scores else None
+        return "always saying the most frequent class", [s["gold"] == most for s in scores]
 
     def question(self, score: Score) -> str:
         """A class is asked of the context: it stands below the question."""
@@ -142,7 +152,6 @@ class Classification(Task):
         return f"{asked}\n\n{score['context']}" if score["context"] else asked
 
     def output(self, score: Score) -> str:
-        """The labels with their probabilities; or the reply."""
         if score["probabilities"] is None:
             return "overlong: no label was scored" if score["output"] is None else score["output"]
         pairs = zip(score["labels"], score["probabilities"], strict=True)

@@ -60,9 +60,11 @@ def thought_metrics(eval_name: str, rows: Sequence[Answered]) -> list[Metric]:
     lengths = [r["thought_tokens"] for r in thoughts if "thought_tokens" in r]
     mean = sum(lengths) / len(lengths) if lengths else None
     cut = [not r["thoughts_ended"] for r in thoughts]
+    over = [r["thoughts_over_budget"] for r in thoughts if "thoughts_over_budget" in r]
     return [
         without_interval(eval_name, ALL, "thought_tokens", mean, len(lengths)),
         proportion(eval_name, ALL, "thoughts_cut_off", cut),
+        *([proportion(eval_name, ALL, "thoughts_over_budget", over)] if over else []),
     ]
 
 

@@ -68,7 +68,10 @@ OUTCOMES: dict[str, Outcome] = {
 }
 
 
-@task(goals=("accuracy", "accuracy_sum", "accuracy_per_character", "chance_corrected"))
+@task(
+    goals=("accuracy", "accuracy_sum", "accuracy_per_character", "chance_corrected"),
+    unpaired=("chance_corrected",),
+)
 class MultipleChoice(Task):
     """The option with the best log-probability against the gold one."""
 
@@ -117,6 +120,10 @@ class MultipleChoice(Task):
     def counts(self, scores: list[Score]) -> dict[str, int]:
         """What `final_metrics` prints."""
         return {"correct": sum(score["correct"] for score in scores), "total": len(scores)}
+
+    def guesses(self, scores: list[Score]) -> tuple[str, list[bool | float]] | None:
+        """An option at random."""
+        return "guessing", [1 / len(score["options"]) for score in scores]
 
     def output(self, score: Score) -> str:
         """The options with their probabilities."""

@@ -8,6 +8,7 @@ metric likes best counts; a gold answer without a single word can't be measured 
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from snaketune.config.evaluation import AnswersSpec
 from snaketune.data.example import GOLDS
-from snaketune.tasks.replies import without_thoughts
+from snaketune.prompts.thoughts import without_thoughts
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
@@ -82,6 +83,10 @@ class OpenQa(Task):
     version = 2
     schema = SCHEMA
     paired = MEANS | SHARES
+    content: ClassVar = (
+        "by how much of the gold answer the reply holds",
+        lambda score: _held(score),
+    )
     subsets: ClassVar = {SHORT: lambda score: score["short"]}
     groups: ClassVar = {
         "Nearer to the gold answer now": lambda base, tuned: _f1(tuned) > _f1(base),
@@ -179,6 +184,14 @@ def _overlap(said: _Text, gold: _Text, spec: AnswersSpec) -> Score:
         "squad_exact": said.squad == gold.squad and bool(said.squad),
         "squad_f1": token_f1(said.squad.split(), gold.squad.split()),
     }
+
+
+def _held(score: Score) -> float | None:
+    """The share of the gold answer's tokens that stand in the reply, however much else does; of
+    several right answers the one that is held best."""
+    said = Counter(tokens_of(fold(without_thoughts(score["output"]) or "")))
+    golds = [Counter(tokens_of(fold(gold))) for gold in score["gold"].split(" | ")]
+    return _best((said & gold).total() / gold.total() for gold in golds if gold)
 
 
 def _best(values: Iterable[bool | float | None]) -> bool | float | None:

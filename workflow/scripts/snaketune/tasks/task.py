@@ -113,6 +113,9 @@ class Task(ABC):
     """The metrics by which two states are compared row by row."""
     subsets: ClassVar[dict[str, Callable[[Score], bool]]] = {}
     """The parts on which they are compared too: which rows belong to each."""
+    content: ClassVar[tuple[str, Outcome] | None] = None
+    """The primary metric with the answer's form set aside: how, in words, and the outcome. None:
+    form plays no part, or nobody can tell."""
     groups: ClassVar[dict[str, PairTest]] = {
         "Right now, wrong in the base": lambda base, tuned: (
             tuned["correct"] and not base["correct"]
@@ -137,6 +140,11 @@ class Task(ABC):
     def counts(self, scores: list[Score]) -> dict[str, int]:
         """Whole numbers for `final_metrics`; always with `total`."""
 
+    def guesses(self, scores: list[Score]) -> tuple[str, list[bool | float]] | None:
+        """How one would guess, in words, and what each row's primary outcome would be. None: there
+        is no such level."""
+        return None
+
     def members(self, scores: list[Score]) -> dict[str, list[Score]]:
         """All rows, and those of each subset."""
         parts = {name: [s for s in scores if among(s)] for name, among in self.subsets.items()}
@@ -160,7 +168,9 @@ REGISTERED: dict[str, Task] = {}
 """By the name of its file, as far as one was imported: ask `task_of`."""
 
 
-def task(*, goals: tuple[str, ...], samples_of: str | None = None) -> Callable[[T], T]:
+def task(
+    *, goals: tuple[str, ...], unpaired: tuple[str, ...] = (), samples_of: str | None = None
+) -> Callable[[T], T]:
     """Makes a class the task that its file is named for. The arguments, all of them literals, are
     what `TaskInfo` says: they are read without running the file."""
 
