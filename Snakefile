@@ -143,7 +143,7 @@ if workflow.is_main_process:
         *code_notes(EXPERIMENT),
         *kept_notes(EXPERIMENT, Path(E)),
         *prompt_notes(EXPERIMENT, PLAN),
-        *power_notes(PLAN, Path(E)),
+        *([] if EXPERIMENT.smoke else power_notes(PLAN, Path(E))),
     ]
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

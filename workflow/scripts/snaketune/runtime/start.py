@@ -71,9 +71,11 @@ def power_notes(plan: Plan, folder: Path) -> Iterator[str]:
     for name, spec in compared.items():
         rows = _rows_of(spec, folder)
         if rows and (least := detectable(rows, _DIFFER)):
+            # A difference can't be larger than the rows that differ.
+            share = f"{100 * _DIFFER:.0f} %" if least < _DIFFER else "no more"
             yield (
                 f"eval {name}: {rows:,} rows show a difference of {100 * least:.1f} points with "
-                f"80 % power, where base and tuned model differ on {100 * _DIFFER:.0f} % of them"
+                f"80 % power, where base and tuned model differ on {share} of them"
             )
 
 
