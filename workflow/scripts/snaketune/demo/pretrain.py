@@ -279,7 +279,7 @@ def go_on_with_model_folder(
 
 
 def save_model_folder(
-    model: PreTrainedModel, dtype: torch.dtype, tokenizer_folder: Path, folder: Path
+    model: Any, dtype: torch.dtype, tokenizer_folder: Path, folder: Path
 ) -> None:
     """Weights in 16 bits, half the size, with which the demo's scores stay the same; beside them
     the tokenizer's files."""
