@@ -1,4 +1,4 @@
-"""Did fine-tuning help? The verdicts of `tables/verdict.py`; and open answers before and after training."""
+"""Did fine-tuning help? The verdicts of `tables/verdict.py`, and open answers before and after."""
 
 from collections import Counter
 from collections.abc import Mapping
