@@ -54,7 +54,7 @@ def draw_effects(found: list[Effect]) -> Figure:
     return figure
 
 
-def _whole_points(value: float, _: int | None) -> str:
+def _whole_points(value: float, _: float) -> str:
     return f"{100 * value:+.0f}".replace("-", "−") if round(100 * value) else "0"
 
 
