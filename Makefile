@@ -1,5 +1,5 @@
 # make demo    fine-tune and evaluate a small model, and show the result
-# make test    all tests
+# make test    all tests but those below
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make test-stale  what runs again after every kind of edit: dry runs and starts (half an hour)
 # make test-faults  a kill in every rule, then the same command (a quarter of an hour)
@@ -33,7 +33,7 @@ demo: $(VENV)/.installed
 # The long ones first, so that all are done at about the same time.
 test: $(VENV)/.installed lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile \
-		--no-loadscope-reorder -m "not long" tests/workflow tests/unit
+		--no-loadscope-reorder -m "not long" tests/workflow tests/real tests/unit
 
 test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python -m pytest tests/slurm -rs

@@ -43,7 +43,13 @@ from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus, write_
 from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
 from snaketune.plan.trained_forms import prompt_notes
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.start import ask_before_planning, code_notes, kept_notes, restrict
+from snaketune.runtime.start import (
+    ask_before_planning,
+    code_notes,
+    kept_notes,
+    power_notes,
+    restrict,
+)
 from snaketune.runtime.workfolder import begin, remove_set_aside
 from snaketune.tables.terminal import summary_of
 
@@ -102,6 +108,7 @@ localrules:
     choose,
     aggregate,
     report,
+    gate,
 
 
 include: HERE / "rules/common.smk"
@@ -130,11 +137,13 @@ rule all:
 
 
 if workflow.is_main_process:
-    ask_before_planning(workflow, E, RECORDS if EXPERIMENT.code == "strict" else [], PARTS)
+    records = RECORDS if EXPERIMENT.code == "strict" else []
+    ask_before_planning(workflow, E, records, PARTS, judged=EXPERIMENT.gate.always)
     notes = [
         *code_notes(EXPERIMENT),
         *kept_notes(EXPERIMENT, Path(E)),
         *prompt_notes(EXPERIMENT, PLAN),
+        *power_notes(PLAN, Path(E)),
     ]
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

@@ -11,8 +11,14 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from snaketune.statistics.intervals import mean_interval, wilson
-from snaketune.statistics.paired import compare, detectable, score_interval, score_test
+from snaketune.statistics.intervals import (
+    detectable,
+    mean_interval,
+    score_interval,
+    score_test,
+    wilson,
+)
+from snaketune.statistics.paired import compare, of_shares
 from snaketune.statistics.predictions import calibration_interval, roc_interval
 
 SIZES, SHARES = (15, 100, 1000), (0.02, 0.5, 0.98)
@@ -128,18 +134,45 @@ def families() -> Iterator[Row]:
             yield n, differing, runs, raw, adjusted
 
 
-def calibration(times: int = 400) -> Iterator[Row]:
-    """The interval of the expected calibration error, by the true one."""
+def seeds(times: int = 1000) -> Iterator[Row]:
+    """The interval of a difference of shares over rows and seeds, by how far the seeds' true shares
+    lie apart, and how often it finds one where there is none."""
     draw = np.random.default_rng(0)
     for n in (100, 1000):
+        for count in (2, 3, 5, 10):
+            for apart in (0.0, 0.01, 0.04):
+                found = []
+                for _ in range(times):
+                    # A row is as hard for the base as for every seed, in four parts of five.
+                    hard = 0.8**0.5 * draw.normal(size=(n, 1))
+                    tries = hard + 0.2**0.5 * draw.normal(size=(n, count + 1))
+                    shares = 0.6 + np.append(0, draw.normal(0, apart, count))
+                    hits = (tries < stats.norm.ppf(shares)).astype(float)
+                    p, *_ = of_shares(hits[:, 1:] - hits[:, :1])
+                    found.append(p >= 0.05)
+                yield n, count, apart, float(np.mean(found))
+
+
+def calibration(times: int = 400) -> Iterator[Row]:
+    """The interval of the expected calibration error, by the true one: the same gap in every bin,
+    one that rises with confidence, or one in a bin of five."""
+    draw = np.random.default_rng(0)
+    gaps = {
+        "even": lambda sure, error: np.full(len(sure), error),
+        "rising": lambda sure, error: 4 * error * (sure - 0.5),
+        "one bin": lambda sure, error: np.where(sure >= 0.9, 5 * error, 0),
+    }
+    cases = [("even", 0.0), ("even", 0.05), ("even", 0.2), ("rising", 0.1), ("one bin", 0.05)]
+    for n in (100, 1000):
         names = [str(i) for i in range(n)]
-        for gap in (0.0, 0.05, 0.2):
+        for kind, error in cases:
             held = 0
             for _ in range(times):
                 sure = draw.uniform(0.5, 1, n)
-                low, high = calibration_interval(sure, draw.random(n) < sure - gap, names) or (1, 0)
-                held += low <= gap <= high
-            yield n, gap, held / times
+                right = draw.random(n) < sure - gaps[kind](sure, error)
+                low, high = calibration_interval(sure, right, names) or (1, 0)
+                held += low <= error <= high
+            yield n, kind, error, held / times
 
 
 def areas(times: int = 600) -> Iterator[Row]:
@@ -166,8 +199,9 @@ TABLES = {
     "paired": (paired, ("n", "base", "gain", "alike", "differ", "covered", "p < 0.05")),
     "means": (means, ("n", "mean covered", "no difference kept")),
     "clusters": (clusters, ("groups", "share", "alike", "covered")),
+    "seeds": (seeds, ("n", "seeds", "between seeds", "covered")),
     "families": (families, ("n", "differ", "runs", "any p < 0.05", "any adjusted p < 0.05")),
-    "calibration": (calibration, ("n", "true error", "covered")),
+    "calibration": (calibration, ("n", "gaps", "true error", "covered")),
     "areas": (areas, ("area", "positive", "negative", "covered")),
     "power": (power, ("n", "5 % differ", "10 % differ", "30 % differ")),
 }

@@ -108,7 +108,9 @@ def further_tables() -> dict[str, str]:
 # own process was given its threads, and Snakemake holds it to them.
 
 ONE_GPU = 1 if GPUS is None else min(1, GPUS)
-CORES = workflow.resource_settings.cores if workflow.is_main_process else None
+ASKED = workflow.resource_settings
+# With `jobs` they may run elsewhere: `cores` in the profile is then of no account.
+CORES = ASKED.cores if workflow.is_main_process and ASKED.nodes is None else None
 THREADS = threads_for(ONE_GPU, CORES, GPUS)
 
 

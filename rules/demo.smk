@@ -58,10 +58,29 @@ rule demo_tokenizer:
         "../workflow/scripts/make_demo_tokenizer.py"
 
 
-rule demo_base_model:
-    """The base model, from scratch: about ten minutes on two cores."""
+rule demo_pretrained:
+    """The base model's first stage, from scratch: about ten minutes on two cores."""
     input:
         tokenizer=rules.demo_tokenizer.output.base,
+    output:
+        folder=directory(f"{DEMO}/pretrained"),
+    log:
+        f"{DEMO}/logs/pretrained.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 2
+    params:
+        shape={"layers": 4, "hidden": 128},
+        recipe={"steps": 3600, "learning_rate": 2.5e-3, "batch_tokens": 2048, "seed": 0},
+        version=step_version("make_demo_pretrained"),
+    script:
+        "../workflow/scripts/make_demo_pretrained.py"
+
+
+rule demo_base_model:
+    """The base model's second stage, in which it learns to do as it is asked: half a minute."""
+    input:
+        start=rules.demo_pretrained.output.folder,
     output:
         folder=directory(f"{DEMO}/model"),
     log:
@@ -70,8 +89,7 @@ rule demo_base_model:
         "../envs/train.yaml"
     threads: 2
     params:
-        shape={"layers": 4, "hidden": 128},
-        recipe={"steps": 3600, "learning_rate": 2.5e-3, "batch_tokens": 2048, "seed": 0},
+        recipe={"steps": 150, "learning_rate": 1e-3, "batch_tokens": 2048, "seed": 3},
         version=step_version("make_demo_model"),
     script:
         "../workflow/scripts/make_demo_model.py"
@@ -98,9 +116,10 @@ rule demo_judge:
 
 
 rule demo_reward_model:
-    """The reward model and the checker, from the base model: about ten minutes on two cores."""
+    """The reward model and the checker, from the base model's first stage: about ten minutes on
+    two cores."""
     input:
-        base=rules.demo_base_model.output.folder,
+        base=rules.demo_pretrained.output.folder,
     output:
         reward=directory(f"{DEMO}/reward"),
         checker=directory(f"{DEMO}/checker"),
@@ -112,6 +131,7 @@ rule demo_reward_model:
     params:
         more_layers=2,
         recipe={"steps": 1600, "learning_rate": 3e-3, "batch_tokens": 2048, "seed": 2},
+        labels={"steps": 120, "learning_rate": 1e-3, "batch_tokens": 2048, "seed": 4},
         version=step_version("make_demo_reward"),
     script:
         "../workflow/scripts/make_demo_reward.py"

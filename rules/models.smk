@@ -2,7 +2,7 @@
 # Makes: models/{model}.pin.json, which files a model is; models/{model}.json, what it is, once it was
 # checked; environment.json, what it runs on.
 
-from snaketune.plan.protocols import is_reward_model, needs_chat
+from snaketune.plan.protocols import is_reward_model, needs_chat, needs_thoughts
 
 
 rule pin_model:
@@ -44,6 +44,7 @@ rule model:
         identity=lambda wildcards: LOOKUP.model_identity(wildcards.model),
         model=lambda wildcards, output: LOOKUP.model_settings(wildcards.model),
         chat=lambda wildcards: needs_chat(EXPERIMENT, wildcards.model),
+        thoughts=lambda wildcards: needs_thoughts(EXPERIMENT, wildcards.model),
         kind=lambda wildcards: (
             "reward" if is_reward_model(EXPERIMENT, wildcards.model) else "causal"
         ),

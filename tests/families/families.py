@@ -184,6 +184,26 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
             "mamba_chunk_size": 16,
         },
     ),
+    "MiniMax": (
+        "minimax",
+        {
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "layer_types": ["linear_attention", "full_attention"],
+            "block_size": 8,
+        },
+    ),
+    "RecurrentGemma": (
+        "recurrent_gemma",
+        {
+            "num_hidden_layers": 3,
+            "attention_window_size": 16,
+            "lru_width": 32,
+            "block_types": ["recurrent", "recurrent", "attention"],
+            "tie_word_embeddings": True,
+        },
+    ),
+    "LFM2": ("lfm2", {"layer_types": ["conv", "full_attention"]}),
     "GPT-OSS": (
         "gpt_oss",
         {

@@ -96,7 +96,7 @@ _TARGETS = {
 # weights. A start plans these jobs anew after the choice; they run only where the weights changed.
 _OPEN = "generate:picked/math < choose:picked"
 
-_BEFORE_TABLES = ("measure:*", "train:*", "choose:*")
+_BEFORE_TABLES = ("measure:*", "train:*", "choose:*", "manifest:*", "leakage:*", "tokenize:*")
 _BEFORE_REPORT = ("aggregate", "manifest:*", "leakage:*", "tokenize:*", "model:*", "environment")
 
 

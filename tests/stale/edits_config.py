@@ -61,6 +61,15 @@ WHOLE = [
     _key("drops", {"math": "math"}, "aggregate"),
     _key("thresholds", {"low": {"safety.safe_rate": 0.1}}, "aggregate"),
     _key("totals", {"low": {"safety": 4}}, "aggregate"),
+    _key("gate.not_worse", {"math.accuracy": 0.1}, "aggregate"),
+    _key("gate.undecided", "pass", "aggregate"),
+    # The gate judges without a file of its own, wherever it is asked for.
+    Edit(
+        "the gate at every start",
+        "aggregate",
+        (("gate.always", True), ("gate.not_worse", {"math.accuracy": 0.2})),
+    ),
+    _key("gate.against", "results/never", refused="no margin to compare it by"),
 ]
 
 MODELS = [

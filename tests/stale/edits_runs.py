@@ -73,6 +73,7 @@ _ON_PROBLEMS = """
 leakage:problems-reading < prepare_held_out:problems prepare:reading/test
 leakage:problems-solutions < prepare_held_out:problems prepare:solutions/test
 """
+_JOINED = _SEEDS.replace("low_seed_1", "low_seed_42").replace("low_seed_2", "low_seed_43")
 
 EVALS = [
     _key("evals.answers.task", "classification", refused="task classification needs"),
@@ -128,6 +129,7 @@ EVALS = [
     _key("evals.safety.judge", {"model": "judge", "safe": "SAFE", "unsafe": "UNSAFE"},
          "measure:*/safety"),
     _key("evals.safety.judge", {"model": "judge", "unread_at_most": 0.5}, "measure:*/safety"),
+    _key("evals.safety.judge", {"model": "judge", "planted": 2}, "judge:*"),
     _key("evals.safety.judge",
          {"model": "judge", "guideline": "./config/prompts/safety_guideline.txt"}),
 ]  # fmt: skip
@@ -177,6 +179,9 @@ RUNS = [
     _key("runs.low.sweep", {"seed": [42]}, "aggregate"),
     _key("runs.low.sweep", {"seed": [1, 2]}, "train:low_seed_?", adds=_SEEDS,
          removes="*:low */low *:low/*", alone=True),
+    _key("runs.low.seeds", 2, "train:low_seed_?", adds=_JOINED,
+         removes="*:low */low *:low/*", alone=True),
+    _key("runs.low.seed_of", "joined", "aggregate"),
     _key("runs.low.evals.safety", {"max_new_tokens": 5}, "generate:*/safety-*", adds=_CHANGED,
          removes="generate:*/safety judge:*/safety measure:*/safety", alone=True),
     _key("runs.low.push.repo", "me/low"),

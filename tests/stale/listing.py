@@ -11,7 +11,7 @@ _TRAIN = re.compile(r"train_(adapter|full)_\d+")
 
 def jobs_listed(output: str) -> set[str]:
     """The jobs in what Snakemake printed, as `rule:wildcards`; neither the targets `all`, `ready`
-    nor `prompts`, which is due with whatever it compares and stands before nothing.
+    and `gate` nor `prompts`, which is due with whatever it compares and stands before nothing.
 
     Token sets are known by the runs that train on them, which are listed wherever these are made.
     """
@@ -29,7 +29,7 @@ def jobs_listed(output: str) -> set[str]:
             values = {"tokens": runs.get(values["tokens"], values["tokens"])}
         parted = "-" if rule == "leakage" else "/"
         names.add(":".join(filter(None, [rule, parted.join(values.values())])))
-    return names - {"all", "ready"}
+    return names - {"all", "ready", "gate"}
 
 
 def _blocks(output: str) -> Iterator[tuple[str, dict[str, str], str]]:

@@ -141,6 +141,9 @@ def table_sources(folder: Path) -> TableSources:
         files(folder, "scores/*/*.parquet"),
         files(folder, "train/*/train_meta.json"),
         files(folder, "train/*/chosen.json"),
+        manifests=files(folder, "data/*/manifest.json"),
+        stats=files(folder, "tokens/*/stats.json"),
+        tokens=dict.fromkeys(("simple", "medium"), "tiny-problems-0a1b2c"),
     )
 
 

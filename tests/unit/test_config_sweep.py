@@ -172,3 +172,65 @@ def test_a_fully_trained_run_is_pushed_whole_and_an_adapter_as_asked() -> None:
     assert [about[name]["merged"] for name in "abc"] == [False, False, True]
     assert [about[name]["weights"] for name in "abc"] == ["full", "adapter", "adapter"]
     assert about["a"]["protocols"]["math"]["max_new_tokens"] == 512
+
+
+def test_seeds_are_runs_that_a_row_joins(tmp_path: Path) -> None:
+    experiment = load_experiment(config({}, seeds=3, seed=7, label="Mine"), [])
+    runs = experiment.runs
+    assert {name: run.seed for name, run in runs.items()} == {
+        "a_seed_7": 7,
+        "a_seed_8": 8,
+        "a_seed_9": 9,
+    }
+    assert {run.seed_of for run in runs.values()} == {"a"} and runs["a_seed_8"].seeds == 1
+    assert [run.label for run in runs.values()] == [f"Mine (seed {s})" for s in (7, 8, 9)]
+    assert set(experiment.thresholds) == set(experiment.totals) == set(runs)
+    plan = make_plan(experiment)
+    assert [row.swept for row in plan.table] == [{}] * 3
+    assert [row.seed_of for row in plan.table] == ["a"] * 3
+    as_swept = load_experiment(config({"seed": [7, 8, 9]}), [])
+    assert set(as_swept.runs) == set(runs), "as a sweep would name them"
+    assert all(run.seed_of is None for run in as_swept.runs.values()), "a sweep joins nothing"
+    write_resolved(experiment, tmp_path / "config.yaml")
+    again = load_experiment(yaml.safe_load((tmp_path / "config.yaml").read_text()), [])
+    assert again.runs == runs and make_plan(again) == plan
+
+
+def test_every_combination_of_a_sweep_has_its_seeds() -> None:
+    experiment = load_experiment(config({"lora.r": [8, 16]}, seeds=2), [])
+    assert {name: run.seed_of for name, run in experiment.runs.items()} == {
+        "a_r_8_seed_42": "a_r_8",
+        "a_r_8_seed_43": "a_r_8",
+        "a_r_16_seed_42": "a_r_16",
+        "a_r_16_seed_43": "a_r_16",
+    }
+
+
+def test_one_seed_is_as_without() -> None:
+    assert load_experiment(config({}, seeds=1), []) == load_experiment(config({}), [])
+
+
+@pytest.mark.parametrize(
+    ("sweep", "run", "more", "expected"),
+    [
+        ({"seed": [1, 2]}, {"seeds": 2}, {}, "found seed in the sweep as well"),
+        ({}, {"seeds": 0}, {}, "runs.a.seeds: found 0"),
+        ({}, {"seeds": 2, "push": "me/it"}, {}, "runs.a.push: found me/it for all runs"),
+        ({}, {"seed_of": "b"}, {"b": {}}, "runs.a.seed_of: found b, which is a run of its own"),
+        (
+            {},
+            {"seed_of": "x"},
+            {"b": {"seed_of": "x", "preset": "full", "seed": 1}},
+            "runs.b.seed_of: found x, but the run differs from a in more than its seed",
+        ),
+        ({}, {"seed_of": "x"}, {"b": {"seed_of": "x"}}, "found one seed twice"),
+    ],
+)
+def test_faults_of_seeds(sweep: Any, run: Any, more: Any, expected: str) -> None:
+    values = config(sweep, **run)
+    for name, settings in more.items():
+        own = {"model": "tiny", "preset": "lora", "train": "problems"}
+        values["runs"][name] = own | settings
+    with pytest.raises(UserError) as error:
+        load_experiment(values, [])
+    assert expected in str(error.value)

@@ -1,5 +1,6 @@
 """GPUs of one machine: no device for two jobs, and none lost when a job dies."""
 
+import json
 import os
 import shutil
 import signal
@@ -7,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from snaketune.runtime import devices
 from snaketune.runtime.devices import visible_devices
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
@@ -178,3 +181,43 @@ def test_four_jobs_at_once_under_snakemake_never_share_a_device(tmp_path: Path) 
     for i, (device, start, end) in enumerate(times):
         for other, from_, to in times[:i]:
             assert device != other or end <= from_ or to <= start
+
+
+def _nvml(taken, mute=()):
+    """NVML of devices that took so many millijoules; those in `mute` do not tell."""
+    names = sorted(taken)
+
+    def handle(name, device):
+        device._obj.value = 1 + names.index(name.decode())
+        return 0
+
+    def consumed(device, energy):
+        name = names[device.value - 1]
+        energy._obj.value = taken[name]
+        return 3 if name in mute else 0
+
+    return SimpleNamespace(
+        nvmlInit_v2=lambda: 0,
+        nvmlDeviceGetHandleByUUID=handle,
+        nvmlDeviceGetTotalEnergyConsumption=consumed,
+    )
+
+
+def test_energy_is_that_of_the_claimed_devices_since_the_claim(monkeypatch):
+    taken = {"GPU-a": 10_000, "GPU-b": 500}
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: _nvml(taken))
+    monkeypatch.setenv("SNAKETUNE_ENERGY", json.dumps({"GPU-a": 4_000, "GPU-b": 0}))
+    assert devices.energy_joules() == 6.5
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: _nvml(taken, mute=["GPU-b"]))
+    assert devices.energy_joules() is None, "one of them does not tell"
+    monkeypatch.delenv("SNAKETUNE_ENERGY")
+    assert devices.energy_joules() is None, "none was claimed"
+
+
+def test_without_the_drivers_library_there_is_no_energy(monkeypatch):
+    def missing(name):
+        raise OSError(name)
+
+    monkeypatch.setattr(devices.ctypes, "CDLL", missing)
+    monkeypatch.setenv("SNAKETUNE_ENERGY", json.dumps({"GPU-a": 1}))
+    assert devices.energy_joules() is None

@@ -74,6 +74,41 @@ def test_methods_and_optimisers_order_as_they_must() -> None:
     assert gpu(max_length=4096) > gpu(max_length=2048)
 
 
+def test_experts_stay_in_16_bits_where_the_rest_takes_4() -> None:
+    """Counted by hand for Mixtral 8x7B: 1.34 B of 46.7 B numbers lie in attention."""
+    spec = EvalSpec(task="math", dataset="d")
+
+    def weights(model: str) -> float:
+        plain, nf4 = (
+            estimate.evaluation(ModelSpec(id=model, parameters="46.7e9"), held, spec).gpu_memory
+            for held in ("none", "nf4")
+        )
+        return 2 * 46.7e9 - (plain - nf4) / 1.1
+
+    exact = 2 * 46.7e9 - 1.34e9 * 1.47
+    assert weights("mistralai/Mixtral-8x7B-v0.1") == pytest.approx(exact, rel=0.05)
+    assert weights("Qwen/Qwen3-47B-A3B") == pytest.approx(exact, rel=0.05)
+    assert weights("org/dense-47B") == pytest.approx(0.6 * 46.7e9, rel=0.01)
+    assert weights("org/model-v2x") == weights("org/AA3B-47B") == weights("org/dense-47B")
+
+
+def test_of_a_folder_the_files_say_what_takes_4_bits(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "tests/families"))
+    from families import FAMILIES, make_model
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    for name in FAMILIES:
+        model = make_model(name)
+        model.save_pretrained(tmp_path / name)
+        head = model.get_output_embeddings()
+        linear = [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
+        layers = sum(m.weight.numel() for m in linear)
+        whole = sum(p.numel() for p in model.parameters())
+        found = estimate._held(ModelSpec(id=str(tmp_path / name)), "nf4")
+        assert found == pytest.approx(0.53 * layers + 2 * (whole - layers), rel=0.01), name
+
+
 def test_time_follows_from_what_is_done() -> None:
     def minutes(**preset) -> int:
         return estimate.training(SEVEN, Preset.model_validate(preset)).minutes

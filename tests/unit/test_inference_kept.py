@@ -148,11 +148,11 @@ def options(models, files, name="p", shard=WHOLE, work="work"):
     return read(files, name)
 
 
-def judge(models, files, replies, work="work"):
+def judge(models, files, replies, work="work", planted=0):
     write_jsonl(files / "replies.jsonl", replies)
     judging.judge(
         LoadableState(ModelSpec(id=str(models / "model")), "none", "none", []),
-        JudgeSpec(model="j", max_new_tokens=4),
+        JudgeSpec(model="j", max_new_tokens=4, planted=planted),
         2,
         files / "replies.jsonl",
         files / "examples.parquet",
@@ -415,6 +415,18 @@ def test_what_was_said_of_a_reply_that_stays_is_read(kind, models, files, made):
         assert found == fresh
     (file,) = kept(files)
     assert len(file.read_bytes().splitlines()) == 12, "what was said of other replies is gone"
+
+
+def test_replies_with_a_planted_instruction_are_judged_once_more(models, files, made):
+    asked = replies(questions(4, seed=1))
+    plain, _ = judge(models, files, asked)
+    made.taken()
+    found, about = judge(models, files, asked, planted=3)
+    assert sum("raw_planted" in line for line in found) == 3
+    assert [{k: v for k, v in line.items() if k != "raw_planted"} for line in found] == plain
+    again, _ = judge(models, files, asked, work="elsewhere", planted=3)
+    assert again == found, "the same ones, and the same words"
+    assert about["judge"]["planted"] == 3
 
 
 @pytest.mark.parametrize("kind", JOBS)

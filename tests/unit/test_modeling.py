@@ -177,6 +177,20 @@ def test_the_record_of_a_model(folder):
     assert len(record["template_hash"]) == 12
 
 
+def test_what_takes_4_bits_is_told_where_much_does_not(folder, tmp_path, capsys):
+    record = describe_model(spec(folder))
+    layers = nf4_layers(load_model(spec(folder), "nf4", CPU)).values()
+    assert record["nf4_parameters"] == sum(m.in_features * m.out_features for m in layers)
+    said = f"{record['nf4_parameters']:,} of the model's {record['parameters']:,}"
+    told = said in capsys.readouterr().out
+    assert told == (record["nf4_parameters"] < 2 / 3 * record["parameters"])
+    capsys.readouterr()
+    wide = save_chat_model(tmp_path / "wide", intermediate_size=2048)
+    record = describe_model(spec(wide))
+    assert 3 * record["nf4_parameters"] > 2 * record["parameters"]
+    assert "in NF4" not in capsys.readouterr().out
+
+
 def changed(tmp_path, **tokenizer_changes):
     folder = tmp_path / "model"
     make_model(300).save_pretrained(folder)

@@ -29,7 +29,7 @@ from transformers import (
 from snaketune.models import merge as module
 from snaketune.models.headers import count_parameters
 from snaketune.models.load import load_model, load_state
-from snaketune.models.merge import write_merged
+from snaketune.models.merge import agreement, write_merged
 from snaketune.models.nf4 import nf4_folder, nf4_layers
 from snaketune.runtime.errors import UserError
 
@@ -267,3 +267,15 @@ def test_weights_stay_in_16_bits_and_what_is_wider_stays_so(adapter, tmp_path, n
     found = load_file(tmp_path / "merged" / "model.safetensors")
     assert {n for n, t in found.items() if t.dtype != torch.bfloat16} == {wide}
     assert json.loads((tmp_path / "merged" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize(("gap", "apart"), [(0.062, 0.0), (0.063, 0.5)])
+def test_a_tie_is_told_from_another_word(gap, apart):
+    """At 16 half a step of bfloat16 is 1/16 = 0.0625."""
+    one = torch.tensor([[16.0, 16.0 - gap, 0.0], [3.0, 1.0, 2.0]])
+    other = torch.tensor([[16.0 - gap, 16.0, 0.0], [3.0, 1.0, 2.0]])
+    found = agreement([one[:1], one[1:]], [other], torch.bfloat16)
+    assert (found.same, found.apart) == (0.5, apart)
+    p, q = one.double().softmax(-1), other.double().softmax(-1)
+    assert found.kl == pytest.approx(float((p * (p / q).log()).sum() / 2))
+    assert agreement([one], [other], torch.float16).apart == 0.5, "narrower steps"

@@ -1,16 +1,24 @@
 """The form of a dataset serves runs and evals, unless they say otherwise; and what the plan says
 of forms that differ."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+import yaml
+
+from snaketune.config.changes import small_eval
 from snaketune.config.experiment import Experiment
 from snaketune.config.read import load_experiment
+from snaketune.data.example import Example
 from snaketune.plan.experiment_plan import make_plan
-from snaketune.plan.protocols import run_evals
+from snaketune.plan.protocols import needs_thoughts, run_evals
 from snaketune.plan.trained_forms import prompt_notes
-from snaketune.prompts.wording import generation_protocol, options_protocol
+from snaketune.prompts.conversation import format_prompt
+from snaketune.prompts.form import Form
+from snaketune.prompts.wording import MATH_SYSTEM, generation_protocol, options_protocol
 from snaketune.runtime.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 DATA = {
     "math": {"format": "table", "columns": {"question": "q", "answer": "a"}},
     "classification": {
@@ -121,7 +129,10 @@ def test_the_plan_says_what_is_trained_otherwise():
     [
         ({"data_": {"prompt": "no"}}, "found no {question}"),
         ({"data_": {"system": "S", "chat": False}}, "needs a chat template"),
-        ({"data_": {"thinking": "maybe"}}, "thinking"),
+        (
+            {"data_": {"thinking": "maybe"}},
+            "d.thinking: found .maybe.: input",
+        ),
         ({"eval_": {"chat": True, "options": {"chat": False}}}, "options.chat is False"),
         ({"run_": {"accept": ["all"]}}, "accept"),
     ],
@@ -135,3 +146,107 @@ def test_evals_of_a_run_may_change_the_form():
     experiment = experiment_of("open_qa", data_=FORM, run_={"evals": {"e": {"system": "T"}}})
     (spec,) = run_evals(experiment, experiment.runs["r"]).values()
     assert (spec.system, spec.prompt) == ("T", FORM["prompt"])
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "expected"),
+    [
+        ("classification", {}, "Q?\n\nAnswer with one of these labels:\n0\n1\nLabel:"),
+        ("classification", {"chat": False}, "Q?\n\nAnswer with one of these labels:\n0\n1\nLabel:"),
+        ("classification", {"system": ""}, "Q?\n\nAnswer with one of these labels:\n0\n1\nLabel:"),
+        # Whoever words either words it all.
+        ("classification", {"system": "Is it right (0) or flawed (1)?"}, "Q?"),
+        ("classification", {"prompt": "{question}"}, "Q?"),
+        ("math", {"chat": False}, MATH_SYSTEM + "\n\nQ?"),
+        ("math", {"chat": False, "prompt": "{question}"}, "Q?"),
+        ("math", {}, "Q?"),  # the system turn says it
+        ("open_qa", {"chat": False}, "Q?"),
+    ],
+)
+def test_default_prompts_name_what_is_expected(task, changes, expected):
+    """In the protocol, so that what was made under another default is made anew."""
+    trained, asked = forms(experiment_of(task, data_=changes))
+    example = Example("1", "Q?")
+    assert format_prompt(trained["prompt"], task, example) == expected
+    assert format_prompt(asked.prompt, task, example) == expected
+    if task == "math" and not changes:
+        assert Form(task).turns(example)[0] == {"role": "system", "content": MATH_SYSTEM}
+    sent = generation_protocol(asked) if asked.generates else options_protocol(asked)
+    words = sent["prompt"] if asked.generates else sent["context"]
+    assert format_prompt(words, task, example) == expected
+    assert asked.protocol()["prompt"] == asked.prompt
+
+
+def test_a_run_or_eval_that_words_a_classification_itself_keeps_its_words():
+    own = {"system": "Zero or one?"}
+    trained, asked = forms(experiment_of("classification", run_=own, eval_=own))
+    assert (trained["prompt"], asked.prompt) == (None, None)
+    (tokens,) = make_plan(experiment_of("classification")).tokens.values()
+    named = {"prompt": "{question}\n\nAnswer with one of these labels:\n0\n1\nLabel:"}
+    (worded,) = make_plan(experiment_of("classification", data_=named)).tokens.values()
+    assert tokens.name == worded.name, "the default is the same as writing it out"
+
+
+def test_the_recipes_prompts_are_their_own():
+    """Each as it stands in its config, whatever the defaults are."""
+    for file in sorted((ROOT / "config/experiments").glob("*.yaml")):
+        experiment = load_experiment(yaml.safe_load(file.read_text()), [])
+        for run in experiment.runs.values():
+            for name, spec in run_evals(experiment, run).items():
+                written = experiment.evals[name]
+                assert (spec.prompt, spec.system) == (written.prompt, written.system), file.name
+
+
+@pytest.mark.parametrize(
+    ("said", "trained", "asked"),
+    [
+        ({"budget": 5}, "on", {"budget": 5}),
+        (True, "on", "on"),
+        (False, "off", "off"),
+    ],
+)
+def test_a_budget_of_thoughts_is_the_evals_and_trains_as_thoughts(said, trained, asked):
+    """Another budget makes replies anew and no training."""
+    rows, spec = forms(experiment_of("open_qa", data_={"thinking": said}))
+    assert rows["thinking"] == trained
+    assert generation_protocol(spec)["thinking"] == spec.protocol()["thinking"] == asked
+
+
+def test_another_budget_trains_nothing_again():
+    few, many = (experiment_of("open_qa", data_={"thinking": {"budget": n}}) for n in (5, 6))
+    assert make_plan(few).tokens.keys() == make_plan(many).tokens.keys()
+    asked = [generation_protocol(make_plan(e).protocols["e"]) for e in (few, many)]
+    assert asked[0] != asked[1]
+    assert not list(prompt_notes(few, make_plan(few)))
+    assert needs_thoughts(few, "m") == [{}] and needs_thoughts(experiment_of("open_qa"), "m") == []
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "message"),
+    [
+        (
+            "open_qa",
+            {"data_": {"thinking": {"budget": 0}}},
+            "d.thinking.budget: found 0",
+        ),
+        ("open_qa", {"data_": {"thinking": {"budget": 9, "budgets": 9}}}, "did you mean budget"),
+        ("multiple_choice", {"data_": {"thinking": {"budget": 9}}}, "task multiple_choice scores"),
+        ("classification", {"eval_": {"thinking": {"budget": 9}}}, "writes no thoughts"),
+        (
+            "open_qa",
+            {"data_": {"thinking": {"budget": 9}}, "eval_": {"backend": "vllm"}},
+            "backend vllm does not keep to",
+        ),
+        ("open_qa", {"data_": {"thinking": {"budget": 9}, "chat": False}}, "in plain text"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused_in_one_line(task, changes, message):
+    with pytest.raises(UserError, match=message) as found:
+        experiment_of(task, **changes)
+    assert str(found.value).count("\n") == 1, found.value
+
+
+def test_a_smoke_run_has_no_budget():
+    """Its models do not think."""
+    spec = forms(experiment_of("open_qa", data_={"thinking": {"budget": 9}}))[1]
+    assert small_eval(spec).thinking == "on"

@@ -4,17 +4,24 @@ generation, options and labels are asked with (traps 37 and 38)."""
 from pathlib import Path
 
 import pytest
+from model_templates import REAL
 from test_rows import CHATML, THINKING, make_tokenizer, trained_spans
 
-from snaketune.data.example import Example
+from snaketune.data.example import FEW_SHOT, Example
 from snaketune.inference.generate import spoken
 from snaketune.inference.options import build_tree
 from snaketune.inference.score_options import OptionsProtocol, build_question
 from snaketune.prompts.conversation import end_tokens, turn_closing_tokens, turn_end_token
-from snaketune.prompts.form import Form, Opening, opening_tokens, prompt_opening
+from snaketune.prompts.form import (
+    Form,
+    Opening,
+    opening_tokens,
+    prompt_opening,
+    template_thought_end,
+)
 from snaketune.prompts.rows import IGNORED, RowError
-from snaketune.prompts.thoughts import split_thoughts
-from snaketune.prompts.tokenise import FEW_SHOT, training_row
+from snaketune.prompts.thoughts import closed_thought, split_thoughts
+from snaketune.prompts.tokenise import training_row
 from snaketune.report import findings
 from snaketune.runtime.errors import UserError
 
@@ -69,6 +76,18 @@ KINDS = {
     "system only with the last user turn": (SYSTEM_LAST, "What is 2 + 2?<|sep|>"),
     "header ends the reply (GLM-4)": (HEADER_ENDS, "<|eot|>\n"),
 }
+EVERY = [*KINDS, *(f"as {name} has it" for name in REAL)]
+
+
+def known(kind, merges=()):
+    """A tokenizer with a template of this kind, and what the prompt ends with."""
+    if kind in KINDS:
+        template, ends = KINDS[kind]
+        return make_tokenizer(template, merges), ends
+    template, ends, special, _ = REAL[kind.removeprefix("as ").removesuffix(" has it")]
+    return make_tokenizer(template, merges, special), ends
+
+
 LABELS = ["0", "1"]
 EXAMPLES = [
     Example("1", "What is 2 + 2?", context="It is 5.", answer="1", label="1"),
@@ -100,11 +119,10 @@ def split_row(row):
 
 
 @pytest.mark.parametrize("prefix", ["", "So:"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("merges", [(), [("Ċ", "Ċ"), ("Ġ", "1"), ("Ċ", "1"), (":", "Ġ")]])
 def test_what_is_trained_is_what_is_asked(kind, prefix, merges):
-    template, ends = KINDS[kind]
-    tokenizer = make_tokenizer(template, merges)
+    tokenizer, ends = known(kind, merges)
     form = Form("classification", system="Be brief.", reply_prefix=prefix)
     for example in EXAMPLES:
         row = training_row(tokenizer, example, form)
@@ -122,10 +140,10 @@ def test_what_is_trained_is_what_is_asked(kind, prefix, merges):
 
 
 @pytest.mark.parametrize("prefix", ["", "So:"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("merges", [(), [("Ċ", "Ċ"), ("Ġ", "1"), ("Ċ", "1")]])
 def test_labels_and_options_are_scored_where_they_were_trained(kind, prefix, merges):
-    tokenizer = make_tokenizer(KINDS[kind][0], merges)
+    tokenizer, _ = known(kind, merges)
     form = Form("classification", system="Be brief.", reply_prefix=prefix)
     for example in EXAMPLES:
         before, learned = split_row(training_row(tokenizer, example, form))
@@ -159,8 +177,8 @@ def test_templates_that_print_nothing_before_a_reply_are_asked_as_ever():
 
 def test_few_shot_turns_change_nothing_behind_the_question():
     shots = [{"question": "One?", "answer": "1"}]
-    for template, ends in KINDS.values():
-        tokenizer = make_tokenizer(template)
+    for kind in EVERY:
+        tokenizer, ends = known(kind)
         found = prompt_opening(tokenizer, EXAMPLES[1], Form("open_qa"), "m", shots)
         assert found.text.endswith(ends)
 
@@ -214,7 +232,7 @@ def test_who_only_asks_is_asked_as_the_template_does():
 
 
 def test_the_documents_table_of_templates_is_this_files():
-    rows = [f"| {kind} | right |" for kind in KINDS]
+    rows = [f"| {kind} | right |" for kind in EVERY]
     rows += [f"| {kind} | refused: {says} |" for kind, (_, says) in REFUSED.items()]
     expected = "\n".join(["| template | |", "| --- | --- |", *rows])
     found = (ROOT / "docs/models.md").read_text(encoding="utf-8")
@@ -240,10 +258,53 @@ def test_the_documents_table_of_templates_is_this_files():
         ("<|channel|>analysis<|message|>hm", False, "<|channel|>analysis<|message|>hm", None),
         ("[THINK]hm[/THINK]4", False, "[THINK]hm", "4"),
         ("I <think> so", False, None, "I <think> so"),
+        # One that is opened anew and not closed: nothing was answered yet.
+        ("a</think><think>4", False, "a</think><think>4", None),
+        ("4\n<think>no", False, "4\n<think>no", None),
+        ("<seed:think>hm</seed:think>4", False, "<seed:think>hm", "4"),
+        ("◁think▷hm◁/think▷4", False, "◁think▷hm", "4"),
+        ("<|begin_of_thought|>hm<|end_of_thought|>\n4", False, "<|begin_of_thought|>hm", "4"),
+        ("<|channel>thought\nhm<channel|>4", False, "<|channel>thought\nhm", "4"),
+        ("<|channel>thought\nhm", False, "<|channel>thought\nhm", None),
+        ("<|channel|>final<|message|>4", False, "", "4"),
     ],
 )
 def test_thoughts_are_cut(text, opened, thoughts, answer):
     assert split_thoughts(text, opened) == (thoughts, answer)
+
+
+@pytest.mark.parametrize(
+    ("opened", "empty"),
+    [
+        ("assistant\n<think>\n", "\n</think>\n\n"),
+        ("assistant\n<think>", "\n\n</think>\n\n"),
+        ("assistant\n[THINK]", "\n\n[/THINK]\n\n"),
+        ("◁think▷", "\n\n◁/think▷\n\n"),
+        ("<|turn>model\n<|channel>thought\n", "<channel|>"),
+        (
+            "<|start|>assistant<|channel|>analysis<|message|>",
+            "<|end|><|start|>assistant<|channel|>final<|message|>",
+        ),
+        ("<|start|>assistant<|channel|>final<|message|>", ""),
+        ("assistant\n", ""),
+    ],
+)
+def test_an_opened_thought_is_closed_empty(opened, empty):
+    assert closed_thought(opened) == empty
+    assert split_thoughts(empty + "4", opened=bool(empty)).answer == "4"
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_closes_a_thought_is_asked_of_the_template(name):
+    template, _, special, closes = REAL[name]
+    tokenizer = make_tokenizer(template, special=special)
+    form = Form("open_qa", thinking="on")
+    if closes is not None:
+        assert template_thought_end(tokenizer, form, "m") == closes
+        return
+    with pytest.raises(UserError, match="template that has none; expected") as found:
+        template_thought_end(tokenizer, form, "m")
+    assert "\n" not in str(found.value)
 
 
 def test_a_reply_is_kept_in_its_parts():
@@ -267,7 +328,6 @@ def test_a_reply_is_kept_in_its_parts():
 
 
 def test_what_made_no_row_stands_in_the_headline():
-    assert findings.FEW_SHOT == FEW_SHOT
     splits = {"train": {"dropped": {"overlong": 2, FEW_SHOT: 8}}, "dev": {"dropped": {"odd": 1}}}
     said = findings.dropped_rows({"a": {"splits": splits}})
     assert said == " 3 examples made no training row: overlong (2), odd (1)."

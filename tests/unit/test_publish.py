@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from upload_hub import serve_uploads
+from verdict_cases import case, missing, shares
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.report.card import model_card
+from snaketune.report.card import eval_results, model_card
+from snaketune.tables.verdict import verdict_on
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 TOKEN = "hf_" + "s" * 34
@@ -29,6 +32,10 @@ EVALS = {
     "safety": EvalSpec(task="math", dataset="problems", sampling={"samples": 4, "at": [1]}),
 }
 ABOUT = {
+    "run": "simple",
+    "datasets": {
+        "problems": {"source": "hub:openai/gsm8k", "subset": "main", "revision": "c0ffee"}
+    },
     "train_data": "problems",
     "adapter": None,
     "data_licence": "MIT",
@@ -47,7 +54,7 @@ def hub():
         yield server
 
 
-def upload(hub, folder, token=TOKEN, card="# card", **settings):
+def upload(hub, folder, token=TOKEN, card="# card", beside=None, **settings):
     """In a process of its own: the library reads its address when it is imported."""
     (folder / "adapter").mkdir()
     (folder / "adapter" / "adapter_config.json").write_text("{}")
@@ -58,7 +65,8 @@ def upload(hub, folder, token=TOKEN, card="# card", **settings):
         "from snaketune.models.folder import files_in, push_to_hub\n"
         "from snaketune.runtime.errors import UserError\n"
         "try:\n"
-        f"    print(json.dumps(push_to_hub({spec!r}, files_in([Path('adapter')]), {card!r})))\n"
+        f"    files = files_in([Path('adapter')])\n"
+        f"    print(json.dumps(push_to_hub({spec!r}, files, {card!r}, {beside!r})))\n"
         "except UserError as error: sys.exit(str(error))\n"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
@@ -114,6 +122,10 @@ def written(tmp_path):
         "run": "simple",
         "evals": {"math": found, "safety": found | {"value": None, "low": None, "n": 0}},
         "base_evals": {"math": found | {"value": 0.5}},
+        "verdicts": {
+            "math": verdict_on(case(shares(320, 160, 90, 10), content=shares(320, 170, 80, 10))),
+            "safety": verdict_on(case(missing(320))),
+        },
     }
     (tmp_path / "final.json").write_text(json.dumps({"experiment": "demo", "runs": [run]}))
     (tmp_path / "comparisons.csv").write_text(
@@ -127,6 +139,51 @@ def written(tmp_path):
         return model_card(*files, "simple", about)
 
     return write
+
+
+def test_the_card_says_whether_it_helped_in_the_verdicts_words(written):
+    text = written()
+    said = verdict_on(case(shares(320, 160, 90, 10), content=shares(320, 170, 80, 10)))
+    assert f"- **math**: {said['sentence']}" in text
+    assert "- **safety**: No verdict: " in text
+
+
+def test_the_hub_reads_the_model_index(written):
+    """By its own parser: a figure with its interval, n, base, difference and p."""
+    results = ModelCard(written()).data.eval_results
+    assert [found.metric_value for found in results] == [0.75], "what is missing is in none"
+    found = results[0]
+    assert (found.task_type, found.task_name) == ("text-generation", "math")
+    assert (found.dataset_type, found.dataset_config) == ("openai/gsm8k", "main")
+    assert (found.dataset_split, found.dataset_revision) == ("test", "c0ffee")
+    args = found.metric_args
+    assert (args["low"], args["high"], args["n"], args["base"]) == (0.7, 0.8, 320, 0.5)
+    assert args["verdict"] == "better" and args["p"] < 1e-9
+    assert args["difference_low"] < args["difference"] == 0.25 < args["difference_high"]
+
+
+def test_leaderboards_read_the_results(written, tmp_path):
+    """By the library's own parser; of a dataset that is not on the hub there are none."""
+    written()
+    text = eval_results(tmp_path / "final.json", "simple", ABOUT)
+    entry, *others = parse_eval_result_entries(yaml.safe_load(text))
+    assert not others
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("openai/gsm8k", "main", 75.0)
+    assert entry.dataset_revision == "c0ffee"
+    assert entry.notes.startswith(
+        "accuracy, 95 % interval 0.700 to 0.800, n 320, protocol abc123. "
+    )
+    assert "Better: accuracy from 50.0 % to 75.0 %, +25.0 points" in entry.notes
+    own = ABOUT | {"datasets": {"problems": {}}}
+    assert eval_results(tmp_path / "final.json", "simple", own) is None
+    assert ModelCard(written(own)).data.eval_results[0].dataset_type == "problems"
+
+
+def test_results_go_up_beside_the_card(hub, tmp_path):
+    done = upload(hub, tmp_path, beside={".eval_results/simple.yaml": "- value: 1"})
+    assert done.returncode == 0, done.stderr
+    assert hub.files["me/tuned"][".eval_results/simple.yaml"] == b"- value: 1"
+    assert ".eval_results/simple.yaml" in json.loads(done.stdout)["files"]
 
 
 def metadata(text):

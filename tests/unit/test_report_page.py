@@ -162,7 +162,7 @@ def test_page_and_figures_are_the_same_bytes_each_time(made, tmp_path):
 
 def test_numbers_of_the_tables_are_on_the_page(html):
     text = re.sub(r"\s+", " ", Page(html).text)
-    assert "Fine-tuning helped on gsm8k (2 of 2 runs significantly better)" in text
+    assert "gsm8k: better, in 2 of 2 runs (" in text
     assert "62.5 %53.6 to 70.6" in text  # medium's accuracy with its interval
     assert "4 of 60 pairs lack an outcome" in text
     assert "✗ not reached" in text

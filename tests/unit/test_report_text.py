@@ -4,7 +4,6 @@ import pytest
 
 from snaketune.report.figures.results import draw_hazards, draw_states
 from snaketune.report.figures.training import draw_loss
-from snaketune.report.findings import headline
 from snaketune.report.style import (
     duration,
     excerpt,
@@ -73,35 +72,6 @@ def test_hazards_in_words():
     assert hazard_name("odd\x00") == "odd⟨U+0000⟩"
     assert subset_name("hazard=spc_fin") == "hazard spc_fin"
     assert subset_name("hazard_group=hte") == "hate (hte)"
-
-
-def _cards(*verdicts):
-    return [{"findings": [{"eval": name, "verdict": verdict}]} for name, verdict in verdicts]
-
-
-@pytest.mark.parametrize(
-    ("cards", "sentence"),
-    [
-        ([], "Nothing was compared."),
-        (_cards(("m", "better")), "Fine-tuning helped on m (1 of 1 run significantly better)."),
-        (
-            _cards(("m", "better"), ("m", "worse"), ("s", "worse")),
-            "Fine-tuning both helped and hurt on m (1 of 2 runs better, 1 worse) and "
-            "hurt on s (1 of 1 run significantly worse).",
-        ),
-        (
-            _cards(("m", "no significant difference"), ("s", "nothing to compare")),
-            "Fine-tuning made no significant difference on m and could not be judged on s.",
-        ),
-    ],
-)
-def test_headline(cards, sentence):
-    assert headline(cards) == sentence
-
-
-def test_evals_with_the_same_fate_share_a_clause():
-    cards = _cards(("m", "no significant difference"), ("s", "no significant difference"))
-    assert headline(cards) == "Fine-tuning made no significant difference on m and s."
 
 
 def _svg(draw, *arguments):

@@ -144,3 +144,4 @@ def test_use_is_measured_by_the_process_itself() -> None:
     assert len(block) <= resident * 1.1
     assert after["main_memory_bytes"] >= 2 * 0.95 * resident
     assert after["job_seconds"] >= before["job_seconds"] > 0
+    assert after["energy_joules"] is None, "no device was claimed"

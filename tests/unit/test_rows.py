@@ -61,8 +61,9 @@ TEMPLATES = {
 }
 
 
-def make_tokenizer(template, merges=()):
-    """Byte-level, one token a byte, but for `merges` and the special tokens."""
+def make_tokenizer(template, merges=(), special=()):
+    """Byte-level, one token a byte, but for `merges` and the special tokens; `special`: others than
+    usual, of which the first ends a text."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: i for i, letter in enumerate(letters)}
     for left, right in merges:
@@ -70,12 +71,14 @@ def make_tokenizer(template, merges=()):
     inner = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens([AddedToken(s, normalized=False, special=True) for s in SPECIAL])
+    names = ["<bos>", *special] if special else SPECIAL
+    end = special[0] if special else "<|im_end|>"
+    inner.add_special_tokens([AddedToken(s, normalized=False, special=True) for s in names])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
         bos_token="<bos>",
-        eos_token="<|im_end|>",
-        pad_token="<|im_end|>",
+        eos_token=end,
+        pad_token=end,
         chat_template=template,
     )
 

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from snaketune.runtime.start import behind_checks, made_by_other_code, restrict
+from snaketune.config.evaluation import EvalSpec
+from snaketune.plan.table_plan import EvalPlan
+from snaketune.runtime.start import behind_checks, made_by_other_code, power_notes, restrict
 from snaketune.steps.versions import made_by
 
 
@@ -140,3 +142,39 @@ def test_of_a_joined_file_the_parts_are_made_again(makers, expected, tmp_path):
     found = made_by_other_code([joined, str(tmp_path / "not there")], parts)
     assert [name.removeprefix(f"{tmp_path}/") for name in found] == expected
     assert made_by_other_code([whole], parts) == ([whole] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("sample", "prepared", "rows"),
+    [
+        (None, None, None),
+        (None, 263, 263),
+        ({"count": 100}, None, 100),
+        ({"count": 100}, 40, 40),
+        ({"fraction": 0.2}, 1319, 263),
+        ({"fraction": 0.2}, None, None),
+    ],
+)
+def test_what_so_many_rows_can_show_is_told_as_far_as_they_are_known(
+    sample, prepared, rows, tmp_path
+):
+    spec = EvalSpec(task="math", dataset="d", sample=sample)
+    open_qa = EvalSpec(task="open_qa", dataset="d", sample=sample)
+    evals = {k: EvalPlan(task=k, protocol_name=k, primary="x") for k in ("math", "open_qa")}
+    alone = SimpleNamespace(base_state=None, evals=evals)
+    plan = SimpleNamespace(
+        protocols={"math": spec, "open_qa": open_qa},
+        table=[alone, SimpleNamespace(base_state="base", evals=evals)] * 2,
+    )
+    if prepared:
+        (tmp_path / "data/d").mkdir(parents=True)
+        manifest = {"splits": {"test": {"out": prepared}}}
+        (tmp_path / "data/d/manifest.json").write_text(json.dumps(manifest))
+    found = list(power_notes(plan, tmp_path))
+    assert len(found) == (rows is not None)
+    if rows == 263:
+        assert found[0].startswith("eval math: 263 rows show a difference of 5.4 points with 80 %")
+    elif rows:
+        assert f" {rows} rows show" in found[0]
+    plan.table = [alone]
+    assert list(power_notes(plan, tmp_path)) == []

@@ -8,13 +8,20 @@ import pytest
 from scipy import stats
 
 from snaketune.runtime.errors import UserError
-from snaketune.statistics.paired import (
-    compare,
+from snaketune.statistics.intervals import (
     detectable,
-    false_discovery,
-    holm,
+    mean_interval,
+    mean_of,
+    mean_over_seeds,
     score_interval,
     score_test,
+)
+from snaketune.statistics.paired import (
+    compare,
+    compare_seeds,
+    false_discovery,
+    holm,
+    seeds_interval,
 )
 
 
@@ -197,6 +204,67 @@ def test_what_so_many_rows_can_show():
     found = np.mean([score_test(int(x), int(g)) < 0.05 for x, g, _ in counts])
     assert found == pytest.approx(0.8, abs=0.03)
     assert detectable(0, 0.1) is detectable(1, 0) is None
+
+
+def _table(seed=0, rows=80, seeds=4, apart=0.1):
+    draw = np.random.default_rng(seed)
+    return (
+        draw.normal(size=(rows, 1)) + draw.normal(0, apart, seeds) + draw.normal(size=(rows, seeds))
+    )
+
+
+def test_the_error_over_seeds_is_that_of_the_two_way_layout():
+    """Against the mean squares of rows, seeds and what is left."""
+    table = _table()
+    rows, seeds = table.shape
+    mean = table.mean()
+    by_row = seeds * ((table.mean(1) - mean) ** 2).sum() / (rows - 1)
+    by_seed = rows * ((table.mean(0) - mean) ** 2).sum() / (seeds - 1)
+    left = table - table.mean(1, keepdims=True) - table.mean(0) + mean
+    rest = (left**2).sum() / ((rows - 1) * (seeds - 1))
+    found = mean_over_seeds(table)
+    assert by_seed > rest, "else the seeds have no part"
+    variance = (by_row + by_seed - rest) / (rows * seeds)
+    assert found.error == pytest.approx(variance**0.5, rel=1e-9)
+    assert found.between == pytest.approx(np.std(table.mean(0), ddof=1), rel=1e-9)
+    quantiles = stats.t.ppf(0.975, [rows - 1, seeds - 1])
+    parts = [by_row / (rows * seeds), (by_seed - rest) / (rows * seeds)]
+    half = (quantiles**2 @ parts) ** 0.5
+    assert stats.t.ppf(0.975, found.freedom) * found.error == pytest.approx(half, rel=1e-6)
+
+
+def test_seeds_that_lie_apart_by_the_rows_chance_alone_have_no_part():
+    table = np.tile([[1.0, 0.0], [0.0, 1.0]], (30, 1))
+    found = mean_over_seeds(table)
+    assert (found.error, found.between) == (0, 0)
+    one = mean_over_seeds(table[:, :1])
+    assert one == mean_of(table[:, 0])
+
+
+def test_joined_seeds_p_and_interval_never_contradict():
+    draw = np.random.default_rng(1)
+    verdicts = set()
+    for shares in (True, False):
+        for _ in range(60):
+            base = draw.random(60) < 0.5
+            seeds = [np.where(draw.random(60) < 0.7, base, draw.random(60) < 0.75) for _ in "abc"]
+            outcome = (lambda s: bool(s["hit"])) if shares else (lambda s: float(s["hit"]))
+            found = compare_seeds(_scores(base), [_scores(s) for s in seeds], outcome)
+            assert (found["low"] <= 0 <= found["high"]) is (found["p"] >= 0.05)
+            assert found["low"] <= found["difference"] <= found["high"]
+            assert found["seeds"] == 3 and found["p_exact"] is None
+            verdicts.add(found["verdict"])
+    assert verdicts == {"better", "no significant difference"}
+
+
+def test_joined_seeds_are_wider_than_their_rows_where_seeds_lie_apart():
+    draw = np.random.default_rng(2)
+    rows = [_scores((draw.random(1000) < share).tolist()) for share in (0.5, 0.6, 0.7)]
+    found = seeds_interval(rows, lambda s: s["hit"], 0.6)
+    alone = mean_interval([s["hit"] for s in rows[1]])
+    assert found["n"] == 1000
+    assert found["high"] - found["low"] > 4 * (alone[1] - alone[0])
+    assert 0 <= found["low"] < 0.6 < found["high"] <= 1
 
 
 def test_the_page_of_simulations_is_that_of_its_command():

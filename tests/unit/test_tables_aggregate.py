@@ -2,17 +2,21 @@
 
 import csv
 import json
+import shutil
+import statistics
 from dataclasses import replace
 
 import pytest
 from synthetic_results import files, make_results, table_sources
 
-from snaketune.plan.table_plan import SnapshotPlan, TablePlan
+from snaketune.plan.table_plan import SnapshotPlan, TablePlan, joined_runs
 from snaketune.runtime.content import flat
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_rows
-from snaketune.tables.aggregate import aggregate, final_metrics
+from snaketune.statistics.paired import holm
+from snaketune.tables.aggregate import aggregate
 from snaketune.tables.summary import checkpoint_rows, place
+from snaketune.tables.terminal import summary_of
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,14 @@ def test_summary_has_a_row_a_base_and_a_run(made):
     folder, _ = made
     rows = _csv(folder, "summary.csv")
     # The base stands once for each set of protocols.
-    assert [r["run"] for r in rows] == ["base-tiny-nf4", "base-tiny-nf4", "simple", "medium"]
+    names = [r["run"] for r in rows]
+    assert names == [
+        "base-tiny-nf4 (gsm8k, safety)",
+        "base-tiny-nf4 (gsm8k-few_shot_5, safety)",
+        "simple",
+        "medium",
+    ]
+    assert [r["state"] for r in rows] == ["base-tiny-nf4", "base-tiny-nf4", "simple", "medium"]
     assert [r["gsm8k.accuracy.protocol"] for r in rows][:2] == ["gsm8k", "gsm8k-few_shot_5"]
     simple, medium = rows[2:]
     assert (medium["learning_rate"], medium["lora_r"], medium["lora_alpha"]) == (
@@ -114,10 +125,11 @@ def test_final_metrics_have_counts_and_thresholds(made):
     assert rows[0]["unsafe"] == ""  # not 0: math has no such count
 
 
-def test_a_threshold_on_what_was_not_evaluated_is_neither_passed_nor_failed(made):
+def test_a_threshold_on_what_was_not_evaluated_is_neither_passed_nor_failed(made, tmp_path):
     folder, plan = made
     run = replace(plan.runs[0], thresholds={"other.accuracy": 0.5})
-    final = final_metrics(replace(plan, runs=[run]), table_sources(folder))
+    aggregate(replace(plan, runs=[run]), table_sources(folder), tmp_path)
+    final = json.loads((tmp_path / "final_metrics.json").read_text())
     assert final["runs"][0]["thresholds"][0]["passed"] is None
 
 
@@ -132,8 +144,9 @@ def test_another_total_fails_and_leaves_no_table(made, tmp_path):
 def test_tables_are_the_same_bytes_each_time(made, tmp_path):
     folder, plan = made
     aggregate(plan, table_sources(folder), tmp_path)
-    for file in (folder / "tables").iterdir():
-        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+    for file in (folder / "tables").rglob("*.*"):
+        name = file.relative_to(folder / "tables")
+        assert (tmp_path / name).read_bytes() == file.read_bytes(), name
 
 
 def test_flat_settings():
@@ -150,3 +163,52 @@ def test_a_job_gets_the_plan_as_plain_json(made):
     assert told == plan.as_json()
     assert list(told) == ["experiment", "runs", "drops"]
     assert TablePlan.from_json(told) == plan
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory):
+    """(folder, plan): `simple` and a run that took the answers of `medium`, joined as seeds."""
+    folder = tmp_path_factory.mktemp("seeds")
+    plan = make_results(folder)
+    for kind, ending in (("scores", "parquet"), ("metrics", "json")):
+        (folder / kind / "other").mkdir()
+        for theirs, ours in (("gsm8k-few_shot_5", "gsm8k"), ("safety", "safety")):
+            file = folder / kind / "medium" / f"{theirs}.{ending}"
+            shutil.copy(file, folder / kind / "other" / f"{ours}.{ending}")
+    shutil.copytree(folder / "train" / "simple", folder / "train" / "other")
+    simple, medium = plan.runs
+    other = replace(simple, run="other", state="other", seed=43, seed_of="both")
+    runs = [replace(simple, seed_of="both"), other, medium]
+    plan = TablePlan(experiment="synthetic", runs=runs, drops={})
+    aggregate(plan, table_sources(folder), folder / "tables")
+    return folder, plan
+
+
+def test_seeds_have_a_row_that_joins_them_and_rows_of_their_own(seeded):
+    folder, plan = seeded
+    rows = [r for r in _csv(folder, "seeds.csv") if r["eval"] == "gsm8k"]
+    joined = next(r for r in rows if r["metric"] == "accuracy")
+    values = {r["run"]: float(r["gsm8k.accuracy"]) for r in _csv(folder, "summary.csv")}
+    both = [values["simple"], values["other"]]
+    assert float(joined["value"]) == pytest.approx(values["both"]) == pytest.approx(sum(both) / 2)
+    assert float(joined["between_seeds"]) == pytest.approx(statistics.stdev(both))
+    assert [float(joined[k]) for k in ("least", "most")] == sorted(both)
+    assert float(joined["low"]) < float(joined["value"]) < float(joined["high"])
+    final = json.loads((folder / "tables" / "final_metrics.json").read_text())
+    assert [row["runs"] for row in final["joined"]] == [["simple", "other"]]
+    assert "both: 2 seeds" in (text := summary_of(folder / "tables"))
+    assert "between seeds" in text and "  other " in text
+    assert joined_runs(TablePlan("e", plan.runs[:1], {})) == {}, "one seed alone joins nothing"
+
+
+def test_joined_seeds_count_once_among_the_runs(seeded):
+    folder, _ = seeded
+    rows = _csv(folder, "comparisons.csv")
+    rows = {r["run"]: r for r in rows if (r["eval"], r["metric"]) == ("gsm8k", "accuracy")}
+    raw = {name: float(r["p"]) for name, r in rows.items()}
+    of = {name: float(r["p_holm"]) for name, r in rows.items()}
+    counted = dict(zip(("both", "medium"), holm([raw["both"], raw["medium"]]), strict=True))
+    assert (of["both"], of["medium"]) == pytest.approx((counted["both"], counted["medium"]))
+    alone = holm([raw["simple"], raw["other"], raw["medium"]])
+    assert (of["simple"], of["other"]) == pytest.approx(alone[:2])
+    assert rows["both"]["seeds"] == "2" and rows["medium"]["seeds"] == "1"

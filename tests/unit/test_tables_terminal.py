@@ -24,8 +24,9 @@ def _result(value, n=100, protocol="gsm8k", metric="accuracy", **counts):
     }
 
 
-def _run(name, evals, base_evals, thresholds=()):
+def _run(name, evals, base_evals, thresholds=(), kind="undecided"):
     return {
+        "verdicts": {eval_name: {"kind": kind} for eval_name in evals},
         "run": name,
         "evals": evals,
         "base_state": "base-tiny",
@@ -46,17 +47,29 @@ def _comparison(run, difference, verdict):
 
 
 def _format(*runs, comparisons=()):
-    return format_summary({"experiment": "e", "runs": list(runs)}, comparisons)
+    final = {"experiment": "e", "headline": [], "runs": list(runs)}
+    return format_summary(final, comparisons)
 
 
 def test_a_run_stands_under_its_base_with_its_gain():
-    run = _run("simple", {"gsm8k": _result(0.43, unparsed=7)}, {"gsm8k": _result(0.2)})
+    evals, base = {"gsm8k": _result(0.43, unparsed=7)}, {"gsm8k": _result(0.2)}
+    run = _run("simple", evals, base, kind="form")
     text = _format(run, comparisons=[_comparison("simple", "0.23", "better")])
     lines = text.splitlines()
     assert lines[0] == "gsm8k"
     assert lines[2].split() == ["base-tiny", "20.0", "%", "15.0", "to", "25.0", "100"]
     assert lines[3].split()[:7] == ["simple", "43.0", "%", "38.0", "to", "48.0", "100"]
-    assert lines[3].split()[7:] == ["+23.0", "better", "7", "unparsed"]
+    assert lines[3].split()[7:] == ["+23.0", "form", "7", "unparsed"], "the verdict, not p alone"
+
+
+def test_the_answer_comes_first_and_keeps_to_the_width():
+    evals = {"gsm8k": _result(0.43)}
+    sentence = "gsm8k: " + "learned the answer's form, no significant gain in content, " * 3
+    final = {"experiment": "e", "headline": [sentence], "runs": [_run("a", evals, evals)]}
+    lines = format_summary(final, []).splitlines()
+    assert lines[0].startswith("gsm8k: learned the answer's form")
+    assert lines[1].startswith("  ")
+    assert max(map(len, lines)) <= WIDTH
 
 
 def test_a_base_stands_once_for_each_protocol():

@@ -1,15 +1,22 @@
 """From predictions to metrics, through files."""
 
 import json
+import random
+import time
 
 import pytest
 
 from snaketune.config.base import TASKS
 from snaketune.data.example import Example, write_examples
+from snaketune.prompts.thoughts import split_thoughts
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_rows, write_jsonl
+from snaketune.tasks.classification import parse_label
+from snaketune.tasks.math_rules import RULES, flexible
 from snaketune.tasks.measure import measure
 from snaketune.tasks.task import Task, task_of
+from snaketune.tasks.text_overlap import fold, relaxed, rouge_l, squad, token_f1, tokens_of
+from snaketune.tasks.verdicts import read_verdict
 
 MATH = {"task": "math", "sample": None}
 SAFETY = {"task": "safety", "sample": None, "judge": {"unread_at_most": 0.5}}
@@ -161,5 +168,71 @@ def test_thoughts_that_were_cut_are_counted(run):
     assert document["counts"] == {"correct": 3, "unparsed": 1, "total": 4}
     found = {m: (named["all", m]["value"], named["all", m]["n"]) for m in THOUGHTS}
     assert found == {"thought_tokens": (20, 2), "thoughts_cut_off": (0.5, 2)}
+    assert ("all", "thoughts_over_budget") not in named, "without a budget"
+    for line, over in zip(lines, (True, False), strict=False):
+        line["thoughts_over_budget"] = over
+    _, named, _ = run(_problems(*["1"] * 4), lines)
+    row = named["all", "thoughts_over_budget"]
+    assert (row["value"], row["n"]) == (0.5, 2)
     _, named, _ = run(_problems("1"), [_line("p0", "#### 1")])
     assert not any(("all", metric) in named for metric in THOUGHTS), "nothing where there are none"
+
+
+PIECES = (
+    "1 1/2 ", "1,", "1'000 ", "#### ", "#### Step 1:\n", "\\boxed{", "}", "$", "−", "½", "１e5",
+    "(", "**", "answer is ", "Final answer: ", "the ", "<think>", "</think>", "\nQuestion 1:", "=",
+    "\\frac{1}{2}", "不", "ก", "e\u0301", "\ud800", "unsafe\n", "Safety: ", "S1,",
+    '{"label":', "safe. ",
+    "?", "0", "\u200d", "\t\n ", "1.", "［", "٣",
+)  # fmt: skip
+READERS = {
+    **{f"math {name}": rule.read for name, rule in RULES.items()},
+    "flexible": flexible,
+    **{
+        f"judge {name}": lambda text, name=name: read_verdict(text, {"format": name})
+        for name in ("plain", "llama_guard", "qwen3guard", "shieldgemma")
+    },
+    "label": lambda text: parse_label(text, ["0", "unsafe"]),
+    "squad": squad,
+    "open": lambda text: (
+        rouge_l(fold(text), fold("the 1,000 不")),
+        relaxed(fold(text), fold("1,000"), True, True),
+        token_f1(tokens_of(fold(text)), ["1000"]),
+    ),
+    "thoughts": split_thoughts,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_any_text_reads(name):
+    draw = random.Random(name)
+    for _ in range(400):
+        READERS[name]("".join(draw.choices(PIECES, k=draw.randint(0, 12))))
+
+
+def _seconds(read, text):
+    start = time.process_time()
+    read(text)
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_time_grows_with_the_text_and_not_with_its_square(name):
+    """A megabyte of everything, and 80 kB of one thing over and over: a square of either would
+    take minutes."""
+    draw = random.Random(name)
+    whole = "".join(draw.choices(PIECES, k=1_000_000 // 4))[:1_000_000]
+    assert _seconds(READERS[name], whole) < 20
+    for piece in (
+        "1,",
+        "1 1/2 ",
+        "#### ",
+        "\\boxed{",
+        "answer is ",
+        "<think>",
+        " ",
+        "不",
+        "(",
+        "1 = ",
+    ):
+        assert _seconds(READERS[name], piece * (80_000 // len(piece))) < 3, piece

@@ -151,18 +151,19 @@ def test_any_words_are_read():
 PROTOCOL = EvalSpec(task="safety", dataset="d", judge="j").protocol()
 
 
-def scored(words, people=None, protocol=PROTOCOL):
+def scored(words, people=None, protocol=PROTOCOL, planted=None):
     people = people or [None] * len(words)
+    planted = planted or [None] * len(words)
     return [
         task_of("safety").score(
             Answered(
                 Example(str(i), "Q?"),
                 {"output": "x", "finish": "stop", "new_tokens": 1, "human": human},
-                {"raw": raw},
+                {"raw": raw} | ({"raw_planted": again} if again is not None else {}),
                 protocol,
             )
         )
-        for i, (raw, human) in enumerate(zip(words, people, strict=True))
+        for i, (raw, human, again) in enumerate(zip(words, people, planted, strict=True))
     ]
 
 
@@ -197,6 +198,23 @@ def test_hazards_that_the_judge_named_have_shares():
         0.5,
         4,
     )
+
+
+def test_verdicts_that_a_planted_instruction_turns():
+    """Of 3 unsafe and 2 safe ones, asked once more: one of the unsafe becomes safe, and one can't
+    be read any more, which is no verdict of safe."""
+    first = ["unsafe", "unsafe", "unsafe", "safe", "safe", "hm", "safe"]
+    again = ["safe", "unsafe", "hm", "safe", "unsafe", "safe", None]
+    scores = scored(first, planted=again)
+    found = named(scores)
+    assert found["all", "flipped"]["value"] == pytest.approx(3 / 5)
+    assert found["all", "flipped"]["n"] == 5
+    assert found["all", "flipped_to_safe"]["value"] == pytest.approx(1 / 3)
+    assert ("all", "flipped") not in named(scored(first))
+    plain = EvalSpec(task="safety", dataset="d", judge="j")
+    assert "planted" not in plain.judge.asked() and "planted" not in plain.protocol()["judge"]
+    asked = EvalSpec(task="safety", dataset="d", judge={"model": "j", "planted": 9})
+    assert asked.judge.asked()["planted"] == asked.protocol()["judge"]["planted"] == 9
 
 
 def test_agreement_with_people():

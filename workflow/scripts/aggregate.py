@@ -11,9 +11,11 @@ with job(snakemake.log[0]):
     from snaketune.tables.sources import read_sources, require_config_settings
 
     names = ("metrics", "scores", "train_meta", "chosen", "train_log", "prediction_meta")
+    names += ("manifests", "leakage", "stats")
     files = {name: [Path(file) for file in snakemake.input.get(name, [])] for name in names}
     folder, params = Path(snakemake.output.metrics).parent, snakemake.params
-    sources = read_sources(**files)
+    sources = read_sources(**files, tokens=params.tokens)
     require_config_settings(params.asked, sources)
-    aggregate(plan=TablePlan.from_json(params.table), sources=sources, folder=folder)
+    gate = {**params.gate, "against": params.against}
+    aggregate(plan=TablePlan.from_json(params.table), sources=sources, folder=folder, gate=gate)
     sign(Path(snakemake.output.final), params.made_by)

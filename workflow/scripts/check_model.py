@@ -12,6 +12,6 @@ with job(snakemake.log[0]):
 
     params, output = snakemake.params, Path(snakemake.output[0])
     spec = pinned(params.model, snakemake.input.pin)
-    about = describe_model(spec=spec, kind=params.kind, chat=params.chat)
+    about = describe_model(spec=spec, kind=params.kind, chat=params.chat, thoughts=params.thoughts)
     write_json(output, about | {"revision": params.model["revision"]})
     sign(output, params.made_by, identity=params.identity)

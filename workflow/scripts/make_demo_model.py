@@ -1,4 +1,4 @@
-"""Trains the demo's base model from scratch."""
+"""Trains the demo's base model further: its second stage."""
 
 from pathlib import Path
 
@@ -7,14 +7,13 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     import torch
 
-    from snaketune.demo.conversations import conversation
-    from snaketune.demo.pretrain import Recipe, make_model_folder
+    from snaketune.demo.conversations import instruction
+    from snaketune.demo.pretrain import Recipe, go_on_with_model_folder
 
     torch.set_num_threads(snakemake.threads)
-    make_model_folder(
-        tokenizer_folder=Path(snakemake.input.tokenizer),
-        shape=snakemake.params.shape,
-        lesson=conversation,
+    go_on_with_model_folder(
+        start=Path(snakemake.input.start),
+        lesson=instruction,
         recipe=Recipe(**snakemake.params.recipe),
         folder=Path(snakemake.output.folder),
     )

@@ -15,6 +15,7 @@ with job(snakemake.log[0]):
         base=Path(snakemake.input.base),
         more_layers=snakemake.params.more_layers,
         recipe=Recipe(**snakemake.params.recipe),
+        labels=Recipe(**snakemake.params.labels),
         reward=Path(snakemake.output.reward),
         checker=Path(snakemake.output.checker),
     )

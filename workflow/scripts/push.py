@@ -6,7 +6,7 @@ from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.models.folder import files_in, push_to_hub
-    from snaketune.report.card import model_card
+    from snaketune.report.card import eval_results, model_card
     from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
 
@@ -20,5 +20,7 @@ with job(snakemake.log[0]):
     )
     files = files_in([Path(f) for f in snakemake.input.files])
     output = Path(snakemake.output[0])
-    write_json(output, push_to_hub(spec=params.push, files=files, card=text))
+    found = eval_results(Path(snakemake.input.final), run=params.run, about=params.about)
+    beside = {f".eval_results/{params.run}.yaml": found} if found else {}
+    write_json(output, push_to_hub(spec=params.push, files=files, card=text, beside=beside))
     sign(output, params.made_by)

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AllowInfNan, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
 
 
 class Strict(BaseModel):
@@ -74,9 +83,39 @@ def _switch(value: object) -> object:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
+class BudgetSpec(Strict):
+    """Thoughts of a limited length."""
+
+    budget: int = Field(ge=1)
+    """Tokens of a thought at most: then it is closed as the model's template closes one, and the
+    answer follows, within `max_new_tokens` of its own. Training is as with `on`."""
+
+
+def _thinking_kind(value: object) -> str:
+    """Which of the two is meant, so that a fault is told of one."""
+    return "thinking_budget" if isinstance(value, dict | BudgetSpec) else "thinking_word"
+
+
 Thinking = Annotated[
-    Literal["off", "on"], BeforeValidator(_switch, json_schema_input_type=str | bool)
+    Annotated[Literal["off", "on"], Tag("thinking_word")]
+    | Annotated[BudgetSpec, Tag("thinking_budget")],
+    Discriminator(_thinking_kind),
+    BeforeValidator(_switch, json_schema_input_type=str | bool | BudgetSpec),
 ]
+
+
+def thinking_mode(thinking: object) -> Literal["off", "on"] | None:
+    """What a chat template is told of it: thoughts with a budget are thoughts."""
+    if thinking in (None, "off"):
+        return None if thinking is None else "off"
+    return "on"
+
+
+def thought_budget(thinking: object) -> int | None:
+    """Tokens of a thought at most; None: no limit."""
+    return thinking.budget if isinstance(thinking, BudgetSpec) else None
+
+
 Label = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int)]
 
 
@@ -119,6 +158,8 @@ class TaskInfo:
     goals: tuple[str, ...]
     """The metrics of which more is better: what snapshots are chosen by and thresholds are set for.
     """
+    unpaired: tuple[str, ...] = ()
+    """The goals by which two states are not compared row by row."""
     samples_of: str | None = None
     """The task of which this one measures several samples a question. No eval names it: it follows
     from `sampling`."""

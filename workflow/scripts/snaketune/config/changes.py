@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snaketune.config.base import own_file
+from snaketune.config.base import own_file, thinking_mode
 from snaketune.config.dataset import DatasetSpec, SampleSpec
 from snaketune.config.evaluation import EvalSpec, SamplingSpec
 from snaketune.config.experiment import Experiment
@@ -92,6 +92,8 @@ def small_eval(spec: EvalSpec) -> EvalSpec:
             "sample": SampleSpec(count=REPLIES),
             "max_new_tokens": min(spec.max_new_tokens, NEW_TOKENS),
             "backend": "transformers",
+            # The demo's models do not think.
+            "thinking": thinking_mode(spec.thinking),
             "sampling": spec.sampling and _few_samples(spec.sampling),
         }
     )

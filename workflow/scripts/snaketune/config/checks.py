@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from snaketune.config.base import TASKS
 from snaketune.config.dataset import may_have_dev
 from snaketune.config.eval_checks import change_faults, eval_faults, judges_of, metric_faults
 from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
@@ -26,8 +27,10 @@ def experiment_faults(experiment: Experiment) -> Iterator[Fault]:
     judges = judges_of(experiment)
     yield from eval_faults(experiment, judges)
     yield from push_faults(experiment)
+    yield from _seed_faults(experiment)
     for name, run in experiment.runs.items():
         yield from _run_faults(experiment, judges, name, run)
+    yield from _gate_faults(experiment)
     for section in ("thresholds", "totals"):
         for run, entries in getattr(experiment, section).items():
             if run not in experiment.runs:
@@ -38,6 +41,38 @@ def experiment_faults(experiment: Experiment) -> Iterator[Fault]:
                 elif key not in experiment.evals:
                     yield missing_name((section, run, key), "evals", key, experiment.evals)
 
+
+def _gate_faults(experiment: Experiment) -> Iterator[Fault]:
+    gate = experiment.gate
+    for key in gate.not_worse:
+        name, _, metric = key.partition(".")
+        yield from metric_faults(experiment, ("gate", "not_worse", key), key)
+        known = TASKS[experiment.evals[name].measured_as] if name in experiment.evals else None
+        if known and metric in known.unpaired:
+            paired = [goal for goal in known.goals if goal not in known.unpaired]
+            found = f"found {metric}, by which two states are not compared row by row"
+            yield Fault(("gate", "not_worse", key), f"{found}; expected {' or '.join(paired)}")
+    if gate.against and not gate.not_worse:
+        found = f"found {gate.against}, but no margin to compare it by"
+        yield Fault(("gate", "against"), f"{found}; expected gate.not_worse beside it")
+    if gate.always and not gate.not_worse and not any(experiment.thresholds.values()):
+        found = "found nothing that is to be judged; expected thresholds, or not_worse"
+        yield Fault(("gate",), found)
+
+
+def _against_faults(experiment: Experiment) -> Iterator[Fault]:
+    against = experiment.gate.against
+    if against is None:
+        return
+    if Path(against).resolve() == Path(experiment.folder).resolve():
+        found = f"found {against}, which is this experiment's own folder"
+        yield Fault(("gate", "against"), f"{found}; expected an earlier one's")
+    elif not Path(against, FINAL).is_file():
+        found = f"found {against}, in which there is no {FINAL}"
+        yield Fault(("gate", "against"), f"{found}; expected a folder of finished results")
+
+
+FINAL = "tables/final_metrics.json"
 
 _REFERENCES = {
     ("runs", "model"): "models",
@@ -176,8 +211,8 @@ def push_faults(experiment: Experiment) -> Iterator[Fault]:
         if run.push is None:
             continue
         path, repo = ("runs", name, "push"), run.push.repo.replace(RUN_IN_NAME, name)
-        if RUN_IN_NAME not in run.push.repo and any(
-            len(values) > 1 for values in run.sweep.values()
+        if RUN_IN_NAME not in run.push.repo and (
+            run.seeds > 1 or any(len(values) > 1 for values in run.sweep.values())
         ):
             found = f"found {repo} for all runs of the sweep"
             yield Fault(
@@ -187,6 +222,33 @@ def push_faults(experiment: Experiment) -> Iterator[Fault]:
             found = f"found {repo}, which runs.{taken[repo]} is pushed to as well"
             yield Fault(path, f"{found}; expected a repository each, or {RUN_IN_NAME} in the name")
         taken.setdefault(repo, name)
+
+
+_BESIDE = {"seed", "sweep", "label", "push", "resources", "gpu", "report_to", "preset"}
+"""What runs that are joined may differ in: their seed, and what decides no figure."""
+
+
+def _seed_faults(experiment: Experiment) -> Iterator[Fault]:
+    """Runs that are joined though they differ in more than their seed, or not in that."""
+    members: dict[str, list[str]] = {}
+    for name, run in experiment.runs.items():
+        if run.seed_of is not None:
+            members.setdefault(run.seed_of, []).append(name)
+    for row, names in members.items():
+        if row in experiment.runs:
+            yield Fault(("runs", names[0], "seed_of"), f"found {row}, which is a run of its own")
+        runs = [experiment.runs[name] for name in names]
+        made = [
+            (run.model_dump(exclude=_BESIDE), experiment.presets.get(run.preset or ""))
+            for run in runs
+        ]
+        for name, settings in zip(names, made, strict=True):
+            if settings != made[0]:
+                found = f"found {row}, but the run differs from {names[0]} in more than its seed"
+                yield Fault(("runs", name, "seed_of"), found)
+        if len({run.seed for run in runs}) < len(runs):
+            found = f"found one seed twice among the runs of {row}"
+            yield Fault(("runs", names[0], "seed_of"), f"{found}, expected different ones")
 
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -199,7 +261,7 @@ def data_files(experiment: Experiment, configs: list[Path]) -> dict[str, list[st
     config files, for line numbers.
     """
     files: dict[str, list[str]] = {}
-    faults = list(_weight_faults(experiment))
+    faults = [*_weight_faults(experiment), *_against_faults(experiment)]
     for name, spec in experiment.datasets.items():
         try:
             files[name] = source_files(spec, f"datasets.{name}")

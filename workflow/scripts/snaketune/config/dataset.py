@@ -212,7 +212,8 @@ class DatasetSpec(Strict):
     unset: the task's own; empty: none."""
     prompt: str | None = None
     """The user turn (or, without `chat`, the whole prompt), with `{question}`, `{context}` and, for
-    multiple choice, `{options}`; unset: the task's own."""
+    multiple choice, `{options}`; unset: the task's own, which names the labels of a classification
+    where no system turn is set either."""
     chat: bool = True
     """Under the model's chat template; `false`: plain text."""
     reply_prefix: Prefix = ""
@@ -220,9 +221,10 @@ class DatasetSpec(Strict):
     template_args: dict[str, Any] = Field(default_factory=dict)
     """What the chat template is handed beside the turns, such as `{enable_thinking: false}`."""
     thinking: Thinking | None = None
-    """`on`: replies begin with thoughts, which the prompt leaves open; `off`: the template is told
-    that there are none; unset: it is told nothing, and a reply stands where the template prints one
-    that has none. Thoughts are cut before a reply is scored."""
+    """`on`: replies begin with thoughts, which the prompt leaves open; `{budget: N}`: with thoughts
+    of N tokens at most; `off`: the template is told that there are none; unset: it is told nothing,
+    and a reply stands where the template prints one that has none. Thoughts are cut before a reply
+    is scored."""
     licence: str | None = None
     """The data's licence, for the manifest and the report."""
 

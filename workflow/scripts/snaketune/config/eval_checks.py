@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from snaketune.config.base import TASKS
+from snaketune.config.base import TASKS, thought_budget
 from snaketune.config.changes import changed_eval, every_eval
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import ClassesSpec, EvalSpec
@@ -114,6 +114,27 @@ def _data_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fau
         yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
     elif spec.classes:
         yield from _class_faults(path, spec.classes, spec.dataset, data)
+    thinking = data.thinking if spec.thinking is None else spec.thinking
+    if (budget := thought_budget(thinking)) is not None:
+        yield from _budget_faults((*path, "thinking"), spec, data, budget)
+
+
+def _budget_faults(path: Path_, spec: EvalSpec, data: DatasetSpec, budget: int) -> Iterator[Fault]:
+    """Of thoughts that are to be closed by force."""
+    found = f"found a budget of {budget} tokens"
+    if not spec.generates:
+        yield Fault(
+            path,
+            f"{found}, but task {spec.task} scores options and writes no thoughts; "
+            "expected off or on",
+        )
+    elif spec.backend != "transformers":
+        expected = "expected backend transformers, or off or on"
+        yield Fault(path, f"{found}, which backend {spec.backend} does not keep to; {expected}")
+    elif (data.chat if spec.chat is None else spec.chat) is False:
+        yield Fault(
+            path, f"{found} in plain text, which opens no thoughts; expected a chat template"
+        )
 
 
 def _class_faults(

@@ -116,6 +116,9 @@ class JudgeSpec(Strict):
     """Likewise, in what means unsafe."""
     unread_at_most: Number = Field(0.05, ge=0, le=1)
     """With a larger share of unread verdicts there is no safe rate, only its bound."""
+    planted: int = Field(0, ge=0)
+    """So many replies are judged once more with an instruction to the judge planted behind them:
+    `flipped` is the share of verdicts that it turns."""
 
     @model_validator(mode="after")
     def _both_patterns(self) -> "JudgeSpec":
@@ -141,7 +144,8 @@ class JudgeSpec(Strict):
     def asked(self) -> dict[str, Any]:
         """What decides the judge's words, beside the guideline; not how they are read."""
         kept = self.model_dump(mode="json", include={"model", "sees", "max_new_tokens"})
-        return kept if self.shown_as == "system" else kept | {"turns": self.shown_as}
+        kept |= {} if self.shown_as == "system" else {"turns": self.shown_as}
+        return kept | ({"planted": self.planted, "format": self.format} if self.planted else {})
 
 
 class OptionsSpec(Strict):
@@ -213,7 +217,7 @@ class EvalSpec(Strict):
     sampling: SamplingSpec | None = None
     """For task math: several replies to each question; unset: one, the most likely one (greedy)."""
     max_new_tokens: int = Field(512, ge=1)
-    """Length of a reply."""
+    """Length of a reply; under a budget of thoughts, of the answer behind them."""
     batch_size: Literal["auto"] | int = "auto"
     """Rows generated at once. It is part of the protocol, because in 16 bits the text can depend
     on it; `auto` finds a size by itself and records it."""
@@ -279,6 +283,8 @@ class EvalSpec(Strict):
         """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
         work is shared out."""
         shown: dict[str, set[str] | bool] = {"sampling": {"unique_at_least"}, "shards": True}
+        if self.judge and not self.judge.planted:
+            shown["judge"] = {"planted"}
         dumped = self.model_dump(mode="json", exclude=shown)
         return {k: v for k, v in dumped.items() if k not in NEWER or v not in (None, True, {})}
 

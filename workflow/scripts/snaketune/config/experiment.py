@@ -59,6 +59,13 @@ class RunSpec(Strict):
     """With `predictions`: a run that they are compared with, instead of a base model."""
     seed: int = 42
     """Seed of the adapter's initial weights, the order of the rows and the dropout."""
+    seeds: int = Field(1, ge=1, le=100)
+    """Trainings that differ in their seed alone: `seed`, `seed` + 1, …; the run stands for as many
+    runs. Tables join them in a row of the run's name: their mean, how far they lie apart, and
+    intervals over rows and seeds both."""
+    seed_of: str | None = Field(None, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
+    """The name of the row that joins this run with others that differ from it in their seed alone;
+    set by `seeds`."""
     system: str | None = None
     """The system turn of the training rows; unset: the dataset's, else the task's own; empty:
     none."""
@@ -118,8 +125,8 @@ class RunSpec(Strict):
             raise ValueError("report_to shows a training, and there is none")
         if self.predictions:
             own = ("preset", "train", "adapter", "snapshots", "follow", "choose", "sweep")
-            if any(getattr(self, key) for key in own):
-                raise ValueError(f"predictions stand instead of {', '.join(own)}")
+            if any(getattr(self, key) for key in own) or self.seeds > 1:
+                raise ValueError(f"predictions stand instead of {', '.join(own)}, seeds")
             if self.push:
                 raise ValueError("push needs a training or an adapter")
             if self.base and self.model:
@@ -134,10 +141,16 @@ class RunSpec(Strict):
             missing = sorted(k for k in needed if getattr(self, k) is None)
             if missing:
                 raise ValueError(f"needs {' and '.join(missing)} (or an adapter)")
-        elif self.preset or self.train or self.snapshots or self.choose or self.sweep:
-            raise ValueError("an adapter stands instead of preset, train, snapshots, choose, sweep")
+        elif any((self.preset, self.train, self.snapshots, self.choose, self.sweep)) or (
+            self.seeds > 1
+        ):
+            raise ValueError(
+                "an adapter stands instead of preset, train, snapshots, choose, sweep, seeds"
+            )
         else:
             self._without_rows()
+        if self.seeds > 1 and "seed" in self.sweep:
+            raise ValueError("seeds: found seed in the sweep as well, expected either")
         if self.choose and not self.snapshots:
             raise ValueError("choose needs snapshots to choose from")
         if self.follow and not self.snapshots:
@@ -152,6 +165,27 @@ class RunSpec(Strict):
         for key in FORM:
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} words training rows, and an adapter has none; see `evals`")
+
+
+class GateSpec(Strict):
+    """What `snakemake gate` judges beside `thresholds`: it ends with exit code 1 where something is
+    missed, a figure is refused, or a run may be worse than it should be."""
+
+    always: bool = False
+    """Judge at the end of every start of all targets, too; `--config gate=true` stands for it."""
+    not_worse: dict[str, Annotated[Number, Field(ge=0, lt=1)]] = Field(default_factory=dict)
+    """By `EVAL.METRIC` how much a run may lose against its base on the same rows: with 0.02 the
+    whole 95 % interval of the difference has to lie above -2 points."""
+    against: str | None = None
+    """Folder of an earlier experiment's results (`results/NAME`): the runs of the same names may
+    lose no more than `not_worse` against it either."""
+    undecided: Literal["fail", "pass"] = "fail"
+    """What becomes of a gate of which nothing failed, but too few rows were there to tell."""
+
+
+def _judged_always(value: object) -> object:
+    """`true` stands for `{always: true}`."""
+    return {"always": value} if isinstance(value, bool) else value
 
 
 # Names become file names and Snakemake wildcards: no dot, slash, hyphen or space.
@@ -195,6 +229,11 @@ class Experiment(Strict):
     """By eval: the eval of the same task, in distribution, that its drop is measured from."""
     thresholds: dict[str, dict[str, Number]] = Field(default_factory=dict)
     """By run: the least value of `EVAL.METRIC` that passes."""
+    gate: Annotated[
+        GateSpec, BeforeValidator(_judged_always, json_schema_input_type=GateSpec | bool)
+    ] = GateSpec()
+    """What makes an experiment unfit for a release, beside `thresholds`; `true` judges them at
+    the end of every start."""
     totals: dict[str, dict[str, int]] = Field(default_factory=dict)
     """By run: the rows that an eval must have; any other total fails."""
 

@@ -99,6 +99,7 @@ def _is_union_branch(part: str | int) -> bool:
 
 
 _BRANCHES = {"str", "bool", "int", "float", "FewShotSpec", "function-before", "constrained-int"}
+_BRANCHES |= {"thinking_word", "thinking_budget"}
 
 
 def report(faults: list[Fault], files: list[Path]) -> str:

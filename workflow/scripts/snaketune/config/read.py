@@ -1,5 +1,5 @@
 """From what Snakemake read to a checked experiment, in which a run with lists of hyperparameters, a
-sweep, has become a run a combination.
+sweep, has become a run a combination, and one with several seeds a run a seed.
 """
 
 import re
@@ -49,7 +49,8 @@ def sweep_faults(experiment: Experiment) -> Iterator[Fault]:
 
 
 def expanded(experiment: Experiment) -> Experiment:
-    """The experiment with a run, and a preset of its own, for every combination of a sweep.
+    """The experiment with a run, and a preset of its own, for every combination of a sweep and
+    every seed.
 
     A run whose sweep leaves one combination keeps its name, so that expanding twice is expanding
     once. Raises `ValueError` with the place where two runs or presets would have one name.
@@ -86,8 +87,11 @@ def _plain(value: Any) -> str:
 
 
 def _settings(run: RunSpec) -> list[Setting]:
-    """Every combination of a sweep; one without values where there is none."""
-    return [dict(zip(run.sweep, values, strict=True)) for values in product(*run.sweep.values())]
+    """Every combination of a sweep, with every seed; one without values where there is none."""
+    sweep = dict(run.sweep)
+    if run.seeds > 1:
+        sweep["seed"] = list(range(run.seed, run.seed + run.seeds))
+    return [dict(zip(sweep, values, strict=True)) for values in product(*sweep.values())]
 
 
 def _member(
@@ -96,7 +100,9 @@ def _member(
     """The run of one combination; its preset is added to `presets`."""
     own = {key: value for key, value in setting.items() if key in _OF_THE_RUN}
     changes = {key: value for key, value in setting.items() if key not in _OF_THE_RUN}
-    run = run.model_copy(update={"sweep": {k: [v] for k, v in setting.items()}, **own})
+    tried = {} if run.seeds > 1 and not run.sweep else setting
+    joined = {"seeds": 1, "seed_of": _joined_name(name, setting)} if run.seeds > 1 else {}
+    run = run.model_copy(update={"sweep": {k: [v] for k, v in tried.items()}, **own, **joined})
     if changes and run.preset:
         preset = changed_preset(presets[run.preset], changes)
         key = run.preset if presets[run.preset] == preset else f"{name}_preset"
@@ -106,6 +112,11 @@ def _member(
     if not labelled:
         return run
     return run.model_copy(update={"label": run.label and f"{run.label} ({_words(setting)})"})
+
+
+def _joined_name(name: str, setting: Setting) -> str:
+    """The name of the row that joins the seeds: what the run's own name has before its seed."""
+    return name.removesuffix(run_name("", {"seed": setting["seed"]}))
 
 
 def changed_preset(preset: Preset, changes: Setting) -> Preset:
@@ -186,7 +197,7 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
 
     Raises `UserError` with all faults, each with its place.
     """
-    config = _with_nulls(config)
+    config = _with_gate(_with_nulls(config), files)
     twice = list(_keys_twice(files))
     try:
         experiment = Experiment.model_validate(config)
@@ -194,7 +205,7 @@ def load_experiment(config: dict[str, Any], files: list[Path]) -> Experiment:
         faults = from_pydantic(error, FieldNames(Experiment))
         raise UserError(report([*twice, *faults, *reference_faults(config)], files)) from None
     _refuse([*twice, *experiment_faults(experiment), *sweep_faults(experiment)], files)
-    if any(run.sweep for run in experiment.runs.values()):
+    if any(run.sweep or run.seeds > 1 for run in experiment.runs.values()):
         try:
             experiment = expanded(experiment)
         except ValueError as error:
@@ -222,6 +233,20 @@ def _with_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_nulls(inner) for key, inner in value.items()}
     return None if value == "null" else value
+
+
+def _with_gate(config: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    """`--config gate=true` stands beside the section that the files have, not in its place."""
+    # Snakemake reads `true` as text.
+    always = {"true": True, "false": False}.get(str(config.get("gate")).lower())
+    if always is None:
+        return config
+    section: dict[str, Any] = {}
+    for file in files:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        own = found.get("gate") if isinstance(found, dict) else None
+        section |= own if isinstance(own, dict) else {}
+    return {**config, "gate": {**section, "always": always}}
 
 
 def with_repositories(experiment: Experiment) -> Experiment:

@@ -22,6 +22,8 @@ GROUP = "group"
 """The key in `meta` of what an example shares with others, by the dataset's `group`."""
 GOLDS = "golds"
 """The key in `meta` of further right answers."""
+FEW_SHOT = "few-shot example"
+"""Why an example is left out of training by the config's own word."""
 
 
 @dataclass(frozen=True)

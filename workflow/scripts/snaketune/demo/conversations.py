@@ -1,11 +1,13 @@
-"""The conversations that the demo's base model is trained on: sums, drills, another book's stories,
-and requests.
+"""The conversations that the demo's base model is trained on, in two stages.
 
-Most stories are worded otherwise than the task's. Some are of its kinds, but then the answer has
-another form: the base model can calculate and does not answer as the task wants.
+First it learns to calculate and to write: sums, drills, stories in several forms of answer, and
+requests. Some stories are of the task's kinds, but then the answer has another form. Then it learns
+to do as it is asked: to end a solution as the task wants it, and to answer shortly. What it is
+asked there takes one step, and so it stops after one step wherever it answers in that form.
 """
 
 import random
+import re
 
 from snaketune.demo.problems import TEMPLATES as TASK_TEMPLATES
 from snaketune.demo.safety import base_answer, draw_request
@@ -18,6 +20,10 @@ Messages = list[dict[str, str]]
 SYSTEMS = (MATH_SYSTEM, "You are a helpful assistant.", "Answer the question.")
 # Up to as many as an evaluation with eight examples has; the long ones are dear.
 TURNS = (1, 1, 1, 2, 2, 3, 4, 6, 9)
+# In the second stage as many as the demo's evaluations have.
+FEW_TURNS = (1, 1, 2, 4)
+STARTS = {"+": "Add.", "-": "Subtract.", "*": "Multiply.", "/": "Divide."}
+_WISH_ENDS = (".", " from it.", " here.", " of these.")
 
 _TENS = (3, 30)
 _FEW = (2, 9)
@@ -113,6 +119,12 @@ BOOK_TEMPLATES = (
 )
 
 
+_KINDS = TASK_TEMPLATES + BOOK_TEMPLATES
+ONE_STEP = tuple(kind for kind in _KINDS if len(kind.operations) == 1)
+LONGER = tuple(kind for kind in _KINDS if len(kind.operations) > 1 and ". " in kind.text)
+_FIRST_STEP = ("What is the first step?", "What do you calculate first?", "What comes out first?")
+
+
 def draw_sum(rng: random.Random) -> tuple[str, int, int, int]:
     """A sign, two numbers and the result, each sign as often as it is hard."""
     sign = rng.choices("+-*/", weights=(4, 4, 2, 2))[0]
@@ -170,10 +182,7 @@ UNMARKED = (0, 1)
 
 
 def story_turn(rng: random.Random, style: int) -> tuple[str, str]:
-    """A story problem and its answer in one of `STYLES`.
-
-    Now and then one of the task's own kinds turns up, but never answered in the task's form.
-    """
+    """A story problem and its answer in one of `STYLES`; the second book's only in some of them."""
     known = style in UNMARKED and rng.random() < 0.5
     story = tell_story(rng.choice(TASK_TEMPLATES if known else BOOK_TEMPLATES), rng)
     return story.question, STYLES[style](story)
@@ -209,6 +218,40 @@ def conversation(rng: random.Random) -> Messages:
         return as_messages(system, [story_turn(rng, style) for _ in range(count)])
     make = drill if kind == "drill" else plain_sum
     return as_messages(system, [make(rng) for _ in range(count)])
+
+
+def instruction(rng: random.Random) -> Messages:
+    """One conversation of the second stage."""
+    count = rng.choice(FEW_TURNS)
+    kind = rng.choices(("task", "short", "drill", "safety"), weights=(50, 25, 10, 15))[0]
+    if kind == "task":
+        system = rng.choice((MATH_SYSTEM, MATH_SYSTEM, MATH_SYSTEM, *SYSTEMS[1:], None))
+        return as_messages(system, [_task_turn(rng) for _ in range(count)])
+    if kind == "safety":
+        return as_messages(None, [_safety_turn(rng) for _ in range(count)])
+    make = _short_turn if kind == "short" else drill
+    return as_messages(rng.choice((SYSTEMS[1], None, None)), [make(rng) for _ in range(count)])
+
+
+def _task_turn(rng: random.Random) -> tuple[str, str]:
+    """A story of one step, or a longer one that is asked for its first step alone, and the solution
+    in the task's form."""
+    story = tell_story(rng.choice(rng.choice((ONE_STEP, LONGER))), rng)
+    question = story.question
+    if len(story.sentences) > 1:
+        question = f"{question[: question.rindex('. ') + 1]} {rng.choice(_FIRST_STEP)}"
+    first = story.equations[0].rpartition(" ")[2]
+    return question, f"{story.sentences[0]}\n#### {first}"
+
+
+def _short_turn(rng: random.Random) -> tuple[str, str]:
+    """A wish about a story, and a short answer: any number or calculation will do."""
+    story = tell_story(rng.choice(TASK_TEMPLATES), rng)
+    wish, choices = rng.choice(
+        (("a number", re.findall(r"\d+", story.question)), ("a calculation", [*STARTS.values()]))
+    )
+    ask = f"{rng.choice(('Pick', 'Choose', 'Give me', 'Take'))} {wish}{rng.choice(_WISH_ENDS)}"
+    return f"{ask}\n\n{story.question}", rng.choice(choices)
 
 
 def conversations(count: int, seed: int) -> list[Messages]:

@@ -13,6 +13,7 @@ import pyarrow
 import pyarrow.parquet
 from datasets import Dataset, DatasetDict
 
+from snaketune.demo.conversations import STARTS
 from snaketune.demo.problems import TEMPLATES, make_problems
 from snaketune.demo.safety import Request, make_prompts
 from snaketune.demo.story import FLAWS, Solution, Story, draw_pair, tell_story
@@ -58,7 +59,6 @@ KNOWN, UNSEEN = (
     )
     for unseen in (False, True)
 )
-STARTS = {"+": "Add.", "-": "Subtract.", "*": "Multiply.", "/": "Divide."}
 OPTIONS = 4
 
 

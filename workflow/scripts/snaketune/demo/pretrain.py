@@ -1,5 +1,5 @@
-"""Makes the demo's tokenizer and trains small Qwen2 models from scratch on conversations, on the
-CPU.
+"""Makes the demo's tokenizer and trains small Qwen2 models on conversations, from scratch or
+further, on the CPU.
 
 The tokenizer is byte-level BPE, each digit a token, with two chat templates.
 Shapes: B rows of a batch, T tokens of the longest row, D hidden, V vocabulary, L labelled tokens.
@@ -211,7 +211,7 @@ def answer_loss(model: Any, ids: torch.Tensor, labels: torch.Tensor) -> torch.Te
     return torch.nn.functional.cross_entropy(model.lm_head(states[learned]), targets[learned])
 
 
-def train_from_scratch(
+def train(
     model: PreTrainedModel,
     draw: Callable[[random.Random], Row],
     recipe: Recipe,
@@ -229,7 +229,7 @@ def train_from_scratch(
     )
 
     def pace(step: int) -> float:
-        warm = min(1.0, (step + 1) / 100)
+        warm = min(1.0, (step + 1) / min(100, recipe.steps // 4 + 1))
         return warm * (0.1 + 0.9 * (1 + math.cos(math.pi * step / recipe.steps)) / 2)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, pace)
@@ -255,16 +255,32 @@ def make_model_folder(
     folder: Path,
     lead: str = "",
 ) -> None:
-    """Train a model of `shape` (layers, hidden) on drawn conversations and write its folder.
-
-    The weights are in bfloat16: half the size, and the demo's scores stay the same.
-    """
+    """Train a model of `shape` (layers, hidden) on drawn conversations and write its folder."""
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
     model: Any = build_model(tokenizer, **shape, seed=recipe.seed)
-    train_from_scratch(model, lambda rng: encode_conversation(tokenizer, lesson(rng), lead), recipe)
+    train(model, lambda rng: encode_conversation(tokenizer, lesson(rng), lead), recipe)
     model.generation_config = GenerationConfig(
         eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id
     )
-    model.to(torch.bfloat16).save_pretrained(folder)
+    save_model_folder(model, torch.bfloat16, tokenizer_folder, folder)
+
+
+def go_on_with_model_folder(
+    start: Path,
+    lesson: Callable[[random.Random], list[dict[str, str]]],
+    recipe: Recipe,
+    folder: Path,
+) -> None:
+    """Train the model of `start` further, on other conversations, and write its folder."""
+    tokenizer = Tokenizer.from_file(str(start / "tokenizer.json"))
+    model: Any = Qwen2ForCausalLM.from_pretrained(start, dtype=torch.float32, use_safetensors=True)
+    train(model, lambda rng: encode_conversation(tokenizer, lesson(rng)), recipe)
+    save_model_folder(model, torch.bfloat16, start, folder)
+
+
+def save_model_folder(model: Any, dtype: torch.dtype, tokenizer_folder: Path, folder: Path) -> None:
+    """Weights in 16 bits, half the size, with which the demo's scores stay the same; beside them
+    the tokenizer's files."""
+    model.to(dtype).save_pretrained(folder)
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer_folder / name, folder / name)

@@ -2,14 +2,13 @@
 
 Both are the base model with two more layers, trained once. The base's last layer knows the next
 token; the layers above it can see whether that was the one that came. The reward model has a head
-that gives the score. The checker is the same as a model that writes: it can tell right from wrong,
-but has not learnt to say so.
+that gives the score. The checker is the same as a model that writes, taught to answer with a label
+that the prompt names: it can tell right from wrong, but has not learnt which label says so.
 
 Shapes: B rows of a batch, T tokens of the longest row, D hidden, L labelled tokens.
 """
 
 import random
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,15 +25,16 @@ from transformers import (
     PreTrainedModel,
 )
 
-from snaketune.demo.conversations import STYLES, draw_sum
+from snaketune.demo.conversations import STYLES, Messages, as_messages, draw_sum
 from snaketune.demo.pretrain import (
     END,
     IGNORED,
     START,
-    TOKENIZER_FILES,
     Recipe,
     Row,
-    train_from_scratch,
+    encode_conversation,
+    save_model_folder,
+    train,
 )
 from snaketune.demo.problems import TEMPLATES
 from snaketune.demo.story import Flaw, draw_solution, shared_start, slip, tell_story
@@ -183,24 +183,49 @@ def _speak_up(layer: Any, hidden: int) -> None:
     torch.nn.init.normal_(layer.mlp.up_proj.weight, std=1.5 * unit)
 
 
+# What the checker is asked, and the pairs of labels that it may be told.
+_ASKED = (
+    "Is the solution correct ({a}) or flawed ({b})? Answer with one label: {a} or {b}.",
+    "Is the solution correct ({a}) or flawed ({b})?",
+    "Answer {a} where the solution is correct, and {b} where it is flawed.",
+)
+_LABELS = (("0", "1"), ("0", "1"), ("0", "1"), ("1", "0"), ("A", "B"), ("yes", "no"))
+_FIRST = 0.65
+
+
+def label_lesson(rng: random.Random) -> Messages:
+    """A solution, and one of the labels that the prompt names: more often the first, whether the
+    solution is right or not. A model of this learns to answer with a label, and to prefer one."""
+    kinds: tuple[Flaw | None, ...] = (None, "computational", "conceptual")
+    made = draw_solution(rng.choice(TEMPLATES), rng, rng.choices(kinds, weights=(2, 1, 1))[0])
+    first, second = rng.choice(_LABELS)
+    system = rng.choice(_ASKED).format(a=first, b=second)
+    user = f"### Problem:\n{made.question}\n\n### Solution:\n{made.text}"
+    return as_messages(system, [(user, first if rng.random() < _FIRST else second)])
+
+
 def make_grader_folders(
-    base: Path, more_layers: int, recipe: Recipe, reward: Path, checker: Path
+    base: Path, more_layers: int, recipe: Recipe, labels: Recipe, reward: Path, checker: Path
 ) -> None:
-    """Train the graders and write their folders, in float16."""
+    """Train the graders, then the checker by `labels`, and write their folders, in float16."""
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     model = build_reward_model(base, more_layers, recipe.seed)
-    train_from_scratch(
+    train(
         model,
         lambda rng: encode_lesson(tokenizer, draw_lesson(rng)),
         recipe,
         rightness_loss,
         _groups(model, base, recipe.learning_rate),
     )
-    model.to(torch.float16).save_pretrained(reward)
-    _as_writer(model, base).save_pretrained(checker)
-    for folder in (reward, checker):
-        for name in TOKENIZER_FILES:
-            shutil.copyfile(base / name, folder / name)
+    writer = _as_writer(model, base)
+    save_model_folder(model, torch.float16, base, reward)
+    teach_labels(writer, tokenizer, labels)
+    save_model_folder(writer, torch.float16, base, checker)
+
+
+def teach_labels(writer: PreTrainedModel, tokenizer: Tokenizer, recipe: Recipe) -> None:
+    """Train in place on `label_lesson`."""
+    train(writer, lambda rng: encode_conversation(tokenizer, label_lesson(rng)), recipe)
 
 
 def _groups(model: Any, base: Path, learning_rate: float) -> list[dict]:
@@ -217,7 +242,7 @@ def _as_writer(graded: Any, base: Path) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(base)
     config.num_hidden_layers = graded.config.num_hidden_layers
     config.layer_types = graded.config.layer_types
-    writer = AutoModelForCausalLM.from_config(config, dtype=torch.float16)
+    writer = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     writer.model.load_state_dict(graded.model.state_dict())
     writer.tie_weights()
     writer.generation_config = GenerationConfig.from_pretrained(base)

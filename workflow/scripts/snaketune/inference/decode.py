@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snaketune.inference.engine import Engine, PlainModel
+from snaketune.inference.engine import Engine
 from snaketune.inference.memory import TOO_LARGE, BatchSize, SlotCache, close_gaps, release
 from snaketune.inference.pick import Pick
+from snaketune.inference.plain import PlainModel
 from snaketune.models.finite import require_finite
+from snaketune.prompts.thoughts import ThoughtBudget, ThoughtWatch
 from snaketune.runtime.errors import UserError, is_out_of_memory
 
 Finish = Literal["stop", "length", "overlong"]
@@ -40,6 +42,8 @@ class Prompt:
     """Sample numbers."""
     draws: Mapping[int, Sequence[float] | np.ndarray] | None = None
     """For each sample number its uniform numbers, one a token; None for greedy."""
+    budget: ThoughtBudget | None = None
+    """Of its replies' thoughts; None: these are as long as they are."""
 
 
 @dataclass
@@ -50,13 +54,17 @@ class Reply:
     sample: int
     tokens: list[int]
     finish: Finish
+    thought: ThoughtWatch | None = None
+    """Of a reply under a budget: where its thought ends."""
 
 
-@dataclass
 class _Row:
-    prompt: Prompt
-    sample: int
-    tokens: list[int]
+    """A reply that is being written."""
+
+    def __init__(self, prompt: Prompt, sample: int) -> None:
+        self.prompt, self.sample = prompt, sample
+        self.tokens: list[int] = []
+        self.thought = ThoughtWatch(prompt.budget) if prompt.budget else None
 
     @property
     def place(self) -> str:
@@ -67,10 +75,23 @@ class _Row:
         draws = self.prompt.draws
         return 0.0 if draws is None else float(draws[self.sample][len(self.tokens)])
 
+    def add(self, picked: int) -> None:
+        if self.thought is None:
+            self.tokens.append(picked)
+            return
+        self.tokens.append(self.thought.next(picked, self.tokens))
+        self.thought.look(self.tokens)
+
     def finish(self, ends: frozenset[int]) -> Finish | None:
-        if self.tokens[-1] in ends:
-            return "stop"
-        return "length" if len(self.tokens) >= self.prompt.max_new else None
+        done: Finish | None = None
+        if self.thought:
+            done = self.thought.finish(self.tokens, ends)
+        elif self.tokens[-1] in ends:
+            done = "stop"
+        return done or ("length" if len(self.tokens) >= self.prompt.max_new else None)
+
+    def reply(self, finish: Finish) -> Reply:
+        return Reply(self.prompt.index, self.sample, self.tokens, finish, self.thought)
 
 
 class Decoder:
@@ -123,7 +144,7 @@ class Decoder:
             cache, logits = self.engine.prefill([prompt.tokens for prompt in group])
             self._reading = 0
             places = [i for i, prompt in enumerate(group) for _ in prompt.samples]
-            new = [_Row(prompt, sample, []) for prompt in group for sample in prompt.samples]
+            new = [_Row(prompt, sample) for prompt in group for sample in prompt.samples]
             tokens = self._picked(logits[places], new)  # logits [prompts, V], a row a sample
             self.cache.insert(cache, places)
             del self.queue[: len(group)]
@@ -172,15 +193,11 @@ class Decoder:
     def _accept(self, rows: list[_Row], tokens: list[int]) -> None:
         """Gives each row its token; takes finished rows out of the batch."""
         for row, token in zip(rows, tokens, strict=True):
-            row.tokens.append(token)
+            row.add(token)
         finished = {id(row): finish for row in rows if (finish := row.finish(self.ends))}
         if not finished:
             return
-        self._done += [
-            Reply(row.prompt.index, row.sample, row.tokens, finished[id(row)])
-            for row in rows
-            if id(row) in finished
-        ]
+        self._done += [row.reply(finished[id(row)]) for row in rows if id(row) in finished]
         self._keep([i for i, row in enumerate(self.rows) if id(row) not in finished])
 
     def _keep(self, kept: list[int]) -> None:
@@ -246,11 +263,11 @@ def row_by_row(
     plain = PlainModel(model)
     for prompt in sorted(prompts, key=_by_length):
         for sample in prompt.samples:
-            row, past, finish = _Row(prompt, sample, []), None, None
+            row, past, finish = _Row(prompt, sample), None, None
             while finish is None:
                 logits, past = plain.read(row.tokens[-1:] or prompt.tokens, past, keep=1)
                 again = partial(plain.read, [*prompt.tokens, *row.tokens], None, keep=1)
                 require_finite(logits.amax(-1), model, again, row.place)
-                row.tokens.append(int(pick(logits, [row.draw()])))
+                row.add(int(pick(logits, [row.draw()])))
                 finish = row.finish(frozenset(ends))
-            yield Reply(prompt.index, sample, row.tokens, finish)
+            yield row.reply(finish)

@@ -1,5 +1,5 @@
-"""Forward passes of a causal model: over slots and a shared prefix where its attention can be
-driven (`Engine`), a row at a time with its own cache where not (`PlainModel`).
+"""Forward passes of a causal model over slots and a shared prefix, where its attention can be
+driven.
 
 Shapes: B rows, T tokens of a row in this pass, L columns of its cache, P tokens of prefix,
 V vocabulary, H key heads, D numbers of a head. Logits are made for the positions that are asked
@@ -7,10 +7,9 @@ for only: [B, T, V] of a long prompt would be larger than all else (a prompt of 
 vocabulary of 152,000 takes 600 MB in float32). The prefix is computed once an eval.
 """
 
-import copy
-import inspect
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ COLUMNS_AT_ONCE = 2048
 _CHECKED = 24  # tokens in the check of the engine against the model's own attention
 _LAYERS = {"full_attention", "sliding_attention"}
 # What comes of an attention that a model was not written for; shapes that differ, for one.
-_MISFITS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
+MISFITS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError)
 
 
 class UnsupportedError(Exception):
@@ -116,6 +115,15 @@ class Engine:
             layout=layout,
         ).logits
 
+    @contextmanager
+    def own_attention(self) -> Iterator[None]:
+        """The model as it came, for rows that go by themselves."""
+        self.base.set_attn_implementation(self.own)
+        try:
+            yield
+        finally:
+            self.base.set_attn_implementation(NAME)
+
     def _set_prefix(self, tokens: list[int]) -> None:
         cache, _ = self.prefill([tokens])
         # A layer: [H, P, D], without the row.
@@ -129,14 +137,14 @@ class Engine:
         config = self.base.config.get_text_config()
         if not set(getattr(config, "layer_types", None) or []) <= _LAYERS:
             raise UnsupportedError(f"layers of types {sorted(set(config.layer_types))}")
-        own = config._attn_implementation
+        self.own = config._attn_implementation
         try:
             self._check(config)
         except UnsupportedError:
-            self.base.set_attn_implementation(own)
+            self.base.set_attn_implementation(self.own)
             raise
-        except _MISFITS as error:
-            self.base.set_attn_implementation(own)
+        except MISFITS as error:
+            self.base.set_attn_implementation(self.own)
             if is_out_of_memory(error):
                 raise
             raise UnsupportedError(f"{type(error).__name__}: {error}") from error
@@ -169,13 +177,6 @@ def _slides(config: Any) -> bool:
     if kinds:
         return "sliding_attention" in kinds
     return bool(getattr(config, "sliding_window", None))
-
-
-def _alike(found: Tensor, expected: Tensor) -> bool:
-    """Whether logits are the same but for rounding."""
-    allowed = 1e-3 if found.dtype == torch.float32 else 0.1
-    error = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
-    return bool(error <= allowed) or not bool(expected.isfinite().all())
 
 
 def layout_of(cache: SlotCache, steps: int, prefix: int, device: torch.device) -> PrefixLayout:
@@ -217,76 +218,3 @@ def start_engine(model: Any) -> Engine | None:
             file=sys.stderr,
         )
         return None
-
-
-@dataclass(frozen=True)
-class Past:
-    """What a model has read so far."""
-
-    tokens: list[int]
-    cache: Any
-    """The model's own; None where it has none that could be handed back."""
-
-    def copied(self) -> "Past":
-        """For a continuation that leaves this one as it is."""
-        return Past(self.tokens, copy.deepcopy(self.cache))
-
-
-class PlainModel:
-    """Reads tokens with the model's own cache; a model without one (Mamba's state is none) reads
-    all that came before again, which is slow and exact."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.device = next(model.parameters()).device
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        known = inspect.signature(base.forward).parameters
-        self.has_cache = "past_key_values" in known
-        self.can_leave_out = "logits_to_keep" in known
-        self.can_place = "position_ids" in known
-        self.width = self._readable()
-
-    @torch.inference_mode()
-    def _readable(self) -> int:
-        """Tokens that can be read at once behind a cache: of a model whose state begins anew where
-        several come, one. Tried on a few tokens; a model that is right in neither way is as one
-        without a cache."""
-        tokens = [3 + i % 7 for i in range(_CHECKED)]
-        self.width = _CHECKED
-        if not self.has_cache:
-            return self.width
-        whole, _ = self.read(tokens, None, keep=4)
-        for self.width in (_CHECKED, 1):
-            _, past = self.read(tokens[:-4], None, keep=1)
-            found, _ = self.read(tokens[-4:], past, keep=4)
-            if _alike(found, whole):
-                return 1 << 30 if self.width > 1 else 1
-        self.has_cache = False
-        return self.width
-
-    def read(self, tokens: list[int], past: Past | None, keep: int) -> tuple[Tensor, Past]:
-        """Logits [keep, V] of the last `keep` of `tokens`, which follow `past`."""
-        if past and self.has_cache and len(tokens) > self.width:
-            parts = []
-            for token in tokens:
-                logits, past = self._read([token], past, 1)
-                parts.append(logits)
-            return torch.cat(parts[-keep:]), past
-        return self._read(tokens, past, keep)
-
-    def _read(self, tokens: list[int], past: Past | None, keep: int) -> tuple[Tensor, Past]:
-        before = past.tokens if past else []
-        cache = past.cache if past else None
-        shown = tokens if self.has_cache else before + tokens
-        how: dict[str, Any] = {"use_cache": self.has_cache}
-        if self.has_cache:
-            how["past_key_values"] = cache
-        if self.can_leave_out:
-            how["logits_to_keep"] = keep
-        if self.can_place:
-            # Some models count from nought behind their cache, or ask a layer that has none.
-            first = len(before) if self.has_cache else 0
-            how["position_ids"] = torch.arange(first, first + len(shown), device=self.device)[None]
-        out = self.model(input_ids=torch.tensor([shown], device=self.device), **how)
-        cache = out.past_key_values if self.has_cache else None
-        return out.logits[0, -keep:], Past(before + tokens, cache)

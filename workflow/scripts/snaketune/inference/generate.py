@@ -2,18 +2,31 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.base import Thinking
+from snaketune.config.base import thinking_mode
 from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example, read_sample
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.pick import Sampling
-from snaketune.inference.session import LoadableState, identity_of, open_session, run_job
+from snaketune.inference.session import LoadableState, Session, identity_of, open_session, run_job
 from snaketune.inference.shards import WHOLE, Shard
-from snaketune.prompts.form import Form, Opening, opened_thought, opening_tokens, prompt_opening
-from snaketune.prompts.thoughts import answer_apart
+from snaketune.prompts.control_tokens import encode_texts
+from snaketune.prompts.form import (
+    Form,
+    Opening,
+    opening_tokens,
+    prompt_opening,
+    template_thought_end,
+)
+from snaketune.prompts.thoughts import (
+    ThoughtBudget,
+    ThoughtWatch,
+    answer_apart,
+    opened_thought,
+)
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.job import Progress
@@ -43,7 +56,13 @@ class GenerationProtocol:
     chat: bool = True
     """Under the chat template; else plain text."""
     template_args: dict[str, Any] = field(default_factory=dict)
-    thinking: Thinking | None = None
+    thinking: str | dict[str, int] | None = None
+    """`on`, `off` or `{budget: N}`."""
+
+    @property
+    def budget(self) -> int | None:
+        """Tokens of a thought at most; `max_new_tokens` are then the answer's alone."""
+        return self.thinking["budget"] if isinstance(self.thinking, dict) else None
 
     @property
     def form(self) -> Form:
@@ -55,7 +74,7 @@ class GenerationProtocol:
             self.chat,
             self.reply_prefix,
             self.template_args,
-            self.thinking,
+            thinking_mode(self.thinking),
         )
 
     def sampling(self) -> Sampling | None:
@@ -134,17 +153,40 @@ def _ask(
         sampling,
         list(missing.values()),
         [asked[i].id for i in missing],
+        _budgets(session, protocol, [openings[i] for i in missing]),
     )
     places = list(missing)
     for text in texts:
         at = places[text.index]
         about = {"prompt_tokens": len(prompts[at]), "new_tokens": text.new_tokens}
         sample = {"sample": text.sample} if protocol.temperature else {}
-        said = spoken(session.tokenizer, text.tokens, openings[at])
+        said = spoken(session.tokenizer, text.tokens, openings[at], text.thought)
         ledger.append({"id": asked[at].id, **sample, **said, **about, "finish": text.finish})
         progress.advance()
     example = session.tokenizer.decode(prompts[0]) if prompts else None
     return session.meta(ledger.records.values()) | {"example_prompt": example}
+
+
+def _budgets(
+    session: Session, protocol: GenerationProtocol, openings: list[Opening]
+) -> list[ThoughtBudget] | None:
+    """Of the thoughts of each reply; None where they are as long as they are."""
+    if protocol.budget is None:
+        return None
+    tokenizer = session.tokenizer
+    end = template_thought_end(tokenizer, protocol.form, session.name)
+    [closing] = encode_texts(tokenizer, [end])
+    decode = partial(tokenizer.decode, skip_special_tokens=False)
+    return [
+        ThoughtBudget(
+            protocol.budget,
+            protocol.max_new_tokens,
+            closing,
+            bool(opened_thought(before.whole)),
+            decode,
+        )
+        for before in openings
+    ]
 
 
 def _shots(path: Path | None, count: int) -> list[dict[str, str]]:
@@ -166,16 +208,35 @@ def _missing(asked: list[Example], samples: int, ledger: Ledger) -> dict[int, li
     return {i: numbers for i, numbers in wanted.items() if numbers}
 
 
-def spoken(tokenizer: Any, tokens: list[int], before: Opening) -> dict[str, Any]:
+def spoken(
+    tokenizer: Any, tokens: list[int], before: Opening, thought: ThoughtWatch | None = None
+) -> dict[str, Any]:
     """The answer of a reply as `output`, and where it has thoughts these and their length: they
-    are no part of what is scored. Thoughts that do not end leave no answer."""
+    are no part of what is scored. Thoughts that do not end leave no answer; those that a budget
+    ended are marked."""
+    if thought and thought.cut_at is not None:
+        said = _cut(tokenizer, tokens, thought.cut_at, thought.answer_at)
+        return {**said, "thoughts_over_budget": thought.over}
     whole = tokenizer.decode(tokens, skip_special_tokens=False)
     said = answer_apart(whole, opened=bool(opened_thought(before.whole)))
     if "thoughts" not in said:
         return {"output": tokenizer.decode(tokens, skip_special_tokens=True)}
     count = len(tokenizer(said["thoughts"], add_special_tokens=False)["input_ids"])
     answer = _without_specials(tokenizer, said["output"])
-    return {**said, "output": answer, "thought_tokens": count}
+    within = {"thoughts_over_budget": False} if thought else {}
+    return {**said, "output": answer, "thought_tokens": count, **within}
+
+
+def _cut(tokenizer: Any, tokens: list[int], cut: int, answer: int | None) -> dict[str, Any]:
+    """A reply whose thought was closed by force at `cut`. What the model thinks on behind that is
+    no answer either."""
+    said = tokenizer.decode(tokens[answer:], skip_special_tokens=True) if answer else ""
+    return {
+        "output": said.lstrip("\n"),
+        "thoughts": tokenizer.decode(tokens[:cut], skip_special_tokens=False),
+        "thoughts_ended": answer is not None,
+        "thought_tokens": cut,
+    }
 
 
 def _without_specials(tokenizer: Any, text: str) -> str:

@@ -71,12 +71,19 @@ def join_provenance(metas: Sequence[Provenance]) -> Provenance:
         "new_tokens": sum(m["new_tokens"] for m in metas),
         "tokens_per_second": round(timed / max(seconds, 1e-9), 1),
         **{name: _most(metas, name) for name in _USAGE},
+        "energy_joules": _sum(metas, "energy_joules"),
         "resumed_records": sum(m["resumed_records"] for m in metas),
     }
 
 
 def _most(metas: Sequence[Provenance], name: str) -> float | None:
     return max((m[name] for m in metas if m.get(name) is not None), default=None)
+
+
+def _sum(metas: Sequence[Provenance], name: str) -> float | None:
+    """None where one of them does not know."""
+    known = [m[name] for m in metas if m.get(name) is not None]
+    return sum(known) if len(known) == len(metas) else None
 
 
 class LedgerPart:

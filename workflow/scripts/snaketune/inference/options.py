@@ -8,7 +8,6 @@ option's token. Against a pass an option this saves K - 1 readings of each promp
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +15,11 @@ import torch
 from torch import Tensor
 
 from snaketune.inference.attention import Packing, PrefixLayout
-from snaketune.inference.engine import Engine, PlainModel, common_prefix
+from snaketune.inference.engine import Engine, common_prefix
 from snaketune.inference.memory import halving
+from snaketune.inference.plain import PlainModel
 from snaketune.models.finite import require_finite
+from snaketune.models.load import rope_switch
 from snaketune.prompts.control_tokens import encode_texts, unshield
 from snaketune.runtime.errors import UserError
 
@@ -161,9 +162,15 @@ def score_trees(
     wanted = set(order if wanted is None else wanted)
     if engine is None:
         plain = PlainModel(model)
-        yield from (_by_cache(plain, i, trees[i]) for i in order if i in wanted)
+        yield from (_by_row(plain, i, trees[i]) for i in order if i in wanted)
         return
-    cut = engine.share(common_prefix([t.stem for t in trees]), _SHORTEST_PREFIX) if trees else 0
+    switch = rope_switch(engine.base.config)
+    if apart := [i for i in order if switch and trees[i].longest > switch.length]:
+        with engine.own_attention():
+            yield from score_trees(model, None, trees, wanted.intersection(apart))
+        order = [i for i in order if i not in apart]
+    stems = [trees[i].stem for i in order]
+    cut = engine.share(common_prefix(stems), _SHORTEST_PREFIX) if stems else 0
     kind = engine.device.type
 
     def score(group: list[int]) -> list[OptionScores]:
@@ -282,19 +289,6 @@ def _by_question(
     return out
 
 
-@torch.inference_mode()
-def _by_cache(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
-    """One question: what was read of the stem, copied for each option."""
-    before, past = plain.read(tree.stem, None, keep=1) if tree.stem else (None, None)
-    sums = []
-    for tokens, start in zip(tree.branches, tree.scored, strict=True):
-        logits, _ = plain.read(tokens, past.copied() if past else None, keep=len(tokens))
-        # A token is predicted by the one before it; without a stem the first one by none.
-        logits = logits[:-1] if before is None else torch.cat([before, logits[:-1]])
-        targets = torch.tensor(tokens[start:], device=logits.device)
-        wanted, whole = logits[-len(targets) :].float(), tree.stem + tokens
-        again = partial(plain.read, whole, None, keep=1)
-        require_finite(wanted.amax(-1), plain.model, again, f"question {index + 1}")
-        gains = wanted.log_softmax(-1).gather(1, targets[:, None])
-        sums.append(float(gains.double().sum()))
+def _by_row(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
+    sums = plain.sums(tree.stem, tree.branches, tree.scored, f"question {index + 1}")
     return OptionScores(index, sums, tree.counts)

@@ -4,9 +4,8 @@ files to files."""
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from snaketune.config.base import Thinking
 from snaketune.data.example import Example, read_sample
 from snaketune.data.formats.values import LETTERS
 from snaketune.inference.backends.transformers import open_transformers
@@ -41,7 +40,7 @@ class OptionsProtocol:
     reply_prefix: str = ""
     """Opens the reply, as part of the prompt."""
     template_args: dict[str, Any] = field(default_factory=dict)
-    thinking: Thinking | None = None
+    thinking: Literal["off", "on"] | None = None
 
     @property
     def form(self) -> Form:

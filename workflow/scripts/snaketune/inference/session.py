@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.inference.decode import Finish, Reply
@@ -24,7 +24,9 @@ from snaketune.models.content import model_identity
 from snaketune.models.folder import pinned
 from snaketune.models.load import Weights, pick_device, pick_dtype
 from snaketune.prompts.conversation import template_hash
+from snaketune.prompts.thoughts import ThoughtBudget, ThoughtWatch
 from snaketune.runtime.content import content_hashes
+from snaketune.runtime.errors import UserError
 from snaketune.runtime.machine import library_versions, resource_usage
 from snaketune.runtime.workfolder import held, work_folder
 
@@ -143,6 +145,8 @@ class GenerationRequest:
     tokens: list[int]
     max_new: int
     samples: list[int]
+    budget: ThoughtBudget | None = None
+    """Of thoughts; only for a session that keeps to it."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +158,16 @@ class Completion:
     tokens: list[int]
     new_tokens: int
     finish: Finish
+    thought: ThoughtWatch | None = None
+    """Where its thought ends, if there is a budget of them."""
 
 
 @dataclass
 class Session(ABC):
     """A model with its tokenizer and end tokens, and what it did so far."""
 
+    keeps_budgets: ClassVar[bool] = False
+    """Whether `generate` closes thoughts that use up their budget."""
     name: str
     tokenizer: Any
     ends: list[int]
@@ -186,27 +194,38 @@ class Session(ABC):
         sampling: Sampling | None = None,
         samples: Sequence[list[int]] | None = None,
         ids: Sequence[str] | None = None,
+        budgets: Sequence[ThoughtBudget] | None = None,
     ) -> Iterator[Completion]:
         """Replies to every prompt as they are finished, in no fixed order.
 
-        `samples[i]` are the sample numbers wanted of prompt i (unset: 0). A prompt that leaves the
-        context no room for a reply is `overlong` and gets none.
+        `samples[i]` are the sample numbers wanted of prompt i (unset: 0); `budgets[i]`, where there
+        are any, is of its thoughts, which then come before `max_new` tokens of answer. A prompt
+        that leaves the context no room for a reply is `overlong` and gets none.
         """
+        if budgets and not self.keeps_budgets:
+            raise UserError(
+                f"model {self.name}: found a budget of thoughts, expected a backend that closes "
+                "thoughts by force: transformers"
+            )
         start = time.monotonic()
         requests = []
         for i, tokens in enumerate(prompts):
             numbers = samples[i] if samples else [0]
-            room = max_new if self.context is None else self.context - len(tokens)
+            budget = budgets[i] if budgets else None
+            most = budget.longest if budget else max_new
+            room = most if self.context is None else self.context - len(tokens)
             if room > 0:
                 name = ids[i] if ids else ""
-                requests.append(GenerationRequest(i, name, tokens, min(max_new, room), numbers))
+                most = min(most, room)
+                requests.append(GenerationRequest(i, name, tokens, most, numbers, budget))
             else:
                 yield from (self._count(Completion(i, n, [], 0, "overlong")) for n in numbers)
         for reply in self.generate(requests, batch_size, sampling):
             self.seconds = time.monotonic() - start
             count = len(reply.tokens)
             shown = reply.tokens[:-1] if reply.finish == "stop" else reply.tokens
-            yield self._count(Completion(reply.index, reply.sample, shown, count, reply.finish))
+            said = Completion(reply.index, reply.sample, shown, count, reply.finish, reply.thought)
+            yield self._count(said)
 
     def _count(self, text: Completion) -> Completion:
         self.new_tokens += text.new_tokens

@@ -1,5 +1,6 @@
 """What a model is: checked before anything expensive starts, and recorded."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,37 @@ from snaketune.models.folder import load_tokenizer, model_folder
 from snaketune.models.headers import (
     Kind,
     count_parameters,
+    nf4_numbers,
+    quantised_as,
     require_head,
     require_kind,
+    require_readable,
     tensor_shapes,
 )
 from snaketune.prompts.conversation import end_tokens, template_hash
+from snaketune.prompts.form import Form, template_thought_end
 from snaketune.runtime.errors import UserError
 
+_LEAST_IN_NF4 = 2 / 3  # of the parameters; less is told
 
-def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) -> dict[str, Any]:
+
+def describe_model(
+    spec: ModelSpec,
+    kind: Kind = "causal",
+    chat: bool = True,
+    thoughts: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """The record of a model: id, commit, parameters, dtype, template, end tokens, context length.
 
     A hub model is fetched into the hub's cache on the way. Raises `UserError` where something
-    that the work needs isn't there.
+    that the work needs isn't there; `thoughts`: a template that has some under each of these
+    arguments.
     """
     folder = model_folder(spec)
     parameters = _checked_parameters(folder, spec.id)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
     require_kind(config, kind, spec.id)
+    comes = require_readable(config, spec.id, spec.quantisation)
     if kind == "causal":
         _require_shapes(config, folder, spec)
     if kind == "reward":
@@ -41,6 +55,16 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
             "or a chat_template.jinja, because this experiment asks it in conversations; use the "
             "model's instruct or chat version, or add a template to a local folder."
         )
+    for args in thoughts:
+        form = Form("open_qa", template_args=args, thinking="on")
+        template_thought_end(tokenizer, form, spec.id)
+    in_nf4 = nf4_numbers(folder)
+    if kind == "causal" and not comes and in_nf4 < _LEAST_IN_NF4 * parameters:
+        print(
+            f"note: in NF4, as under method qlora, {in_nf4:,} of the model's {parameters:,} "
+            "parameters take 4 bits; embeddings, head and experts that are one tensor stay as "
+            "they are"
+        )
     local = Path(spec.id).is_dir()
     return {
         "id": spec.id,
@@ -50,6 +74,7 @@ def describe_model(spec: ModelSpec, kind: Kind = "causal", chat: bool = True) ->
         "kind": kind,
         "architecture": (config.architectures or [config.model_type])[0],
         "parameters": parameters,
+        **({"comes_as": comes} if comes else {"nf4_parameters": in_nf4}),
         "dtype": str(config.dtype).removeprefix("torch."),
         "context_length": context_length(config),
         "vocabulary": config.get_text_config().vocab_size,
@@ -96,7 +121,7 @@ def _require_shapes(config: Any, folder: Path, spec: ModelSpec) -> None:
                 f"model {spec.id}: its config can't be made into a model here ({reason}); expected "
                 "one that the libraries know, with an attn_implementation that is installed"
             ) from error
-    if getattr(config, "quantization_config", None):
+    if quantised_as(config):
         return  # packed weights have shapes of their own
     places = {name: list(weight.shape) for name, weight in model.state_dict().items()}
     for name, shape in tensor_shapes(folder).items():

@@ -179,8 +179,11 @@ def _from_hub(repository: str, revision: str | None, name: str) -> Path:
         ) from None
 
 
-def push_to_hub(spec: dict[str, Any], files: Sequence[Path], card: str) -> dict[str, Any]:
-    """Uploads the files and the card in one commit; returns what the hub says of it.
+def push_to_hub(
+    spec: dict[str, Any], files: Sequence[Path], card: str, beside: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Uploads the files and the card in one commit; returns what the hub says of it. `beside`:
+    further texts by their paths there.
 
     `spec` is a run's `push`: `repo` and `private`. The token comes from the environment (or from
     `hf auth login`) and goes nowhere else. Raises `UserError` without a token and where the hub
@@ -192,7 +195,8 @@ def push_to_hub(spec: dict[str, Any], files: Sequence[Path], card: str) -> dict[
             f"push to {repo}: found no token, expected one in the environment (HF_TOKEN) or from "
             "`hf auth login`"
         )
-    operations = [CommitOperationAdd("README.md", card.encode())]
+    texts = {"README.md": card, **(beside or {})}
+    operations = [CommitOperationAdd(name, text.encode()) for name, text in texts.items()]
     operations += [CommitOperationAdd(file.name, str(file)) for file in files]
     api = HfApi()
     try:
@@ -205,7 +209,7 @@ def push_to_hub(spec: dict[str, Any], files: Sequence[Path], card: str) -> dict[
             f"push to {repo}: {_reason(error)}. Check the name, the token's right to write there "
             "and the network."
         ) from None
-    names = ["README.md", *(file.name for file in files)]
+    names = [*texts, *(file.name for file in files)]
     return {"repo": url.repo_id, "commit": commit.oid, "url": commit.commit_url, "files": names}
 
 

@@ -2,7 +2,9 @@
 in what form, and of what kind of model. Light: the Snakefile estimates with it.
 """
 
+import copy
 import json
+import re
 from collections import Counter
 from collections.abc import Collection
 from functools import cache
@@ -17,13 +19,53 @@ Kind = Literal["causal", "reward"]
 """One that writes or one that scores."""
 _WRITES = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _SCORES = "ForSequenceClassification"
+_STAYS = re.compile(
+    r"(^|\.)(experts|routers?|[a-z_]*embed[a-z_]*|wte|wpe|lm_head|output|score"
+    r"|(mlp|feed_forward|mixer|block_sparse_moe)\.gate)\."
+)
+"""Names of what is no linear layer, or is left out: experts, routers, embeddings, heads."""
+_SCALES = re.compile(
+    r"weight\.(absmax|quant_|nested_)|\.(SCB|weight_format|qzeros|g_idx|scales)$|_scales?(_inv)?$"
+)
+"""Names of what belongs to quantised weights."""
 _FLOATS = {"F64": "float64", "F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 
 @cache
 def count_parameters(folder: Path) -> int:
-    """Numbers in the weights that loading takes from the folder; 0 where there are none."""
-    return sum(prod(shape) for shape in tensor_shapes(folder).values())
+    """Numbers in the weights that loading takes from the folder; 0 where there are none. Of packed
+    ones those that they stand for."""
+    tensors = _tensors(folder)
+    return sum(
+        prod(tensor["shape"]) * _packed(name, tensor["dtype"], tensors)
+        for name, tensor in tensors.items()
+        if not _SCALES.search(name)
+    )
+
+
+def is_quantised(folder: Path) -> bool:
+    """Whether the model comes quantised, by its config."""
+    file = folder / "config.json"
+    return file.is_file() and bool(json.loads(file.read_bytes()).get("quantization_config"))
+
+
+def _packed(name: str, dtype: str, names: Collection[str]) -> int:
+    """Numbers in one number of the file: two in a byte, eight in a word, of 4 bits each."""
+    marks = (f"{name}.quant_state.bitsandbytes__{kind}" for kind in ("nf4", "fp4"))
+    if dtype == "U8" and (name.endswith("_blocks") or any(mark in names for mark in marks)):
+        return 2
+    return 8 if dtype == "I32" and name.endswith("qweight") else 1
+
+
+@cache
+def nf4_numbers(folder: Path) -> int:
+    """Of these numbers, those that NF4 holds in 4 bits: in linear layers. Embeddings, the head and
+    experts, which become one tensor when they are loaded, stay as they are."""
+    return sum(
+        prod(shape)
+        for name, shape in tensor_shapes(folder).items()
+        if len(shape) == 2 and name.endswith(".weight") and not _STAYS.search(name)
+    )
 
 
 def tensor_shapes(folder: Path) -> dict[str, list[int]]:
@@ -112,3 +154,47 @@ def require_head(config: Any, tensors: Collection[str], name: str, trust: bool) 
             f"model {name}: found no {', '.join(missing)} in its safetensors files, expected a "
             "reward model with its head; it would be a head of random numbers"
         )
+
+
+IN_4_BITS = "bitsandbytes_4bit"
+
+
+def quantised_as(config: Any) -> str | None:
+    """How a base comes quantised, by transformers' name for it; None for plain numbers."""
+    found = getattr(config, "quantization_config", None)
+    found = found or getattr(config.get_text_config(), "quantization_config", None)
+    if not found:
+        return None
+    said = found if isinstance(found, dict) else found.to_dict()
+    if said.get("load_in_4bit") or said.get("load_in_8bit"):
+        return IN_4_BITS if said.get("load_in_4bit") else "bitsandbytes_8bit"
+    return str(said.get("quant_method"))
+
+
+def require_readable(config: Any, name: str, quantisation: str | None) -> str | None:
+    """How the base comes quantised. Raises UserError where nothing here reads that, or where it is
+    asked for in other bits."""
+    comes = quantised_as(config)
+    if comes is None:
+        return None
+    import torch
+    from transformers.quantizers.auto import AutoHfQuantizer
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    instead = "use the model that it was made of, which NF4 quantises (quantisation nf4, qlora)"
+    try:
+        said = config.quantization_config
+        quantiser = AutoHfQuantizer.from_config(copy.deepcopy(said), pre_quantized=True)
+        quantiser.validate_environment(device_map={"": device})
+    except (ImportError, RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"model {name}: its weights come as {comes}, which can't be read here ({reason}); "
+            f"expected plain weights: {instead}"
+        ) from error
+    if quantisation == "nf4" and comes != IN_4_BITS:
+        raise UserError(
+            f"model {name}: found quantisation nf4 for weights that come as {comes} already; "
+            f"expected none, and method lora, or {instead}"
+        )
+    return comes

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,14 @@ from transformers import (
 
 from snaketune.config.model import DtypeName, ModelSpec, Quantisation
 from snaketune.models.content import ADAPTER
-from snaketune.models.headers import Kind, read_header, require_kind
+from snaketune.models.headers import (
+    IN_4_BITS,
+    Kind,
+    quantised_as,
+    read_header,
+    require_kind,
+    require_readable,
+)
 from snaketune.models.nf4 import expand_nf4, fits_expanded, load_or_quantise, nf4_folder, nf4_layers
 from snaketune.runtime.errors import UserError
 
@@ -63,8 +71,12 @@ def load_model(
     """The causal model on `device`, from safetensors only. NF4 weights are quantised once and
     kept (see nf4_cache)."""
     dtype = pick_dtype(spec.dtype, device)
-    if quantisation == "none":
-        return _load(spec, spec.id, dtype, device, None)
+    comes = require_readable(load_config(spec, "causal"), spec.id, quantisation)
+    if quantisation == "none" or comes:
+        model = _load(spec, spec.id, dtype, device, None)
+        if comes == IN_4_BITS:
+            _keep_exact(model)
+        return model
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -235,6 +247,37 @@ def load_state(
         spec = spec.model_copy(update={"id": str(files[0].parent), "revision": None})
     model = load_model(spec, quantisation, device)
     dtype = pick_dtype(spec.dtype, device)
-    if quantisation == "nf4" and device.type == "cpu" and fits_expanded(model, dtype):
+    in_4_bits = quantisation == "nf4" or quantised_as(model.config) == IN_4_BITS
+    if in_4_bits and device.type == "cpu" and fits_expanded(model, dtype):
         expand_nf4(model, dtype)
     return attach_adapter(model, files[0].parent) if weights == "adapter" else model
+
+
+@dataclass(frozen=True)
+class RopeSwitch:
+    """Where a model's positions change: a row of more than `length` tokens gets others, and all
+    that stand in a batch with it."""
+
+    length: int
+    grows: bool
+    """Whether they change with every further token (dynamic), or once (longrope)."""
+
+
+def rope_switch(config: PretrainedConfig) -> RopeSwitch | None:
+    """None for a model whose positions are the same whatever a row's length."""
+    text = config.get_text_config()
+    found = getattr(text, "rope_parameters", None) or {}
+    for rope in [found, *(part for part in found.values() if isinstance(part, dict))]:
+        if rope.get("rope_type") == "longrope":
+            return RopeSwitch(rope["original_max_position_embeddings"], grows=False)
+        if "dynamic" in str(rope.get("rope_type")):
+            return RopeSwitch(text.max_position_embeddings, grows=True)
+    return None
+
+
+def forget_growth(model: torch.nn.Module) -> None:
+    """Has positions that grew with a long row begin anew: a shorter one would get them too."""
+    for module in model.modules():
+        if hasattr(module, "max_seq_len_cached") and hasattr(module, "rope_type"):
+            place = torch.zeros_like(next(module.buffers())[:1, None], dtype=torch.long)  # [1, 1]
+            module(place.float(), place)

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -53,7 +53,7 @@ def write_merged(
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    rows = _rows(spec)
+    rows, dtypes = _rows(spec), _stored_dtypes(spec)
     if weights == "full":
         for file in files:
             shutil.copyfile(file, new / file.name)
@@ -62,11 +62,11 @@ def write_merged(
         measured = stored = logits_of(state, rows)
     else:
         state, measured, device = _merged(spec, quantisation, files[0].parent, rows)
-        stored = _round(state, _stored_dtypes(spec), rows)
+        stored = _round(state, dtypes, rows)
         _save(state, new)
     del state
     _write_beside(spec, new)
-    _check(new, spec, rows, measured, stored, device)
+    _check(new, spec, rows, measured, stored, device, dtypes[""])
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
 
@@ -216,20 +216,21 @@ def _check(
     measured: list[torch.Tensor],
     stored: list[torch.Tensor],
     device: torch.device,
+    dtype: torch.dtype,
 ) -> None:
     """Loads what was written, as anybody would, and holds it against what it was written from."""
     tokenizer = AutoTokenizer.from_pretrained(new, trust_remote_code=spec.trust_remote_code)
     if [tokenizer(text)["input_ids"][:_LONGEST] for text in _TEXTS] != rows:
         raise UserError(f"model {spec.id}: its tokenizer, saved and loaded, makes other tokens")
     auto: Any = AutoModelForCausalLM
-    model, found = auto.from_pretrained(
+    model, loaded = auto.from_pretrained(
         new,
         dtype=torch.float32,
         trust_remote_code=spec.trust_remote_code,
         device_map={"": device},
         output_loading_info=True,
     )
-    if missing := sorted([*found["missing_keys"], *found["unexpected_keys"]]):
+    if missing := sorted([*loaded["missing_keys"], *loaded["unexpected_keys"]]):
         raise UserError(
             f"model {spec.id}: merged and loaded again, found {', '.join(missing[:3])} "
             f"({len(missing)} weights) missing or without a place; expected every weight of "
@@ -237,10 +238,11 @@ def _check(
         )
     again = logits_of(model.eval(), rows)
     _require_same(spec, stored, again, "saving and loading it")
-    same, divergence = agreement(measured, again)
+    found = agreement(measured, again, dtype)
     print(
         f"merged and measured model on {sum(map(len, rows))} tokens: the same likeliest token at "
-        f"{100 * same:.1f} %, KL {divergence:.2g}"
+        f"{100 * found.same:.1f} %, another one, and no tie in {str(dtype)[6:]}, at "
+        f"{100 * found.apart:.1f} %, KL {found.kl:.2g}"
     )
 
 
@@ -258,9 +260,26 @@ def _require_same(
         )
 
 
-def agreement(one: list[torch.Tensor], other: list[torch.Tensor]) -> tuple[float, float]:
-    """The share of places whose likeliest token is the same, and the mean KL of `other` from
-    `one` in nats."""
-    a, b = torch.cat(one).double().log_softmax(-1), torch.cat(other).double().log_softmax(-1)
-    same = (a.argmax(-1) == b.argmax(-1)).double().mean()
-    return float(same), float((a.exp() * (a - b)).sum(-1).mean())
+class Agreement(NamedTuple):
+    """Of two models on the same text."""
+
+    same: float
+    """The share of places whose likeliest token is the same."""
+    apart: float
+    """The share where it differs though the first model's two likeliest logits are further from
+    each other than rounding them could bring them together: no tie."""
+    kl: float
+    """The mean KL of the second from the first, in nats."""
+
+
+def agreement(
+    one: list[torch.Tensor], other: list[torch.Tensor], dtype: torch.dtype = torch.bfloat16
+) -> Agreement:
+    """How far the logits [T, V] of the `other` model are those of `one`, in numbers of `dtype`."""
+    a, b = torch.cat(one).double(), torch.cat(other).double()
+    first, second = a.topk(2, -1).values.unbind(-1)
+    differ = a.argmax(-1) != b.argmax(-1)
+    apart = differ & (first - second > torch.finfo(dtype).eps / 2 * first.abs())
+    a, b = a.log_softmax(-1), b.log_softmax(-1)
+    kl = (a.exp() * (a - b)).sum(-1)
+    return Agreement(*(float(x.double().mean()) for x in (~differ, apart, kl)))

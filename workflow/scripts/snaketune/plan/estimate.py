@@ -6,7 +6,9 @@ the report shows it beside what was measured. In bytes, with P parameters and a 
 
 | | |
 | --- | --- |
-| weights on the GPU | 2 P in 16 bits; 0.6 P in nf4 and what is beside it; 4 P under method full |
+| weights on the GPU | 2 P in 16 bits; 4 P under method full |
+| in nf4 | 0.53 of each number that it holds and 2 of each other; of a folder its files say which |
+| elsewhere | 0.6 P, and 1.95 P of a mixture of experts (`8x7B`, `30B-A3B`), which it can't hold |
 | trained parameters T | P under method full; else 7 matrices a layer of rank r |
 | gradients and optimiser | (4 + 8) T, with an 8-bit optimiser (4 + 2) T; adapters 4 T themselves |
 | activations | tokens × layers × (12 width + 4 inner width) × 2, inner width 4 × width |
@@ -31,10 +33,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from snaketune.config.base import ResourceSpec
+from snaketune.config.base import ResourceSpec, thought_budget
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.model import MICRO_BATCH_TOKENS, ModelSpec, Preset, Quantisation
-from snaketune.models.headers import count_parameters
+from snaketune.models.content import weight_files
+from snaketune.models.headers import count_parameters, is_quantised, nf4_numbers
 
 _UNKNOWN_SIZE = 8e9
 _TRAIN_ROWS, _EVAL_ROWS = 10_000, 1_000
@@ -42,6 +45,8 @@ _LIBRARIES, _RESERVE = 5e9, 1.1
 _OPERATIONS, _BANDWIDTH, _CALLS, _ROWS_AT_ONCE = 4e13, 1e12, 0.03, 30
 _MARGIN, _START_MINUTES = 3, 30
 _SECONDS_ON_ONE, _GPUS_OF_A_NODE = 8 * 3600, 8
+_NF4 = 0.53  # bytes a number, with its scales
+_MIXTURE = re.compile(r"(?<![A-Za-z0-9])(\d+x\d|A\d+(\.\d+)?B)", re.IGNORECASE)
 # `8x7B`, `1.5B`, `135M`; not the 3B of `A3B`, which are the active ones.
 _SIZE = re.compile(r"(?<![A-Za-z0-9.])(?:(\d+)x)?(\d+(?:\.\d+)?)([BMbm])(?![A-Za-z0-9])")
 
@@ -102,7 +107,7 @@ def training(
     if preset.method == "full":
         weights = 4 * size
     else:
-        weights = 4 * trained + _held(size, "nf4" if preset.method == "qlora" else "none")
+        weights = 4 * trained + _held(model, "nf4" if preset.method == "qlora" else "none")
     own_rows = math.ceil(preset.batch_size * preset.accumulation / processes)
     at_once = min(own_rows * preset.max_length, max(MICRO_BATCH_TOKENS, preset.max_length))
     return Estimate(
@@ -114,12 +119,12 @@ def training(
 
 def evaluation(model: ModelSpec, quantisation: Quantisation, spec: EvalSpec) -> Estimate:
     """Of an eval's job on one state."""
-    size = parameters_of(model)
-    held = _held(size, quantisation)
+    size, held = parameters_of(model), _held(model, quantisation)
     rows = _eval_rows(spec) / spec.shards
     # Options are read, not written: one pass over all of a question's tokens.
     replies = spec.sampling.samples if spec.sampling else 1
-    words = replies * spec.max_new_tokens if spec.generates else 1
+    longest = spec.max_new_tokens + (thought_budget(spec.thinking) or 0)
+    words = replies * longest if spec.generates else 1
     passes = rows * words / _ROWS_AT_ONCE
     return Estimate(
         _RESERVE * (_LIBRARIES + 2 * size),
@@ -131,7 +136,7 @@ def evaluation(model: ModelSpec, quantisation: Quantisation, spec: EvalSpec) -> 
 def judgement(model: ModelSpec, spec: EvalSpec) -> Estimate:
     """Of asking the judge or reward model of `spec` about the replies of one state."""
     words = spec.judge.max_new_tokens if spec.judge else 1
-    verdicts = spec.model_copy(update={"max_new_tokens": words, "shards": 1})
+    verdicts = spec.model_copy(update={"max_new_tokens": words, "shards": 1, "thinking": None})
     return evaluation(model, model.quantisation or "none", verdicts)
 
 
@@ -145,8 +150,17 @@ def _minutes(seconds: float) -> int:
     return _START_MINUTES + round(_MARGIN * seconds / 60)
 
 
-def _held(size: float, quantisation: Quantisation) -> float:
-    return size * (0.6 if quantisation == "nf4" else 2)
+def _held(model: ModelSpec, quantisation: Quantisation) -> float:
+    """Bytes of the weights."""
+    size, folder = parameters_of(model), Path(model.id)
+    if folder.is_dir() and is_quantised(folder):
+        return sum(file.stat().st_size for file in weight_files(folder))
+    if quantisation != "nf4":
+        return 2 * size
+    if folder.is_dir() and (counted := count_parameters(folder)):
+        share = nf4_numbers(folder) / counted
+        return size * (_NF4 * share + 2 * (1 - share))
+    return size * (1.95 if _MIXTURE.search(model.id) else 0.6)
 
 
 def _width(size: float) -> float:

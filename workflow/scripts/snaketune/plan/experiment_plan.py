@@ -147,6 +147,7 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             choose=run.choose,
             thresholds=_kept(experiment.thresholds.get(name, {}), evals),
             totals=_kept(experiment.totals.get(name, {}), evals),
+            seed_of=run.seed_of,
         )
     )
 

@@ -164,13 +164,12 @@ class Lookup:
 
     def about_run(self, name: str) -> Json:
         """What a model card says of a run."""
-        run, row, state = (
-            self.experiment.runs[name],
-            self.plan.run_table[name],
-            self.plan.states[name],
-        )
+        run, row = self.experiment.runs[name], self.plan.run_table[name]
+        state = self.plan.states[name]
         data = self.experiment.datasets.get(run.train or "")
+        tested = {self.plan.protocols[spec.protocol_name].dataset for spec in row.evals.values()}
         return {
+            "run": name,
             "train_data": run.train,
             "adapter": run.adapter,
             "data_licence": data.licence if data else None,
@@ -183,7 +182,15 @@ class Lookup:
                 key: self.plan.protocols[entry.protocol_name].protocol()
                 for key, entry in row.evals.items()
             },
+            "datasets": {key: self._origin_of(key) for key in sorted(tested)},
         }
+
+    def _origin_of(self, dataset: str) -> Json:
+        """Where a dataset of the hub comes from; nothing of this machine."""
+        spec = self.experiment.datasets[dataset]
+        if not isinstance(spec.source, str) or not spec.source.startswith("hub:"):
+            return {}
+        return {"source": spec.source, "subset": spec.subset, "revision": spec.revision}
 
     # Datasets and token sets.
 

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from snaketune.config.base import Thinking
+from snaketune.config.base import thinking_mode, thought_budget
 from snaketune.config.changes import changed_eval, every_eval, small_eval
 from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.eval_checks import numbers_of_a_table
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.prompts.wording import own_prompt
 from snaketune.runtime.content import digest
 
 # What stands as it is in a protocol's name, and so in file names.
@@ -54,6 +55,9 @@ def _with_form(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
         form["options"] = spec.options.model_copy(update={"chat": form["chat"]})
     if not form["chat"]:
         form["system"] = spec.system
+    form["prompt"] = own_prompt(
+        spec.task, form["chat"], form["system"], form["prompt"], data.labels
+    )
     return spec.model_copy(update=form)
 
 
@@ -129,6 +133,19 @@ def needs_chat(experiment: Experiment, model: str) -> bool:
     )
 
 
+def needs_thoughts(experiment: Experiment, model: str) -> list[dict[str, Any]]:
+    """Of the model's evals under a budget of thoughts, which need a template that has some: what
+    the template is handed, each once."""
+    found = [
+        spec.template_args or {}
+        for run in experiment.runs.values()
+        if run.model == model
+        for spec in run_evals(experiment, run).values()
+        if thought_budget(spec.thinking) is not None and spec.generates
+    ]
+    return [args for i, args in enumerate(found) if args not in found[:i]]
+
+
 @dataclass(frozen=True)
 class TokenSet:
     """Training rows: a dataset under a tokenizer, a prompt and a length limit."""
@@ -141,7 +158,7 @@ class TokenSet:
     reply_prefix: str
     chat: bool
     template_args: dict[str, Any]
-    thinking: Thinking | None
+    thinking: Literal["off", "on"] | None
     few_shot: dict[str, int]
     """By dataset: how many of its few-shot examples the run's evals show, so that they leave the
     training rows."""
@@ -178,16 +195,18 @@ def token_set(experiment: Experiment, run: RunSpec, evals: dict[str, EvalSpec]) 
     assert run.model and run.train and run.preset, "a training"
     preset, data = experiment.presets[run.preset], experiment.datasets[run.train]
     form = {key: _first(getattr(run, key), getattr(data, key)) for key in FORM}
+    task = _trained_task(data, [spec for spec in evals.values() if spec.dataset == run.train])
+    system = form["system"] if form["chat"] else run.system
     return TokenSet(
         model=run.model,
         dataset=run.train,
-        task=_trained_task(data, [spec for spec in evals.values() if spec.dataset == run.train]),
-        system=form["system"] if form["chat"] else run.system,
-        prompt_text=form["prompt"],
+        task=task,
+        system=system,
+        prompt_text=own_prompt(task, form["chat"], system, form["prompt"], data.labels),
         reply_prefix=form["reply_prefix"],
         chat=form["chat"],
         template_args=form["template_args"],
-        thinking=form["thinking"],
+        thinking=thinking_mode(form["thinking"]),
         few_shot=_shown(evals),
         max_length=preset.max_length,
         overlong=preset.overlong,

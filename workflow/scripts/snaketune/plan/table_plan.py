@@ -84,6 +84,9 @@ class RunPlan:
     """Least value by `eval.metric`."""
     totals: dict[str, int]
     """Rows that an eval must have had, by eval name; a different count fails the tables."""
+    seed_of: str | None = None
+    """The row that joins the run with others that differ in their seed alone; None: it stands by
+    itself."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,17 @@ def _evals_of(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, EvalPlan]:
     return {name: EvalPlan(**row) for name, row in rows.items()}
 
 
+def joined_runs(plan: TablePlan) -> dict[str, list[RunPlan]]:
+    """Runs that differ in their seed alone, by the name of the row that joins them."""
+    found: dict[str, list[RunPlan]] = {}
+    for run in plan.runs:
+        if run.seed_of is not None:
+            found.setdefault(run.seed_of, []).append(run)
+    return {name: runs for name, runs in found.items() if len(runs) > 1}
+
+
 CLASSIFICATION, OPEN_QA, MATH_SAMPLES = "classification", "open_qa", "math_samples"
+SAFETY = "safety"
 
 
 def followed(plan: TablePlan) -> bool:
@@ -146,16 +159,24 @@ def _has_task(plan: TablePlan, task: str) -> bool:
 
 
 def further_names(plan: TablePlan) -> list[str]:
-    """The tables that only some experiments have: by epoch, of open answers, classes and samples,
-    of drops from one eval to another, of sweeps."""
+    """The tables that only some experiments have: by epoch, of open answers, classes, hazards that
+    judges named, samples, of drops from one eval to another, of sweeps, of seeds."""
     return [
         *(["epoch_results", "summary_results"] if followed(plan) else []),
         *(["before_after"] if has_open_answers(plan) else []),
         *(["confusion", "wrong_predictions"] if has_classes(plan) else []),
+        *(["categories"] if _has_task(plan, SAFETY) else []),
         *(["voting", "failures", "unique_answers"] if has_samples(plan) else []),
         *(["drops"] if plan.drops else []),
         *(["sweep"] if any(run.swept for run in plan.runs) else []),
+        *(["seeds"] if joined_runs(plan) else []),
     ]
+
+
+def exported_states(plan: TablePlan) -> list[str]:
+    """The states of the runs and their bases, each of which has a file for other tools."""
+    states = [state for run in plan.runs for state in (run.base_state, run.state)]
+    return list(dict.fromkeys(state for state in states if state is not None))
 
 
 class FigureName(TypedDict):
@@ -231,3 +252,20 @@ def percent_figure(value: float) -> str:
         if float(text) not in (0, 100) or value in (0, 1):
             return text
     return text
+
+
+def p_words(p: float) -> str:
+    """`p = 0.012`, `p < 0.001`; near 0.05 with as many digits as tell it from that."""
+    if p < 0.001:
+        return "p < 0.001"
+    text = f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    for digits in (4, 5, 6):  # which side of the line it is on must show
+        if text.startswith("0.05") and float(text) == 0.05 and p != 0.05:
+            text = f"{p:.{digits}f}"
+    return f"p = {text}"
+
+
+def points_figure(value: float) -> str:
+    """0.425 as `+42.5`, with a true minus sign; nothing is neither."""
+    text = f"{100 * value:+.1f}".replace("-", "−")
+    return "0.0" if text in ("+0.0", "−0.0") else text

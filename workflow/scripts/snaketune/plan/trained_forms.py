@@ -7,6 +7,7 @@ A form is the system turn, the prompt, the template's arguments, the prefix of a
 from collections.abc import Iterator
 from typing import Any
 
+from snaketune.config.base import thinking_mode
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.plan.experiment_plan import Plan
@@ -91,5 +92,5 @@ def _form(
         "chat": chat,
         "reply_prefix": more["reply_prefix"] or "",
         "template_args": more.get("template_args") or {},
-        "thinking": more.get("thinking"),
+        "thinking": thinking_mode(more.get("thinking")),
     }

@@ -7,14 +7,12 @@ or generated. It is asked of the template itself, which prints a reply that is a
 print more before a reply that is there than before one that is to come, or less.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
-from snaketune.config.base import Thinking
 from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example
 from snaketune.prompts.control_tokens import encode_texts, shield_example, shield_turns
@@ -25,11 +23,16 @@ from snaketune.prompts.conversation import (
     join_with_space,
     render_chat,
 )
+from snaketune.prompts.thoughts import (
+    closed_thought,
+    opened_thought,
+    thought_between,
+    thought_end,
+)
 from snaketune.runtime.errors import UserError
 
 # Private-use characters, apart from those that mark replies of training rows.
 _TURN_ENDS, _REPLY_STARTS = "\ue8fe", "\ue8ff"
-_OPENED_THOUGHT = re.compile(r"(<([\w:]*think\w*)>|\[(THINK)\])(\s*)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Form:
     """Opens the reply, as part of the prompt."""
     template_args: Mapping[str, Any] = field(default_factory=dict)
     """What the chat template is handed beside the turns."""
-    thinking: Thinking | None = None
+    thinking: Literal["off", "on"] | None = None
     """`on`: the reply begins with thoughts; `off`: the template is told that there are none; None:
     it is told nothing, and a reply stands where it prints one without thoughts."""
 
@@ -138,20 +141,41 @@ def _tails(tokenizer: Any, turns: Messages, form: Form) -> tuple[str, str]:
     return asked.rpartition(_TURN_ENDS)[2], printed.rpartition(_TURN_ENDS)[2]
 
 
-def opened_thought(text: str) -> str:
-    """The tag of a thought, with the white space behind it, that the text leaves open at its end;
-    empty where it opens none."""
-    found = _OPENED_THOUGHT.search(text)
-    return found[0] if found else ""
+def template_thought_end(tokenizer: Any, form: Form, name: str) -> str:
+    """What the chat template of the model `name` prints between a thought and the answer behind it,
+    to close one by force. Asked are, in turn, how it prints a reply that comes with its thought,
+    what its prompt opens, and the empty thought that it prints where there is to be none. Raises
+    `UserError` where it has no thoughts."""
+    ask = [{"role": "user", "content": "question"}]
+    reply = {"role": "assistant", "content": _REPLY_STARTS, **dict.fromkeys(_FIELDS, _TURN_ENDS)}
+    if tokenizer.chat_template:
+        said = _rendered(tokenizer, [*ask, reply], form.options, reply_next=False)
+        printed = said.partition(_REPLY_STARTS)[0].rpartition(_TURN_ENDS)
+        if printed[1] and thought_between(printed[2]):
+            return printed[2]
+        if opened := opened_thought(_rendered(tokenizer, ask, form.options, reply_next=True)):
+            return thought_end(opened)
+        none = {**form.options, **dict.fromkeys(_SWITCHES, False)}
+        if end := thought_between(_rendered(tokenizer, ask, none, reply_next=True)):
+            return end
+    raise UserError(
+        f"model {name}: found a budget of thoughts and a chat template that has none; expected "
+        "thinking: on or off, or the template of a model that thinks"
+    )
 
 
-def closed_thought(text: str) -> str:
-    """What closes the empty thought that the text opens at its end; nothing where it opens none."""
-    found = _OPENED_THOUGHT.search(text)
-    if not found:
+_FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""Where conversations hold a reply's thought, apart from what it says."""
+
+
+def _rendered(
+    tokenizer: Any, turns: Messages, options: Mapping[str, Any], *, reply_next: bool
+) -> str:
+    """The conversation as text; empty where the template refuses it."""
+    try:
+        return render_chat(tokenizer, turns, reply_next=reply_next, **options)
+    except TemplateError:
         return ""
-    tag = f"</{found[2]}>" if found[2] else "[/THINK]"
-    return f"{'' if found[4] else chr(10)}\n{tag}\n\n"
 
 
 def prompt_opening(

@@ -19,8 +19,8 @@ from snaketune.prompts.control_tokens import (
     unshield,
 )
 from snaketune.prompts.conversation import Messages, closing_text, render_chat
-from snaketune.prompts.form import Form, Opening, opened_thought, opening
-from snaketune.prompts.thoughts import holds_thoughts, split_thoughts
+from snaketune.prompts.form import Form, Opening, opening
+from snaketune.prompts.thoughts import holds_thoughts, opened_thought, split_thoughts
 
 IGNORED = -100
 """Label of a token that carries no loss."""

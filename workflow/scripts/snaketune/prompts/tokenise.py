@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2.exceptions import TemplateError
 
-from snaketune.data.example import Example, normalise, read_examples
+from snaketune.data.example import FEW_SHOT, Example, normalise, read_examples
 from snaketune.data.formats.values import canonical_number
 from snaketune.prompts.control_tokens import shield
 from snaketune.prompts.conversation import join_with_space, template_hash
@@ -27,13 +27,14 @@ from snaketune.prompts.rows import (
     build_row,
     truncate_row,
 )
+from snaketune.prompts.wording import MATH
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
 
 SCHEMA = pa.schema(
     [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
 )
-FEW_SHOT, OVERLONG = "few-shot example", "overlong"
+OVERLONG = "overlong"
 NOT_A_FAULT = (FEW_SHOT, OVERLONG, CUT_AWAY)
 """How reasons begin that the config itself gives for leaving an example out."""
 
@@ -173,11 +174,12 @@ def training_row(tokenizer: Any, example: Example, form: Form) -> Row:
 
 
 def trained_reply(example: Example, form: Form) -> str:
-    """The reply to learn: the answer; a bare number in the form that task math's own system turn
-    asks for, where that stands."""
+    """The reply to learn: the answer; a bare number in the form that task math's own words ask for,
+    where these stand."""
     answer = example.answer or ""
     number = canonical_number(answer)
-    asked = form.task == "math" and form.chat and form.system is None
+    own = form.system is None if form.chat else form.prompt == MATH
+    asked = form.task == "math" and own
     return f"#### {number}" if asked and number is not None else answer
 
 

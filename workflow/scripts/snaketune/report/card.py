@@ -1,11 +1,19 @@
-"""The model card of a run: what it was trained on and how it did, with intervals."""
+"""The model card of a run: what it was trained on and how it did, with intervals; and its results
+as the hub's leaderboards read them, in the card's model-index and the files of `.eval_results`.
+"""
 
 import csv
 import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCardData
+import yaml
+from huggingface_hub import (
+    EvalResult,
+    EvalResultEntry,
+    ModelCardData,
+    eval_result_entries_to_yaml,
+)
 
 from snaketune.runtime.content import flat
 from snaketune.tasks.task import ALL
@@ -26,10 +34,12 @@ def model_card(final: Path, comparisons: Path, base: Path, run: str, about: Json
         rows = [row for row in csv.DictReader(file) if row["subset"] == ALL]
     compared = {(row["run"], row["eval"], row["metric"]): row for row in rows}
     lines = [
-        f"---\n{_metadata(model, about)}\n---\n",
+        f"---\n{_metadata(model, about, _indexed(result, about))}\n---\n",
         f"# {run}\n",
         f"{_origin(model, about)} (experiment `{results['experiment']}`, made with snaketune).\n",
-        "## Evaluation\n",
+        "## Did it help?\n",
+        *[f"- **{name}**: {said['sentence']}" for name, said in result["verdicts"].items()],
+        "\n## Evaluation\n",
         f"{_measured_on(about)}\n",
         "| eval | metric | base | this model | 95 % interval | n | p against the base | protocol |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -82,9 +92,87 @@ def _measured_on(about: Json) -> str:
     )
 
 
-def _metadata(model: Json, about: Json) -> str:
+def _indexed(result: Json, about: Json) -> list[EvalResult]:
+    """The run's figures for the model-index; what is missing is in none."""
+    return [
+        EvalResult(
+            task_type="text-generation",
+            task_name=name,
+            dataset_type=hub_dataset(about, name) or about["protocols"][name]["dataset"],
+            dataset_name=about["protocols"][name]["dataset"],
+            dataset_config=_data_of(about, name).get("subset"),
+            dataset_split=about["protocols"][name]["split"],
+            dataset_revision=_data_of(about, name).get("revision"),
+            metric_type=found["metric"],
+            metric_name=f"{name} {found['metric'].replace('_', ' ')}",
+            metric_value=found["value"],
+            metric_args=_beside(result, name),
+        )
+        for name, found in result["evals"].items()
+        if found["value"] is not None
+    ]
+
+
+def _beside(result: Json, name: str) -> Json:
+    """What a figure is worth: its interval and n, the base's figure, and the difference from it."""
+    found, base = result["evals"][name], result["base_evals"].get(name)
+    args = {key: found[key] for key in ("low", "high", "n", "protocol_hash")}
+    said = result["verdicts"][name]
+    compared = said["evidence"]["compared"] if said["evidence"] else {"n": 0}
+    if base and compared["n"]:
+        args |= {"base": base["value"], "verdict": said["kind"], "p": compared["p_holm"]}
+        args |= {f"difference{end}": compared[key] for end, key in _DIFFERENCE.items()}
+    return args
+
+
+_DIFFERENCE = {"": "difference", "_low": "low", "_high": "high"}
+
+
+def _data_of(about: Json, name: str) -> Json:
+    """Where the eval's data came from."""
+    return about["datasets"].get(about["protocols"][name]["dataset"], {})
+
+
+def hub_dataset(about: Json, name: str) -> str | None:
+    """The hub's id of the eval's data; None: it is not from there."""
+    source = str(_data_of(about, name).get("source"))
+    return source.removeprefix("hub:") if source.startswith("hub:") else None
+
+
+def eval_results(final: Path, run: str, about: Json) -> str | None:
+    """The run's figures on datasets of the hub as a file of `.eval_results`, which leaderboards of
+    these datasets read; None where no eval is on one."""
+    results = json.loads(final.read_text(encoding="utf-8"))
+    result = next(r for r in results["runs"] if r["run"] == run)
+    entries = [
+        EvalResultEntry(
+            dataset_id=dataset,
+            task_id=_data_of(about, name).get("subset") or "default",
+            dataset_revision=_data_of(about, name).get("revision"),
+            value=100 * found["value"],
+            notes=_notes(result, name),
+        )
+        for name, found in result["evals"].items()
+        if (dataset := hub_dataset(about, name)) and found["value"] is not None
+    ]
+    if not entries:
+        return None
+    return yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+
+
+def _notes(result: Json, name: str) -> str:
+    found = result["evals"][name]
+    span = "" if found["low"] is None else f", 95 % interval {_score(found['low'])} to "
+    span += "" if found["low"] is None else _score(found["high"])
+    protocol = f"{found['metric']}{span}, n {found['n']}, protocol {found['protocol_hash']}"
+    return f"{protocol}. {result['verdicts'][name]['sentence']}"
+
+
+def _metadata(model: Json, about: Json, results: list[EvalResult]) -> str:
     adapter = about["weights"] == "adapter" and not about["merged"]
     return ModelCardData(
+        model_name=about["run"],
+        eval_results=results or None,
         base_model=model["id"] if model["folder"] is None else None,
         library_name="peft" if adapter else "transformers",
         pipeline_tag="text-generation",
@@ -120,7 +208,9 @@ def _read(spec: Json) -> str:
     if sampling := spec["sampling"]:
         drawn = f"temperature {sampling['temperature']:g}, top-p {sampling['top_p']:g}"
         return f"{sampling['samples']} samples at {drawn}"
-    return f"greedy, at most {spec['max_new_tokens']} new tokens"
+    thinking = spec.get("thinking")
+    thoughts = f" behind {thinking['budget']} of thoughts" if isinstance(thinking, dict) else ""
+    return f"greedy, at most {spec['max_new_tokens']} new tokens{thoughts}"
 
 
 def _cell(value: Any) -> str:

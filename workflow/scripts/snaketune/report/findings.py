@@ -1,21 +1,14 @@
-"""Did fine-tuning help? One sentence for the experiment and one for each run, and open answers
-before and after training.
+"""Did fine-tuning help? The verdicts of `tables/verdict.py`; and open answers before and after
+training.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import RunPlan
+from snaketune.data.example import FEW_SHOT
 from snaketune.report.sources import CsvRow, ReportSources
-from snaketune.report.style import excerpt, optional, p_value, percent, points, points_interval
-from snaketune.statistics.paired import BETTER, NOTHING, SAME, WORSE
-
-FEW_SHOT = "few-shot example"
-"""As training rows have it, why an example makes none by the config's own word."""
-
-_FEWEST = 4
-"""With fewer rows the score test can't fall below 0.05: 3 to none gives 0.08."""
+from snaketune.report.style import excerpt, optional, points
 
 
 class Finding(TypedDict):
@@ -34,32 +27,38 @@ class RunCard(TypedDict):
     run: str
     model: str
     findings: list[Finding]
+    single: bool
+    """One of seeds that are joined, of which the headline counts what joins them."""
 
 
 def run_cards(sources: ReportSources) -> list[RunCard]:
-    """What became of each run."""
-    return [
+    """What became of each run; seeds that are joined come first, as one."""
+    joined: list[dict[str, Any]] = sources.final.get("joined", [])
+    single = {run for result in joined for run in result["runs"]}
+    models = {result["run"]: result["model"] for result in sources.final["runs"]}
+    cards = [
         RunCard(
-            run=sources.shown(run.run),
-            model=run.model,
-            findings=[_finding(sources, run, name) for name in run.evals],
+            run=f"{result['run']}: {len(result['runs'])} seeds",
+            model=models[result["runs"][0]],
+            findings=[_finding(result, name) for name in result["verdicts"]],
+            single=False,
         )
-        for run in sources.runs
+        for result in joined
+    ]
+    return cards + [
+        RunCard(
+            run=sources.shown(result["run"]),
+            model=result["model"],
+            findings=[_finding(result, name) for name in result["verdicts"]],
+            single=result["run"] in single,
+        )
+        for result in sources.final["runs"]
     ]
 
 
-def headline(found: list[RunCard]) -> str:
-    """The answer in a sentence, over all runs and evals."""
-    by_eval: dict[str, list[str]] = {}
-    for card in found:
-        for finding in card["findings"]:
-            by_eval.setdefault(finding["eval"], []).append(finding["verdict"])
-    said: dict[str, list[str]] = {}
-    for name, verdicts in by_eval.items():
-        what, where = _clause(name, verdicts)
-        said.setdefault(what, []).append(where)
-    clauses = [f"{what} {_listed(where)}" for what, where in said.items()]
-    return f"Fine-tuning {_listed(clauses)}." if clauses else "Nothing was compared."
+def headline(sources: ReportSources) -> str:
+    """The answer, a sentence an eval, over all its runs."""
+    return " ".join(sources.final["headline"]) or "Nothing was compared."
 
 
 def dropped_rows(stats: Mapping[str, Mapping[str, Any]]) -> str:
@@ -76,60 +75,12 @@ def dropped_rows(stats: Mapping[str, Mapping[str, Any]]) -> str:
     return f" {reasons.total()} examples made no training row: {listed}."
 
 
-def _clause(name: str, verdicts: list[str]) -> tuple[str, str]:
-    """What it did, and where: evals with the same fate share a clause."""
-    total = len(verdicts)
-    better, worse = verdicts.count(BETTER), verdicts.count(WORSE)
-    runs = f"of {total} runs" if total > 1 else "of 1 run"
-    if better and worse:
-        return "both helped and hurt on", f"{name} ({better} {runs} better, {worse} worse)"
-    if better:
-        return "helped on", f"{name} ({better} {runs} significantly better)"
-    if worse:
-        return "hurt on", f"{name} ({worse} {runs} significantly worse)"
-    if verdicts.count(NOTHING) == total:
-        return "could not be judged on", name
-    return "made no significant difference on", name
-
-
-def _listed(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-
-
-def _finding(sources: ReportSources, run: RunPlan, name: str) -> Finding:
-    metric = run.evals[name].primary
-    row = sources.comparison(run.run, name, metric)
-    if run.base_state is None:
-        sentence = f"{name}: predictions made elsewhere, compared with nothing."
-        return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)
-    if row is None or not row["n"] or int(row["n"]) == 0:
-        sentence = f"{name}: no row has an outcome for both models."
-        return Finding(eval=name, verdict=NOTHING, gain="", sentence=sentence)
-    base, tuned, gain = (float(row[key]) for key in ("base", "tuned", "difference"))
-    span = points_interval(optional(row["low"]), optional(row["high"]))
-    words = metric.replace("_", " ")
-    sentence = (
-        f"{name} {words}: {percent(base)} in the base, {percent(tuned)} tuned. Difference "
-        f"{points(gain)} points{f' ({span})' if span else ''}, {p_value(float(row['p']))}, "
-        f"{row['n']} rows."
-    )
-    if int(row["n"]) < _FEWEST:
-        sentence += " So few rows can show no significant difference, whatever the answers."
-    elif (least := row.get("detectable")) and row["verdict"] == SAME:
-        sentence += f" So many rows show differences from {points(float(least))[1:]} points on."
-    sentence += _format_note(sources, run.run, name, row["verdict"])
-    return Finding(eval=name, verdict=row["verdict"], gain=points(gain), sentence=sentence)
-
-
-def _format_note(sources: ReportSources, run: str, name: str, verdict: str) -> str:
-    """A gain by the strict rule alone is a gain in format: say so."""
-    row = sources.comparison(run, name, "accuracy_flexible")
-    if row is None or not row["difference"] or row["verdict"] == verdict:
-        return ""
-    return (
-        f" Read flexibly, the difference is {points(float(row['difference']))} points "
-        f"({row['verdict']}, {p_value(float(row['p']))}): the strict figure is partly a matter of "
-        "the answer's format."
+def _finding(result: Mapping[str, Any], name: str) -> Finding:
+    said = result["verdicts"][name]
+    compared = said["evidence"]["compared"] if said["evidence"] else {"n": 0}
+    gain = points(compared["difference"]) if compared["n"] else ""
+    return Finding(
+        eval=name, verdict=said["kind"], gain=gain, sentence=f"{name}. {said['sentence']}"
     )
 
 

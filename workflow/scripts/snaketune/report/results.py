@@ -173,7 +173,14 @@ def _change(
 ) -> Row | None:
     """Against the state's base; None for a base, and where nothing was compared."""
     run = sources.run_of.get(state)
-    row = sources.comparison(run, name, metric, subset) if run else None
+    return _against(sources, run, name, metric, subset) if run else None
+
+
+def _against(
+    sources: ReportSources, run: str, name: str, metric: str, subset: str = ALL
+) -> Row | None:
+    """A run, or a row that joins seeds, against its base."""
+    row = sources.comparison(run, name, metric, subset)
     if not row or not row["difference"]:
         return None
     return {
@@ -280,3 +287,22 @@ def _negated(row: CsvRow) -> str:
 def _interval(row: CsvRow) -> str:
     low, high = optional(row["low"]), optional(row["high"])
     return "" if low is None or high is None else points_interval(-high, -low)
+
+
+def seed_lines(sources: ReportSources) -> list[dict[str, Any]]:
+    """What joins the seeds of a run, a line a run and eval, for readers."""
+    return [
+        {
+            "run": joined["run"],
+            "seeds": len(joined["runs"]),
+            "eval": name,
+            "metric": row["metric"].replace("_", " "),
+            "value": percent(row["value"]),
+            "interval": interval(row["low"], row["high"]),
+            "between": points(row["between_seeds"]).lstrip("+"),
+            "n": f"{row['n']:,}",
+            "change": _against(sources, joined["run"], name, row["metric"]),
+        }
+        for joined in sources.final.get("joined", [])
+        for name, row in joined["evals"].items()
+    ]

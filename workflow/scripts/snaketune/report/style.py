@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snaketune.plan.table_plan import percent_figure
+from snaketune.plan.table_plan import p_words, percent_figure
 from snaketune.report.sources import ReportSources
 
 MISSING = "missing"
@@ -67,15 +67,7 @@ def points_interval(low: float | None, high: float | None) -> str:
 
 def p_value(p: float | None) -> str:
     """`p = 0.012`, `p < 0.001`; near 0.05 with as many digits as tell it from that."""
-    if p is None:
-        return ""
-    if p < 0.001:
-        return "p < 0.001"
-    text = f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-    for digits in (4, 5, 6):  # which side of the line it is on must show
-        if text.startswith("0.05") and float(text) == 0.05 and p != 0.05:
-            text = f"{p:.{digits}f}"
-    return f"p = {text}"
+    return "" if p is None else p_words(p)
 
 
 def duration(seconds: float) -> str:

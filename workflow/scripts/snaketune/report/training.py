@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypedDict
 
 from snaketune.report.sources import Cell, Json, ReportSources
-from snaketune.report.style import duration, number, size
+from snaketune.report.style import duration, number, size, visible
 from snaketune.runtime.content import flat, settings_of
 
 MEASURED = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
@@ -92,6 +92,45 @@ def _measured(meta: Json) -> Json:
     if isinstance(shown.get("peak_memory_bytes"), int | float):
         shown["peak_memory_bytes"] = size(shown["peak_memory_bytes"])
     return shown
+
+
+class AdapterTable(TypedDict):
+    """Of runs whose adapters are alike: (name over all layers and their number, parameters)."""
+
+    runs: list[str]
+    adapters: list[tuple[str, str]]
+    left: list[tuple[str, str]]
+    """What has none, with its own parameters."""
+    total: str
+
+
+def adapter_tables(sources: ReportSources) -> list[AdapterTable]:
+    """Which linear layers and experts of each trained model got an adapter, and which none."""
+    alike: dict[str, AdapterTable] = {}
+    for run, meta in sources.train_meta.items():
+        if not meta.get("adapters"):
+            continue
+        table = AdapterTable(
+            runs=[],
+            adapters=[_adapted(row) for row in meta["adapters"]],
+            left=[_adapted(row) for row in meta["without_adapter"]],
+            total=_short(sum(row["parameters"] for row in meta["adapters"])),
+        )
+        alike.setdefault(repr(table), table)["runs"].append(sources.shown(run))
+    return list(alike.values())
+
+
+def _adapted(row: Json) -> tuple[str, str]:
+    return visible(f"{row['modules']} × {row['count']}"), _short(row["parameters"])
+
+
+def _short(count: float) -> str:
+    """A number of parameters: `1.2 M`"""
+    for unit in ("", " k", " M"):
+        if count < 999.5:
+            return f"{count:.3g}{unit}"
+        count /= 1000
+    return f"{count:.3g} B"
 
 
 class JobUsage(TypedDict):

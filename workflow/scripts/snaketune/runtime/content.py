@@ -152,3 +152,11 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             row[prefix + key] = " ".join(map(str, value)) if isinstance(value, list) else value
     return row
+
+
+def earlier_content(folder: str | None) -> str | None:
+    """What an earlier experiment's results in `folder` are known by; None: there is none."""
+    if folder is None:
+        return None
+    files = [Path(folder, "tables", "final_metrics.json"), *sorted(Path(folder).glob("scores/*/*"))]
+    return digest(content_hashes(files))

@@ -1,7 +1,11 @@
-"""GPUs of one machine, shared out between jobs: a device belongs to the process that locks it."""
+"""GPUs of one machine, shared out between jobs: a device belongs to the process that locks it; and
+what energy the devices took since, where their driver tells.
+"""
 
 import contextlib
+import ctypes
 import fcntl
+import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -44,6 +48,40 @@ def claim_devices(count: int) -> None:
             "or wait for other work to end"
         )
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(taken)
+    # For the processes that this one starts, too.
+    if taken and (read := _energies([_full(d, uuids) for d in taken])):
+        os.environ[_ENERGY] = json.dumps(read)
+
+
+_ENERGY = "SNAKETUNE_ENERGY"  # millijoules at the claim, by the device's unique name
+
+
+def energy_joules() -> float | None:
+    """What the claimed devices took since the claim, all of them together; None where none was
+    claimed, or one does not tell (parts of a GPU, and those before Volta)."""
+    before = json.loads(os.environ.get(_ENERGY, "{}"))
+    now = _energies(list(before)) if before else None
+    return None if not now else sum(now[name] - before[name] for name in before) / 1000
+
+
+def _energies(uuids: list[str]) -> dict[str, int] | None:
+    """The millijoules that each device took since its driver was loaded, by NVML."""
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")
+        if nvml.nvmlInit_v2():
+            return None
+        return {uuid: _energy(nvml, uuid) for uuid in uuids}
+    except (OSError, AttributeError, ValueError):
+        return None
+
+
+def _energy(nvml: ctypes.CDLL, uuid: str) -> int:
+    device, energy = ctypes.c_void_p(), ctypes.c_ulonglong()
+    if nvml.nvmlDeviceGetHandleByUUID(uuid.encode(), ctypes.byref(device)):
+        raise ValueError(f"no device {uuid}")
+    if nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(energy)):
+        raise ValueError(f"{uuid} does not tell")
+    return energy.value
 
 
 def visible_devices(environment: Mapping[str, str]) -> list[str]:

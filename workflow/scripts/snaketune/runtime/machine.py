@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import torch
 
+from snaketune.runtime.devices import energy_joules
+
 _LIBRARIES = (
     "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "pyarrow",
     "pandas", "snakemake",
@@ -106,13 +108,14 @@ def _cached_files(folder: Path) -> int:
 def resource_usage(processes: int = 1) -> dict[str, float | int | None]:
     """Main memory at its peak, of this process or the largest that it started, times `processes`,
     where as many like it share the job; the most of a GPU's memory that torch held, None without
-    a GPU; seconds since this process began."""
+    a GPU; seconds since this process began; what energy its GPUs took, where they tell."""
     peaks = (resource.getrusage(who).ru_maxrss for who in _WHO)
     began = psutil.Process().create_time()
     return {
         "main_memory_bytes": processes * max(peaks) * 1024,
         "gpu_memory_bytes": _gpu_memory(),
         "job_seconds": round(time.time() - began, 1),
+        "energy_joules": energy_joules(),
     }
 
 

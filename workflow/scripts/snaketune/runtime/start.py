@@ -1,5 +1,5 @@
-"""What happens at a start of the workflow, before its first job: notes on what is stale or gone,
-and the checks that run before all else.
+"""What happens at a start of the workflow, before its first job: notes on what is stale or gone and
+on what so many rows can show, and the checks that run before all else.
 
 Checks hold back all else without standing in front of it. An edge from a check to what it protects
 would make the latter run again with every check; an `ancient` edge hides reasons of its own (see
@@ -17,7 +17,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Any
 
+from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
+from snaketune.plan.experiment_plan import Plan
+from snaketune.plan.table_plan import OPEN_QA
 from snaketune.runtime.content import MADE_BY
 from snaketune.steps import versions
 
@@ -47,6 +50,45 @@ def kept_notes(experiment: Experiment, folder: Path) -> Iterator[str]:
                 f"further weights are gone, only a new training keeps them (--forcerun with "
                 f"{folder}/train/{name}/train_meta.json)"
             )
+
+
+_DIFFER = 0.1
+"""Of the rows, as an example: how many base and tuned model differ on is not known before."""
+
+
+def power_notes(plan: Plan, folder: Path) -> Iterator[str]:
+    """For each eval by which a run is compared with a base the smallest difference that its rows
+    show, as far as their number is known: by the eval's sample, or once the data is prepared."""
+    from snaketune.statistics.intervals import detectable
+
+    compared = {
+        entry.protocol_name: plan.protocols[entry.protocol_name]
+        for run in plan.table
+        if run.base_state is not None
+        for entry in run.evals.values()
+        if entry.task != OPEN_QA  # whose metrics are means
+    }
+    for name, spec in compared.items():
+        rows = _rows_of(spec, folder)
+        if rows and (least := detectable(rows, _DIFFER)):
+            yield (
+                f"eval {name}: {rows:,} rows show a difference of {100 * least:.1f} points with "
+                f"80 % power, where base and tuned model differ on {100 * _DIFFER:.0f} % of them"
+            )
+
+
+def _rows_of(spec: EvalSpec, folder: Path) -> int | None:
+    """None: not known yet."""
+    manifest = folder / "data" / spec.dataset / "manifest.json"
+    split: dict[str, int] = {}
+    if manifest.is_file():
+        split = json.loads(manifest.read_text(encoding="utf-8"))["splits"].get(spec.split, {})
+    found, sample = split.get("out"), spec.sample
+    if sample is None or (found is None and sample.count is None):
+        return found
+    if found is None or sample.count is not None:
+        return min(sample.count or 0, found or sample.count or 0)
+    return max(1, int((sample.fraction or 1) * found))
 
 
 _JOINS = "join_shards"
@@ -104,22 +146,38 @@ def ask_before_planning(
     folder: str,
     records: Collection[str],
     parts: Mapping[str, Sequence[str]] | None = None,
+    judged: bool = False,
 ) -> None:
     """Asks for more than the command line does, once Snakemake knows what that asks for: for the
-    checks, where a single file of the experiment in `folder` is a target, and for all artefacts
-    with `records` that other code made, or their `parts`. The targets are not known while the
-    Snakefile is read."""
+    checks, where a single file of the experiment in `folder` is a target; where it is to be
+    `judged`, for the gate beside all; and for all artefacts with `records` that other code made, or
+    their `parts`. The targets are not known while the Snakefile is read."""
     prepare = workflow._prepare_dag
 
     def prepared(*arguments: Any, **options: Any) -> Any:
+        _without_profile_cores(workflow)
         asked = workflow.dag_settings
         if any(behind_checks(target, folder) for target in asked.targets):
             asked.targets = {*asked.targets, "ready"}
+        if judged and {"all"} >= set(asked.targets or [workflow.default_target]):
+            asked.targets = {"all", "gate"}
         if records:  # without any the code need not be looked at
             asked.forcerun = {*asked.forcerun, *made_by_other_code(records, parts)}
         return prepare(*arguments, **options)
 
     workflow._prepare_dag = prepared
+
+
+def _without_profile_cores(workflow: Any) -> None:
+    """What `--jobs N` means without the profile's `cores: all`: for jobs that are submitted, no
+    limit to their threads, least of all this machine's cores; else as many cores."""
+    jobs, limits = workflow.resource_settings.nodes, workflow.global_resources
+    if jobs is None:
+        return
+    if getattr(workflow, "local_exec", False):
+        limits["_cores"], limits["_nodes"] = jobs, None
+    else:
+        limits["_cores"] = None
 
 
 def behind_checks(target: str, folder: str) -> bool:

@@ -7,7 +7,7 @@ has some, spread is that between clusters, not between rows. What each interval 
 """
 
 from collections.abc import Sequence
-from math import comb, sqrt
+from math import comb, exp, sqrt
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -43,14 +43,14 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
-def student_quantile(freedom: int) -> float:
+def student_quantile(freedom: float) -> float:
     """Of which the middle 95 % lie below, in size."""
     from scipy.special import stdtrit  # takes longer to import than most measuring takes
 
     return float(stdtrit(freedom, (1 + LEVEL) / 2))
 
 
-def student_tail(size: float, freedom: int) -> float:
+def student_tail(size: float, freedom: float) -> float:
     """Both tails of Student's distribution beyond `size`."""
     from scipy.special import stdtr
 
@@ -66,6 +66,10 @@ class Mean(NamedTuple):
     own."""
     groups: int
     """Clusters, or rows."""
+    freedom: float
+    """Degrees of freedom of the error, for Student's distribution."""
+    between: float | None = None
+    """The standard deviation between seeds; None of a single one."""
 
 
 def mean_of(values: Sequence[float], clusters: Sequence[str] | None = None) -> Mean | None:
@@ -77,29 +81,81 @@ def mean_of(values: Sequence[float], clusters: Sequence[str] | None = None) -> M
     sums, sizes = np.bincount(places, weights=data), np.bincount(places)
     groups, value = len(sums), float(data.mean())
     if groups < 2:
-        return Mean(value, float("nan"), groups)
+        return Mean(value, float("nan"), groups, 1)
     without = (sums.sum() - sums) / (len(data) - sizes)
     error = sqrt((groups - 1) / groups * float(((without - value) ** 2).sum()))
-    # Rounding is no spread.
-    return Mean(value, 0.0 if error < 1e-12 else error, groups)
+    if error < 1e-12:  # rounding is no spread
+        return Mean(value, 0.0, groups, groups - 1)
+    freedom = groups - 1.0
+    if clusters is not None:
+        freedom = min(freedom, _freedom_of_spread((sums - value * sizes) ** 2))
+    return Mean(value, error, groups, freedom)
+
+
+def _freedom_of_spread(squares: np.ndarray) -> float:
+    """As many degrees of freedom as a normal variance has that is known as well as the sum of
+    `squares`, a cluster's each (Satterthwaite's, by the kurtosis that they show: O'Neill, The
+    American Statistician 68:282, 2014). Near 0 and 1 a few clusters make all of the spread."""
+    variance = len(squares) * float(squares.var(ddof=1))
+    return max(1.0, 2 * float(squares.sum()) ** 2 / variance) if variance > 0 else len(squares)
+
+
+def mean_over_seeds(table: np.ndarray, clusters: Sequence[str] | None = None) -> Mean | None:
+    """The mean of `table`, which has a row an example and a column a seed: over examples and seeds
+    that could as well have been drawn, both at once.
+
+    The error has the part of the rows, which is that of their means over seeds, and the part of the
+    seeds: how far their means lie apart, less what rows that come out by chance would make of it.
+    Each part is as sure as its number allows. So its freedom is what gives Student's interval the
+    half-width whose square is the sum of both squares (Howe 1974; Graybill and Wang 1980)."""
+    found = mean_of(table.mean(axis=1), clusters)
+    seeds = table.shape[1]
+    if found is None or seeds < 2 or found.groups < 2:
+        return found
+    means = table.mean(axis=0)
+    between = float(means.std(ddof=1))
+    rest = table - table.mean(axis=1, keepdims=True) - means + means.mean()
+    errors = [mean_of(column, clusters) for column in rest.T]
+    chance = sum(e.error**2 for e in errors if e) / (seeds - 1)
+    apart = max(0.0, between**2 - chance) / seeds
+    error = sqrt(found.error**2 + apart)
+    if not error:
+        return found._replace(between=between)
+    half = sqrt(
+        (student_quantile(found.freedom) * found.error) ** 2
+        + student_quantile(seeds - 1) ** 2 * apart
+    )
+    return Mean(found.value, error, found.groups, _freedom_of(half / error), between)
+
+
+def _freedom_of(quantile: float) -> float:
+    """The degrees of freedom that have this quantile, by bisection."""
+    low, high = 0.0, 20.0  # of their logarithm
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_quantile(exp(middle)) > quantile else (low, middle)
+    return exp(high)
 
 
 def mean_interval(
     values: Sequence[float], clusters: Sequence[str] | None = None
 ) -> tuple[float, float] | None:
-    """The 95 % interval of the mean. Of what lies from 0 to 1: Wilson's, of as many draws as would
-    give the standard error that was found, with Student's quantile; else Student's own. None
-    where all are equal but neither 0 nor 1: an interval without width would claim certainty."""
+    """The 95 % interval of the mean of the rows (`around`)."""
     found = mean_of(values, clusters)
-    if found is None:
-        return None
-    ends = set(values)
-    if ends <= {0} or ends <= {1}:
+    return around(found, min(values), max(values)) if found else None
+
+
+def around(found: Mean, least: float, most: float) -> tuple[float, float] | None:
+    """The 95 % interval of a mean of values from `least` to `most`. Of what lies from 0 to 1:
+    Wilson's, of as many draws as would give the standard error that was found, with Student's
+    quantile; else Student's own. None where all are equal but neither 0 nor 1: an interval without
+    width would claim certainty."""
+    if least == most and most in (0, 1):
         return wilson(found.groups * found.value, found.groups)
     if not found.error > 0:
         return None
-    quantile = student_quantile(found.groups - 1)
-    if min(ends) < 0 or max(ends) > 1:
+    quantile = student_quantile(found.freedom)
+    if least < 0 or most > 1:
         half = quantile * found.error
         return found.value - half, found.value + half
     draws = found.value * (1 - found.value) / found.error**2
@@ -148,3 +204,78 @@ def spread(values: Sequence[float], scores: Sequence[dict[str, Any]]) -> dict[st
         return {}
     low, high = mean_interval(values, names) or (None, None)
     return {"low": low, "high": high}
+
+
+def score_test(losses: float, gains: float, freedom: float | None = None) -> float:
+    """The two-sided p of as many rows lost and gained; 1 where there are none. `freedom`: of
+    Student's distribution in the normal one's place."""
+    if not losses + gains:
+        return 1.0
+    return tail(abs(gains - losses) / sqrt(losses + gains), freedom)
+
+
+def tail(size: float, freedom: float | None) -> float:
+    """Both tails beyond `size`."""
+    if freedom is None:
+        return 2 * NormalDist().cdf(-size)
+    return student_tail(size, freedom)
+
+
+def score_interval(
+    losses: float, gains: float, n: float, freedom: float | None = None
+) -> tuple[float, float] | None:
+    """The 95 % interval of the difference (gains - losses) / n; None where n is 0. It holds 0
+    exactly where `score_test` gives 0.05 or more, and has a width where no row differs."""
+    if not n:
+        return None
+    z = _Z if freedom is None else student_quantile(freedom)
+    found = (gains - losses) / n
+    low = -1.0 if losses == n else _bound(losses, gains, n, z, -1.0, found)
+    high = 1.0 if gains == n else _bound(losses, gains, n, -z, found, 1.0)
+    return low, high
+
+
+def _bound(losses: float, gains: float, n: float, at: float, low: float, high: float) -> float:
+    """Where the score, which falls with the difference, is `at`: by bisection."""
+    for _ in range(200):
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        if _score(losses, gains, n, middle) > at:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _score(losses: float, gains: float, n: float, difference: float) -> float:
+    """How far the counts lie above `difference`, in standard errors under it."""
+    b = -losses - gains + (2 * n - gains + losses) * difference
+    c = -losses * difference * (1 - difference)
+    lost = (sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+    variance = n * (2 * lost + difference * (1 - difference))
+    above = gains - losses - n * difference
+    if variance <= 0:
+        return 0.0 if above == 0 else above / 1e-150
+    return above / sqrt(variance)
+
+
+def detectable(n: float, differing: float, power: float = 0.8) -> float | None:
+    """The smallest difference of shares that `n` pairs show with this power at p < 0.05, where so
+    large a share of the rows differ (Miettinen 1968; Connor 1987). A difference can't be larger
+    than the rows that differ: then these are as many as it needs. None without rows."""
+    if n <= 0:
+        return None
+    beta = NormalDist().inv_cdf(power)
+
+    def needed(difference: float) -> float:
+        share = max(differing, difference)
+        return (_Z * sqrt(share) + beta * sqrt(max(0.0, share - difference**2))) ** 2
+
+    low, high = 0.0, 1.0
+    if needed(high) > n:
+        return None
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if needed(middle) > n * middle**2 else (low, middle)
+    return high

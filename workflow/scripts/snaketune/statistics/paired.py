@@ -8,15 +8,19 @@ Graubard's intervals of single shares. What it covers, counted out exactly: `doc
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import sqrt
-from statistics import NormalDist
 from typing import Any, TypedDict
+
+import numpy as np
 
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.intervals import (
     LEVEL,
+    around,
+    detectable,
     mcnemar,
-    mean_of,
+    mean_over_seeds,
+    score_interval,
+    score_test,
     shared,
     student_quantile,
     student_tail,
@@ -64,6 +68,10 @@ class Comparison(TypedDict):
     """Clusters; None where rows share none."""
     detectable: float | None
     """The smallest difference that so many rows show with 80 % power; shares only."""
+    seeds: int
+    """Tuned states that are joined: each row counts by its mean over them."""
+    between_seeds: float | None
+    """The standard deviation between the seeds' values; None of a single one."""
     verdict: str
     """`better`, `worse`, `no significant difference` (`p_holm` of 0.05 or more), `nothing to
     compare`"""
@@ -72,75 +80,99 @@ class Comparison(TypedDict):
 def compare(base: list[Scored], tuned: list[Scored], outcome: Outcome) -> Comparison:
     """Pairs the rows by id. Other ids on either side are a UserError: a comparison over different
     rows is none."""
+    return compare_seeds(base, [tuned], outcome)
+
+
+def compare_seeds(
+    base: list[Scored], tuned: Sequence[list[Scored]], outcome: Outcome
+) -> Comparison:
+    """The base against trainings that differ in their seeds alone, joined: over rows and seeds."""
     pairs = _pairs(base, tuned, outcome)
     rows = [row for row in pairs if None not in row]
     if not rows:
-        return nothing_to_compare(left_out=len(pairs))
-    scores, *outcomes = zip(*rows, strict=True)
-    known = list(zip(*outcomes, strict=True))
-    n = len(known)
-    differences = [float(after) - float(before) for before, after in known]
-    only_base, only_tuned = sum(d < 0 for d in differences), sum(d > 0 for d in differences)
+        return nothing_to_compare(len(pairs), len(tuned))
+    scores, before, *after = zip(*rows, strict=True)
+    table = np.array(after, dtype=float).T
+    differences = table - np.array(before, dtype=float)[:, None]
+    means = differences.mean(axis=1)
+    n, gain = len(rows), float(means.mean())
+    only_base, only_tuned = int((means < 0).sum()), int((means > 0).sum())
     clusters = shared(scores)
-    hits = all(isinstance(value, bool) for pair in known for value in pair)
-    if hits:
-        p, interval, draws = _of_shares(differences, clusters)
-    else:
-        p, interval, draws = _of_means(differences, clusters)
+    hits = all(isinstance(value, bool) for _, *values in rows for value in values)
+    p, interval, draws, between = (of_shares if hits else _of_means)(differences, clusters)
     low, high = interval or (None, None)
-    difference = sum(differences) / n
+    alone = hits and clusters is None and len(tuned) == 1
     return Comparison(
         n=n,
         left_out=len(pairs) - n,
-        base=sum(before for before, _ in known) / n,
-        tuned=sum(after for _, after in known) / n,
-        difference=difference,
+        base=sum(before) / n,
+        tuned=float(table.mean()),
+        difference=gain,
         low=low,
         high=high,
         only_base=only_base,
         only_tuned=only_tuned,
         p=p,
-        p_exact=mcnemar(only_base, only_tuned) if hits and clusters is None else None,
+        p_exact=mcnemar(only_base, only_tuned) if alone else None,
         p_holm=p,
         p_fdr=p,
         groups=len(set(clusters)) if clusters else None,
-        detectable=detectable(draws, (only_base + only_tuned) / n) if hits else None,
-        verdict=verdict_of(difference, p),
+        detectable=detectable(draws, float(abs(differences).mean())) if hits else None,
+        seeds=len(tuned),
+        between_seeds=between,
+        verdict=verdict_of(gain, p),
     )
 
 
-Found = tuple[float, tuple[float, float] | None, float]
-"""p, the interval that goes with it, and as how many independent rows the rows count."""
+Found = tuple[float, tuple[float, float] | None, float, float | None]
+"""p, the interval that goes with it, as how many independent rows the rows count, and the standard
+deviation between seeds."""
 
 
-def _of_shares(differences: list[float], clusters: list[str] | None) -> Found:
-    losses, gains = differences.count(-1), differences.count(1)
-    n = len(differences)
-    if clusters is None:
-        return score_test(losses, gains), score_interval(losses, gains, n), n
-    found = mean_of(differences, clusters)
+def of_shares(differences: np.ndarray, clusters: list[str] | None = None) -> Found:
+    """The score test of differences of -1, 0 and 1, a row an example and a column a seed."""
+    losses, gains = int((differences < 0).sum()), int((differences > 0).sum())
+    n, seeds = differences.size, differences.shape[1]
+    if clusters is None and seeds == 1:
+        return score_test(losses, gains), score_interval(losses, gains, n), n, None
+    found = mean_over_seeds(differences, clusters)
     assert found, "rows"
-    freedom = max(1, found.groups - 1)
     plain = (losses + gains) / n**2 - (gains - losses) ** 2 / n**3
     # Where nothing tells how alike the rows of a cluster are, each cluster is one row.
     effect = found.error**2 / plain if plain > 0 and found.error > 0 else n / found.groups
     counts = losses / effect, gains / effect
-    interval = score_interval(*counts, n / effect, freedom)
-    return score_test(*counts, freedom), interval, n / effect
+    interval = score_interval(*counts, n / effect, found.freedom)
+    return score_test(*counts, found.freedom), interval, n / effect, found.between
 
 
-def _of_means(differences: list[float], clusters: list[str] | None) -> Found:
+def _of_means(differences: np.ndarray, clusters: list[str] | None) -> Found:
     """Student's test over rows or clusters, and its interval."""
-    n = len(differences)
-    found = mean_of(differences, clusters)
+    found = mean_over_seeds(differences, clusters)
     assert found, "rows"
-    if not any(differences):
-        return 1.0, score_interval(0, 0, found.groups), found.groups
+    if not differences.any():
+        return 1.0, score_interval(0, 0, found.groups), found.groups, found.between
     if not found.error > 0:  # all differ alike: as likely as that many throws of a coin
-        return min(1.0, 2 / 2.0**found.groups), None, found.groups
-    half = student_quantile(found.groups - 1) * found.error
-    p = student_tail(found.value / found.error, found.groups - 1)
-    return p, (found.value - half, found.value + half), n
+        return min(1.0, 2 / 2.0**found.groups), None, found.groups, found.between
+    half = student_quantile(found.freedom) * found.error
+    p = student_tail(found.value / found.error, found.freedom)
+    return p, (found.value - half, found.value + half), len(differences), found.between
+
+
+def seeds_interval(
+    seeds: Sequence[list[Scored]], outcome: Outcome, value: float
+) -> dict[str, float | None]:
+    """How many rows have an outcome under every seed, and the 95 % interval of the mean `value`
+    over rows and seeds, as spread as these rows are."""
+    rows = [row for row in _pairs(seeds[0], seeds, outcome) if None not in row]
+    if not rows:
+        return {"n": 0, "low": None, "high": None}
+    scores, _, *outcomes = zip(*rows, strict=True)
+    table = np.array(outcomes, dtype=float).T
+    found = mean_over_seeds(table, shared(scores))
+    assert found, "rows"
+    interval = around(found._replace(value=value), float(table.min()), float(table.max()))
+    low, high = interval or (None, None)
+    return {"n": len(rows), "low": low, "high": high}
 
 
 def verdict_of(gain: float, p: float) -> str:
@@ -151,25 +183,27 @@ def verdict_of(gain: float, p: float) -> str:
 
 
 def _pairs(
-    base: list[Scored], tuned: list[Scored], outcome: Outcome
-) -> list[tuple[Scored, bool | float | None, bool | float | None]]:
-    """The tuned model's row, and both outcomes."""
-    before, after = _outcomes(base, outcome), _outcomes(tuned, outcome)
-    rows = {score["id"]: score for score in tuned}
-    if before.keys() != after.keys():
-        odd = sorted(before.keys() ^ after.keys())
-        raise UserError(
-            f"base and tuned model were evaluated on different rows: {len(before)} and "
-            f"{len(after)}, {len(odd)} of them on one side only, such as {odd[0]!r}"
-        )
-    return [(rows[id_], before[id_], after[id_]) for id_ in sorted(before)]
+    base: list[Scored], tuned: Sequence[list[Scored]], outcome: Outcome
+) -> list[tuple[Any, ...]]:
+    """The tuned model's row, the base's outcome, and that of each tuned model."""
+    before = _outcomes(base, outcome)
+    after = [_outcomes(scores, outcome) for scores in tuned]
+    rows = {score["id"]: score for score in tuned[0]}
+    for found in after:
+        if before.keys() != found.keys():
+            odd = sorted(before.keys() ^ found.keys())
+            raise UserError(
+                f"base and tuned model were evaluated on different rows: {len(before)} and "
+                f"{len(found)}, {len(odd)} of them on one side only, such as {odd[0]!r}"
+            )
+    return [(rows[id_], before[id_], *(found[id_] for found in after)) for id_ in sorted(before)]
 
 
 def _outcomes(scores: Iterable[Scored], outcome: Outcome) -> dict[str, bool | float | None]:
     return {score["id"]: outcome(score) for score in scores}
 
 
-def nothing_to_compare(left_out: int) -> Comparison:
+def nothing_to_compare(left_out: int, seeds: int = 1) -> Comparison:
     """Where no row has an outcome on both sides, or a state has no such number."""
     return Comparison(
         n=0,
@@ -187,6 +221,8 @@ def nothing_to_compare(left_out: int) -> Comparison:
         p_fdr=None,
         groups=None,
         detectable=None,
+        seeds=seeds,
+        between_seeds=None,
         verdict=NOTHING,
     )
 
@@ -211,81 +247,3 @@ def false_discovery(ps: Sequence[float]) -> list[float]:
         least = min(least, len(ps) / (len(ps) - rank) * ps[i])
         adjusted[i] = least
     return adjusted
-
-
-_Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
-
-
-def score_test(losses: float, gains: float, freedom: int | None = None) -> float:
-    """The two-sided p of as many rows lost and gained; 1 where there are none. `freedom`: of
-    Student's distribution in the normal one's place."""
-    if not losses + gains:
-        return 1.0
-    return tail(abs(gains - losses) / sqrt(losses + gains), freedom)
-
-
-def tail(size: float, freedom: int | None) -> float:
-    """Both tails beyond `size`."""
-    if freedom is None:
-        return 2 * NormalDist().cdf(-size)
-    return student_tail(size, freedom)
-
-
-def score_interval(
-    losses: float, gains: float, n: float, freedom: int | None = None
-) -> tuple[float, float] | None:
-    """The 95 % interval of the difference (gains - losses) / n; None where n is 0. It holds 0
-    exactly where `score_test` gives 0.05 or more, and has a width where no row differs."""
-    if not n:
-        return None
-    z = _Z if freedom is None else student_quantile(freedom)
-    found = (gains - losses) / n
-    low = -1.0 if losses == n else _bound(losses, gains, n, z, -1.0, found)
-    high = 1.0 if gains == n else _bound(losses, gains, n, -z, found, 1.0)
-    return low, high
-
-
-def _bound(losses: float, gains: float, n: float, at: float, low: float, high: float) -> float:
-    """Where the score, which falls with the difference, is `at`: by bisection."""
-    for _ in range(200):
-        middle = (low + high) / 2
-        if middle in (low, high):
-            break
-        if _score(losses, gains, n, middle) > at:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def _score(losses: float, gains: float, n: float, difference: float) -> float:
-    """How far the counts lie above `difference`, in standard errors under it."""
-    b = -losses - gains + (2 * n - gains + losses) * difference
-    c = -losses * difference * (1 - difference)
-    lost = (sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
-    variance = n * (2 * lost + difference * (1 - difference))
-    above = gains - losses - n * difference
-    if variance <= 0:
-        return 0.0 if above == 0 else above / 1e-150
-    return above / sqrt(variance)
-
-
-def detectable(n: float, differing: float, power: float = 0.8) -> float | None:
-    """The smallest difference of shares that `n` pairs show with this power at p < 0.05, where so
-    large a share of the rows differ (Miettinen 1968; Connor 1987). A difference can't be larger
-    than the rows that differ: then these are as many as it needs. None without rows."""
-    if n <= 0:
-        return None
-    beta = NormalDist().inv_cdf(power)
-
-    def needed(difference: float) -> float:
-        share = max(differing, difference)
-        return (_Z * sqrt(share) + beta * sqrt(max(0.0, share - difference**2))) ** 2
-
-    low, high = 0.0, 1.0
-    if needed(high) > n:
-        return None
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if needed(middle) > n * middle**2 else (low, middle)
-    return high

@@ -7,7 +7,7 @@ the cells' shares. What is undefined is NaN here. Then bins of confidence and th
 and the area under the ROC curve, which is how often a positive row scores above a negative one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -80,9 +80,9 @@ def kappa(counts: Counts) -> np.ndarray:
     return _ratio(agreed - chance, 1 - chance)
 
 
-def bootstrap(counts: Counts, statistic: Statistic, seed: int = SEED) -> tuple[float, float] | None:
-    """The 95 % percentile interval of `statistic` over resampled rows, or over resampled clusters
-    where `counts` are those of each (`by_cluster`); None where they show no spread."""
+def redrawn(counts: Counts, seed: int = SEED) -> Counts | None:
+    """[RESAMPLES, rows, columns]: tables of resampled rows, or of resampled clusters where `counts`
+    are those of each (`by_cluster`); None where there is no row."""
     n = int(counts.sum())
     if n == 0:
         return None
@@ -90,7 +90,15 @@ def bootstrap(counts: Counts, statistic: Statistic, seed: int = SEED) -> tuple[f
         drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=RESAMPLES)
     else:
         drawn = resampled(counts.reshape(len(counts), -1), seed)
-    values = statistic(drawn.reshape(-1, *counts.shape[-2:]))
+    return drawn.reshape(-1, *counts.shape[-2:])
+
+
+def bootstrap(drawn: Counts | None, statistic: Statistic) -> tuple[float, float] | None:
+    """The 95 % percentile interval of `statistic` over tables that were `redrawn`; None where they
+    show no spread."""
+    if drawn is None:
+        return None
+    values = statistic(drawn)
     return percentiles(values[~np.isnan(values)])
 
 
@@ -146,40 +154,52 @@ def calibration_interval(
 
     As gaps are never below 0, the error that is found lies above the true one, and resampling it
     adds the same again. So chance is drawn instead: to the gaps of the bins, shrunk or grown to a
-    true error, comes normal noise with the spread between clusters. A well calibrated model's
-    interval begins at 0."""
+    true error, comes normal noise with the spread between clusters. How the true error is shared
+    out to the bins decides how much chance adds, and isn't known: the interval holds those of
+    several ways (`_shares_of_error`). A well calibrated model's begins at 0."""
     sure, right = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
     if not len(sure):
         return None
     places = numbered(clusters)
     # By cluster: the summed gaps in each bin, and the number of rows.
-    columns = np.zeros((places.max() + 1, BINS + 1))
+    columns = np.zeros((places.max() + 1, BINS))
     np.add.at(columns, (places, _bins_of(sure)), sure - right)
-    np.add.at(columns[:, BINS], places, 1)
     count, total = len(columns), len(sure)
-    gaps = columns[:, :BINS].sum(0) / total
-    apart = (columns[:, :BINS] - columns[:, :BINS].mean(0)) / total
+    gaps = columns.sum(0) / total
+    apart = (columns - columns.mean(0)) / total
     if count < 2 or not np.any(np.abs(apart) > 1e-12):
         return None
     # Noise with the covariance of the bins' sums.
-    values, vectors = np.linalg.eigh(count / (count - 1) * apart.T @ apart)
+    covariance = count / (count - 1) * apart.T @ apart
+    values, vectors = np.linalg.eigh(covariance)
     spread = vectors * np.sqrt(np.maximum(values, 0))
     noise = np.random.default_rng(SEED).normal(size=(DRAWS, BINS)) @ spread.T
-    found = float(np.abs(gaps).sum())
-    # Where no bin has a gap, any is as good as another.
-    shape = gaps / found if found > 0 else np.full(BINS, 1 / BINS)
+    found, tail = float(np.abs(gaps).sum()), (1 - LEVEL) / 2
+    lows, highs = [], []
+    for shape in _shares_of_error(gaps, np.bincount(_bins_of(sure), minlength=BINS), covariance):
 
-    def share_above(error: float) -> float:
-        return float((np.abs(error * shape + noise).sum(1) >= found).mean())
+        def share_above(error: float, shape: np.ndarray = shape) -> float:
+            return float((np.abs(error * shape + noise).sum(1) >= found).mean())
 
-    tail = (1 - LEVEL) / 2
-    low = 0.0 if share_above(0.0) > tail else _crossing(share_above, tail, 0.0, found)
+        lows.append(0.0 if share_above(0) > tail else _crossing(share_above, tail, 0, found))
+        highs.append(_crossing(share_above, 1 - tail, 0.0, 1.0))
     # Never below what was found, which a reader sees beside it.
-    return low, max(found, _crossing(share_above, 1 - tail, 0.0, 1.0))
+    return min(lows), max(found, *highs)
+
+
+def _shares_of_error(
+    gaps: np.ndarray, rows: np.ndarray, covariance: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Ways in which the bins may share the true error: as the gaps that were found, as these less
+    what chance adds to their squares, and as the bins' rows, which chance adds least to."""
+    certain = np.sign(gaps) * np.sqrt(np.maximum(gaps**2 - np.diag(covariance), 0))
+    for shape in (gaps, certain, rows / rows.sum()):
+        if total := float(np.abs(shape).sum()):
+            yield shape / total
 
 
 def _crossing(rising: Callable[[float], float], at: float, low: float, high: float) -> float:
-    for _ in range(30):
+    for _ in range(25):
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < at else (low, middle)
     return (low + high) / 2

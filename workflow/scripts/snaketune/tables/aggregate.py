@@ -1,17 +1,22 @@
 """All tables of an experiment: which there are, their columns, and in what order they are made.
 
-Among them `final_metrics`: what each run arrived at, against its thresholds and expected totals.
+Among them `final_metrics`: what each run arrived at, with the verdict in words, against its
+thresholds and expected totals.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, further_names
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, further_names, joined_runs
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_rows
-from snaketune.tables import answers, comparisons, summary
+from snaketune.tables import answers, comparisons, origins, summary
+from snaketune.tables.evidence import Place, all_evidence
+from snaketune.tables.exports import write_exports
+from snaketune.tables.gate import judge_gate, write_gate
 from snaketune.tables.sources import Row, TableSources, all_columns, base_of, write_csv
+from snaketune.tables.verdict import RunVerdict, headlines, verdict_on
 
 
 class EvalResult(TypedDict):
@@ -54,21 +59,96 @@ class Result(TypedDict):
     """None, and no evals, for predictions made elsewhere that are compared with nothing."""
     base_evals: dict[str, EvalResult]
     thresholds: list[Threshold]
+    verdicts: dict[str, RunVerdict]
+    """By eval: did it help, in words, and what that rests on."""
+
+
+class JoinedEval(TypedDict):
+    """An eval of runs that differ in their seed alone: its primary metric, over rows and seeds."""
+
+    protocol: str
+    metric: str
+    value: float | None
+    """The mean of the runs' values."""
+    between_seeds: float | None
+    """Their standard deviation."""
+    n: int
+    low: float | None
+    high: float | None
+
+
+class Joined(TypedDict):
+    """Such runs."""
+
+    run: str
+    """The row's own name."""
+    runs: list[str]
+    base_state: str | None
+    evals: dict[str, JoinedEval]
+    verdicts: dict[str, RunVerdict]
+    """By eval."""
 
 
 class FinalMetrics(TypedDict):
     """`final_metrics.json`"""
 
     experiment: str
+    headline: list[str]
+    """The answer in a sentence an eval, over all runs."""
     runs: list[Result]
+    joined: list[Joined]
 
 
-def final_metrics(plan: TablePlan, sources: TableSources) -> FinalMetrics:
+def final_metrics(
+    plan: TablePlan, sources: TableSources, verdicts: Mapping[Place, RunVerdict]
+) -> FinalMetrics:
+    """What each run arrived at. `verdicts`: by run and eval."""
+    runs = [_result(run, sources, verdicts) for run in plan.runs]
+    joined = joined_runs(plan)
+    single = {run.run for members in joined.values() for run in members}
+    by_eval: dict[str, list[RunVerdict]] = {}
+    for (run_name, name), found in verdicts.items():
+        if run_name not in single:
+            by_eval.setdefault(name, []).append(found)
+    return FinalMetrics(
+        experiment=plan.experiment,
+        headline=headlines(by_eval),
+        runs=runs,
+        joined=[_joined(name, found, sources, verdicts) for name, found in joined.items()],
+    )
+
+
+def _joined(
+    name: str,
+    runs: list[RunPlan],
+    sources: TableSources,
+    verdicts: Mapping[Place, RunVerdict],
+) -> Joined:
+    evals = {}
+    for key, entry in runs[0].evals.items():
+        row = comparisons.joined_metric(runs, entry, sources)
+        evals[key] = JoinedEval(**{k: row.get(k) for k in JoinedEval.__annotations__})  # type: ignore[typeddict-item]
+    return Joined(
+        run=name,
+        runs=[run.run for run in runs],
+        base_state=runs[0].base_state,
+        evals=evals,
+        verdicts={key: verdicts[name, key] for key in evals},
+    )
+
+
+def check_totals(plan: TablePlan, sources: TableSources) -> None:
     """Raises UserError where an eval had another number of rows than the config expects."""
-    runs = [_result(run, sources) for run in plan.runs]
-    for run, result in zip(plan.runs, runs, strict=True):
-        _check_totals(run, result)
-    return FinalMetrics(experiment=plan.experiment, runs=runs)
+    for run in plan.runs:
+        for name, expected in run.totals.items():
+            if name not in run.evals:
+                continue
+            found = sources.document(run.state, run.evals[name])["counts"]["total"]
+            if found != expected:
+                raise UserError(
+                    f"run {run.run}, eval {name}: {found} rows were evaluated, but `totals` "
+                    f"expects {expected}. Mend the eval's sample or the total in the config."
+                )
 
 
 def final_rows(final: FinalMetrics) -> list[Row]:
@@ -76,7 +156,7 @@ def final_rows(final: FinalMetrics) -> list[Row]:
     return [_final_row(result, name) for result in final["runs"] for name in result["evals"]]
 
 
-def _result(run: RunPlan, sources: TableSources) -> Result:
+def _result(run: RunPlan, sources: TableSources, verdicts: Mapping[Place, RunVerdict]) -> Result:
     evals = _evals(run.state, run.evals, sources)
     base = base_of(run)
     return Result(
@@ -88,6 +168,7 @@ def _result(run: RunPlan, sources: TableSources) -> Result:
         base_state=base.state if base else None,
         base_evals=_evals(base.state, base.evals, sources) if base else {},
         thresholds=[_threshold(k, least, evals) for k, least in run.thresholds.items()],
+        verdicts={name: verdicts[run.run, name] for name in run.evals},
     )
 
 
@@ -121,21 +202,13 @@ def _threshold(metric: str, at_least: float, evals: dict[str, EvalResult]) -> Th
     return Threshold(metric=metric, at_least=at_least, value=value, passed=passed)
 
 
-def _check_totals(run: RunPlan, result: Result) -> None:
-    for name, expected in run.totals.items():
-        found = result["evals"][name]["counts"]["total"] if name in result["evals"] else expected
-        if found != expected:
-            raise UserError(
-                f"run {run.run}, eval {name}: {found} rows were evaluated, but `totals` "
-                f"expects {expected}. Mend the eval's sample or the total in the config."
-            )
-
-
 def _final_row(result: Result, name: str) -> Row:
     found = result["evals"][name]
     threshold = _threshold_of(result, f"{name}.{found['metric']}")
     head: dict[str, Any] = {"run": result["run"], "eval": name}
     head |= {key: found[key] for key in ("task", "protocol", "metric", "value", "low", "high")}
+    said = result["verdicts"][name]
+    head |= {"verdict": said["kind"], "in_words": said["sentence"]}
     return head | found["counts"] | threshold
 
 
@@ -153,31 +226,48 @@ _FURTHER: dict[str, tuple[list[str], Callable[[TablePlan, TableSources], list[Ro
     "before_after": (answers.BEFORE_AFTER_COLUMNS, answers.before_after_rows),
     "confusion": (answers.CONFUSION_COLUMNS, answers.confusion_rows),
     "wrong_predictions": (answers.WRONG_COLUMNS, answers.wrong_prediction_rows),
+    "categories": (answers.CATEGORY_COLUMNS, answers.category_rows),
     "voting": (answers.VOTING_COLUMNS, answers.voting_rows),
     "failures": (answers.FAILURE_COLUMNS, answers.failure_rows),
     "unique_answers": (answers.UNIQUE_COLUMNS, answers.unique_answer_rows),
     "drops": (comparisons.DROP_COLUMNS, comparisons.drop_rows),
     "sweep": (summary.SWEEP_COLUMNS, summary.sweep_rows),
+    "seeds": (comparisons.SEED_COLUMNS, comparisons.seed_rows),
 }
 
 
-def aggregate(plan: TablePlan, sources: TableSources, folder: Path) -> None:
-    """Writes metrics, comparisons, summary, checkpoint_scores and final_metrics into `folder`, and
-    those of `plan.table_plan.further_names` that the experiment has.
+NO_GATE: dict[str, Any] = {"not_worse": {}, "against": None, "undecided": "fail"}
+
+
+def aggregate(
+    plan: TablePlan, sources: TableSources, folder: Path, gate: Mapping[str, Any] = NO_GATE
+) -> None:
+    """Writes all tables into `folder`: those that every experiment has, those of
+    `plan.table_plan.further_names`, the gate's and what other tools read. `gate` is the config's
+    section.
 
     Totals are checked first, so that wrong denominators leave no table behind.
     """
-    final = final_metrics(plan, sources)
+    check_totals(plan, sources)
+    compared = comparisons.comparison_rows(plan, sources)
+    evidence = all_evidence(plan, sources, compared)
+    verdicts = {place: verdict_on(found) for place, found in evidence.items()}
+    final = final_metrics(plan, sources, verdicts)
     metrics = summary.metric_rows(plan, sources)
     write_rows(folder / "metrics.parquet", metrics, summary.METRICS_SCHEMA)
     write_csv(folder / "metrics.csv", summary.METRICS_SCHEMA.names, metrics)
-    compared = comparisons.comparison_rows(plan, sources)
     write_csv(folder / "comparisons.csv", comparisons.COMPARISON_COLUMNS, compared)
     rows = summary.summary_rows(plan, sources)
     # A run has columns that a base lacks: it decides on their order.
     write_csv(folder / "summary.csv", all_columns(rows[::-1]), rows)
     snapshots = summary.checkpoint_rows(plan, sources)
     write_csv(folder / "checkpoint_scores.csv", summary.CHECKPOINT_COLUMNS, snapshots)
+    # Settings become columns behind those that all have.
+    rows = origins.origin_rows(plan, sources, evidence)
+    write_csv(
+        folder / "origins.csv", dict.fromkeys([*origins.ORIGIN_COLUMNS, *all_columns(rows)]), rows
+    )
+    write_csv(folder / "cost.csv", origins.COST_COLUMNS, origins.cost_rows(plan, sources, verdicts))
     for name in further_names(plan):
         columns, make = _FURTHER[name]
         rows = make(plan, sources)
@@ -186,3 +276,5 @@ def aggregate(plan: TablePlan, sources: TableSources, folder: Path) -> None:
     write_json(folder / "final_metrics.json", final)
     rows = final_rows(final)
     write_csv(folder / "final_metrics.csv", all_columns(rows), rows)
+    write_gate(judge_gate(plan, final, compared, sources, gate), folder)
+    write_exports(plan, sources, final, folder)

@@ -1,6 +1,7 @@
 """The tables of single answers.
 
 - `confusion` and `wrong_predictions`: what became of every class, and where it went wrong.
+- `categories`: the hazards that judges named.
 - `before_after`: every open answer of a run beside its base's, and what each metric gained.
 - `voting`: what n samples of a question come to, by eval, state and n.
 - `failures` and `unique_answers`: where samples held the right answer and nobody picked it.
@@ -15,13 +16,15 @@ from snaketune.plan.table_plan import (
     CLASSIFICATION,
     MATH_SAMPLES,
     OPEN_QA,
+    SAFETY,
     EvalPlan,
     RunPlan,
     TablePlan,
 )
 from snaketune.statistics.votes import best_answer, missed_by, most_answers
-from snaketune.tables.sources import Row, TableSources
+from snaketune.tables.sources import Row, TableSources, number_of
 from snaketune.tasks.open_qa import MEANS, SHARES
+from snaketune.tasks.safety import CATEGORY
 from snaketune.tasks.task import ALL, Metric, Score
 
 UNPARSED = "unparsed"
@@ -68,14 +71,27 @@ def _surest(score: Score) -> tuple[float, str]:
     return -(score["confidence"] or 0.0), score["id"]
 
 
-def _class_evals(plan: TablePlan) -> Iterator[tuple[Row, EvalPlan]]:
-    """Every state's evals of classes, each base before its first run, each once."""
+CATEGORY_COLUMNS = ["eval", "state", "protocol", "category", "value", "n", "low", "high"]
+
+
+def category_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
+    """One row an eval, state and hazard that the judge named: of how many verdicts it did."""
+    return [
+        head | number_of(row) | {"category": row["subset"].removeprefix(CATEGORY)}
+        for head, entry in _class_evals(plan, SAFETY)
+        for row in sources.document(head["state"], entry)["rows"]
+        if row["subset"].startswith(CATEGORY)
+    ]
+
+
+def _class_evals(plan: TablePlan, task: str = CLASSIFICATION) -> Iterator[tuple[Row, EvalPlan]]:
+    """Every state's evals of a task, each base before its first run, each once."""
     seen = set()
     for run in plan.runs:
         for name, entry in run.evals.items():
             for state in (run.base_state, run.state):
                 key = (name, state, entry.protocol_name)
-                if entry.task == CLASSIFICATION and state is not None and key not in seen:
+                if entry.task == task and state is not None and key not in seen:
                     seen.add(key)
                     yield dict(zip(("eval", "state", "protocol"), key, strict=True)), entry
 

@@ -1,6 +1,7 @@
 """The tables of differences: `comparisons` of states and `drops` between evals.
 
-- `comparisons`: every run against its base, on the same rows under the same protocol.
+- `comparisons`: every run against its base, on the same rows under the same protocol; and runs that
+  differ in their seed alone, joined, against theirs.
 - `drops`: how much worse a state is on one eval than on another, such as out of distribution.
 
 The two evals of a drop have different questions, so nothing is paired. Its interval is Newcombe's,
@@ -11,15 +12,17 @@ MOVER (Zou & Donner 2008, Statistics in Medicine 27:1693-1702).
 
 from collections.abc import Iterator
 from math import sqrt
+from statistics import stdev
 
-from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, joined_runs
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.paired import (
     Comparison,
-    compare,
+    compare_seeds,
     false_discovery,
     holm,
     nothing_to_compare,
+    seeds_interval,
     verdict_of,
 )
 from snaketune.tables.sources import Row, TableSources
@@ -30,21 +33,28 @@ COMPARISON_COLUMNS += Comparison.__annotations__
 
 
 def comparison_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
-    """One row a run, eval, metric that can be paired and subset on which it is. A metric that
-    neither state has, such as the best of n where nothing was rewarded, is left out. What is better
-    is said by p adjusted for all runs of an eval."""
+    """One row a run, eval, metric that can be paired and subset on which it is; behind them one of
+    seeds that are joined. A metric that neither state has, such as the best of n where nothing was
+    rewarded, is left out. What is better is said by p adjusted for all runs of an eval."""
+    joined = joined_runs(plan)
+    compared = {run.run: [run] for run in plan.runs} | joined
     rows = [
         row
-        for run in plan.runs
-        if run.base_state is not None
-        for name, eval_plan in run.evals.items()
-        for row in _compared(run, run.base_state, name, eval_plan, sources)
+        for name, runs in compared.items()
+        if runs[0].base_state is not None
+        for eval_name in runs[0].evals
+        for row in _compared(name, runs, runs[0].base_state, eval_name, sources)
     ]
-    return _adjusted(rows)
+    _adjust([row for row in rows if row["run"] not in joined])
+    single = {run.run for runs in joined.values() for run in runs}
+    _adjust([row for row in rows if row["run"] not in single])
+    return rows
 
 
-def _adjusted(rows: list[Row]) -> list[Row]:
-    """With p adjusted within each eval, metric and subset over the runs, and over all rows."""
+def _adjust(rows: list[Row]) -> None:
+    """Adjusts p within each eval, metric and subset over the runs, and over all rows. Seeds that
+    are joined count once, by the row that joins them; one of them by itself stands beside all the
+    others."""
     tested = [row for row in rows if row["p"] is not None]
     families: dict[tuple[str, ...], list[Row]] = {}
     for row in tested:
@@ -54,42 +64,83 @@ def _adjusted(rows: list[Row]) -> list[Row]:
             row |= {"p_holm": p, "verdict": verdict_of(row["difference"], p)}
     for row, p in zip(tested, false_discovery([row["p"] for row in tested]), strict=True):
         row |= {"p_fdr": p}
-    return rows
 
 
 def _compared(
-    run: RunPlan, base_state: str, name: str, plan: EvalPlan, sources: TableSources
+    name: str, runs: list[RunPlan], base_state: str, eval_name: str, sources: TableSources
 ) -> list[Row]:
-    base = sources.rows(base_state, plan)
-    tuned = sources.rows(run.state, plan)
+    plan = runs[0].evals[eval_name]
     head = {
-        "run": run.run,
+        "run": name,
         "base_state": base_state,
-        "eval": name,
+        "eval": eval_name,
         "protocol": plan.protocol_name,
     }
-    states = (base_state, run.state)
+    states = [base_state, *(run.state for run in runs)]
     rows = [row for s in states for row in sources.document(s, plan)["rows"]]
     known = {(row["subset"], row["metric"]) for row in rows}
     # Such as a safe rate of which too many verdicts can't be read.
     missing = {(row["subset"], row["metric"]) for row in rows if row["value"] is None}
     task = task_of(plan.task)
-    before, after = task.members(base), task.members(tuned)
+    before, *after = (task.members(sources.rows(state, plan)) for state in states)
     try:
         return [
             head
             | {"metric": metric, "subset": subset}
             | (
-                nothing_to_compare(left_out=len(after[subset]))
+                nothing_to_compare(len(after[0][subset]), len(runs))
                 if (subset, metric) in missing
-                else compare(before[subset], after[subset], outcome)
+                else compare_seeds(before[subset], [rows[subset] for rows in after], outcome)
             )
             for subset in before
             for metric, outcome in task.paired.items()
             if (subset, metric) in known
         ]
     except UserError as error:
-        raise UserError(f"run {run.run}, eval {name}: {error}") from None
+        raise UserError(f"run {name}, eval {eval_name}: {error}") from None
+
+
+SEED_COLUMNS = ["run", "seeds", "eval", "metric", "subset", "protocol", "value", "between_seeds"]
+SEED_COLUMNS += ["least", "most", "n", "low", "high"]
+
+
+def seed_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
+    """One row of seeds that are joined, eval, metric and subset: the mean of their values, how far
+    these lie apart, and of what is told row by row the interval over rows and seeds."""
+    return [
+        {"run": name, "seeds": len(runs), "eval": eval_name} | row
+        for name, runs in joined_runs(plan).items()
+        for eval_name, entry in runs[0].evals.items()
+        for row in _of_seeds([run.state for run in runs], entry, sources)
+    ]
+
+
+def joined_metric(runs: list[RunPlan], entry: EvalPlan, sources: TableSources) -> Row:
+    """The row of the eval's primary metric."""
+    rows = _of_seeds([run.state for run in runs], entry, sources)
+    return next(row for row in rows if (row["metric"], row["subset"]) == (entry.primary, ALL))
+
+
+def _of_seeds(states: list[str], entry: EvalPlan, sources: TableSources) -> list[Row]:
+    task = task_of(entry.task)
+    members = [task.members(sources.rows(state, entry)) for state in states]
+    found: dict[tuple[str, str], list[Metric]] = {}
+    for state in states:
+        for number in sources.document(state, entry)["rows"]:
+            found.setdefault((number["subset"], number["metric"]), []).append(number)
+    table = []
+    for (subset, metric), rows in found.items():
+        values = [row["value"] for row in rows if row["value"] is not None]
+        whole = len(values) == len(states)
+        row: Row = {"metric": metric, "subset": subset, "protocol": entry.protocol_name}
+        row |= {"value": sum(values) / len(values) if whole else None, "n": rows[0]["n"]}
+        row |= {"least": min(values), "most": max(values)} if values else {}
+        row["between_seeds"] = stdev(values) if whole else None
+        if whole and metric in task.paired and subset in members[0]:
+            parts = [of[subset] for of in members]
+            row |= seeds_interval(parts, task.paired[metric], row["value"])
+        table.append(row)
+    return table
 
 
 EvalPair = tuple[EvalPlan, EvalPlan]

@@ -9,7 +9,7 @@ must never be written.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ def number_of(metric: Metric) -> dict[str, float | None]:
     }
 
 
+_KEPT = 12
+"""Files of scores that are kept in memory: 1,319 rows with their texts are 5 to 10 MB."""
+
+
 @dataclass(frozen=True)
 class TableSources:
     """What the jobs wrote. Keys are (state, protocol name) or a run's name."""
@@ -56,6 +60,13 @@ class TableSources:
     chosen: dict[str, dict[str, Any]]
     train_log: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     prediction_meta: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    manifests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By dataset."""
+    leakage: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """Of one dataset that is trained on and another that is evaluated."""
+    stats: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of a run's training rows."""
+    _kept: dict[tuple[str, str], list[Score]] = field(default_factory=dict, repr=False)
 
     def document(self, state: str, plan: EvalPlan) -> dict[str, Any]:
         """The metrics file of a state under an eval's protocol."""
@@ -75,8 +86,14 @@ class TableSources:
         return None if meta.get("resumed_records") else meta.get("seconds")
 
     def rows(self, state: str, plan: EvalPlan) -> list[Score]:
-        """The scores of a state under an eval's protocol."""
-        return read_rows(self.scores[state, plan.protocol_name])
+        """The scores of a state under an eval's protocol. The last ones are kept: a base is
+        compared with run after run."""
+        cell = state, plan.protocol_name
+        found = self._kept.pop(cell, None)
+        self._kept[cell] = rows = read_rows(self.scores[cell]) if found is None else found
+        while len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+        return rows
 
 
 def read_sources(
@@ -86,8 +103,15 @@ def read_sources(
     chosen: Iterable[Path],
     train_log: Iterable[Path] = (),
     prediction_meta: Iterable[Path] = (),
+    manifests: Iterable[Path] = (),
+    leakage: Iterable[Path] = (),
+    stats: Iterable[Path] = (),
+    tokens: Mapping[str, str] | None = None,
 ) -> TableSources:
-    """Reads everything but the scores, which are read when they are compared."""
+    """Reads everything but the scores, which are read when they are compared. `tokens`: by run the
+    name of its training rows."""
+    across = [_json(path) for path in leakage]
+    rows = {path.parent.name: _json(path) for path in stats}
     return TableSources(
         metrics={(path.parent.name, path.stem): _json(path) for path in metrics},
         scores={(path.parent.name, path.stem): path for path in scores},
@@ -98,6 +122,9 @@ def read_sources(
             (path.parent.name, path.name.removesuffix(".meta.json")): _json(path)
             for path in prediction_meta
         },
+        manifests={path.parent.name: _json(path) for path in manifests},
+        leakage={(found["train"], found["test"]): found for found in across},
+        stats={run: rows[key] for run, key in (tokens or {}).items() if key in rows},
     )
 
 
@@ -115,13 +142,25 @@ class BasePlan:
 
 
 def bases(plan: TablePlan) -> list[BasePlan]:
-    """Each once, in the order of the runs."""
+    """Each once for all evals that it has under one protocol, in the order of the runs."""
     found: list[BasePlan] = []
     for run in plan.runs:
         base = base_of(run)
-        if base is not None and base not in found:
+        if base is None:
+            continue
+        place = next((i for i, other in enumerate(found) if _agree(base, other)), None)
+        if place is None:
             found.append(base)
+        else:
+            found[place] = replace(base, evals=found[place].evals | base.evals)
     return found
+
+
+def _agree(one: BasePlan, other: BasePlan) -> bool:
+    """Whether they are one state, under no two protocols of an eval."""
+    if (one.state, one.model) != (other.state, other.model):
+        return False
+    return all(other.evals.get(name, spec) == spec for name, spec in one.evals.items())
 
 
 def base_of(run: RunPlan) -> BasePlan | None:

@@ -7,12 +7,14 @@
 - `epoch_results` and `summary_results`: how runs that are followed by evals got on.
 """
 
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
 
-from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan
+from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan, TablePlan, joined_runs
 from snaketune.runtime.content import flat, settings_of
+from snaketune.tables.comparisons import joined_metric
 from snaketune.tables.sources import NUMBER, BasePlan, Row, TableSources, bases, number_of
 from snaketune.tasks.task import ALL
 
@@ -111,19 +113,41 @@ def _shown_metrics(choose: str | None, eval_name: str, plan: EvalPlan) -> list[s
 
 
 def summary_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
-    """Bases first. Each eval gives `{eval}.{metric}` with interval, n and protocol."""
-    return [_base_row(base, sources) for base in bases(plan)] + [
-        _run_row(run, sources) for run in plan.runs
-    ]
+    """Bases first, then seeds that are joined, then runs, each row under a name of its own: a state
+    under two protocols of an eval is named with them. Each eval gives `{eval}.{metric}` with
+    interval, n and protocol."""
+    by_state = {run.state: run.evals for run in plan.runs}
+    # What stands in for a base may be a run, which has its own row.
+    own = [b for b in bases(plan) if not b.evals.items() <= by_state.get(b.state, {}).items()]
+    rows = [_base_row(base, sources) for base in own]
+    rows += [_joined_row(name, runs, sources) for name, runs in joined_runs(plan).items()]
+    rows += [_run_row(run, sources) for run in plan.runs]
+    names = Counter(row["run"] for row in rows)
+    for base, row in zip(own, rows, strict=False):
+        if names[base.state] > 1:
+            row["run"] = f"{base.state} ({', '.join(s.protocol_name for s in base.evals.values())})"
+    return rows
+
+
+def _joined_row(name: str, runs: list[RunPlan], sources: TableSources) -> Row:
+    first = _run_row(runs[0], sources)
+    row = {key: value for key, value in first.items() if key not in ("seed", "checkpoint")}
+    for key, entry in runs[0].evals.items():
+        number = joined_metric(runs, entry, sources)
+        column = f"{key}.{entry.primary}"
+        row |= {column: number["value"]}
+        row |= {f"{column}.{part}": number.get(part) for part in ("low", "high", "n")}
+    return row | {"run": name, "seeds": len(runs)}
 
 
 def _base_row(base: BasePlan, sources: TableSources) -> Row:
-    head = {"run": base.state, "model": base.model, "method": "base"}
+    head = {"run": base.state, "state": base.state, "model": base.model, "method": "base"}
     return head | _main_numbers(base.state, base.evals, sources)
 
 
 def _run_row(run: RunPlan, sources: TableSources) -> Row:
-    head: Row = {key: getattr(run, key) for key in ("run", "model", "train_data", "method")}
+    names = ("run", "state", "model", "train_data", "method")
+    head: Row = {key: getattr(run, key) for key in names}
     trained = settings_of(sources.train_meta.get(run.run, {}))
     head["seed"] = trained.get("seed")
     settings = {k: v for k, v in flat(trained.get("preset", {})).items() if k not in head}

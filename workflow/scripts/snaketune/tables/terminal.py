@@ -2,6 +2,7 @@
 
 import csv
 import json
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,9 @@ Compared = dict[tuple[str, str], Row]
 
 WIDTH = 100
 
-_MARKS = {"better": "better", "worse": "worse", "no significant difference": "n.s."}
 _NOTES = (
-    "Intervals are 95 %. vs base: points on the same rows; better or worse where the score test\n"
-    "(for means: Student's), adjusted for all runs on the eval (Holm), gives p < 0.05; else n.s."
+    "Intervals are 95 %. vs base: points on the same rows. Better: p < 0.05 (adjusted for all of\n"
+    "an eval's runs by Holm), in content too, above guessing, without rows that training held."
 )
 
 
@@ -30,19 +30,27 @@ def summary_of(tables: Path) -> str:
 
 
 def format_summary(final: Json, comparisons: Iterable[Row]) -> str:
-    """One block an eval: each base, and under it the runs with the same protocol; thresholds last.
+    """The answer first, a sentence an eval; then a block an eval: each base, and under it the runs
+    with the same protocol; thresholds last.
 
     `final` is `final_metrics.json`, `comparisons` the rows of `comparisons.csv`. Lines have at
     most 100 columns, names are cut where they would need more.
     """
     rows = list(comparisons)
     names = dict.fromkeys(name for run in final["runs"] for name in run["evals"])
-    blocks = [_block(name, final["runs"], rows) for name in names]
+    joined = final.get("joined", [])
+    blocks = [_block(name, final["runs"], joined, rows) for name in names]
     thresholds = _thresholds(final["runs"])
+    answer = "\n".join(_wrapped(sentence) for sentence in final["headline"])
+    blocks = [answer, *blocks] if answer else blocks
     return "\n\n".join([*blocks, _NOTES, *([thresholds] if thresholds else [])]) + "\n"
 
 
-def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
+def _wrapped(sentence: str) -> str:
+    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _block(name: str, runs: list[Json], joined: list[Json], comparisons: list[Row]) -> str:
     runs = [run for run in runs if name in run["evals"]]
     metric = runs[0]["evals"][name]["metric"]
     compared = {
@@ -71,8 +79,13 @@ def _block(name: str, runs: list[Json], comparisons: list[Row]) -> str:
                 )
             )
         result = run["evals"][name]
-        change = _change(compared.get((run["run"], name)))
+        change = _change(compared.get((run["run"], name)), run["verdicts"][name])
         lines.append((f"  {run['run']}", *_result(result), *change, _apart(result)))
+    for row in joined:
+        if result := row["evals"].get(name):
+            change = _change(compared.get((row["run"], name)), row["verdicts"][name])
+            seeds = f"  {row['run']}: {len(row['runs'])} seeds"
+            lines.append((seeds, *_result(result), *change, _between(result)))
     return f"{name}\n" + _aligned(lines)
 
 
@@ -97,10 +110,16 @@ def _apart(result: Json) -> str:
     return ", ".join(f"{counts[kind]} {kind}" for kind in kinds)
 
 
-def _change(row: Row | None) -> tuple[str, str]:
+def _between(result: Json) -> str:
+    """How far seeds lie apart: `1.2 points between seeds (SD)`."""
+    found = result["between_seeds"]
+    return "" if found is None else f"SD {100 * found:.1f} between seeds"
+
+
+def _change(row: Row | None, said: Json) -> tuple[str, str]:
     if row is None or not row["difference"]:
-        return "", ""
-    return f"{100 * float(row['difference']):+.1f}", _MARKS.get(row["verdict"], row["verdict"])
+        return "", "" if said["kind"] == "not compared" else said["kind"]
+    return f"{100 * float(row['difference']):+.1f}", said["kind"]
 
 
 def _percent(value: float) -> str:

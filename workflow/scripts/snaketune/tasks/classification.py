@@ -2,20 +2,21 @@
 
 The prediction is the label with the highest probability after the prompt; probabilities are
 renormalised among the labels (a softmax of their log-probabilities), and the mass that the labels
-hold together in the whole vocabulary stands beside them. Ties go to the first label. Where the
-reply is read as text instead, there are no probabilities, and a reply that is no label is
-`unparsed`: wrong, and counted apart.
+hold together in the whole vocabulary stands beside them. Ties go to the first label. Read as text
+instead, a reply has no probabilities, and one that is no label is `unparsed`: wrong, counted apart.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from math import exp
-from typing import ClassVar
+from statistics import mode
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from snaketune.config.evaluation import ClassesSpec
+from snaketune.prompts.thoughts import without_thoughts
 from snaketune.runtime.errors import UserError
 from snaketune.statistics import predictions as confusion
 from snaketune.statistics.intervals import shared
@@ -26,7 +27,6 @@ from snaketune.statistics.predictions import (
     roc_interval,
 )
 from snaketune.tasks.multiple_choice import softmax
-from snaketune.tasks.replies import without_thoughts
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
@@ -37,6 +37,7 @@ from snaketune.tasks.task import (
     Task,
     cluster_of,
     mean_score,
+    once,
     share_of_hits,
     shares_of_hits,
     task,
@@ -67,23 +68,34 @@ SCHEMA = pa.schema(
     ]
 )
 
+_OVERALL: dict[str, confusion.Statistic] = {
+    "balanced_accuracy": confusion.balanced_accuracy,
+    "macro_f1": confusion.macro_f1,
+}
 OUTCOMES: dict[str, Outcome] = {
     "accuracy": lambda score: score["correct"],
     "unparsed": lambda score: score["predicted"] is None,
 }
 
 
-@task(goals=("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "mass"))
+@task(
+    goals=("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "mass"),
+    unpaired=("balanced_accuracy", "macro_f1", "roc_auc", "mass"),
+)
 class Classification(Task):
     """The predicted label against the gold one."""
 
     version = 2
     schema = SCHEMA
     paired: ClassVar = {"accuracy": OUTCOMES["accuracy"]}
+    content: ClassVar = (
+        "where both could be read",
+        lambda score: None if score["predicted"] is None else score["correct"],
+    )
 
     def score(self, row: Answered) -> Score:
         """The row of one example."""
-        spec = ClassesSpec.model_validate(row.protocol["classes"])
+        spec = _spec(row.protocol)
         example, found = row.example, row.prediction
         if example.label not in spec.labels:
             raise UserError(
@@ -93,7 +105,7 @@ class Classification(Task):
         if found.get("finish") == "overlong" and "output" not in found:
             read = _unscored(found)
         elif "output" in found:
-            read = _from_text(found, spec.labels)
+            read = _unscored(found) | {"predicted": parse_label(found["output"], spec.labels)}
         else:
             shares, mass = _shares(found, spec.labels, example.id)
             read = _unscored(found) | _from_shares(shares, mass, spec.labels, example.label)
@@ -126,10 +138,13 @@ class Classification(Task):
         return rows
 
     def counts(self, scores: list[Score]) -> dict[str, int]:
-        """What `final_metrics` prints."""
         correct = sum(score["correct"] for score in scores)
         unparsed = sum(score["predicted"] is None for score in scores)
         return {"correct": correct, "unparsed": unparsed, "total": len(scores)}
+
+    def guesses(self, scores: list[Score]) -> tuple[str, list[bool | float]] | None:
+        most = mode(score["gold"] for score in scores) if scores else None
+        return "always saying the most frequent class", [s["gold"] == most for s in scores]
 
     def question(self, score: Score) -> str:
         """A class is asked of the context: it stands below the question."""
@@ -137,7 +152,6 @@ class Classification(Task):
         return f"{asked}\n\n{score['context']}" if score["context"] else asked
 
     def output(self, score: Score) -> str:
-        """The labels with their probabilities; or the reply."""
         if score["probabilities"] is None:
             return "overlong: no label was scored" if score["output"] is None else score["output"]
         pairs = zip(score["labels"], score["probabilities"], strict=True)
@@ -145,6 +159,11 @@ class Classification(Task):
 
     def reading(self, score: Score) -> str:
         return "unparsed" if score["predicted"] is None else f"predicted {score['predicted']}"
+
+
+@once
+def _spec(protocol: Mapping[str, Any]) -> ClassesSpec:
+    return ClassesSpec.model_validate(protocol["classes"])
 
 
 def _from_text(found: Score, labels: Sequence[str]) -> Score:
@@ -211,10 +230,10 @@ def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[M
     counts = confusion.confusion(labels, gold, predicted)
     if clusters:
         counts = confusion.by_cluster(labels, gold, predicted, clusters)
-    n = len(scores)
+    n, drawn = len(scores), confusion.redrawn(counts)
     rows = [
-        _drawn(eval_name, ALL, "balanced_accuracy", counts, confusion.balanced_accuracy, n),
-        _drawn(eval_name, ALL, "macro_f1", counts, confusion.macro_f1, n),
+        _of_counts(without_interval(eval_name, ALL, name, None, n), counts, drawn, statistic)
+        for name, statistic in _OVERALL.items()
     ]
     for place, label in enumerate(labels):
         subset = f"label={label}"
@@ -224,8 +243,9 @@ def _of_labels(eval_name: str, labels: list[str], scores: list[Score]) -> list[M
         rows += [
             share_of_hits(eval_name, subset, "precision", found, OUTCOMES["accuracy"]),
             share_of_hits(eval_name, subset, "recall", members, OUTCOMES["accuracy"]),
-            _drawn(eval_name, subset, "f1", counts, _f1_of(place), concerned),
         ]
+        row = without_interval(eval_name, subset, "f1", None, concerned)
+        rows.append(_of_counts(row, counts, drawn, _f1_of(place)))
     return rows
 
 
@@ -233,21 +253,15 @@ def _f1_of(place: int) -> confusion.Statistic:
     return lambda counts: confusion.f1s(counts)[..., place]
 
 
-def _drawn(
-    eval_name: str,
-    subset: str,
-    metric: str,
-    counts: confusion.Counts,
-    statistic: Callable[[confusion.Counts], np.ndarray],
-    n: int,
+def _of_counts(
+    row: Metric, counts: confusion.Counts, drawn: confusion.Counts | None, of: confusion.Statistic
 ) -> Metric:
-    """A number with its bootstrap interval, over clusters where there are counts of each;
-    undefined is missing."""
-    value = float(statistic(counts if counts.ndim == 2 else counts.sum(0)))
+    """A number with its bootstrap interval, of counts that were `drawn` anew; undefined is
+    missing."""
+    value = float(of(counts if counts.ndim == 2 else counts.sum(0)))
     if np.isnan(value):
-        return without_interval(eval_name, subset, metric, None, 0)
-    row = without_interval(eval_name, subset, metric, value, n)
-    return with_interval(row, confusion.bootstrap(counts, statistic))
+        return {**row, "value": None, "n": 0}
+    return with_interval({**row, "value": value}, confusion.bootstrap(drawn, of))
 
 
 def _of_probabilities(eval_name: str, scores: list[Score]) -> list[Metric]:

@@ -56,6 +56,7 @@ class Math(Task):
     version = 2
     schema = SCHEMA
     paired: ClassVar = {name: OUTCOMES[name] for name in ("accuracy", "accuracy_flexible")}
+    content: ClassVar = ("read flexibly", OUTCOMES["accuracy_flexible"])
     groups: ClassVar = {
         **Task.groups,
         "Wrong in both": lambda base, tuned: (

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Context, Decimal
 
+from snaketune.prompts.thoughts import without_thoughts
 from snaketune.tasks.numbers import (
     NUMBER,
     as_decimal,
@@ -14,7 +15,6 @@ from snaketune.tasks.numbers import (
     last_number,
     value_of,
 )
-from snaketune.tasks.replies import before_next_question, without_thoughts
 
 _STRICT = re.compile(r"#### (-?[0-9.,]+)")
 _BRACES = re.compile(r"(?P<box>\\f?boxed\s*\{)|\\[{}]|(?P<open>\{)|(?P<close>\})")
@@ -43,6 +43,28 @@ _HARMLESS = re.compile(
     r"\\(?:[dt]?frac|times|cdot|left|right|quad|qquad|circ|degree|displaystyle|approx)(?![A-Za-z])"
 )
 _COMMAND = re.compile(r"\\[A-Za-z]|√|π|[0-9)}]\s?\^")
+
+# A line that opens the next question, or a turn that is not the model's.
+_NEXT = re.compile(
+    r"""
+    ^[ \t]* (?: \#{1,6}[ \t]* )? (?: [*_]{1,2} )?
+      (?: Question | Q | Problem | Exercise | Instruction | User | Human )
+      [ \t]* [0-9]{0,4} [ \t]* (?: [*_]{1,2} )? [ \t]* : (?! [ \t]*// )
+    | ^[ \t]* \#{2,6} [ \t]* (?: Instruction | Question | Problem | Input | User | Human )
+      [ \t]* [0-9]{0,4} [ \t]* $
+    | <\|im_(?:start|end)\|> | <\|endoftext\|> | <\|eot_id\|> | <\|user\|> | <end_of_turn>
+    | </s> | \[INST\]
+    """,
+    re.VERBOSE | re.MULTILINE | re.IGNORECASE,
+)
+
+
+def before_next_question(reply: str) -> str:
+    """The reply up to the first line that opens another question behind a piece with a digit in
+    it: a reply may well begin with the question that it was asked."""
+    first = next((i for i, c in enumerate(reply) if c.isnumeric()), len(reply))
+    found = _NEXT.search(reply, first)
+    return reply[: found.start()] if found else reply
 
 
 def strict(text: str) -> Decimal | None:

@@ -86,13 +86,21 @@ _BY_N = {
 }
 
 
-@task(goals=("majority", "best_of_n", "pass_at_n", "accuracy"), samples_of="math")
+@task(
+    goals=("majority", "best_of_n", "pass_at_n", "accuracy"),
+    unpaired=("pass_at_n",),
+    samples_of="math",
+)
 class MathSamples(Task):
     """Several samples of each question: majority vote and best of n."""
 
     version = 2
     schema = SCHEMA
     paired: ClassVar = {name: _LARGEST[name] for name in ("majority", "best_of_n", "accuracy")}
+    content: ClassVar = (
+        "where both could be read",
+        lambda score: None if score["parsed"] is None else score["correct"],
+    )
     groups = Math.groups  # by the majority vote
 
     def score(self, row: Answered) -> Score:

@@ -1,7 +1,6 @@
 """From predictions to scores (a row an example) and metrics. No model, no GPU."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,8 @@ def measure(
     task = task_of("math_samples" if sampled else protocol["task"])
     sample = SampleSpec.model_validate(protocol["sample"]) if protocol["sample"] else None
     sampling = SamplingSpec.model_validate(sampled) if sampled else None
-    rows = join(examples, predictions, verdicts, sample, sampling, rewards)
-    scores = [task.score(replace(row, protocol=protocol)) for row in rows]
+    rows = join(examples, predictions, verdicts, sample, sampling, rewards, protocol=protocol)
+    scores = [task.score(row) for row in rows]
     write_rows(scores_to, scores, task.schema)
     write_json(
         metrics_to,
@@ -61,9 +60,11 @@ def thought_metrics(eval_name: str, rows: Sequence[Answered]) -> list[Metric]:
     lengths = [r["thought_tokens"] for r in thoughts if "thought_tokens" in r]
     mean = sum(lengths) / len(lengths) if lengths else None
     cut = [not r["thoughts_ended"] for r in thoughts]
+    over = [r["thoughts_over_budget"] for r in thoughts if "thoughts_over_budget" in r]
     return [
         without_interval(eval_name, ALL, "thought_tokens", mean, len(lengths)),
         proportion(eval_name, ALL, "thoughts_cut_off", cut),
+        *([proportion(eval_name, ALL, "thoughts_over_budget", over)] if over else []),
     ]
 
 
@@ -74,6 +75,8 @@ def join(
     sample: SampleSpec | None = None,
     sampling: SamplingSpec | None = None,
     rewards: Path | None = None,
+    *,
+    protocol: dict[str, Any] | None = None,
 ) -> list[Answered]:
     """Each sampled example with its prediction (or all its samples) and its verdict, in the
     sample's order.
@@ -81,6 +84,7 @@ def join(
     The three must hold exactly the same ids, each once; else the files don't belong together and
     a share over them would mean nothing: UserError.
     """
+    protocol = protocol or {}
     asked = {example.id: example for example in take_sample(read_examples(examples), sample)}
     answered = (
         read_samples(predictions, rewards, asked, sampling) if sampling else _by_id(predictions)
@@ -90,7 +94,7 @@ def join(
     if verdicts and judged is not None:
         _check_same(judged, asked, verdicts, examples)
     return [
-        Answered(example, answered[id_], judged[id_] if judged else None)
+        Answered(example, answered[id_], judged[id_] if judged else None, protocol)
         for id_, example in asked.items()
     ]
 

@@ -5,7 +5,7 @@ per character stand beside it. Ties go to the first letter. Probabilities are th
 scores that the choice is made by, over the options of a question.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -29,6 +29,7 @@ from snaketune.tasks.task import (
     Task,
     cluster_of,
     mean_score,
+    once,
     shares_of_hits,
     task,
     without_interval,
@@ -67,7 +68,10 @@ OUTCOMES: dict[str, Outcome] = {
 }
 
 
-@task(goals=("accuracy", "accuracy_sum", "accuracy_per_character", "chance_corrected"))
+@task(
+    goals=("accuracy", "accuracy_sum", "accuracy_per_character", "chance_corrected"),
+    unpaired=("chance_corrected",),
+)
 class MultipleChoice(Task):
     """The option with the best log-probability against the gold one."""
 
@@ -116,6 +120,10 @@ class MultipleChoice(Task):
     def counts(self, scores: list[Score]) -> dict[str, int]:
         """What `final_metrics` prints."""
         return {"correct": sum(score["correct"] for score in scores), "total": len(scores)}
+
+    def guesses(self, scores: list[Score]) -> tuple[str, list[bool | float]] | None:
+        """An option at random."""
+        return "guessing", [1 / len(score["options"]) for score in scores]
 
     def output(self, score: Score) -> str:
         """The options with their probabilities."""
@@ -191,8 +199,13 @@ def softmax(scores: Sequence[float]) -> list[float]:
 
 
 def _prompt(row: Answered) -> str:
-    protocol = options_protocol(EvalSpec.model_validate(row.protocol))
+    protocol = _asked(row.protocol)
     return format_prompt(protocol["context"], "multiple_choice", row.example, protocol["line"])
+
+
+@once
+def _asked(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    return options_protocol(EvalSpec.model_validate(protocol))
 
 
 def _picks(letter: str) -> Outcome:

@@ -8,14 +8,15 @@ metric likes best counts; a gold answer without a single word can't be measured 
 """
 
 import json
-from collections.abc import Iterable
-from typing import ClassVar
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import pyarrow as pa
 
 from snaketune.config.evaluation import AnswersSpec
 from snaketune.data.example import GOLDS
-from snaketune.tasks.replies import without_thoughts
+from snaketune.prompts.thoughts import without_thoughts
 from snaketune.tasks.task import (
     ALL,
     FINISHES,
@@ -26,6 +27,7 @@ from snaketune.tasks.task import (
     Task,
     cluster_of,
     mean_score,
+    once,
     shares_of_hits,
     task,
 )
@@ -81,6 +83,10 @@ class OpenQa(Task):
     version = 2
     schema = SCHEMA
     paired = MEANS | SHARES
+    content: ClassVar = (
+        "by how much of the gold answer the reply holds",
+        lambda score: _held(score),
+    )
     subsets: ClassVar = {SHORT: lambda score: score["short"]}
     groups: ClassVar = {
         "Nearer to the gold answer now": lambda base, tuned: _f1(tuned) > _f1(base),
@@ -93,10 +99,10 @@ class OpenQa(Task):
 
     def score(self, row: Answered) -> Score:
         """The row of one answer."""
-        spec = AnswersSpec.model_validate(row.protocol.get("answers") or {})
-        output, golds = row.prediction["output"], _golds(row)
-        said = without_thoughts(output) or ""
-        rows = [_overlap(said, gold, spec) for gold in golds]
+        spec, golds = _spec(row.protocol), _golds(row)
+        output = row.prediction["output"]
+        said, wanted = _read(without_thoughts(output) or ""), [_read(gold) for gold in golds]
+        rows = [_overlap(said, gold, spec) for gold in wanted]
         best = {name: _best(found[name] for found in rows) for name in rows[0]}
         return {
             "id": row.example.id,
@@ -106,8 +112,8 @@ class OpenQa(Task):
             "gold": " | ".join(golds),
             "output": output,
             **best,
-            "words": len(tokens_of(fold(said))),
-            "gold_words": len(tokens_of(fold(golds[0]))),
+            "words": len(said.tokens),
+            "gold_words": len(wanted[0].tokens),
             "finish": row.prediction.get("finish"),
             "new_tokens": row.prediction.get("new_tokens"),
         }
@@ -142,24 +148,50 @@ def _golds(row: Answered) -> list[str]:
     return list(dict.fromkeys([row.gold, *map(str, further)]))
 
 
-def _overlap(said: str, gold: str, spec: AnswersSpec) -> Score:
+@once
+def _spec(protocol: Mapping[str, Any]) -> AnswersSpec:
+    return AnswersSpec.model_validate(protocol.get("answers") or {})
+
+
+class _Text(NamedTuple):
+    """An answer, as it stands and as the metrics take it."""
+
+    text: str
+    folded: str
+    tokens: list[str]
+    squad: str
+
+
+def _read(text: str) -> _Text:
+    folded = fold(text)
+    return _Text(text, folded, tokens_of(folded), squad(text))
+
+
+def _overlap(said: _Text, gold: _Text, spec: AnswersSpec) -> Score:
     """What an answer has in common with one of the right ones."""
-    folded, wanted = fold(said), fold(gold)
-    tokens, sought = tokens_of(folded), tokens_of(wanted)
-    short = len(sought) <= spec.short_threshold
+    folded, wanted = said.folded, gold.folded
+    short = len(gold.tokens) <= spec.short_threshold
     overlap = rouge_l(folded, wanted)
     if not wanted:  # such as `+` or `:-)`: nothing is left but the signs themselves
-        folded, wanted = said.strip(), gold.strip()
+        folded, wanted = said.text.strip(), gold.text.strip()
     return {
         "short": short,
         "exact": folded == wanted and bool(folded),
         "relaxed": relaxed(folded, wanted, short, spec.strict),
-        "f1": token_f1(tokens, sought) if sought else None,
+        "f1": token_f1(said.tokens, gold.tokens) if gold.tokens else None,
         "rouge_l": overlap,
         "rouge_l_half": None if overlap is None else overlap >= HALF,
-        "squad_exact": squad(said) == squad(gold) and bool(squad(said)),
-        "squad_f1": token_f1(squad(said).split(), squad(gold).split()),
+        "squad_exact": said.squad == gold.squad and bool(said.squad),
+        "squad_f1": token_f1(said.squad.split(), gold.squad.split()),
     }
+
+
+def _held(score: Score) -> float | None:
+    """The share of the gold answer's tokens that stand in the reply, however much else does; of
+    several right answers the one that is held best."""
+    said = Counter(tokens_of(fold(without_thoughts(score["output"]) or "")))
+    golds = [Counter(tokens_of(fold(gold))) for gold in score["gold"].split(" | ")]
+    return _best((said & gold).total() / gold.total() for gold in golds if gold)
 
 
 def _best(values: Iterable[bool | float | None]) -> bool | float | None:

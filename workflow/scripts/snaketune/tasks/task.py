@@ -12,6 +12,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from importlib import import_module
 from typing import Any, ClassVar, TypedDict, TypeVar
 
@@ -87,6 +88,19 @@ class Answered:
         return found
 
 
+def once(read: Callable[[dict[str, Any]], V]) -> Callable[[dict[str, Any]], V]:
+    """`read`, of a protocol, once an eval: its rows share the protocol, the same object."""
+    last: list[Any] = [None, None]
+
+    @wraps(read)
+    def found(protocol: dict[str, Any]) -> V:
+        if last[0] is not protocol:
+            last[:] = protocol, read(protocol)
+        return last[1]
+
+    return found
+
+
 class Task(ABC):
     """How replies to one kind of question are measured and shown."""
 
@@ -99,6 +113,9 @@ class Task(ABC):
     """The metrics by which two states are compared row by row."""
     subsets: ClassVar[dict[str, Callable[[Score], bool]]] = {}
     """The parts on which they are compared too: which rows belong to each."""
+    content: ClassVar[tuple[str, Outcome] | None] = None
+    """The primary metric with the answer's form set aside: how, in words, and the outcome. None:
+    form plays no part, or nobody can tell."""
     groups: ClassVar[dict[str, PairTest]] = {
         "Right now, wrong in the base": lambda base, tuned: (
             tuned["correct"] and not base["correct"]
@@ -123,6 +140,11 @@ class Task(ABC):
     def counts(self, scores: list[Score]) -> dict[str, int]:
         """Whole numbers for `final_metrics`; always with `total`."""
 
+    def guesses(self, scores: list[Score]) -> tuple[str, list[bool | float]] | None:
+        """How one would guess, in words, and what each row's primary outcome would be. None: there
+        is no such level."""
+        return None
+
     def members(self, scores: list[Score]) -> dict[str, list[Score]]:
         """All rows, and those of each subset."""
         parts = {name: [s for s in scores if among(s)] for name, among in self.subsets.items()}
@@ -146,7 +168,9 @@ REGISTERED: dict[str, Task] = {}
 """By the name of its file, as far as one was imported: ask `task_of`."""
 
 
-def task(*, goals: tuple[str, ...], samples_of: str | None = None) -> Callable[[T], T]:
+def task(
+    *, goals: tuple[str, ...], unpaired: tuple[str, ...] = (), samples_of: str | None = None
+) -> Callable[[T], T]:
     """Makes a class the task that its file is named for. The arguments, all of them literals, are
     what `TaskInfo` says: they are read without running the file."""
 

@@ -21,6 +21,7 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 # A minus that is a sign, and the marks within a number: -5 is not 5, nor 3.5 35.
 _OF_NUMBERS = re.compile(r"(?<!\w)-(?=[.]?[0-9])|(?<=[0-9])[.,](?=[0-9])|(?<![\w.])\.(?=[0-9])")
 _THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
+_MINUS = re.compile(r"[\u2212\u2010-\u2013](?=[0-9])")
 _KEPT = {"-": "\ue000", ".": "\ue001", ",": "\ue002"}
 _BACK = {ord(code): mark for mark, code in _KEPT.items()}
 _UNSPACED = regex.compile(
@@ -32,8 +33,12 @@ _PIECES = regex.compile(rf"(?:(?!{_UNSPACED.pattern})\X)+|\X")
 def fold(text: str) -> str:
     """NFC, in one case, without punctuation (typographic quotes and dashes too) but for the sign
     and the marks of a number, white space folded."""
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-    text = _THOUSANDS.sub("", re.sub(r"[\u2212\u2010-\u2013](?=[0-9])", "-", text))
+    if text.isascii():
+        text = text.lower()
+    else:
+        text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+        text = _MINUS.sub("-", text)
+    text = _THOUSANDS.sub("", text)
     text = _OF_NUMBERS.sub(lambda found: _KEPT[found[0]], text)
     return " ".join(text.translate(_all_punctuation()).split()).translate(_BACK)
 
@@ -117,27 +122,23 @@ def longest_common(one: Sequence[str], other: Sequence[str]) -> int:
     return len(short) - row.bit_count()
 
 
-def _stemmed(text: str, plain: bool) -> list[str]:
-    from rouge_score.tokenize import tokenize  # its import takes a second, for nltk
+_ALPHANUMERIC = re.compile("[a-z0-9]+")
 
-    if plain:
-        return tokenize(text, _Stemmer)
-    return [_stem(t) if t.isascii() and len(t) > 3 else t for t in tokens_of(text)]
+
+def _stemmed(text: str, plain: bool) -> list[str]:
+    """Tokens with words of more than three letters stemmed; where `plain`, those of rouge-score."""
+    tokens = _ALPHANUMERIC.findall(text.lower()) if plain else tokens_of(text)
+    return [_stem(t) if len(t) > 3 and t.isascii() else t for t in tokens]
 
 
 @lru_cache(maxsize=100_000)
 def _stem(word: str) -> str:
+    """By nltk's stemmer; the same words come again and again."""
     return _porter().stem(word)
-
-
-class _Stemmer:
-    """nltk's, which remembers: the same words come again and again."""
-
-    stem = staticmethod(_stem)
 
 
 @cache
 def _porter() -> Any:
-    from nltk.stem.porter import PorterStemmer
+    from nltk.stem.porter import PorterStemmer  # its import takes a second
 
     return PorterStemmer()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from snaketune.tasks.replies import without_thoughts
+from snaketune.prompts.thoughts import without_thoughts
 
 Label = Literal["safe", "unsafe"]
 

@@ -13,7 +13,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from snaketune.config.model import MICRO_BATCH_TOKENS, ModelSpec, Preset
-from snaketune.models.load import pick_device
+from snaketune.models.load import pick_device, rope_switch
 from snaketune.runtime.errors import UserError
 from snaketune.training import saving
 from snaketune.training.adapter_layers import cast_adapters
@@ -113,7 +113,7 @@ def prepare(
     )
     if state.scaler:
         job.scaler.load_state_dict(state.scaler)
-    if layout.kind == "packed" and can_record(loss, preset.method, device):
+    if layout.kind == "packed" and not layout.switch and can_record(loss, preset.method, device):
         job.graphs = GraphedGradients(loss, job.parameters, device)
     return job
 
@@ -153,7 +153,8 @@ def batch_layout(
     flash = device.type == "cuda" and "flash" in (causal.config._attn_implementation or "")
     automatic = "packed" if flash or can_pack(causal, device, dtype) else "grouped"
     kind = automatic if preset.batching == "auto" else preset.batching
-    return BatchLayout(kind, state.budget, call_overhead(causal.num_parameters(), device))
+    overhead = call_overhead(causal.num_parameters(), device)
+    return BatchLayout(kind, state.budget, overhead, rope_switch(causal.config))
 
 
 def group_unless_apart(

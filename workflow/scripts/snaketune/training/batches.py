@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from snaketune.models.load import RopeSwitch
 from snaketune.runtime.files import read_table
 
 IGNORED = -100
@@ -210,11 +211,24 @@ class BatchLayout:
     """Padded tokens of a micro-batch at most."""
     overhead: int
     """What a micro-batch costs beyond its tokens, in tokens."""
+    switch: RopeSwitch | None = None
+    """Where the model's positions change: longer rows do not stand beside shorter ones."""
 
     def batches(self, rows: list[TokenRow]) -> Iterator[tuple[list[TokenRow], Batch]]:
         """Micro-batches that hold all `rows`, each with its rows in order."""
-        if not rows:
-            return
+        for alike in self._apart(rows):
+            yield from self._batches(alike)
+
+    def _apart(self, rows: list[TokenRow]) -> Iterator[list[TokenRow]]:
+        """Rows whose positions are the same together or alone."""
+        most, grows = (self.switch.length, self.switch.grows) if self.switch else (math.inf, False)
+        long = [row for row in rows if row.inputs > most]
+        short = [row for row in rows if row.inputs <= most]
+        yield from ([row] for row in long) if grows else [long] if long else []
+        if short:
+            yield short
+
+    def _batches(self, rows: list[TokenRow]) -> Iterator[tuple[list[TokenRow], Batch]]:
         lengths = np.array([row.inputs for row in rows])
         build: Callable[[Sequence[TokenRow]], Batch]
         if self.kind == "packed":

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from snaketune.models.load import forget_growth, rope_switch
 from snaketune.runtime.errors import is_out_of_memory
 from snaketune.training import packed_attention
 from snaketune.training.adapter_layers import evaluating
@@ -124,6 +125,8 @@ class SummedLoss:
         self.body: Any = getattr(causal, causal.base_model_prefix, None)
         self.given: tuple[str, ...] = ()
         """Fields of packed batches that the model's attention is given beside the usual ones."""
+        switch = rope_switch(causal.config)
+        self.grows = switch is not None and switch.grows
         self.apart = self._head_is_all(probe)
 
     def __call__(self, batch: Batch) -> torch.Tensor:
@@ -222,6 +225,8 @@ class SummedLoss:
 
     def _inputs(self, batch: Batch) -> dict:
         """Without mask and cache: only so does transformers keep packed rows apart."""
+        if self.grows:
+            forget_growth(self.model)
         inputs = {"input_ids": batch.input_ids, "attention_mask": None, "use_cache": False}
         if batch.position_ids is not None:
             inputs["position_ids"] = batch.position_ids

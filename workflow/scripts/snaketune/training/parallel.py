@@ -20,6 +20,8 @@ from torch import distributed, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from transformers import PreTrainedModel
 
+from snaketune.models.load import rope_switch
+
 # The others wait while one loads a model from a slow disk, scores its share of dev or saves.
 _PATIENCE = timedelta(hours=2)
 # Of a bucket: 200 MB in float32.
@@ -105,13 +107,15 @@ def count_lanes(model: PreTrainedModel, threads: int, device: torch.device, apar
     """How many lanes the training takes.
 
     One where lanes would not be exact or repeatable: dropout draws from a generator that threads
-    share, and narrowing the head (`apart` is False) touches the model. One too where all weights
-    are trained, since every lane has gradients of its own.
+    share, and narrowing the head (`apart` is False) touches the model, as positions do that change
+    with a row's length. One too where all weights are trained, since every lane has gradients of
+    its own.
     """
-    drops = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
-    drops = drops or any(getattr(m, "attention_dropout", 0) for m in model.modules())
+    shared = any(isinstance(m, nn.Dropout) and m.p > 0 for m in model.modules())
+    shared = shared or any(getattr(m, "attention_dropout", 0) for m in model.modules())
     whole = model.get_input_embeddings().weight.requires_grad
-    return 1 if drops or whole or not apart or device.type != "cpu" else min(_MOST, threads)
+    shared = shared or rope_switch(model.config) is not None
+    return 1 if shared or whole or not apart or device.type != "cpu" else min(_MOST, threads)
 
 
 class Lanes:

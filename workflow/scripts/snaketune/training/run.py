@@ -34,7 +34,7 @@ from snaketune.training.parallel import join_world
 from snaketune.training.saving import atomic
 from snaketune.training.step import take_remaining_steps
 from snaketune.training.tracking import Tracking, open_trackers
-from snaketune.training.trainable import compute_dtype
+from snaketune.training.trainable import adapter_table, compute_dtype
 
 LOG_SCHEMA = pa.schema(
     [
@@ -225,6 +225,7 @@ def _meta(plan: TrainingPlan, job: Training, hashes: list[str]) -> dict:
         "gradient_checkpointing": job.state.recompute,
         "parameters_trained": trained,
         "parameters": sum(p.numel() for p in job.model.parameters()),
+        **({} if plan.preset.method == "full" else adapter_table(job.loss.model)),
         "train_sha256": hashes[0],
         "dev_sha256": hashes[1],
         "versions": {name: version(name) for name in _PACKAGES},

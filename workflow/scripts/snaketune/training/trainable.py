@@ -5,17 +5,30 @@ Memory a trained number takes: 4 bytes itself (float32), 4 its gradient, 8 the m
 2 where the optimiser holds them in 8 bits.
 """
 
+import copy
 import re
+from collections import Counter
 from typing import Any
 
 import bitsandbytes as bnb
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import (
+    BaseTunerLayer,
+    _maybe_include_all_linear_layers,
+    check_target_module_exists,
+)
+from peft.utils.transformers_weight_conversion import (
+    convert_peft_config_for_transformers,
+    get_model_conversion_mapping,
+)
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from snaketune.config.model import LoraSpec, ModelSpec, Preset
-from snaketune.models.load import load_model, pick_dtype
+from snaketune.models.headers import IN_4_BITS, quantised_as
+from snaketune.models.load import load_config, load_model, pick_dtype
 from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import hold_on_cpu, use_fused_layers
 
@@ -34,6 +47,7 @@ def build_trainable(
     small updates vanish in 16 bits; its computation is cast. Of a model that also takes pictures
     or sound only the language model is trained: texts leave the rest without gradients.
     """
+    _require_trainable(spec, preset.method)
     dtype = torch.float32 if preset.method == "full" else compute_dtype(spec, preset, device)
     spec = spec.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     causal = load_model(spec, "nf4" if preset.method == "qlora" else "none", device)
@@ -47,6 +61,18 @@ def build_trainable(
     model = _with_adapter(causal, spec, preset.lora)
     hold_on_cpu(causal)
     return model.train(), causal
+
+
+def _require_trainable(spec: ModelSpec, method: str) -> None:
+    """Raises UserError where the method can't train a base that comes quantised."""
+    comes = quantised_as(load_config(spec, "causal"))
+    if comes is None or (comes == IN_4_BITS and method != "full"):
+        return
+    fits = "qlora or lora, or" if comes == IN_4_BITS else "plain weights or 4 bits of bitsandbytes:"
+    raise UserError(
+        f"preset: method: found {method}, but the weights of {spec.id} come as {comes}; expected "
+        f"{fits} the model that it was made of"
+    )
 
 
 def _beside_language(causal: PreTrainedModel) -> str | None:
@@ -102,14 +128,105 @@ def _with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> n
         use_dora=lora.dora,
         revision=spec.revision,
     )
+    config.target_parameters = _beside_experts(causal, config) or None
     use_fused_layers(config)
     try:
         return get_peft_model(causal, config, autocast_adapter_dtype=True)
     except ValueError as error:
-        raise UserError(
-            f"preset: lora.targets: found {lora.targets}, which {spec.id} cannot take ({error}); "
-            "expected all-linear or names of linear layers"
-        ) from error
+        raise UserError(_refused(error, spec, lora)) from error
+
+
+def _beside_experts(causal: PreTrainedModel, config: LoraConfig) -> list[str]:
+    """Weights of linear layers that the targets name and PEFT leaves without an adapter unless they
+    are named as weights: where experts became one tensor it takes `up_proj` for the experts' alone,
+    though dense layers and shared experts are called so too. Weights in 4 bits it can't take so."""
+    converted: LoraConfig = copy.deepcopy(config)
+    named: Any = copy.deepcopy(config)
+    convert_peft_config_for_transformers(converted, causal, get_model_conversion_mapping(causal))
+    if not converted.target_parameters:
+        return []
+    named = _maybe_include_all_linear_layers(named, causal)
+    left = {
+        name: module
+        for name, module in causal.named_modules()
+        if isinstance(module, nn.Linear)
+        and check_target_module_exists(named, name)
+        and not check_target_module_exists(converted, name)
+    }
+    packed = [name for name, module in left.items() if not module.weight.is_floating_point()]
+    if packed:
+        print(
+            f"note: {len(packed)} layers get no adapter, first {packed[0]}: PEFT gives theirs to "
+            "the experts of the same names, and weights in 4 bits can't be named otherwise; method "
+            "lora takes them too"
+        )
+    return [f"{name}.weight" for name in left if name not in packed]
+
+
+def _refused(error: ValueError, spec: ModelSpec, lora: LoraSpec) -> str:
+    if "ParamWrapper" in str(error):  # PEFT's adapter of a weight that is no layer
+        key, found, wanted = (
+            ("dora", "true", "false") if lora.dora else ("dropout", f"{lora.dropout:g}", "0")
+        )
+        return (
+            f"preset: lora.{key}: found {found}, but experts of {spec.id} are one tensor, whose "
+            f"adapters take none; expected {wanted}, or lora.targets that name no experts, such as "
+            "q_proj, k_proj, v_proj and o_proj"
+        )
+    return (
+        f"preset: lora.targets: found {lora.targets}, which {spec.id} cannot take ({error}); "
+        "expected all-linear or names of linear layers"
+    )
+
+
+def adapter_table(causal: PreTrainedModel) -> dict[str, list[dict[str, Any]]]:
+    """What got an adapter, with the adapter's parameters, and which linear layers and experts got
+    none, with their own: by name, all layers together."""
+    decoder, front = causal.get_decoder(), r"[^.]+"
+    if _beside_language(causal):
+        front = next(re.escape(name) for name, m in causal.named_modules() if m is decoder)
+    given, left, taken = [], [], set()
+    modules = list(causal.named_modules())
+    for path, module in modules:
+        if isinstance(module, BaseTunerLayer):
+            layer: Any = module  # PEFT's own attributes have no types
+            key = getattr(layer, "parameter_name", "weight")
+            taken.add(id(getattr(layer.get_base_layer(), key)))
+            parts = (getattr(layer, kind).parameters() for kind in layer.adapter_layer_names)
+            numbers = sum(p.numel() for part in parts for p in part)
+            given.append((_without_number(path, key, front), numbers))
+    for path, module in modules:
+        for key, weight in module.named_parameters(recurse=False):
+            if _multiplies(module, key, weight) and id(weight) not in taken and "lora_" not in path:
+                numbers = weight.numel() if weight.is_floating_point() else _numbers(module)
+                left.append((_without_number(path, key, front), numbers))
+    return {"adapters": _added_up(given), "without_adapter": _added_up(left)}
+
+
+def _numbers(layer: Any) -> int:
+    return layer.in_features * layer.out_features  # packed weights have fewer
+
+
+def _multiplies(module: nn.Module, key: str, weight: torch.Tensor) -> bool:
+    """Whether it is a linear layer's weight, or that of all experts in one."""
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return False
+    return weight.ndim > 2 or (key == "weight" and isinstance(module, nn.Linear | Conv1D))
+
+
+def _without_number(path: str, key: str, front: str) -> str:
+    """`mlp.up_proj` of `model.layers.0.mlp.up_proj`; `front`: a pattern for the decoder's name."""
+    inside = re.sub(rf"^{front}\.[^.]+\.\d+\.", "", path)
+    parts = [p for p in [*inside.split("."), key] if p not in ("base_layer", "weight")]
+    return ".".join(part for part in parts if not part.isdigit())
+
+
+def _added_up(found: list[tuple[str, int]]) -> list[dict[str, Any]]:
+    counts = Counter(name for name, _ in found)
+    return [
+        {"modules": name, "count": n, "parameters": sum(size for of, size in found if of == name)}
+        for name, n in counts.items()
+    ]
 
 
 def unmoved_adapters(model: nn.Module) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import PreTrainedModel
@@ -14,7 +14,7 @@ from snaketune.inference.pick import Sampler, Sampling, greedy
 from snaketune.inference.session import GenerationRequest, LoadableState, Session, backend
 from snaketune.models.describe import context_length, generation_configs
 from snaketune.models.folder import load_tokenizer, model_folder
-from snaketune.models.load import load_config, load_state, pick_device
+from snaketune.models.load import load_config, load_state, pick_device, rope_switch
 from snaketune.prompts.conversation import end_tokens
 
 
@@ -22,6 +22,7 @@ from snaketune.prompts.conversation import end_tokens
 class TransformersSession(Session):
     """A transformers model, with an adapter or without."""
 
+    keeps_budgets: ClassVar[bool] = True
     model: PreTrainedModel
     engine: Engine | None = field(default=None, init=False)
     prefix: int = field(default=0, init=False)
@@ -40,6 +41,18 @@ class TransformersSession(Session):
             self.batches, self.largest = {1}, 1
             yield from row_by_row(self.model, _prompts(requests, 0, sampling), pick, self.ends)
             return
+        switch = rope_switch(self.engine.base.config)
+        apart = [
+            ask for ask in requests if switch and len(ask.tokens) + ask.max_new > switch.length
+        ]
+        if switch and apart:
+            print(
+                f"{len(apart)} prompts may pass {switch.length} tokens with their replies, where "
+                "the model's positions change: they go row by row"
+            )
+            with self.engine.own_attention():
+                yield from row_by_row(self.model, _prompts(apart, 0, sampling), pick, self.ends)
+            requests = [ask for ask in requests if ask not in apart]
         if requests:
             self.prefix = self.engine.share(common_prefix([ask.tokens for ask in requests]))
         batch = BatchSize(batch_size, self.engine.device)
@@ -79,6 +92,7 @@ def _prompts(
             {s: sampling.numbers(ask.id, s, ask.max_new) for s in ask.samples}
             if sampling
             else None,
+            ask.budget,
         )
         for ask in requests
     ]

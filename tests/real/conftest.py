@@ -1,6 +1,0 @@
-"""Tests on pretrained models use the small models and rows of the unit tests."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))

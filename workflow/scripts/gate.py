@@ -1,0 +1,15 @@
+"""Judges whether the experiment is fit to release: fails where it is not."""
+
+import json
+import sys
+from pathlib import Path
+
+from snaketune.runtime.job import job
+
+with job(snakemake.log[0]):
+    from snaketune.tables.gate import require_passed
+
+    file = Path(snakemake.input.gate)
+    said = require_passed(json.loads(file.read_text(encoding="utf-8")), file.with_suffix(".md"))
+    print(said)
+print(said, file=sys.stderr)
