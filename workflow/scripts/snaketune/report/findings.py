@@ -1,12 +1,23 @@
-"""Did fine-tuning help? The verdicts of `tables/verdict.py`, and open answers before and after."""
+"""Did fine-tuning help? The verdicts of `tables/verdict.py`; and open answers before and after
+training.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from snaketune.data.example import FEW_SHOT
+from snaketune.report.results import PLAIN
 from snaketune.report.sources import CsvRow, ReportSources
-from snaketune.report.style import excerpt, optional, points
+from snaketune.report.style import (
+    excerpt,
+    optional,
+    p_value,
+    percent,
+    points,
+    points_interval,
+)
+from snaketune.statistics.paired import NOTHING
 
 
 class Finding(TypedDict):
@@ -80,6 +91,65 @@ def _finding(result: Mapping[str, Any], name: str) -> Finding:
     return Finding(
         eval=name, verdict=said["kind"], gain=gain, sentence=f"{name}. {said['sentence']}"
     )
+
+
+class Effect(TypedDict):
+    """A run against its base on one eval, by the eval's primary metric."""
+
+    run: str
+    eval: str
+    metric: str
+    difference: float | None
+    """None where no row has an outcome for both."""
+    low: float | None
+    high: float | None
+    verdict: str
+    cells: dict[str, str]
+    """What readers see."""
+
+
+def effects(sources: ReportSources) -> list[Effect]:
+    """One a run and eval, by eval; none of a run that is compared with nothing."""
+    return [
+        _effect(sources, run.run, name, run.evals[name].primary)
+        for name in sources.tasks()
+        for run in sources.runs
+        if run.base_state is not None and name in run.evals
+    ]
+
+
+def _effect(sources: ReportSources, run: str, name: str, metric: str) -> Effect:
+    row = sources.comparison(run, name, metric)
+    known = row if row and row["difference"] else {}
+    difference, low, high, base, tuned, p, adjusted = (
+        optional(known.get(key, ""))
+        for key in ("difference", "low", "high", "base", "tuned", "p", "p_holm")
+    )
+    plain = metric in PLAIN
+    return Effect(
+        run=sources.shown(run),
+        eval=name,
+        metric=metric.replace("_", " "),
+        difference=difference,
+        low=low,
+        high=high,
+        verdict=known.get("verdict", NOTHING),
+        cells={
+            "base": _figure(base, plain),
+            "tuned": _figure(tuned, plain),
+            "points": points(difference),
+            "interval": points_interval(low, high),
+            "n": f"{int(known['n']):,}" if known else "0",
+            "p": p_value(p).removeprefix("p ").removeprefix("= "),
+            "adjusted": p_value(p if adjusted is None else adjusted)
+            .removeprefix("p ")
+            .removeprefix("= "),
+        },
+    )
+
+
+def _figure(value: float | None, plain: bool) -> str:
+    return f"{value:.3f}" if plain and value is not None else percent(value)
 
 
 ANSWERS_SHOWN = 40

@@ -71,7 +71,7 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
         policy=_SCRIPTED,
         script=_SCRIPT,
         experiment=sources.plan.experiment,
-        effects=_by_eval(results.effects(sources)),
+        effects=_by_eval(findings.effects(sources)),
         headline=findings.headline(sources) + visible(findings.dropped_rows(sources.stats)),
         cards=cards,
         tables=results.result_tables(sources),
@@ -100,7 +100,7 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
     )  # fmt: skip
 
 
-def _by_eval(found: list[results.Effect]) -> list[tuple[str, list[results.Effect]]]:
+def _by_eval(found: list[findings.Effect]) -> list[tuple[str, list[findings.Effect]]]:
     return [(name, list(rows)) for name, rows in groupby(found, lambda effect: effect["eval"])]
 
 

@@ -1,5 +1,5 @@
-"""The main tables: what every run changed against its base, every eval by state with intervals and
-what it was measured under, thresholds, and how much worse states are on one eval than on another.
+"""The main tables: every eval by state with intervals and what it was measured under, thresholds,
+results over seeds, and how much worse states are on one eval than on another.
 """
 
 from typing import Any, TypedDict
@@ -17,7 +17,7 @@ from snaketune.report.style import (
     points_interval,
     subset_name,
 )
-from snaketune.statistics.paired import NOTHING, SAME
+from snaketune.statistics.paired import SAME
 from snaketune.tasks.task import ALL, task_of
 
 Row = dict[str, Any]
@@ -38,65 +38,6 @@ class ResultTable(TypedDict):
     subsets: list[Line]
     """The primary metric by subset, likewise, and all metrics where states are compared on the
     subset too; [] where the eval has none."""
-
-
-class Effect(TypedDict):
-    """A run against its base on one eval, by the eval's primary metric."""
-
-    run: str
-    eval: str
-    metric: str
-    difference: float | None
-    """None where no row has an outcome for both."""
-    low: float | None
-    high: float | None
-    verdict: str
-    cells: dict[str, str]
-    """What readers see."""
-
-
-def effects(sources: ReportSources) -> list[Effect]:
-    """One a run and eval, by eval; none of a run that is compared with nothing."""
-    return [
-        _effect(sources, run.run, name, run.evals[name].primary)
-        for name in sources.tasks()
-        for run in sources.runs
-        if run.base_state is not None and name in run.evals
-    ]
-
-
-def _effect(sources: ReportSources, run: str, name: str, metric: str) -> Effect:
-    row = sources.comparison(run, name, metric)
-    known = row if row and row["difference"] else {}
-    difference, low, high, base, tuned, p, adjusted = (
-        optional(known.get(key, ""))
-        for key in ("difference", "low", "high", "base", "tuned", "p", "p_holm")
-    )
-    plain = metric in _PLAIN
-    return Effect(
-        run=sources.shown(run),
-        eval=name,
-        metric=metric.replace("_", " "),
-        difference=difference,
-        low=low,
-        high=high,
-        verdict=known.get("verdict", NOTHING),
-        cells={
-            "base": _figure(base, plain),
-            "tuned": _figure(tuned, plain),
-            "points": points(difference),
-            "interval": points_interval(low, high),
-            "n": f"{int(known['n']):,}" if known else "0",
-            "p": p_value(p).removeprefix("p ").removeprefix("= "),
-            "adjusted": p_value(p if adjusted is None else adjusted)
-            .removeprefix("p ")
-            .removeprefix("= "),
-        },
-    )
-
-
-def _figure(value: float | None, plain: bool) -> str:
-    return f"{value:.3f}" if plain and value is not None else percent(value)
 
 
 def result_tables(sources: ReportSources) -> list[ResultTable]:
@@ -154,11 +95,11 @@ def _counts(counts: dict[str, int]) -> list[str]:
 
 
 # No shares: they have no unit.
-_PLAIN = ("brier", "roc_auc", "unique_answers")
+PLAIN = ("brier", "roc_auc", "unique_answers")
 
 
 def _value_cells(row: Row) -> Row:
-    if row["metric"] in _PLAIN and row["value"] is not None:
+    if row["metric"] in PLAIN and row["value"] is not None:
         span = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
         return {"value": f"{row['value']:.3f}", "interval": span, "n": f"{row['n']:,}"}
     return {

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snaketune.report.results import Effect, effects
+from snaketune.report.findings import Effect, effects
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import (
     BASE,
