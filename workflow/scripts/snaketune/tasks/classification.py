@@ -287,9 +287,8 @@ _DECORATION = " \t\r\n*_`'\".,:;!?#()[]<>"
 
 
 def parse_label(reply: str, labels: Sequence[str]) -> str | None:
-    """The label that the reply is behind its thoughts, and nothing more, in any case and with white
-    space or punctuation around it, else None. Where two labels differ by no more than that, or one
-    is nothing else, it must be written as the label is."""
+    """The label that all of the reply is behind its thoughts, in any case and whatever punctuation
+    is around it, else None; to the letter where labels differ by no more than that."""
     said = (without_thoughts(reply) or "").strip()
     if said in labels:
         return said
