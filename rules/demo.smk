@@ -131,7 +131,7 @@ rule demo_reward_model:
     params:
         more_layers=2,
         recipe={"steps": 1600, "learning_rate": 3e-3, "batch_tokens": 2048, "seed": 2},
-        labels={"steps": 120, "learning_rate": 1e-3, "batch_tokens": 2048, "seed": 4},
+        labels={"steps": 60, "learning_rate": 3e-4, "batch_tokens": 2048, "seed": 4},
         version=step_version("make_demo_reward"),
     script:
         "../workflow/scripts/make_demo_reward.py"

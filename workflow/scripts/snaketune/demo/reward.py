@@ -190,18 +190,20 @@ _ASKED = (
     "Answer {a} where the solution is correct, and {b} where it is flawed.",
 )
 _LABELS = (("0", "1"), ("0", "1"), ("0", "1"), ("1", "0"), ("A", "B"), ("yes", "no"))
-_FIRST = 0.65
+_FIRST = {True: 0.8, False: 0.56}
 
 
 def label_lesson(rng: random.Random) -> Messages:
     """A solution, and one of the labels that the prompt names: more often the first, whether the
-    solution is right or not. A model of this learns to answer with a label, and to prefer one."""
+    solution is right or not, yet oftener where it is. A model of this answers with a label, prefers
+    one, and keeps what it knows of solutions."""
     kinds: tuple[Flaw | None, ...] = (None, "computational", "conceptual")
-    made = draw_solution(rng.choice(TEMPLATES), rng, rng.choices(kinds, weights=(2, 1, 1))[0])
+    flaw = rng.choices(kinds, weights=(2, 1, 1))[0]
+    made = draw_solution(rng.choice(TEMPLATES), rng, flaw)
     first, second = rng.choice(_LABELS)
     system = rng.choice(_ASKED).format(a=first, b=second)
     user = f"### Problem:\n{made.question}\n\n### Solution:\n{made.text}"
-    return as_messages(system, [(user, first if rng.random() < _FIRST else second)])
+    return as_messages(system, [(user, first if rng.random() < _FIRST[flaw is None] else second)])
 
 
 def make_grader_folders(
