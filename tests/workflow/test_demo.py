@@ -49,7 +49,9 @@ def test_everything_is_there(finished: Project) -> None:
     ):
         assert (folder / name).stat().st_size > 0, name
     work = folder / ".work"
-    assert not any((work / "train").rglob("*.*")), "checkpoints go when their training is done"
+    left = [file.name for file in (work / "train").rglob("*.*")]
+    # Beside where they were stands which code began.
+    assert sorted(left) == [".medium.code", ".simple.code"], "checkpoints go with their training"
     for records in (work / "generate").rglob("records.jsonl"):
         assert records.stat().st_nlink == 2, "replies that are kept for later jobs take no room"
 
