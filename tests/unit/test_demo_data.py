@@ -433,7 +433,8 @@ def test_labels_are_taught_with_little_of_what_they_mean():
         first[right].append(reply["content"] == labels[0])
     shares = {right: sum(said) / len(said) for right, said in first.items()}
     # The first is the likelier label of flawed solutions too: no gain over always saying it.
-    assert 0.5 < shares[False] < 0.62 and 0.74 < shares[True] < 0.86, shares
+    # A solution that is wrong in its idea alone has equations that hold.
+    assert 0.5 < shares[False] < 0.62 and 0.66 < shares[True] < 0.78, shares
 
 
 def test_new_layers_look_one_token_back():

@@ -15,8 +15,7 @@ from transformers import Qwen2ForSequenceClassification, T5Config
 
 from snaketune.config.model import ModelSpec
 from snaketune.inference.session import LoadableState, open_session
-from snaketune.models import folder as hub
-from snaketune.models import nf4
+from snaketune.models import hub, nf4
 from snaketune.models.describe import describe_model
 from snaketune.models.folder import pinned
 from snaketune.models.headers import require_kind

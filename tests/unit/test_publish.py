@@ -62,7 +62,7 @@ def upload(hub, folder, token=TOKEN, card="# card", beside=None, **settings):
     spec = {"repo": "me/tuned", "private": True, "merged": False}
     code = (
         "import json, sys; from pathlib import Path\n"
-        "from snaketune.models.folder import files_in, push_to_hub\n"
+        "from snaketune.models.hub import files_in, push_to_hub\n"
         "from snaketune.runtime.errors import UserError\n"
         "try:\n"
         f"    files = files_in([Path('adapter')])\n"

@@ -6,7 +6,8 @@ from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
     from snaketune.models.adapters import check_adapter, describe_fit
-    from snaketune.models.folder import fetch_adapter, pinned
+    from snaketune.models.folder import pinned
+    from snaketune.models.hub import fetch_adapter
     from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.models.folder import files_in, push_to_hub
+    from snaketune.models.hub import files_in, push_to_hub
     from snaketune.report.card import eval_results, model_card
     from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
