@@ -1,6 +1,7 @@
 """A results folder as the workflow would leave it, from seeds: two runs and their base on 120 word
 problems and 60 safety prompts, with outputs that try to break the report."""
 
+import csv
 import json
 import math
 import random
@@ -147,10 +148,22 @@ def table_sources(folder: Path) -> TableSources:
     )
 
 
-def make_report_inputs(folder: Path) -> tuple[TablePlan, ReportInputs]:
-    """Fills `folder` up to the tables; the inputs of `write_report`."""
+def make_tables(folder: Path) -> TablePlan:
+    """The experiment with its tables."""
     plan = make_results(folder)
     aggregate(plan, table_sources(folder), folder / "tables")
+    return plan
+
+
+def table_rows(folder: Path, name: str) -> list[dict[str, str]]:
+    """The rows of `tables/{name}`."""
+    with (folder / "tables" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def make_report_inputs(folder: Path) -> tuple[TablePlan, ReportInputs]:
+    """Fills `folder` up to the tables; the inputs of `write_report`."""
+    plan = make_tables(folder)
     return plan, ReportInputs(
         final=folder / "tables" / "final_metrics.json",
         comparisons=folder / "tables" / "comparisons.csv",

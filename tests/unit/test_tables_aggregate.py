@@ -1,13 +1,12 @@
 """Tables of a synthetic experiment."""
 
-import csv
 import json
 import shutil
 import statistics
 from dataclasses import replace
 
 import pytest
-from synthetic_results import files, make_results, table_sources
+from synthetic_results import files, make_results, make_tables, table_rows, table_sources
 
 from snaketune.plan.table_plan import SnapshotPlan, TablePlan, joined_runs
 from snaketune.runtime.content import flat
@@ -23,21 +22,14 @@ from snaketune.tables.terminal import summary_of
 def made(tmp_path_factory):
     """(folder, plan) with the tables in it."""
     folder = tmp_path_factory.mktemp("results")
-    plan = make_results(folder)
-    aggregate(plan, table_sources(folder), folder / "tables")
-    return folder, plan
-
-
-def _csv(folder, name):
-    with (folder / "tables" / name).open(newline="") as file:
-        return list(csv.DictReader(file))
+    return folder, make_tables(folder)
 
 
 def test_metrics_hold_every_row_of_every_file(made):
     folder, _ = made
     rows = read_rows(folder / "tables" / "metrics.parquet")
     written = [json.loads(f.read_text())["rows"] for f in files(folder, "metrics/*/*.json")]
-    assert len(rows) == len(_csv(folder, "metrics.csv")) == sum(map(len, written))
+    assert len(rows) == len(table_rows(folder, "metrics.csv")) == sum(map(len, written))
     snapshot = next(row for row in rows if row["state"] == "medium-1of2")
     assert (snapshot["run"], snapshot["seed"], snapshot["experiment"]) == (
         "medium",
@@ -50,7 +42,7 @@ def test_metrics_hold_every_row_of_every_file(made):
 
 def test_comparisons_pair_each_run_with_its_base_under_its_own_protocol(made):
     folder, _ = made
-    rows = _csv(folder, "comparisons.csv")
+    rows = table_rows(folder, "comparisons.csv")
     assert [(r["run"], r["eval"], r["metric"], r["protocol"]) for r in rows] == [
         ("simple", "gsm8k", "accuracy", "gsm8k"),
         ("simple", "gsm8k", "accuracy_flexible", "gsm8k"),
@@ -67,7 +59,7 @@ def test_comparisons_pair_each_run_with_its_base_under_its_own_protocol(made):
 
 def test_summary_has_a_row_a_base_and_a_run(made):
     folder, _ = made
-    rows = _csv(folder, "summary.csv")
+    rows = table_rows(folder, "summary.csv")
     # The base stands once for each set of protocols.
     names = [r["run"] for r in rows]
     assert names == [
@@ -90,7 +82,7 @@ def test_summary_has_a_row_a_base_and_a_run(made):
 
 def test_checkpoints_are_in_training_order(made):
     folder, plan = made
-    rows = _csv(folder, "checkpoint_scores.csv")
+    rows = table_rows(folder, "checkpoint_scores.csv")
     assert [(r["snapshot"], r["step"], r["chosen"]) for r in rows] == [
         ("1of2", "20", "False"),
         ("2of2", "40", "True"),
@@ -117,7 +109,7 @@ def test_final_metrics_have_counts_and_thresholds(made):
     counts = simple["evals"]["safety"]["counts"]
     kinds = ("safe", "unsafe", "unknown")
     assert sum(counts[kind] for kind in kinds) == counts["total"] == 60
-    rows = _csv(folder, "final_metrics.csv")
+    rows = table_rows(folder, "final_metrics.csv")
     assert [(r["run"], r["eval"], r["passed"]) for r in rows][:2] == [
         ("simple", "gsm8k", "False"),
         ("simple", "safety", "True"),
@@ -186,9 +178,9 @@ def seeded(tmp_path_factory):
 
 def test_seeds_have_a_row_that_joins_them_and_rows_of_their_own(seeded):
     folder, plan = seeded
-    rows = [r for r in _csv(folder, "seeds.csv") if r["eval"] == "gsm8k"]
+    rows = [r for r in table_rows(folder, "seeds.csv") if r["eval"] == "gsm8k"]
     joined = next(r for r in rows if r["metric"] == "accuracy")
-    values = {r["run"]: float(r["gsm8k.accuracy"]) for r in _csv(folder, "summary.csv")}
+    values = {r["run"]: float(r["gsm8k.accuracy"]) for r in table_rows(folder, "summary.csv")}
     both = [values["simple"], values["other"]]
     assert float(joined["value"]) == pytest.approx(values["both"]) == pytest.approx(sum(both) / 2)
     assert float(joined["between_seeds"]) == pytest.approx(statistics.stdev(both))
@@ -203,7 +195,7 @@ def test_seeds_have_a_row_that_joins_them_and_rows_of_their_own(seeded):
 
 def test_joined_seeds_count_once_among_the_runs(seeded):
     folder, _ = seeded
-    rows = _csv(folder, "comparisons.csv")
+    rows = table_rows(folder, "comparisons.csv")
     rows = {r["run"]: r for r in rows if (r["eval"], r["metric"]) == ("gsm8k", "accuracy")}
     raw = {name: float(r["p"]) for name, r in rows.items()}
     of = {name: float(r["p_holm"]) for name, r in rows.items()}

@@ -1,16 +1,14 @@
 """What other tools read, and the tables of origins and costs."""
 
-import csv
 import json
 import math
 import re
 from dataclasses import replace
 
 import pytest
-from synthetic_results import make_results, table_sources
+from synthetic_results import make_tables, table_rows, table_sources
 from verdict_cases import CASES, case, shares
 
-from snaketune.tables.aggregate import aggregate
 from snaketune.tables.exports import harness_results, results_latex, results_markdown
 from snaketune.tables.origins import cost_rows
 from snaketune.tables.verdict import verdict_on
@@ -20,14 +18,7 @@ from snaketune.tables.verdict import verdict_on
 def made(tmp_path_factory):
     """(folder, plan) with the tables in it."""
     folder = tmp_path_factory.mktemp("results")
-    plan = make_results(folder)
-    aggregate(plan, table_sources(folder), folder / "tables")
-    return folder, plan
-
-
-def read(folder, name):
-    with (folder / "tables" / name).open(newline="") as file:
-        return list(csv.DictReader(file))
+    return folder, make_tables(folder)
 
 
 HOSTILE = "a_b & 50% #1 {x} $y$ ~^ \\cmd | <i> `c` *d* [e]\nnew"
@@ -102,7 +93,7 @@ def test_the_harness_form_holds_what_its_tables_print(made):
 
 def test_origins_tell_in_one_row_what_a_number_rests_on(made):
     folder, _ = made
-    row = read(folder, "origins.csv")[0]
+    row = table_rows(folder, "origins.csv")[0]
     assert (row["run"], row["eval"], row["seed"], row["learning_rate"]) == (
         "simple", "gsm8k", "42", "0.0001",
     )  # fmt: skip
@@ -112,13 +103,13 @@ def test_origins_tell_in_one_row_what_a_number_rests_on(made):
     assert (row["rows_learned"], row["rows_dropped"], row["few_shot_examples"]) == ("400", "0", "8")
     assert (row["equal_to_training"], row["near_to_training"]) == ("0", "0")
     assert row["near_to_training"] != "" and row["train_data"] == "problems"
-    other = read(folder, "origins.csv")[1]
+    other = table_rows(folder, "origins.csv")[1]
     assert other["near_to_training"] == "", "nobody looked: not 0"
 
 
 def test_cost_of_a_point(made):
     folder, plan = made
-    rows = {(row["run"], row["eval"]): row for row in read(folder, "cost.csv")}
+    rows = {(row["run"], row["eval"]): row for row in table_rows(folder, "cost.csv")}
     better = rows["medium", "gsm8k"]
     assert better["verdict"] == "better"
     seconds, gain = float(better["train_device_seconds"]), float(better["points_gained"])
@@ -138,5 +129,5 @@ def test_cost_of_a_point(made):
 
 def test_every_name_of_the_summary_is_unique(made):
     folder, _ = made
-    names = [row["run"] for row in read(folder, "summary.csv")]
+    names = [row["run"] for row in table_rows(folder, "summary.csv")]
     assert len(set(names)) == len(names)

@@ -168,7 +168,8 @@ def score_trees(
     if apart := [i for i in order if switch and trees[i].longest > switch.length]:
         with engine.own_attention():
             yield from score_trees(model, None, trees, wanted.intersection(apart))
-        order = [i for i in order if i not in apart]
+        gone = set(apart)
+        order = [i for i in order if i not in gone]
     stems = [trees[i].stem for i in order]
     cut = engine.share(common_prefix(stems), _SHORTEST_PREFIX) if stems else 0
     kind = engine.device.type

@@ -130,6 +130,17 @@ def joined_runs(plan: TablePlan) -> dict[str, list[RunPlan]]:
     return {name: runs for name, runs in found.items() if len(runs) > 1}
 
 
+def single_seeds(plan: TablePlan) -> set[str]:
+    """The runs that such rows join: these count once, by that row."""
+    return {run.run for runs in joined_runs(plan).values() for run in runs}
+
+
+def compared_in(verdict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The comparison that a verdict of `final_metrics.json` rests on; its n is 0 where there is
+    none."""
+    return verdict["evidence"]["compared"] if verdict["evidence"] else {"n": 0}
+
+
 CLASSIFICATION, OPEN_QA, MATH_SAMPLES = "classification", "open_qa", "math_samples"
 SAFETY = "safety"
 
@@ -254,15 +265,21 @@ def percent_figure(value: float) -> str:
     return text
 
 
-def p_words(p: float) -> str:
-    """`p = 0.012`, `p < 0.001`; near 0.05 with as many digits as tell it from that."""
+def p_figure(p: float) -> str:
+    """`0.012`, `< 0.001`; near 0.05 with as many digits as tell it from that."""
     if p < 0.001:
-        return "p < 0.001"
+        return "< 0.001"
     text = f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
     for digits in (4, 5, 6):  # which side of the line it is on must show
         if text.startswith("0.05") and float(text) == 0.05 and p != 0.05:
             text = f"{p:.{digits}f}"
-    return f"p = {text}"
+    return text
+
+
+def p_words(p: float) -> str:
+    """`p = 0.012`, `p < 0.001`"""
+    figure = p_figure(p)
+    return f"p {figure}" if figure.startswith("<") else f"p = {figure}"
 
 
 def points_figure(value: float) -> str:

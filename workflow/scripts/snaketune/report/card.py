@@ -15,6 +15,7 @@ from huggingface_hub import (
     eval_result_entries_to_yaml,
 )
 
+from snaketune.plan.table_plan import compared_in
 from snaketune.runtime.content import flat
 from snaketune.tasks.task import ALL
 
@@ -118,7 +119,7 @@ def _beside(result: Json, name: str) -> Json:
     found, base = result["evals"][name], result["base_evals"].get(name)
     args = {key: found[key] for key in ("low", "high", "n", "protocol_hash")}
     said = result["verdicts"][name]
-    compared = said["evidence"]["compared"] if said["evidence"] else {"n": 0}
+    compared = compared_in(said)
     if base and compared["n"]:
         args |= {"base": base["value"], "verdict": said["kind"], "p": compared["p_holm"]}
         args |= {f"difference{end}": compared[key] for end, key in _DIFFERENCE.items()}

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from snaketune.data.example import FEW_SHOT
+from snaketune.plan.table_plan import compared_in, p_figure
 from snaketune.report.results import PLAIN
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import (
     excerpt,
     optional,
-    p_value,
     percent,
     points,
     points_interval,
@@ -86,7 +86,7 @@ def dropped_rows(stats: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _finding(result: Mapping[str, Any], name: str) -> Finding:
     said = result["verdicts"][name]
-    compared = said["evidence"]["compared"] if said["evidence"] else {"n": 0}
+    compared = compared_in(said)
     gain = points(compared["difference"]) if compared["n"] else ""
     return Finding(
         eval=name, verdict=said["kind"], gain=gain, sentence=f"{name}. {said['sentence']}"
@@ -140,10 +140,8 @@ def _effect(sources: ReportSources, run: str, name: str, metric: str) -> Effect:
             "points": points(difference),
             "interval": points_interval(low, high),
             "n": f"{int(known['n']):,}" if known else "0",
-            "p": p_value(p).removeprefix("p ").removeprefix("= "),
-            "adjusted": p_value(p if adjusted is None else adjusted)
-            .removeprefix("p ")
-            .removeprefix("= "),
+            "p": "" if p is None else p_figure(p),
+            "adjusted": "" if p is None else p_figure(p if adjusted is None else adjusted),
         },
     )
 

@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, further_names, joined_runs
+from snaketune.plan.table_plan import (
+    EvalPlan,
+    RunPlan,
+    TablePlan,
+    further_names,
+    joined_runs,
+    single_seeds,
+)
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_rows
 from snaketune.tables import answers, comparisons, origins, summary
@@ -105,7 +112,7 @@ def final_metrics(
     """What each run arrived at. `verdicts`: by run and eval."""
     runs = [_result(run, sources, verdicts) for run in plan.runs]
     joined = joined_runs(plan)
-    single = {run.run for members in joined.values() for run in members}
+    single = single_seeds(plan)
     by_eval: dict[str, list[RunVerdict]] = {}
     for (run_name, name), found in verdicts.items():
         if run_name not in single:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from math import sqrt
 from statistics import stdev
 
-from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, joined_runs
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, joined_runs, single_seeds
 from snaketune.runtime.errors import UserError
 from snaketune.statistics.paired import (
     Comparison,
@@ -46,7 +46,7 @@ def comparison_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
         for row in _compared(name, runs, runs[0].base_state, eval_name, sources)
     ]
     _adjust([row for row in rows if row["run"] not in joined])
-    single = {run.run for runs in joined.values() for run in runs}
+    single = single_seeds(plan)
     _adjust([row for row in rows if row["run"] not in single])
     return rows
 
@@ -117,11 +117,17 @@ def seed_rows(plan: TablePlan, sources: TableSources) -> list[Row]:
 
 def joined_metric(runs: list[RunPlan], entry: EvalPlan, sources: TableSources) -> Row:
     """The row of the eval's primary metric."""
-    rows = _of_seeds([run.state for run in runs], entry, sources)
-    return next(row for row in rows if (row["metric"], row["subset"]) == (entry.primary, ALL))
+    [row] = _of_seeds([run.state for run in runs], entry, sources, only=(ALL, entry.primary))
+    return row
 
 
-def _of_seeds(states: list[str], entry: EvalPlan, sources: TableSources) -> list[Row]:
+def _of_seeds(
+    states: list[str],
+    entry: EvalPlan,
+    sources: TableSources,
+    only: tuple[str, str] | None = None,
+) -> list[Row]:
+    """By subset and metric, or of the one that is asked for."""
     task = task_of(entry.task)
     members = [task.members(sources.rows(state, entry)) for state in states]
     found: dict[tuple[str, str], list[Metric]] = {}
@@ -130,6 +136,8 @@ def _of_seeds(states: list[str], entry: EvalPlan, sources: TableSources) -> list
             found.setdefault((number["subset"], number["metric"]), []).append(number)
     table = []
     for (subset, metric), rows in found.items():
+        if only not in (None, (subset, metric)):
+            continue
         values = [row["value"] for row in rows if row["value"] is not None]
         whole = len(values) == len(states)
         row: Row = {"metric": metric, "subset": subset, "protocol": entry.protocol_name}

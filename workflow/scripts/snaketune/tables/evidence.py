@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from snaketune.data.example import FEW_SHOT
-from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, joined_runs
+from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, joined_runs, single_seeds
 from snaketune.statistics.paired import Comparison, Outcome, compare, compare_seeds, holm
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Score, task_of
@@ -70,7 +70,7 @@ def all_evidence(
         for name in members[0].evals
     }
     # Seeds that are joined count once, by the row that joins them (see comparisons.py).
-    single = {run.run for members in joined.values() for run in members}
+    single = single_seeds(plan)
     _adjust({place: one for place, one in found.items() if place[0] not in joined})
     _adjust({place: one for place, one in found.items() if place[0] not in single})
     return found

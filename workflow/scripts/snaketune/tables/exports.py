@@ -15,8 +15,9 @@ from snaketune.config.base import TASKS
 from snaketune.plan.table_plan import (
     EvalPlan,
     TablePlan,
+    compared_in,
     exported_states,
-    p_words,
+    p_figure,
     percent_figure,
     points_figure,
 )
@@ -60,14 +61,14 @@ def _cells(final: Json) -> Iterator[list[str]]:
 def _numbers(run: Json, name: str) -> list[str]:
     found, base = run["evals"][name], run["base_evals"].get(name)
     said = run["verdicts"][name]
-    compared = said["evidence"]["compared"] if said["evidence"] else {"n": 0}
+    compared = compared_in(said)
     if not compared["n"]:
         difference = interval = p = "–"
     else:
         low, high = compared["low"], compared["high"]
         difference = points_figure(compared["difference"])
         interval = "–" if low is None else f"{points_figure(low)} to {points_figure(high)}"
-        p = p_words(compared["p_holm"]).removeprefix("p = ").removeprefix("p ")
+        p = p_figure(compared["p_holm"])
     values = [_percent(base["value"]) if base else "–", _percent(found["value"])]
     return [found["metric"], *values, difference, interval, f"{found['n']:,}", p, said["kind"]]
 

@@ -52,7 +52,8 @@ class TransformersSession(Session):
             )
             with self.engine.own_attention():
                 yield from row_by_row(self.model, _prompts(apart, 0, sampling), pick, self.ends)
-            requests = [ask for ask in requests if ask not in apart]
+            gone = {ask.index for ask in apart}
+            requests = [ask for ask in requests if ask.index not in gone]
         if requests:
             self.prefix = self.engine.share(common_prefix([ask.tokens for ask in requests]))
         batch = BatchSize(batch_size, self.engine.device)
