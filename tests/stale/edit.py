@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from project_copy import Project
-from stale.dag import Dag
+from stale.dag import Dag, edges, whole
 from stale.experiment import Config
 
 
@@ -137,6 +137,11 @@ def expected_after(
     removes = [pattern for edit in edits for pattern in edit.removes.split()]
     roots = [root for edit in new for root in edit.expected.split()]
     return Dag.of(config_after(config, edits), adds, removes).after(roots, dry)
+
+
+def jobs_added(edits: Iterable[Edit]) -> set[str]:
+    """The jobs that are there with these edits alone."""
+    return {job for edit in edits for job in edges(edit.adds)} - whole().keys()
 
 
 def apart(edits: Iterable[Edit]) -> bool:

@@ -1,6 +1,7 @@
 """Edits of data, models and code."""
 
 import json
+from array import array
 from collections.abc import Callable
 
 from project_copy import ROOT
@@ -46,6 +47,14 @@ def without_weights(content: bytes) -> bytes:
     return content[:start] + bytes(zeros) + content[start + zeros :]
 
 
+def other_weights(content: bytes) -> bytes:
+    """A safetensors file with the last hundredth of its numbers in another order, so that it still
+    learns; the header stands."""
+    tail = len(content) // 200 * 2
+    numbers = memoryview(content[-tail:]).cast("H")
+    return content[:-tail] + array("H", reversed(numbers)).tobytes()
+
+
 def one_byte(content: bytes) -> bytes:
     """Another last byte."""
     return content[:-1] + bytes([content[-1] ^ 1])
@@ -85,6 +94,8 @@ MODELS = [
           lambda text: text + " ", "model:judge judge:*"),
     _bytes("a model's weights overwritten with zeros", f"{DEMO}/model/model.safetensors",
            without_weights, f"{OF_TINY} {ADAPTER_OF_TINY}"),
+    _bytes("other weights of a model", f"{DEMO}/model/model.safetensors", other_weights,
+           f"{OF_TINY} {ADAPTER_OF_TINY}"),
     _bytes("a byte of the judge's weights", f"{DEMO}/judge/model.safetensors", one_byte,
            "model:judge judge:*"),
     _bytes("a byte of the reward model's weights", f"{DEMO}/reward/model.safetensors", one_byte,

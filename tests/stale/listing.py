@@ -13,14 +13,14 @@ def jobs_listed(output: str) -> set[str]:
     """The jobs in what Snakemake printed, as `rule:wildcards`; neither the targets `all`, `ready`
     and `gate` nor `prompts`, which is due with whatever it compares and stands before nothing.
 
-    Token sets are known by the runs that train on them, which are listed wherever these are made.
+    Token sets are known by the first, by name, of the runs that train on them, which are listed
+    wherever these are made.
     """
     blocks = list(_blocks(output))
-    runs = {
-        found[1]: values["run"]
-        for rule, values, text in blocks
-        if rule == "train" and (found := _TOKENS.search(text))
-    }
+    runs: dict[str, str] = {}
+    for rule, values, text in blocks:
+        if rule == "train" and (found := _TOKENS.search(text)):
+            runs[found[1]] = min(values["run"], runs.get(found[1], values["run"]))
     names = set()
     for rule, values, _ in blocks:
         if rule == "prompts":
