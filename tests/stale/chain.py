@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from project_copy import Project
 from stale.compare import differences
-from stale.edit import Edit, Files, config_after, expected_after, jobs_added
+from stale.edit import Edit, Files, config_after, expected_after
 from stale.edits import BY_NAME
 from stale.experiment import Config, R, config_of, write_config
 from stale.listing import jobs_listed
@@ -75,9 +75,8 @@ class Walk:
     def _start(self, one: Step) -> Iterator[str]:
         new = [BY_NAME[name] for name in one.edits]
         back = [edit for edit in self.active if edit.name in one.undo]
-        expected = expected_after(self.chain.config, [*new, *back], self.active)
         left = [edit for edit in self.active if edit not in back]
-        expected -= jobs_added(back) - jobs_added([*new, *left])
+        expected = expected_after(self.chain.config, new, left, undone=back)
         for edit in back:
             self.files.pop(edit.name, Files(self.project)).take_back()
         self.active = left

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from project_copy import Project
-from stale.dag import Dag, edges, whole
+from stale.dag import Dag
 from stale.experiment import Config
 
 
@@ -127,21 +127,20 @@ def config_after(config: Config, edits: Iterable[Edit]) -> Config:
 
 
 def expected_after(
-    config: Config, new: Iterable[Edit], before: Iterable[Edit] = (), dry: bool = False
+    config: Config,
+    new: Iterable[Edit],
+    before: Iterable[Edit] = (),
+    dry: bool = False,
+    undone: Iterable[Edit] = (),
 ) -> set[str]:
-    """The jobs that must run after `new` edits of an experiment that was finished with this config
-    and the edits `before`; no others may."""
+    """The jobs that must run after `new` edits of an experiment that was finished with this config,
+    the edits `before` and those `undone` with the new ones; no others may."""
     new = list(new)
     edits = [*before, *new]
     adds = "\n".join(edit.adds for edit in edits)
     removes = [pattern for edit in edits for pattern in edit.removes.split()]
-    roots = [root for edit in new for root in edit.expected.split()]
+    roots = [root for edit in (*new, *undone) for root in edit.expected.split()]
     return Dag.of(config_after(config, edits), adds, removes).after(roots, dry)
-
-
-def jobs_added(edits: Iterable[Edit]) -> set[str]:
-    """The jobs that are there with these edits alone."""
-    return {job for edit in edits for job in edges(edit.adds)} - whole().keys()
 
 
 def apart(edits: Iterable[Edit]) -> bool:
