@@ -115,6 +115,28 @@ def clusters(times: int = 3000) -> Iterator[Row]:
                 yield count, share, alike, held / times
 
 
+def paired_clusters(times: int = 2000) -> Iterator[Row]:
+    """The interval of a difference of shares on the same rows in groups of 1 to 9. Rows of a group
+    are alike in how hard they are, and in how much harder they are for one model than the other."""
+    draw = np.random.default_rng(0)
+    for count in (20, 50):
+        for base, gain in ((0.5, 0.0), (0.5, 0.1), (0.8, 0.0), (0.8, 0.1), (0.95, 0.0)):
+            for alike in (0.05, 0.3):
+                limits, held = stats.norm.ppf([base, base + gain]), 0
+                for _ in range(times):
+                    groups = np.repeat(np.arange(count), draw.integers(1, 10, count))
+                    # Half of what a group or a row has in common, it has for both models.
+                    parts = [
+                        share**0.5 * (draw.normal(size=(k, 1)) + draw.normal(size=(k, 2)))
+                        for share, k in ((alike / 2, count), ((1 - alike) / 2, len(groups)))
+                    ]
+                    hits = (parts[0][groups] + parts[1] < limits).astype(float)
+                    found = of_shares(hits[:, 1:] - hits[:, :1], groups.astype(str).tolist())[1]
+                    low, high = found or (0, 0)
+                    held += low <= gain <= high
+                yield count, base, gain, alike, held / times
+
+
 def families() -> Iterator[Row]:
     """How often any of several independent runs without an effect is called better or worse. Holm's
     first step decides it: whether the smallest p is below 0.05 over the number of runs."""
@@ -199,6 +221,7 @@ TABLES = {
     "paired": (paired, ("n", "base", "gain", "alike", "differ", "covered", "p < 0.05")),
     "means": (means, ("n", "mean covered", "no difference kept")),
     "clusters": (clusters, ("groups", "share", "alike", "covered")),
+    "paired_clusters": (paired_clusters, ("groups", "base", "gain", "alike", "covered")),
     "seeds": (seeds, ("n", "seeds", "between seeds", "covered")),
     "families": (families, ("n", "differ", "runs", "any p < 0.05", "any adjusted p < 0.05")),
     "calibration": (calibration, ("n", "gaps", "true error", "covered")),

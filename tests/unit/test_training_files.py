@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import tiny
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 from test_training_run import PLAIN, PRESET, Stopped, assert_same_training, stop_after, train
 from transformers import AutoModelForCausalLM
@@ -177,3 +178,13 @@ def test_a_paged_optimiser_is_paged_again_after_a_stop(files, tmp_path, monkeypa
     train(files, tmp_path, preset)
     assert len(held[0]) == 2 * 28
     assert held[0] <= set(asked)
+
+
+def test_an_adapters_config_has_one_order(tmp_path):
+    """PEFT keeps the layers' names as a set, whose order is another in each process."""
+    names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    adapted = get_peft_model(tiny.make_model(), LoraConfig(r=2, target_modules=names))
+    saving.save_weights(adapted, tmp_path / "saved", torch.float32)
+    written = json.loads((tmp_path / "saved/adapter_config.json").read_text())
+    assert written["target_modules"] == sorted(names)
+    assert LoraConfig.from_pretrained(tmp_path / "saved").target_modules == set(names)

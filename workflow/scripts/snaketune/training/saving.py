@@ -86,6 +86,17 @@ def save_weights(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
         else:
             adapted: Any = model  # PEFT's, whose methods torch's modules do not have
             adapted.save_pretrained(str(new))
+            _in_order(new / "adapter_config.json")
+
+
+def _in_order(config: Path) -> None:
+    """PEFT writes sets, such as the layers' names, in an order that is another in each process;
+    equal trainings are to leave equal files."""
+    text = json.loads(config.read_text(encoding="utf-8"))
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(text[key], list):
+            text[key].sort()
+    config.write_text(json.dumps(text, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _save_whole(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
