@@ -81,15 +81,21 @@ def qwen2_5_vl():
 KINDS = {"gemma3": gemma3, "mistral3": mistral3, "qwen2_5_vl": qwen2_5_vl}
 
 
+def save_kind(kind, folder):
+    """A random model with pictures."""
+    torch.manual_seed(5)
+    config = KINDS[kind]()
+    config.eos_token_id = 0
+    auto_class(config).from_config(config).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def files(request, tmp_path_factory):
-    """A random model with pictures, and rows."""
+    """One of each kind, and rows."""
     folder = tmp_path_factory.mktemp("pictures")
-    torch.manual_seed(5)
-    config = KINDS[request.param]()
-    config.eos_token_id = 0
-    auto_class(config).from_config(config).save_pretrained(folder / "model")
-    make_tokenizer().save_pretrained(folder / "model")
+    save_kind(request.param, folder / "model")
     write_rows(folder / "train.parquet", make_rows(12))
     write_rows(folder / "none.parquet", [])
     return folder
