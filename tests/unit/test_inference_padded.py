@@ -209,7 +209,7 @@ def test_they_are_faster_than_row_by_row(name):
     list(score_trees(model, padded, options))
     tree_one, tree_other = third - start, time.perf_counter() - third
     print(
-        f"{name}: replies {one:.1f} s row by row, {other:.1f} s padded ({one / other:.1f}x); options "
-        f"{tree_one:.1f} s, {tree_other:.1f} s ({tree_one / tree_other:.1f}x)"
+        f"{name}: replies {one:.1f} s row by row, {other:.1f} s padded ({one / other:.1f}x); "
+        f"options {tree_one:.1f} s, {tree_other:.1f} s ({tree_one / tree_other:.1f}x)"
     )
     assert one > 2 * other

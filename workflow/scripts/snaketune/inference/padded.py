@@ -170,7 +170,7 @@ class PaddedModel:
         alone = [self.plain.read(row, None, keep=_MORE + 1)[0].float() for row in rows]
         found = self._behind(rows, padding=0)
         others = self._behind(rows, padding=rows[0][0])
-        bits = 16 if found[0].dtype.itemsize < 4 else 32
+        bits = 16 if next(self.model.parameters()).dtype.itemsize < 4 else 32
         kept = list(range(len(rows)))
         for step, (logits, other) in enumerate(zip(found, others, strict=True)):
             kept = [2, 0, 0] if step > _MORE // 2 else kept
