@@ -45,7 +45,7 @@ def model(request):
 
 def test_it_falls_back_and_says_why(model, capsys):
     assert isinstance(start_engine(model), PaddedModel)
-    assert "this model goes in padded batches, no prefix is shared" in capsys.readouterr().err
+    assert "this model goes in padded batches, without a shared prefix" in capsys.readouterr().err
 
 
 def test_a_state_is_a_cache_under_another_name():

@@ -26,11 +26,11 @@ _CACHES = ("past_key_values", "cache_params")  # what models call theirs; the la
 _CHECKED = 24  # tokens in the check of what can be read behind a cache
 
 
-def _alike(found: Tensor | None, expected: Tensor) -> bool:
-    """Whether logits are there, the same but for rounding."""
+def _alike(found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> bool:
+    """Whether logits are there, the same but for rounding of a model's numbers."""
     if found is None:
         return False
-    allowed = 1e-3 if found.dtype == torch.float32 else 0.1
+    allowed = 1e-3 if dtype == torch.float32 else 0.1
     error = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
     return bool(error <= allowed) or not bool(expected.isfinite().all())
 
@@ -81,7 +81,7 @@ class PlainModel:
         out = self.model(input_ids=ids, use_cache=False, **how)
         whole = out.logits[0, -4:]
         for self.width in (_CHECKED, 1):
-            if _alike(self._behind_cache(tokens), whole):
+            if _alike(self._behind_cache(tokens), whole, next(self.model.parameters()).dtype):
                 return 1 << 30 if self.width > 1 else 1
         self.has_cache = False
         return self.width

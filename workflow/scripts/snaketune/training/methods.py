@@ -78,6 +78,7 @@ def _fault_in_nf4(mixer: Any, config: Any) -> str | None:
         packed.load_state_dict(linear.state_dict())
         layer.set_submodule(name, packed.to("cpu"))
         packed.support_avx512bf16_for_cpu = False
+    config.get_text_config()._is_quantized = True  # as loading says it; some layers ask
     try:
         layer(hidden)
     except RuntimeError as error:
