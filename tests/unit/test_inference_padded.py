@@ -25,7 +25,7 @@ from snaketune.inference.plain import PlainModel, in_batches, row_by_row
 from snaketune.runtime.errors import UserError
 
 ENDS, CPU = list(range(10)), torch.device("cpu")
-NAMES = ["Falcon-H1", "Gemma 2", "Llama 4", "Qwen3-Next", "LFM2", "Mamba", "MiniMax"]
+NAMES = ["Falcon-H1", "Gemma 2", "Llama 4", "Qwen3-Next", "LFM2", "Mamba"]
 
 
 def made(name, **changes):
@@ -110,10 +110,11 @@ def test_padding_that_reaches_into_rows_is_noticed_in_16_bits_too(kind, dtype, m
     assert ("goes in padded batches" in said) == (kind == "none")
 
 
-def test_what_has_no_cache_or_positions_of_the_whole_batch_goes_row_by_row():
+def test_what_is_not_exact_in_batches_goes_row_by_row():
     grows = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}
     for name, changes, said in (
         ("RecurrentGemma", {}, "no cache"),
+        ("MiniMax", {}, "come out otherwise than alone"),
         ("Gemma 2", {"rope_parameters": grows}, "the longest row"),
     ):
         with pytest.raises(UnsupportedError, match=said):

@@ -63,6 +63,12 @@ def test_what_can_be_trained_is_not_refused(family, tmp_path):
     require_methods(spec, [asked(method) for method in ("lora", "qlora", "full")])
 
 
+@pytest.mark.parametrize("family", ["Qwen2", "GPT-2"])
+def test_every_adapter_can_be_tried_without_weights(family, tmp_path):
+    spec = ModelSpec(id=str(save_model(family, tmp_path)))
+    require_methods(spec, [asked("lora", dora=True), asked("qlora", dora=True, dropout=0.1)])
+
+
 class Experiment:
     """As much of one as is asked for."""
 
