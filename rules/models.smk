@@ -2,7 +2,12 @@
 # Makes: models/{model}.pin.json, which files a model is; models/{model}.json, what it is, once it was
 # checked; environment.json, what it runs on.
 
-from snaketune.plan.protocols import is_reward_model, needs_chat, needs_thoughts
+from snaketune.plan.protocols import (
+    is_reward_model,
+    needs_chat,
+    needs_thoughts,
+    training_methods,
+)
 
 
 rule pin_model:
@@ -27,7 +32,8 @@ rule pin_model:
 
 
 rule model:
-    """Checks that a model can be used (safetensors, end token, chat template) and records it."""
+    """Checks that a model can be used (safetensors, end token, chat template) and trained by the
+    presets of its runs, and records it."""
     input:
         pin=f"{E}/models/{{model}}.pin.json",
     output:
@@ -45,6 +51,7 @@ rule model:
         model=lambda wildcards, output: LOOKUP.model_settings(wildcards.model),
         chat=lambda wildcards: needs_chat(EXPERIMENT, wildcards.model),
         thoughts=lambda wildcards: needs_thoughts(EXPERIMENT, wildcards.model),
+        methods=lambda wildcards: training_methods(EXPERIMENT, wildcards.model),
         kind=lambda wildcards: (
             "reward" if is_reward_model(EXPERIMENT, wildcards.model) else "causal"
         ),

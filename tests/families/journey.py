@@ -13,7 +13,7 @@ from peft import PeftModel
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from snaketune.config.model import ModelSpec, Preset
+from snaketune.config.model import LoraSpec, ModelSpec, Preset
 from snaketune.inference.backends.transformers import open_transformers
 from snaketune.inference.options import Tree, score_trees
 from snaketune.inference.session import GenerationRequest, LoadableState
@@ -22,6 +22,7 @@ from snaketune.models.load import load_model
 from snaketune.models.merge import write_merged
 from snaketune.runtime.files import read_table
 from snaketune.training.assemble import TrainingPlan
+from snaketune.training.methods import require_methods
 from snaketune.training.run import TrainingOutputs, run_training
 from snaketune.training.saving import ADAPTER_FILES, MODEL_FILES
 
@@ -40,6 +41,7 @@ class Journey:
     method: str
     folder: Path
     changes: dict[str, Any] = field(default_factory=dict)
+    lora: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         torch.set_num_threads(1)
@@ -51,15 +53,27 @@ class Journey:
     def run(self) -> None:
         """All steps; each raises where something is not right."""
         describe_model(self.spec)
+        require_methods(self.spec, [self._asked()])
         self._train()
         self._generate()
         self._score_options()
         self._merge()
 
+    def _asked(self) -> dict[str, Any]:
+        """The method as rule `model` hands it on."""
+        if self.method == "full":
+            return {"method": self.method}
+        lora = LoraSpec.model_validate(self.lora)
+        return {
+            "method": self.method,
+            "lora": lora.model_dump(include={"targets", "dropout", "dora"}),
+        }
+
     def _train(self) -> None:
         tiny.write_rows(self.folder / "train.parquet", self.rows)
         tiny.write_rows(self.folder / "dev.parquet", [])
         preset = {"method": self.method, "batch_size": 4, "epochs": 2, "learning_rate": 5e-3}
+        preset |= {"lora": self.lora} if self.lora else {}
         weights, config = MODEL_FILES if self.method == "full" else ADAPTER_FILES
         final = self.folder / "final"
         out = TrainingOutputs(

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ import pytest
 from transformers import AutoTokenizer
 
 from snaketune.config.model import ModelSpec
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))  # the small rows of the unit tests
 
 HERE = Path(__file__).parent
 MODELS = {"instruct": "REAL_MODEL_DIR", "base": "REAL_BASE_MODEL_DIR"}

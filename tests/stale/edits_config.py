@@ -152,9 +152,9 @@ DATASETS = [
 ]  # fmt: skip
 
 
-def _plain(key: str, value: object) -> Edit:
-    """A key that decides a training."""
-    return _key(f"presets.plain.{key}", value, "train:picked")
+def _plain(key: str, value: object, checked: str = "") -> Edit:
+    """A key that decides a training, and maybe whether the model can take it."""
+    return _key(f"presets.plain.{key}", value, f"train:picked {checked}".strip())
 
 
 PRESETS = [
@@ -175,16 +175,16 @@ PRESETS = [
     _plain("dtype", "float32"),
     _plain("lora.r", 2),
     _plain("lora.alpha", 4),
-    _plain("lora.dropout", 0.1),
-    _plain("lora.targets", ["q_proj"]),
+    _plain("lora.dropout", 0.1, "model:tiny"),
+    _plain("lora.targets", ["q_proj"], "model:tiny"),
     _plain("lora.rslora", True),
-    _plain("lora.dora", True),
+    _plain("lora.dora", True, "model:tiny"),
     _key("presets.plain.max_length", 200, "tokenize:picked train:picked"),
     _key("presets.plain.overlong", "truncate", "tokenize:picked train:picked"),
     _key("presets.quantised.best", "loss", "train:low"),
     # Of a finished training they are gone; a note says so.
     _key("presets.quantised.keep", 2, "aggregate"),
-    _key("presets.whole.method", "lora", "train:whole"),
+    _key("presets.whole.method", "lora", "model:other train:whole"),
     _key("presets.unused", {"learning_rate": 9.0e-4}),
 ]
 

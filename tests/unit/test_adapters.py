@@ -11,9 +11,9 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from test_modeling import CPU, cache, log_probabilities, spec  # noqa: F401
 from test_modeling_merge import TAUGHT, mixtral, random_adapter, untied
-from test_training_language_part import files  # noqa: F401
+from test_training_language_part import save_kind
 from tiny_chat import save_chat_model
-from transformers import Gemma3ForCausalLM
+from transformers import AutoModelForCausalLM
 
 from snaketune.config.model import ModelSpec
 from snaketune.models.adapters import check_adapter, describe_fit
@@ -153,7 +153,7 @@ def test_a_broken_adapter_is_refused_before_anything_and_never_measured(kind, ba
     change(copy)
     with pytest.raises(UserError, match=message):
         check(copy, base)
-    files = [copy / "adapter_model.safetensors", copy / "adapter_config.json"]  # noqa: F811
+    files = [copy / "adapter_model.safetensors", copy / "adapter_config.json"]
     with pytest.raises((UserError, RuntimeError, ValueError)):
         load_state(spec(base), "none", "adapter", files, CPU)
 
@@ -192,23 +192,22 @@ def test_names_that_differ_in_front_alone_are_mapped_and_told(kind, base, whole,
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_the_language_model_of_a_class_that_sees_takes_an_adapter_of_the_plain_one(
-    files,  # noqa: F811
-    tmp_path,
-):
+@pytest.mark.parametrize("kind", ["gemma3", "mistral3"])
+def test_the_language_model_of_a_class_that_sees_takes_an_adapter_of_the_plain_one(kind, tmp_path):
     """Trained on the text class, measured on the class with pictures."""
-    vision = load_model(ModelSpec(id=str(files / "model")), "none", CPU)
-    text = Gemma3ForCausalLM(vision.config.get_text_config())
+    base = save_kind(kind, tmp_path / "model")
+    vision = load_model(ModelSpec(id=str(base)), "none", CPU)
+    text = AutoModelForCausalLM.from_config(vision.config.get_text_config())
     adapted = get_peft_model(text, LoraConfig(r=4, target_modules=["q_proj", "up_proj"]))
     with torch.no_grad():
         for name, weight in adapted.named_parameters():
             if "lora_B" in name:
                 weight.normal_()
-    adapted.save_pretrained(tmp_path)
-    edit_config(tmp_path, target_modules=r".*language_model.*(q_proj|up_proj)")
-    assert "language_model" in check(tmp_path, files / "model").renamed
-    state = [tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"]
-    one = log_probabilities(load_state(spec(files / "model"), "none", "adapter", state, CPU))
+    adapted.save_pretrained(tmp_path / "adapter")
+    edit_config(tmp_path / "adapter", target_modules=r".*language_model.*(q_proj|up_proj)")
+    assert "language_model" in check(tmp_path / "adapter", base).renamed
+    state = [tmp_path / "adapter" / f"adapter_{f}" for f in ("model.safetensors", "config.json")]
+    one = log_probabilities(load_state(spec(base), "none", "adapter", state, CPU))
     assert not torch.allclose(one, log_probabilities(vision), atol=1e-2)
 
 

@@ -19,10 +19,12 @@ from transformers import (
 )
 
 from snaketune.inference import decode
-from snaketune.inference.decode import Decoder, Prompt, row_by_row
-from snaketune.inference.engine import Engine, UnsupportedError, common_prefix, start_engine
+from snaketune.inference.decode import Decoder, Prompt
+from snaketune.inference.engine import Engine, UnsupportedError, common_prefix
 from snaketune.inference.memory import BatchSize, close_gaps
+from snaketune.inference.padded import PaddedModel, start_engine
 from snaketune.inference.pick import Sampler, Sampling, greedy
+from snaketune.inference.plain import row_by_row
 from snaketune.runtime.errors import UserError
 
 VOCABULARY, ENDS, NEW = 200, list(range(10)), 20
@@ -156,13 +158,13 @@ def test_row_by_row_equals_the_engine():
     assert [single[i] for i in range(6)] == [replies[i, 0] for i in range(6)]
 
 
-def test_an_attention_that_the_engine_lacks_goes_row_by_row(capsys):
+def test_an_attention_that_the_engine_lacks_goes_in_padded_batches(capsys):
     model = Gemma2ForCausalLM(Gemma2Config(**shape(head_dim=16))).eval()
     before = model.config._attn_implementation
     with pytest.raises(UnsupportedError):
         Engine(model)
-    assert start_engine(model) is None
-    assert "row by row" in capsys.readouterr().err
+    assert isinstance(start_engine(model), PaddedModel)
+    assert "goes in padded batches" in capsys.readouterr().err
     assert model.config._attn_implementation == before
 
 

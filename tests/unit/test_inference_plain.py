@@ -11,10 +11,12 @@ from transformers import (
     MambaForCausalLM,
 )
 
-from snaketune.inference.decode import Prompt, row_by_row
-from snaketune.inference.engine import Engine, start_engine
+from snaketune.inference.decode import Prompt
+from snaketune.inference.engine import Engine
 from snaketune.inference.options import Tree, score_trees
+from snaketune.inference.padded import PaddedModel, start_engine
 from snaketune.inference.pick import greedy
+from snaketune.inference.plain import PlainModel, row_by_row
 
 DEEPSEEK = {
     "q_lora_rank": 16,
@@ -42,8 +44,15 @@ def model(request):
 
 
 def test_it_falls_back_and_says_why(model, capsys):
-    assert start_engine(model) is None
-    assert "this model goes row by row" in capsys.readouterr().err
+    assert isinstance(start_engine(model), PaddedModel)
+    assert "this model goes in padded batches, without a shared prefix" in capsys.readouterr().err
+
+
+def test_a_state_is_a_cache_under_another_name():
+    """Without it each token would read all that came before again."""
+    model = MODELS["a state for a cache"]().eval()
+    plain_model = PlainModel(model)
+    assert plain_model.has_cache and plain_model.width == 1
 
 
 def test_a_lack_of_memory_is_no_reason_to_fall_back(monkeypatch):

@@ -9,11 +9,12 @@ from test_inference_rewards import make_reward_model, rows_with_ends
 from test_training_run import PRESET, train
 from torch import nn
 
-from snaketune.inference.decode import Decoder, Prompt, row_by_row
+from snaketune.inference.decode import Decoder, Prompt
 from snaketune.inference.engine import Engine
 from snaketune.inference.memory import BatchSize
 from snaketune.inference.options import score_trees
 from snaketune.inference.pick import Sampler, greedy
+from snaketune.inference.plain import row_by_row
 from snaketune.inference.rewards import score_rewards
 from snaketune.models.finite import not_finite
 from snaketune.runtime.errors import UserError

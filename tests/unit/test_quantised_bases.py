@@ -151,8 +151,41 @@ def test_what_nothing_here_reads_is_refused_with_what_to_do(settings, tmp_path):
         assert "\n" not in str(refused.value)
 
 
-def test_mxfp4_is_known_and_not_trained(tmp_path):
-    spec = ModelSpec(id=str(labelled(tmp_path, quant_method="mxfp4")))
+FP4 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+"""What three bits stand for; the fourth is the sign."""
+
+
+def in_mxfp4(folder):
+    """As gpt-oss: of experts two numbers a byte, and a power of two for each 32 of them. Also the
+    plain model of the same numbers."""
+    plain = make_model("GPT-OSS")
+    save_model("GPT-OSS", folder)
+    tensors, made = load_file(folder / "model.safetensors"), torch.Generator().manual_seed(3)
+    for number, layer in enumerate(plain.model.layers):
+        for name in ("gate_up_proj", "down_proj"):
+            weight = getattr(layer.mlp.experts, name)  # [experts, in, out]
+            count, wide, out = weight.shape
+            codes = torch.randint(16, (count, out, wide // 32, 32), generator=made)
+            powers = torch.randint(-4, 0, (count, out, wide // 32), generator=made)
+            numbers = FP4[codes % 8] * (1 - 2 * (codes // 8)) * 2.0 ** powers[..., None]
+            weight.data = numbers.reshape(count, out, wide).transpose(1, 2).contiguous()
+            key = f"model.layers.{number}.mlp.experts.{name}"
+            del tensors[key]
+            tensors[f"{key}_blocks"] = (codes[..., ::2] + 16 * codes[..., 1::2]).to(torch.uint8)
+            tensors[f"{key}_scales"] = (powers + 127).to(torch.uint8)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    file = folder / "config.json"
+    said = json.loads(file.read_text()) | {"quantization_config": {"quant_method": "mxfp4"}}
+    file.write_text(json.dumps(said))
+    return plain
+
+
+def test_mxfp4_is_asked_as_what_it_stands_for_and_not_trained(tmp_path):
+    plain = in_mxfp4(tmp_path)
+    spec = ModelSpec(id=str(tmp_path))
     assert describe_model(spec)["comes_as"] == "mxfp4"
+    assert count_parameters(tmp_path) == sum(p.numel() for p in plain.parameters())
+    found = logits(load_state(spec, "none", "none", [], CPU))
+    torch.testing.assert_close(found, logits(plain), atol=1e-3, rtol=1e-3)
     with pytest.raises(UserError, match="come as mxfp4; expected plain weights"):
         build_trainable(spec, Preset(method="lora"), 1, CPU)

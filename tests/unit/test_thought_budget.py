@@ -13,9 +13,10 @@ from transformers import GenerationConfig
 
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.inference.decode import Prompt, row_by_row
+from snaketune.inference.decode import Prompt
 from snaketune.inference.generate import GenerationProtocol, generate, spoken
 from snaketune.inference.pick import greedy
+from snaketune.inference.plain import row_by_row
 from snaketune.inference.session import LoadableState, Session
 from snaketune.models.describe import describe_model
 from snaketune.prompts.form import Opening

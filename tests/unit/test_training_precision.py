@@ -1,11 +1,17 @@
 """16-bit computation, float16's loss scaler, and gradients that are held no longer than used."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from test_training_run import PLAIN, Stopped, log_of, stop_after, train, weights_of
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "families"))
+
+from families import save_model
 
 from snaketune.runtime.errors import UserError
 from snaketune.training import step as loop
@@ -144,3 +150,17 @@ def test_one_lane_holds_one_set_of_gradients_and_none_between_steps(files, tmp_p
     monkeypatch.setattr(torch.autograd, "grad", apart)
     train(files, tmp_path, PLAIN)
     assert held and not any(gradient is not None for gradient in held)
+
+
+@pytest.mark.parametrize("family", ["Mamba", "Falcon-H1"])
+def test_state_space_layers_learn_in_16_bits(family, tmp_path):
+    """Some of their layers' weights are read without a call, beside float32 adapters."""
+    save_model(family, tmp_path / "model")
+    tiny.write_rows(tmp_path / "train.parquet", tiny.make_rows(8))
+    tiny.write_rows(tmp_path / "dev.parquet", [])
+    asked = {"method": "lora", "batch_size": 4, "epochs": 2, "learning_rate": 5e-3}
+    expected, found = (
+        log_of(train(tmp_path, tmp_path / dtype, asked | {"dtype": dtype}))["loss"].dropna()
+        for dtype in ("float32", "bfloat16")
+    )
+    assert list(found) == pytest.approx(list(expected), rel=2e-2)

@@ -1,6 +1,7 @@
 """What makes a training another one, what it chooses by itself, and what it tells on the way."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import tiny
 import torch
 from test_training_run import PRESET, train
 from transformers import Lfm2Config, Lfm2ForCausalLM
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "families"))
+
+from families import make_model
 
 from snaketune.config.model import ModelSpec, Preset
 from snaketune.models import folder
@@ -95,6 +100,15 @@ def test_rows_are_not_packed_where_layers_read_over_their_ends(tmp_path):
     )
     assemble.group_unless_apart(layout, Preset(batching="packed"), loss, tiny.make_rows(1)[0])
     assert layout.kind == "packed"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["Falcon-H1", "Bamba", "Qwen3-Next", "Mamba 2"])
+def test_states_that_reach_over_a_row_s_end_are_noticed_in_16_bits_too(family, dtype):
+    model = make_model(family, vocab_size=tiny.VOCABULARY).to(dtype)
+    probe = max(tiny.make_rows(6), key=lambda row: len(row.input_ids))
+    loss = SummedLoss(model, padded_batch([probe]))
+    assert not loss.packs(probe) and not loss.keeps_apart(probe)
 
 
 def test_progress_shows_loss_rate_and_the_time_left(tmp_path, monkeypatch, capsys):

@@ -22,7 +22,7 @@ from snaketune.report.page import render_page
 from snaketune.report.sources import ReportSources
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json
-from snaketune.training.trainable import _with_adapter, adapter_table, build_trainable
+from snaketune.training.trainable import adapter_table, build_trainable, with_adapter
 
 CPU, IDS = torch.device("cpu"), torch.arange(6, 40)[None]
 DENSE = [f"mlp.{part}_proj" for part in ("gate", "up", "down")]
@@ -30,7 +30,7 @@ DENSE = [f"mlp.{part}_proj" for part in ("gate", "up", "down")]
 
 def table(name, **lora):
     model = make_model(name)
-    adapted = _with_adapter(model, ModelSpec(id="m"), LoraSpec.model_validate(lora))
+    adapted = with_adapter(model, ModelSpec(id="m"), LoraSpec.model_validate(lora))
     return adapted, adapter_table(model)
 
 

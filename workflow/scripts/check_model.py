@@ -9,9 +9,12 @@ with job(snakemake.log[0]):
     from snaketune.models.folder import pinned
     from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
+    from snaketune.training.methods import require_methods
 
     params, output = snakemake.params, Path(snakemake.output[0])
     spec = pinned(params.model, snakemake.input.pin)
     about = describe_model(spec=spec, kind=params.kind, chat=params.chat, thoughts=params.thoughts)
+    if params.kind == "causal":
+        require_methods(spec=spec, methods=params.methods)
     write_json(output, about | {"revision": params.model["revision"]})
     sign(output, params.made_by, identity=params.identity)

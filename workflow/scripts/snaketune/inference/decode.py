@@ -8,10 +8,10 @@ they are filled keeps prompts in passes that are worth their weights, too.
 """
 
 from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from torch import Tensor
 from snaketune.inference.engine import Engine
 from snaketune.inference.memory import TOO_LARGE, BatchSize, SlotCache, close_gaps, release
 from snaketune.inference.pick import Pick
-from snaketune.inference.plain import PlainModel
 from snaketune.models.finite import require_finite
 from snaketune.prompts.thoughts import ThoughtBudget, ThoughtWatch
 from snaketune.runtime.errors import UserError, is_out_of_memory
@@ -58,7 +57,7 @@ class Reply:
     """Of a reply under a budget: where its thought ends."""
 
 
-class _Row:
+class OpenReply:
     """A reply that is being written."""
 
     def __init__(self, prompt: Prompt, sample: int) -> None:
@@ -102,12 +101,12 @@ class Decoder:
     ) -> None:
         self.engine, self.pick, self.batch = engine, pick, batch
         self.ends = frozenset(ends)
-        self.queue = sorted(prompts, key=_by_length)
+        self.queue = sorted(prompts, key=by_length)
         # Of the longest row that can come: rows grow after they were let in.
         longest = max((len(prompt.tokens) + prompt.max_new for prompt in prompts), default=0)
         self.row_bytes = engine.column_bytes * longest
         batch.start(self.row_bytes)
-        self.rows: list[_Row] = []
+        self.rows: list[OpenReply] = []
         self.cache = SlotCache(0)
         self.largest = 0
         self.prompt_tokens = _TOKENS_AT_ONCE.get(engine.device.type, 4096)
@@ -144,7 +143,7 @@ class Decoder:
             cache, logits = self.engine.prefill([prompt.tokens for prompt in group])
             self._reading = 0
             places = [i for i, prompt in enumerate(group) for _ in prompt.samples]
-            new = [_Row(prompt, sample) for prompt in group for sample in prompt.samples]
+            new = [OpenReply(prompt, sample) for prompt in group for sample in prompt.samples]
             tokens = self._picked(logits[places], new)  # logits [prompts, V], a row a sample
             self.cache.insert(cache, places)
             del self.queue[: len(group)]
@@ -182,15 +181,13 @@ class Decoder:
         if self.queue and self.largest >= self.batch.now:
             self.batch.grow(self.row_bytes)
 
-    def _picked(self, logits: Tensor, rows: list[_Row]) -> list[int]:
-        highest = logits.amax(-1)  # [B]; nan where one of the row's logits is nan
-        if not bool(highest.isfinite().all()):
-            row = rows[int(highest.isfinite().int().argmin())]
-            again = partial(self.engine.prefill, [[*row.prompt.tokens, *row.tokens]])
-            require_finite(highest, self.engine.model, again, row.place)
-        return self.pick(logits, [row.draw() for row in rows]).tolist()
+    def _picked(self, logits: Tensor, rows: list[OpenReply]) -> list[int]:
+        return pick_tokens(logits, rows, self.pick, self.engine.model, self._alone)
 
-    def _accept(self, rows: list[_Row], tokens: list[int]) -> None:
+    def _alone(self, tokens: list[int]) -> object:
+        return self.engine.prefill([tokens])
+
+    def _accept(self, rows: list[OpenReply], tokens: list[int]) -> None:
         """Gives each row its token; takes finished rows out of the batch."""
         for row, token in zip(rows, tokens, strict=True):
             row.add(token)
@@ -239,13 +236,13 @@ class Decoder:
             if not is_out_of_memory(error):
                 raise
 
-    def _requeue(self, rows: list[_Row]) -> None:
+    def _requeue(self, rows: list[OpenReply]) -> None:
         for row in rows:
             again = Prompt(**{**vars(row.prompt), "samples": [row.sample]})
-            insort(self.queue, again, key=_by_length)
+            insort(self.queue, again, key=by_length)
 
 
-def _by_length(prompt: Prompt) -> tuple[int, int, int]:
+def by_length(prompt: Prompt) -> tuple[int, int, int]:
     return -len(prompt.tokens), prompt.index, prompt.samples[0]
 
 
@@ -255,19 +252,17 @@ def _split(prompt: Prompt, count: int) -> list[Prompt]:
     return [Prompt(**{**vars(prompt), "samples": samples}) for samples in parts]
 
 
-@torch.inference_mode()
-def row_by_row(
-    model: torch.nn.Module, prompts: list[Prompt], pick: Pick, ends: list[int]
-) -> Iterator[Reply]:
-    """The same replies from any causal model, one row at a time."""
-    plain = PlainModel(model)
-    for prompt in sorted(prompts, key=_by_length):
-        for sample in prompt.samples:
-            row, past, finish = _Row(prompt, sample), None, None
-            while finish is None:
-                logits, past = plain.read(row.tokens[-1:] or prompt.tokens, past, keep=1)
-                again = partial(plain.read, [*prompt.tokens, *row.tokens], None, keep=1)
-                require_finite(logits.amax(-1), model, again, row.place)
-                row.add(int(pick(logits, [row.draw()])))
-                finish = row.finish(frozenset(ends))
-            yield row.reply(finish)
+def pick_tokens(
+    logits: Tensor,
+    rows: list[OpenReply],
+    pick: Pick,
+    model: Any,
+    alone: Callable[[list[int]], object],
+) -> list[int]:
+    """A token for each row, after logits [B, V] that are numbers."""
+    highest = logits.amax(-1)  # [B]; nan where one of the row's logits is nan
+    if not bool(highest.isfinite().all()):
+        row = rows[int(highest.isfinite().int().argmin())]
+        again = partial(alone, [*row.prompt.tokens, *row.tokens])
+        require_finite(highest, model, again, row.place)
+    return pick(logits, [row.draw() for row in rows]).tolist()

@@ -7,7 +7,6 @@ for only: [B, T, V] of a long prompt would be larger than all else (a prompt of 
 vocabulary of 152,000 takes 600 MB in float32). The prefix is computed once an eval.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from snaketune.inference.attention import NAME, KeysValues, PrefixLayout
 from snaketune.inference.memory import SlotCache
+from snaketune.models.load import rope_switch
 from snaketune.runtime.errors import is_out_of_memory
 
 # A shorter prefix costs more as an attention of its own than as copies in each row.
@@ -37,8 +37,11 @@ class Engine:
     """A causal model whose rows share a prefix.
 
     At the start it holds its own logits against the model's own; a model with an attention that
-    it can't drive raises `UnsupportedError`, and is served row by row instead.
+    it can't drive raises `UnsupportedError`, and is served with its own instead.
     """
+
+    label = "shared prefix"
+    why_limited = "where the model's positions change"
 
     def __init__(self, model: Any) -> None:
         self.model = model.eval()
@@ -48,6 +51,9 @@ class Engine:
         self.prefix: list[KeysValues] | None = None
         self.prefix_length = 0
         self.windows: set[int] = set()
+        switch = rope_switch(self.base.config)
+        self.limit = switch.length if switch else None
+        """Tokens of the longest row that changes none beside it; None: any."""
         self.column_bytes = 0
         """Of the cache, for one token of one row."""
         self._take_over()
@@ -206,15 +212,3 @@ def common_prefix(prompts: list[list[int]]) -> list[int]:
     while count < most and low[count] == high[count]:
         count += 1
     return low[:count]
-
-
-def start_engine(model: Any) -> Engine | None:
-    """The engine, or None with a note on stderr where the model must go row by row."""
-    try:
-        return Engine(model)
-    except UnsupportedError as reason:
-        print(
-            f"note: this model goes row by row, which is slower and gives the same text: {reason}",
-            file=sys.stderr,
-        )
-        return None

@@ -8,7 +8,8 @@ option's token. Against a pass an option this saves K - 1 readings of each promp
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from torch import Tensor
 from snaketune.inference.attention import Packing, PrefixLayout
 from snaketune.inference.engine import Engine, common_prefix
 from snaketune.inference.memory import halving
+from snaketune.inference.padded import PaddedModel
 from snaketune.inference.plain import PlainModel
 from snaketune.models.finite import require_finite
-from snaketune.models.load import rope_switch
 from snaketune.prompts.control_tokens import encode_texts, unshield
 from snaketune.runtime.errors import UserError
 
@@ -147,13 +148,13 @@ class OptionScores:
 
 def score_trees(
     model: Any,
-    engine: Engine | None,
+    engine: Engine | PaddedModel | None,
     trees: Sequence[Tree],
     wanted: Collection[int] | None = None,
 ) -> Iterator[OptionScores]:
     """Scores of the `wanted` trees (unset: of all), as they come, longest first. Without an engine
-    (the model's attention takes no mask of our making) the prompt's cache is shared between its
-    options instead.
+    (the model's attention takes no mask of our making) prompts are read in padded batches, or
+    one by one, and their cache is shared between their options.
 
     Whatever is wanted, trees share their passes with the same others: a job that goes on after a
     kill scores what is missing exactly as it would have.
@@ -162,24 +163,40 @@ def score_trees(
     wanted = set(order if wanted is None else wanted)
     if engine is None:
         plain = PlainModel(model)
-        yield from (_by_row(plain, i, trees[i]) for i in order if i in wanted)
+        for i in (i for i in order if i in wanted):
+            tree, where = trees[i], f"question {i + 1}"
+            sums = plain.sums(tree.stem, tree.branches, tree.scored, where)
+            yield OptionScores(i, sums, tree.counts)
         return
-    switch = rope_switch(engine.base.config)
-    if apart := [i for i in order if switch and trees[i].longest > switch.length]:
+    if apart := {i for i in order if _goes_apart(trees[i], engine)}:
         with engine.own_attention():
-            yield from score_trees(model, None, trees, wanted.intersection(apart))
-        gone = set(apart)
-        order = [i for i in order if i not in gone]
-    stems = [trees[i].stem for i in order]
-    cut = engine.share(common_prefix(stems), _SHORTEST_PREFIX) if stems else 0
+            yield from score_trees(model, None, trees, wanted & apart)
+        order = [i for i in order if i not in apart]
+    if isinstance(engine, PaddedModel):
+        cut, score = 0, partial(_score_padded, engine, trees)
+    else:
+        stems = [trees[i].stem for i in order]
+        cut = engine.share(common_prefix(stems), _SHORTEST_PREFIX) if stems else 0
+        score = partial(_score_group, engine, trees, cut)
     kind = engine.device.type
-
-    def score(group: list[int]) -> list[OptionScores]:
-        return _score_group(engine, [(i, trees[i]) for i in group], cut)
-
     for group in _groups(order, trees, cut, _TOKENS[kind], _LOGITS[kind] // engine.vocabulary):
         if wanted.intersection(group):
             yield from (found for found in halving(score, group) if found.index in wanted)
+
+
+def _goes_apart(tree: Tree, engine: Engine | PaddedModel) -> bool:
+    """Whether it is too long for a batch, or has no stem that padded rows could begin with."""
+    stemless = isinstance(engine, PaddedModel) and not tree.stem
+    return stemless or bool(engine.limit and tree.longest > engine.limit)
+
+
+def _score_padded(
+    padded: PaddedModel, trees: Sequence[Tree], group: list[int]
+) -> list[OptionScores]:
+    """The prompts in one batch, then a token of all their options at a time."""
+    asked = [(trees[i].stem, trees[i].branches, trees[i].scored) for i in group]
+    sums = padded.sums(asked, f"a batch that begins with question {group[0] + 1}")
+    return [OptionScores(i, part, trees[i].counts) for i, part in zip(group, sums, strict=True)]
 
 
 def _groups(
@@ -201,10 +218,12 @@ def _groups(
 
 
 @torch.inference_mode()
-def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> list[OptionScores]:
+def _score_group(
+    engine: Engine, all_trees: Sequence[Tree], cut: int, group: list[int]
+) -> list[OptionScores]:
     """One pass over the trees, end to end without padding; logits only where an option's token is
     predicted."""
-    trees = [tree for _, tree in group]
+    trees = [all_trees[i] for i in group]
     device = engine.device
     ids = torch.tensor([[t for tree in trees for t in _tokens(tree, cut)]], device=device)  # [1, N]
     branch, positions, packing = _rows(trees, cut, device)
@@ -220,11 +239,13 @@ def _score_group(engine: Engine, group: list[tuple[int, Tree]], cut: int) -> lis
 
     logits = read()  # [M, V]
     spread = logits.logsumexp(-1)  # [M]
-    first = group[0][0] + 1
+    first = group[0] + 1
     require_finite(spread, engine.model, read, f"a pass that begins with question {first}")
     gains = logits[where, torch.tensor(targets, device=device)] - spread[where]
     sums = [float(part.sum()) for part in gains.cpu().double().split(counts)]
-    return _by_question(group, sums, counts)
+    found = iter(zip(sums, counts, strict=True))
+    parts = [list(zip(*islice(found, len(tree.branches)), strict=True)) for tree in trees]
+    return [OptionScores(i, list(a), list(b)) for i, (a, b) in zip(group, parts, strict=True)]
 
 
 def _tokens(tree: Tree, cut: int) -> list[int]:
@@ -277,19 +298,3 @@ def _predictions(trees: list[Tree], cut: int) -> tuple[list[int], list[int], lis
             counts.append(len(tokens) - start)
             place += len(tokens)
     return before, targets, counts
-
-
-def _by_question(
-    group: list[tuple[int, Tree]], sums: list[float], counts: list[int]
-) -> list[OptionScores]:
-    out, at = [], 0
-    for index, tree in group:
-        stop = at + len(tree.branches)
-        out.append(OptionScores(index, sums[at:stop], counts[at:stop]))
-        at = stop
-    return out
-
-
-def _by_row(plain: PlainModel, index: int, tree: Tree) -> OptionScores:
-    sums = plain.sums(tree.stem, tree.branches, tree.scored, f"question {index + 1}")
-    return OptionScores(index, sums, tree.counts)

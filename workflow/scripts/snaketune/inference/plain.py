@@ -1,31 +1,36 @@
-"""A model that reads a row at a time, with its own cache: those that the engine can't drive, and
-rows that would change others beside them.
+"""Replies without the engine: a model that reads with its own cache, a row at a time where nothing
+else is exact, and the loop over batches of such rows.
 
-Shapes: V vocabulary.
+Shapes: B rows, V vocabulary.
 """
 
 import copy
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from snaketune.inference.decode import Finish, OpenReply, Prompt, Reply, by_length, pick_tokens
 from snaketune.inference.engine import MISFITS
+from snaketune.inference.memory import TOO_LARGE, BatchSize, release
+from snaketune.inference.pick import Pick
 from snaketune.models.finite import require_finite
 from snaketune.models.load import rope_switch
-from snaketune.runtime.errors import is_out_of_memory
+from snaketune.runtime.errors import UserError, is_out_of_memory
 
+_CACHES = ("past_key_values", "cache_params")  # what models call theirs; the latter a state alone
 _CHECKED = 24  # tokens in the check of what can be read behind a cache
 
 
-def _alike(found: Tensor | None, expected: Tensor) -> bool:
-    """Whether logits are there, the same but for rounding."""
+def _alike(found: Tensor | None, expected: Tensor, dtype: torch.dtype) -> bool:
+    """Whether logits are there, the same but for rounding of a model's numbers."""
     if found is None:
         return False
-    allowed = 1e-3 if found.dtype == torch.float32 else 0.1
+    allowed = 1e-3 if dtype == torch.float32 else 0.1
     error = (found - expected).abs().max() / expected.abs().max().clamp(min=1e-3)
     return bool(error <= allowed) or not bool(expected.isfinite().all())
 
@@ -44,18 +49,20 @@ class Past:
 
 
 class PlainModel:
-    """Reads tokens with the model's own cache; a model without one (Mamba's state is none) reads
-    all that came before again, which is slow and exact."""
+    """Reads tokens with the model's own cache; a model without one (RecurrentGemma keeps its states
+    to itself) reads all that came before again, which is slow and exact."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self.device = next(model.parameters()).device
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.config = base.config
         known = inspect.signature(base.forward).parameters
-        self.has_cache = "past_key_values" in known
+        self.cache_name = next((name for name in _CACHES if name in known), "")
+        self.has_cache = bool(self.cache_name)
         self.can_leave_out = "logits_to_keep" in known
         self.can_place = "position_ids" in known
-        switch = rope_switch(base.config)
+        switch = rope_switch(self.config)
         self.turns = switch.length if switch and not switch.grows else None
         """Tokens up to which the first of two sets of positions holds, where there are two."""
         self.width = self._readable()
@@ -74,7 +81,7 @@ class PlainModel:
         out = self.model(input_ids=ids, use_cache=False, **how)
         whole = out.logits[0, -4:]
         for self.width in (_CHECKED, 1):
-            if _alike(self._behind_cache(tokens), whole):
+            if _alike(self._behind_cache(tokens), whole, next(self.model.parameters()).dtype):
                 return 1 << 30 if self.width > 1 else 1
         self.has_cache = False
         return self.width
@@ -89,6 +96,30 @@ class PlainModel:
             if is_out_of_memory(error):
                 raise
             return None
+
+    def at_once(self, longest: int) -> int:
+        """Rows that one pass reads."""
+        return 1
+
+    def row_bytes(self, longest: int) -> int:
+        """Not asked for: there is one row."""
+        return 0
+
+    def begin(self, prompts: list[list[int]]) -> tuple[Tensor, Past]:
+        """Logits [1, V] behind the one prompt, and what was read."""
+        return self.read(prompts[0], None, keep=1)
+
+    def go_on(self, tokens: list[int], past: Past) -> tuple[Tensor, Past]:
+        """One more token for the row; logits [1, V] of the next."""
+        return self.read(tokens, past, keep=1)
+
+    def keep(self, order: list[int], past: Past) -> Past:
+        """The one row."""
+        return past
+
+    def alone(self, tokens: list[int]) -> object:
+        """A row by itself."""
+        return self.read(tokens, None, keep=1)
 
     def read(self, tokens: list[int], past: Past | None, keep: int) -> tuple[Tensor, Past]:
         """Logits [keep, V] of the last `keep` of `tokens`, which follow `past`."""
@@ -136,7 +167,7 @@ class PlainModel:
         shown = tokens if self.has_cache else before + tokens
         how: dict[str, Any] = {"use_cache": self.has_cache}
         if self.has_cache:
-            how["past_key_values"] = cache
+            how[self.cache_name] = cache
         if self.can_leave_out:
             how["logits_to_keep"] = keep
         if self.can_place:
@@ -144,5 +175,71 @@ class PlainModel:
             first = len(before) if self.has_cache else 0
             how["position_ids"] = torch.arange(first, first + len(shown), device=self.device)[None]
         out = self.model(input_ids=torch.tensor([shown], device=self.device), **how)
-        cache = out.past_key_values if self.has_cache else None
+        cache = getattr(out, self.cache_name) if self.has_cache else None
         return out.logits[0, -keep:], Past(before + tokens, cache)
+
+
+class Reader(Protocol):
+    """A model that reads a batch of rows at a time, with what it has of its own."""
+
+    model: Any
+
+    def at_once(self, longest: int) -> int: ...
+    def row_bytes(self, longest: int) -> int: ...
+    def begin(self, prompts: list[list[int]]) -> tuple[Tensor, Any]: ...
+    def go_on(self, tokens: list[int], read: Any) -> tuple[Tensor, Any]: ...
+    def keep(self, order: list[int], read: Any) -> Any: ...
+    def alone(self, tokens: list[int]) -> object: ...
+
+
+def in_batches(
+    reader: Reader, prompts: list[Prompt], pick: Pick, ends: list[int], batch: BatchSize
+) -> Iterator[Reply]:
+    """The same replies without the engine: a batch begins when the one before is done."""
+    queue = [OpenReply(p, sample) for p in sorted(prompts, key=by_length) for sample in p.samples]
+    batch.start(reader.row_bytes(max((len(p.tokens) + p.max_new for p in prompts), default=0)))
+    while queue:
+        size = min(batch.now, reader.at_once(len(queue[0].prompt.tokens)), len(queue))
+        failed = False
+        batch.used.add(size)
+        try:
+            for row, finish in _written(reader, queue[:size], pick, frozenset(ends)):
+                queue.remove(row)
+                size -= 1
+                yield row.reply(finish)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = True
+        if failed:
+            release()
+            if not batch.halve():
+                raise UserError(TOO_LARGE)
+            queue[:size] = [OpenReply(row.prompt, row.sample) for row in queue[:size]]
+
+
+@torch.inference_mode()
+def _written(
+    reader: Reader, rows: list[OpenReply], pick: Pick, ends: frozenset[int]
+) -> Iterator[tuple[OpenReply, Finish]]:
+    logits, read = reader.begin([row.prompt.tokens for row in rows])
+    while True:
+        tokens = pick_tokens(logits, rows, pick, reader.model, reader.alone)
+        for row, token in zip(rows, tokens, strict=True):
+            row.add(token)
+        done = [row.finish(ends) for row in rows]
+        yield from ((row, finish) for row, finish in zip(rows, done, strict=True) if finish)
+        kept = [i for i, finish in enumerate(done) if not finish]
+        if not kept:
+            return
+        if len(kept) < len(rows):
+            rows, read = [rows[i] for i in kept], reader.keep(kept, read)
+        logits, read = reader.go_on([row.tokens[-1] for row in rows], read)
+
+
+def row_by_row(
+    model: torch.nn.Module, prompts: list[Prompt], pick: Pick, ends: list[int]
+) -> Iterator[Reply]:
+    """Likewise, one row at a time, from any causal model."""
+    plain = PlainModel(model)
+    yield from in_batches(plain, prompts, pick, ends, BatchSize(1, plain.device))

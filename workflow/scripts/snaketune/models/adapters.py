@@ -50,14 +50,16 @@ def check_adapter(spec: ModelSpec, weights: Path, config: Path, name: str) -> Fi
     """Holds the adapter's two files against the base and, where its names differ only in front,
     writes them anew. Raises UserError where it does not fit, or is of a kind that can't be
     measured."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
+
+    from snaketune.models.load import auto_class
 
     said = require_lora(config, name)
     base = AutoConfig.from_pretrained(
         spec.id, revision=spec.revision, trust_remote_code=spec.trust_remote_code
     )
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(base, trust_remote_code=spec.trust_remote_code)
+        model = auto_class(base).from_config(base, trust_remote_code=spec.trust_remote_code)
     tensors = _read(weights, name)
     adapted = _place_for(model, config.parent, name, spec.id)
     names = _fitting_names(adapted, tensors, name, spec.id)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+from transformers import AutoConfig, GenerationConfig
 
 from snaketune.config.model import ModelSpec
 from snaketune.models.content import weight_files
@@ -21,6 +21,7 @@ from snaketune.models.headers import (
     require_readable,
     tensor_shapes,
 )
+from snaketune.models.load import auto_class
 from snaketune.prompts.conversation import end_tokens, template_hash
 from snaketune.prompts.form import Form, template_thought_end
 from snaketune.runtime.errors import UserError
@@ -165,9 +166,7 @@ def _require_shapes(config: Any, folder: Path, spec: ModelSpec) -> None:
     made. Names that loading converts are left to it."""
     with torch.device("meta"):
         try:
-            model = AutoModelForCausalLM.from_config(
-                config, trust_remote_code=spec.trust_remote_code
-            )
+            model = auto_class(config).from_config(config, trust_remote_code=spec.trust_remote_code)
         except (ImportError, ValueError, NotImplementedError) as error:
             reason = " ".join(str(error).split())
             raise UserError(

@@ -198,3 +198,15 @@ def require_readable(config: Any, name: str, quantisation: str | None) -> str | 
             f"expected none, and method lora, or {instead}"
         )
     return comes
+
+
+def require_trainable(config: Any, method: str, name: str) -> None:
+    """Raises UserError where the method can't train a base that comes quantised."""
+    comes = quantised_as(config)
+    if comes is None or (comes == IN_4_BITS and method != "full"):
+        return
+    fits = "qlora or lora, or" if comes == IN_4_BITS else "plain weights or 4 bits of bitsandbytes:"
+    raise UserError(
+        f"preset: method: found {method}, but the weights of {name} come as {comes}; expected "
+        f"{fits} the model that it was made of"
+    )

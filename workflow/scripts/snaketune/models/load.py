@@ -10,6 +10,7 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoModelForSequenceClassification,
     BitsAndBytesConfig,
     PretrainedConfig,
@@ -26,7 +27,15 @@ from snaketune.models.headers import (
     require_kind,
     require_readable,
 )
-from snaketune.models.nf4 import expand_nf4, fits_expanded, load_or_quantise, nf4_folder, nf4_layers
+from snaketune.models.nf4 import (
+    expand_nf4,
+    fits_expanded,
+    load_or_quantise,
+    nf4_folder,
+    nf4_layers,
+    no_layer_in_nf4,
+    not_in_nf4,
+)
 from snaketune.runtime.errors import UserError
 
 # Micro-batches and caches are of many sizes: without this their memory falls to pieces on a GPU.
@@ -101,10 +110,7 @@ def _require_quantised(model: PreTrainedModel, name: str) -> None:
     such as experts, which are no layers of their own."""
     layers = nf4_layers(model)
     if not layers:
-        raise UserError(
-            f"model {name}: found no layer in a {type(model).__name__} that NF4 can hold, expected "
-            "linear layers; use method lora, and quantisation none"
-        )
+        raise no_layer_in_nf4(name, type(model).__name__)
     _require_computable(model, name)
     held = {id(layer.weight) for layer in layers.values()}
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
@@ -146,7 +152,17 @@ def _load(
 ) -> PreTrainedModel:
     # Kept NF4 weights carry their own settings; an explicit None would hide them.
     settings = {} if config is None else {"quantization_config": config}
-    return _whole(AutoModelForCausalLM, spec, source, dtype, device, **settings)
+    auto = auto_class(load_config(spec.model_copy(update={"id": source}), "causal"))
+    return _whole(auto, spec, source, dtype, device, **settings)
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """What makes the model of a config: transformers has classes that take pictures too, such as
+    Mistral 3's, under another name."""
+    causal: Any = AutoModelForCausalLM
+    sees: Any = AutoModelForImageTextToText
+    known = type(config) in causal._model_mapping or type(config) not in sees._model_mapping
+    return causal if known or "AutoModelForCausalLM" in getattr(config, "auto_map", {}) else sees
 
 
 def _whole(
@@ -187,10 +203,8 @@ def _require_computable(model: PreTrainedModel, name: str) -> None:
     try:
         model(input_ids=torch.tensor([[3, 4]], device=model.device), use_cache=False)
     except RuntimeError as error:
-        raise UserError(
-            f"model {name}: a {type(model).__name__} can't compute with weights in NF4 "
-            f"({' '.join(str(error).split())}); expected quantisation none, and method lora or full"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise not_in_nf4(name, type(model).__name__, reason) from error
 
 
 def load_reward_model(spec: ModelSpec, device: torch.device) -> PreTrainedModel:

@@ -11,14 +11,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from snaketune.config.model import ModelSpec, Quantisation
 from snaketune.models.content import ADAPTER, model_files, weight_files
 from snaketune.models.describe import generation_configs
 from snaketune.models.folder import LICENCES, load_tokenizer, model_folder
 from snaketune.models.headers import count_parameters, float_dtypes, main_dtype
-from snaketune.models.load import Weights, attach_adapter, load_model, pick_device, pick_dtype
+from snaketune.models.load import (
+    Weights,
+    attach_adapter,
+    auto_class,
+    load_model,
+    pick_device,
+    pick_dtype,
+)
 from snaketune.models.nf4 import expand_nf4
 from snaketune.prompts.conversation import end_tokens
 from snaketune.runtime.errors import UserError
@@ -222,7 +229,7 @@ def _check(
     tokenizer = AutoTokenizer.from_pretrained(new, trust_remote_code=spec.trust_remote_code)
     if [tokenizer(text)["input_ids"][:_LONGEST] for text in _TEXTS] != rows:
         raise UserError(f"model {spec.id}: its tokenizer, saved and loaded, makes other tokens")
-    auto: Any = AutoModelForCausalLM
+    auto = auto_class(AutoConfig.from_pretrained(new, trust_remote_code=spec.trust_remote_code))
     model, loaded = auto.from_pretrained(
         new,
         dtype=torch.float32,

@@ -22,6 +22,7 @@ from snaketune.config.model import ModelSpec
 from snaketune.models.content import model_identity, weight_files
 from snaketune.models.folder import at_commit, model_folder
 from snaketune.runtime.content import cache_root, digest
+from snaketune.runtime.errors import UserError
 from snaketune.runtime.machine import free_main_memory
 
 _SHARE = 0.5  # of the free memory that expanded weights may take
@@ -138,3 +139,19 @@ def _keep(model: PreTrainedModel, folder: Path) -> None:
             print(f"note: NF4 weights can't be kept in {folder.parent}: {error}", file=sys.stderr)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def no_layer_in_nf4(name: str, kind: str) -> UserError:
+    """What is said where NF4 holds nothing of a model."""
+    return UserError(
+        f"model {name}: found no layer in a {kind} that NF4 can hold, expected linear layers; use "
+        "method lora, and quantisation none"
+    )
+
+
+def not_in_nf4(name: str, kind: str, reason: str) -> UserError:
+    """What is said where layers read weights that NF4 packs."""
+    return UserError(
+        f"model {name}: a {kind} can't compute with weights in NF4 ({reason}); expected "
+        "quantisation none, and method lora or full"
+    )

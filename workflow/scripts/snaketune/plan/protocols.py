@@ -146,6 +146,19 @@ def needs_thoughts(experiment: Experiment, model: str) -> list[dict[str, Any]]:
     return [args for i, args in enumerate(found) if args not in found[:i]]
 
 
+def training_methods(experiment: Experiment, model: str) -> list[dict[str, Any]]:
+    """What decides of the presets of a model's trainings whether it can take them, each once."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in experiment.runs.values():
+        if run.model == model and run.train is not None and run.preset in experiment.presets:
+            preset = experiment.presets[run.preset]
+            settings: dict[str, Any] = {"method": preset.method}
+            if preset.method != "full":
+                settings["lora"] = preset.lora.model_dump(include={"dropout", "targets", "dora"})
+            found[digest(settings)] = settings
+    return [found[key] for key in sorted(found)]
+
+
 @dataclass(frozen=True)
 class TokenSet:
     """Training rows: a dataset under a tokenizer, a prompt and a length limit."""

@@ -220,7 +220,10 @@ class SummedLoss:
         if self.body is None or type(self.head) is not nn.Linear:
             return False
         with evaluating(self.model):
-            ours, theirs = self.head(self._hidden(probe)), self._logits(probe)
+            hidden = self._hidden(probe)
+            if hidden.dtype != self.head.weight.dtype:  # Mamba's are wider, and it casts them
+                return False
+            ours, theirs = self.head(hidden), self._logits(probe)
         return ours.shape == theirs.shape and torch.equal(ours, theirs)
 
     def _inputs(self, batch: Batch) -> dict:

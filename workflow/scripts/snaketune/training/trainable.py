@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from snaketune.config.model import LoraSpec, ModelSpec, Preset
-from snaketune.models.headers import IN_4_BITS, quantised_as
+from snaketune.models.headers import require_trainable
 from snaketune.models.load import load_config, load_model, pick_dtype
 from snaketune.runtime.errors import UserError
 from snaketune.training.adapter_layers import hold_on_cpu, use_fused_layers
@@ -47,7 +47,7 @@ def build_trainable(
     small updates vanish in 16 bits; its computation is cast. Of a model that also takes pictures
     or sound only the language model is trained: texts leave the rest without gradients.
     """
-    _require_trainable(spec, preset.method)
+    require_trainable(load_config(spec, "causal"), preset.method, spec.id)
     dtype = torch.float32 if preset.method == "full" else compute_dtype(spec, preset, device)
     spec = spec.model_copy(update={"dtype": str(dtype).removeprefix("torch.")})
     causal = load_model(spec, "nf4" if preset.method == "qlora" else "none", device)
@@ -58,21 +58,9 @@ def build_trainable(
         return causal.train(), causal
     # A is drawn here: the seed has to be set before.
     torch.manual_seed(seed)
-    model = _with_adapter(causal, spec, preset.lora)
+    model = with_adapter(causal, spec, preset.lora)
     hold_on_cpu(causal)
     return model.train(), causal
-
-
-def _require_trainable(spec: ModelSpec, method: str) -> None:
-    """Raises UserError where the method can't train a base that comes quantised."""
-    comes = quantised_as(load_config(spec, "causal"))
-    if comes is None or (comes == IN_4_BITS and method != "full"):
-        return
-    fits = "qlora or lora, or" if comes == IN_4_BITS else "plain weights or 4 bits of bitsandbytes:"
-    raise UserError(
-        f"preset: method: found {method}, but the weights of {spec.id} come as {comes}; expected "
-        f"{fits} the model that it was made of"
-    )
 
 
 def _beside_language(causal: PreTrainedModel) -> str | None:
@@ -108,13 +96,15 @@ def _is_product(layer: nn.Linear) -> bool:
     x = torch.ones(1, layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device)
     y: Any = layer(x)
     expected = nn.functional.linear(x, layer.weight, layer.bias)
-    return torch.is_tensor(y) and y.shape == expected.shape and torch.allclose(y, expected, 1e-2)
+    alike = torch.is_tensor(y) and y.shape == expected.shape
+    return alike and (y.is_meta or torch.allclose(y, expected, 1e-2))
 
 
 _READ_DIRECTLY = ("conv1d", "dt_proj", "out_proj")
 
 
-def _with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> nn.Module:
+def with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> nn.Module:
+    """The model with a fresh adapter. Raises UserError where it can't have that one."""
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=lora.r,
@@ -131,7 +121,7 @@ def _with_adapter(causal: PreTrainedModel, spec: ModelSpec, lora: LoraSpec) -> n
     config.target_parameters = _beside_experts(causal, config) or None
     use_fused_layers(config)
     try:
-        return get_peft_model(causal, config, autocast_adapter_dtype=True)
+        return get_peft_model(causal, config, low_cpu_mem_usage=causal.device.type == "meta")
     except ValueError as error:
         raise UserError(_refused(error, spec, lora)) from error
 

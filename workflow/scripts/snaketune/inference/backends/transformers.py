@@ -7,14 +7,16 @@ from typing import Any, ClassVar
 import torch
 from transformers import PreTrainedModel
 
-from snaketune.inference.decode import Decoder, Prompt, Reply, row_by_row
-from snaketune.inference.engine import Engine, common_prefix, start_engine
+from snaketune.inference.decode import Decoder, Prompt, Reply
+from snaketune.inference.engine import Engine, common_prefix
 from snaketune.inference.memory import BatchSize
+from snaketune.inference.padded import PaddedModel, start_engine
 from snaketune.inference.pick import Sampler, Sampling, greedy
+from snaketune.inference.plain import in_batches, row_by_row
 from snaketune.inference.session import GenerationRequest, LoadableState, Session, backend
 from snaketune.models.describe import context_length, generation_configs
 from snaketune.models.folder import load_tokenizer, model_folder
-from snaketune.models.load import load_config, load_state, pick_device, rope_switch
+from snaketune.models.load import load_config, load_state, pick_device
 from snaketune.prompts.conversation import end_tokens
 
 
@@ -24,7 +26,7 @@ class TransformersSession(Session):
 
     keeps_budgets: ClassVar[bool] = True
     model: PreTrainedModel
-    engine: Engine | None = field(default=None, init=False)
+    engine: Engine | PaddedModel | None = field(default=None, init=False)
     prefix: int = field(default=0, init=False)
     batches: set[int] = field(default_factory=set, init=False)
     largest: int = field(default=0, init=False)
@@ -37,29 +39,32 @@ class TransformersSession(Session):
     ) -> Iterator[Reply]:
         """See Session."""
         pick = Sampler(sampling.temperature, sampling.top_p) if sampling else greedy
-        if self.engine is None:
+        engine = self.engine
+        if engine is None:
             self.batches, self.largest = {1}, 1
             yield from row_by_row(self.model, _prompts(requests, 0, sampling), pick, self.ends)
             return
-        switch = rope_switch(self.engine.base.config)
-        apart = [
-            ask for ask in requests if switch and len(ask.tokens) + ask.max_new > switch.length
-        ]
-        if switch and apart:
+        limit = engine.limit
+        apart = [ask for ask in requests if limit and len(ask.tokens) + ask.max_new > limit]
+        if apart:
             print(
-                f"{len(apart)} prompts may pass {switch.length} tokens with their replies, where "
-                "the model's positions change: they go row by row"
+                f"{len(apart)} prompts may pass {limit} tokens with their replies, "
+                f"{engine.why_limited}: they go row by row"
             )
-            with self.engine.own_attention():
+            with engine.own_attention():
                 yield from row_by_row(self.model, _prompts(apart, 0, sampling), pick, self.ends)
             gone = {ask.index for ask in apart}
             requests = [ask for ask in requests if ask.index not in gone]
+        batch = BatchSize(batch_size, engine.device)
+        if isinstance(engine, PaddedModel):
+            prompts = _prompts(requests, 0, sampling)
+            for reply in in_batches(engine, prompts, pick, self.ends, batch):
+                self.batches, self.largest = batch.used, max(batch.used)
+                yield reply
+            return
         if requests:
-            self.prefix = self.engine.share(common_prefix([ask.tokens for ask in requests]))
-        batch = BatchSize(batch_size, self.engine.device)
-        decoder = Decoder(
-            self.engine, _prompts(requests, self.prefix, sampling), pick, self.ends, batch
-        )
+            self.prefix = engine.share(common_prefix([ask.tokens for ask in requests]))
+        decoder = Decoder(engine, _prompts(requests, self.prefix, sampling), pick, self.ends, batch)
         for reply in decoder.run():
             self.batches, self.largest = batch.used, max(self.largest, decoder.largest)
             yield reply
@@ -70,7 +75,7 @@ class TransformersSession(Session):
         on_gpu = device.type == "cuda"
         return {
             "backend": "transformers",
-            "engine": "shared prefix" if self.engine else "row by row",
+            "engine": self.engine.label if self.engine else "row by row",
             "prefix_tokens": self.prefix,
             "batch_sizes": sorted(self.batches),
             "largest_batch": self.largest,
