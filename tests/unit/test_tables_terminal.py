@@ -102,18 +102,19 @@ def test_differences_are_written_as_in_the_headline(difference, shown):
 @pytest.mark.parametrize(
     ("outcome", "message", "line"),
     [
-        ("passed", "found 43.0 %", "✓ a: gsm8k.accuracy at least 30.0 %: found 43.0 %"),
         ("failed", "found 20.0 %", "✗ a: gsm8k.accuracy at least 30.0 %: found 20.0 %"),
         ("undecided", "about 9 rows needed", "? a: gsm8k.accuracy at least 30.0 %: about 9 rows"),
         ("skipped", "left out", "– a: gsm8k.accuracy at least 30.0 %: left out"),
     ],
 )
-def test_the_gate_comes_last_with_every_check(outcome, message, line):
+def test_the_gate_comes_last_with_what_was_not_passed(outcome, message, line):
     check = {"run": "a", "check": "gsm8k.accuracy at least 30.0 %", "outcome": outcome}
     evals = {"gsm8k": _result(0.43)}
-    gate = {"outcome": outcome, "checks": [check | {"message": message}]}
+    passed = check | {"outcome": "passed", "message": "found 43.0 %"}
+    gate = {"outcome": outcome, "checks": [check | {"message": message}, passed]}
     text = _format(_run("a", evals, evals), gate=gate)
-    assert f"\ngate: {outcome}\n  {line}" in text
+    assert f"\ngate: {outcome} (1 of 2 checks passed: tables/gate.md)\n  {line}" in text
+    assert "found 43.0 %" not in text.partition("gate")[2]
     assert "gate" not in _format(_run("a", evals, evals)), "nothing was asked"
     gate["checks"][0]["message"] = "long words " * 20
     lines = _format(_run("a", evals, evals), gate=gate).splitlines()

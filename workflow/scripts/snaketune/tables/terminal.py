@@ -50,8 +50,10 @@ def format_summary(final: Json, comparisons: Iterable[Row], gate: Json) -> str:
     return "\n\n".join([*blocks, _NOTES, *judged]) + "\n"
 
 
-def _wrapped(sentence: str) -> str:
-    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def _wrapped(sentence: str, first: str = "", then: str = "  ") -> str:
+    return textwrap.fill(
+        sentence, WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False
+    )
 
 
 def _block(name: str, runs: list[Json], joined: list[Json], comparisons: list[Row]) -> str:
@@ -150,12 +152,13 @@ def _cut(name: str, width: int) -> str:
 
 
 def _gate(gate: Json) -> str:
-    """Each check, and what became of it: `snakemake gate` ends by the same."""
-    lines = [
-        textwrap.fill(
-            f"{GATE_SIGNS[check['outcome']]} {check['run']}: {check['check']}: {check['message']}",
-            WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False,
-        )
-        for check in gate["checks"]
-    ]  # fmt: skip
-    return "\n".join([f"gate: {gate['outcome']}", *lines])
+    """What came of it, and each check that was not passed: `snakemake gate` ends by the same."""
+    checks = gate["checks"]
+    passed = sum(check["outcome"] == "passed" for check in checks)
+    lines = [f"gate: {gate['outcome']} ({passed} of {len(checks)} checks passed: tables/gate.md)"]
+    for check in checks:
+        if check["outcome"] != "passed":
+            sign = GATE_SIGNS[check["outcome"]]
+            said = f"{sign} {check['run']}: {check['check']}: {check['message']}"
+            lines.append(_wrapped(said, "  ", "    "))
+    return "\n".join(lines)
