@@ -175,6 +175,6 @@ onstart:
 
 onsuccess:
     remove_set_aside(Path(E) / ".work")
-    if Path(E, "tables", "final_metrics.json").is_file():
-        print(summary_of(Path(E, "tables")))
+    if Path(E, FINAL_METRICS).is_file():
+        print(summary_of(Path(E)))
         print(f"Report: {E}/report.html")

@@ -1,7 +1,7 @@
 # Needs: the metrics and scores of all states, training logs and choices, the data's manifests.
 # Makes: tables/, the experiment's numbers in one place; `gate` judges them.
 
-from snaketune.runtime.content import earlier_content
+from snaketune.runtime.content import FINAL_METRICS, earlier_content
 from snaketune.plan.table_plan import exported_states
 
 CHOSEN = [name for name, run in EXPERIMENT.runs.items() if run.choose]
@@ -55,7 +55,7 @@ rule aggregate:
             category="Tables",
             labels={"table": "snapshots"},
         ),
-        final=ensure(f"{E}/tables/final_metrics.json", non_empty=True),
+        final=ensure(f"{E}/{FINAL_METRICS}", non_empty=True),
         final_csv=report(
             f"{E}/tables/final_metrics.csv",
             caption="../workflow/report/final_metrics.rst",

@@ -66,7 +66,7 @@ rule push:
             if LOOKUP.pushed_whole(wildcards.run)
             else weights_of_run(wildcards)
         ),
-        final=f"{E}/tables/final_metrics.json",
+        final=f"{E}/{FINAL_METRICS}",
         comparisons=f"{E}/tables/comparisons.csv",
         base=lambda wildcards: f"{E}/models/{model_of_run(wildcards)}.json",
     output:

@@ -34,7 +34,7 @@ RECORDS = [
     *rules.aggregate.input.chosen,
     *(file for files in BEHIND.values() for file in files if file.endswith(".json")),
     *(f"{E}/tokens/{tokens}/stats.json" for tokens in TOKENS),
-    f"{E}/tables/final_metrics.json",
+    f"{E}/{FINAL_METRICS}",
     f"{E}/report.json",
     *(f"{E}/merged/{run}.json" for run in EXPERIMENT.runs),
 ]
@@ -51,7 +51,9 @@ rule report:
     """Draws the figures and writes the page."""
     input:
         **further_tables(),
-        final=f"{E}/tables/final_metrics.json",
+        final=f"{E}/{FINAL_METRICS}",
+        gate=f"{E}/tables/gate.json",
+        cost=f"{E}/tables/cost.csv",
         comparisons=f"{E}/tables/comparisons.csv",
         checkpoints=f"{E}/tables/checkpoint_scores.csv",
         manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),

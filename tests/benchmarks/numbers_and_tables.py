@@ -220,6 +220,8 @@ def report_inputs(folder: Path) -> ReportInputs:
         final=tables / "final_metrics.json",
         comparisons=tables / "comparisons.csv",
         checkpoints=tables / "checkpoint_scores.csv",
+        cost=tables / "cost.csv",
+        gate=tables / "gate.json",
         metrics=files(folder, "metrics/*/*.json"),
         scores=files(folder, "scores/*/*.parquet"),
         prediction_meta=files(folder, "predictions/*/*.meta.json"),

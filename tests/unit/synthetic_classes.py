@@ -60,6 +60,7 @@ def make_class_results(folder: Path) -> tuple[TablePlan, ReportInputs]:
         final=tables / "final_metrics.json",
         comparisons=tables / "comparisons.csv",
         checkpoints=tables / "checkpoint_scores.csv",
+        gate=tables / "gate.json",
         confusion=tables / "confusion.csv",
         wrong_predictions=tables / "wrong_predictions.csv",
         prediction_meta=[], verdict_meta=[], train_meta=[], train_log=[], manifests=[], stats=[],

@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,10 +162,37 @@ def table_rows(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def make_seeds(folder: Path) -> TablePlan:
+    """The experiment, its tables, and `simple` joined as a seed with a run that took the answers of
+    `medium`."""
+    plan = make_results(folder)
+    for kind, ending in (("scores", "parquet"), ("metrics", "json")):
+        (folder / kind / "other").mkdir()
+        for theirs, ours in (("gsm8k-few_shot_5", "gsm8k"), ("safety", "safety")):
+            file = folder / kind / "medium" / f"{theirs}.{ending}"
+            shutil.copy(file, folder / kind / "other" / f"{ours}.{ending}")
+    shutil.copytree(folder / "train" / "simple", folder / "train" / "other")
+    simple, medium = plan.runs
+    other = replace(simple, run="other", state="other", seed=43, seed_of="both")
+    runs = [replace(simple, seed_of="both"), other, medium]
+    plan = TablePlan(experiment="synthetic", runs=runs, drops={})
+    aggregate(plan, table_sources(folder), folder / "tables")
+    return plan
+
+
 def make_report_inputs(folder: Path) -> tuple[TablePlan, ReportInputs]:
     """Fills `folder` up to the tables; the inputs of `write_report`."""
     plan = make_tables(folder)
-    return plan, ReportInputs(
+    return plan, report_inputs(folder)
+
+
+def report_inputs(folder: Path) -> ReportInputs:
+    """Of a folder that has its tables."""
+    seeds = folder / "tables" / "seeds.csv"
+    return ReportInputs(
+        gate=folder / "tables" / "gate.json",
+        cost=folder / "tables" / "cost.csv",
+        seeds=seeds if seeds.is_file() else None,
         final=folder / "tables" / "final_metrics.json",
         comparisons=folder / "tables" / "comparisons.csv",
         checkpoints=folder / "tables" / "checkpoint_scores.csv",

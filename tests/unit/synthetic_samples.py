@@ -70,7 +70,7 @@ def make_report_inputs(folder: Path) -> tuple[TablePlan, ReportInputs]:
     tables = {
         "final": "final_metrics.json", "comparisons": "comparisons.csv",
         "checkpoints": "checkpoint_scores.csv", "voting": "voting.csv",
-        "unique_answers": "unique_answers.csv", "drops": "drops.csv",
+        "unique_answers": "unique_answers.csv", "drops": "drops.csv", "gate": "gate.json",
     }  # fmt: skip
     lists = ("prediction_meta", "verdict_meta", "train_meta", "train_log", "manifests")
     lists += ("stats", "lengths", "models")

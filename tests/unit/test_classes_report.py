@@ -74,7 +74,7 @@ def test_the_run_is_compared_with_its_base(made: Path) -> None:
     final = json.loads((made / "tables/final_metrics.json").read_text())
     entry = final["runs"][0]["evals"]["replies"]
     assert entry["counts"]["unparsed"] == round(entry["metrics"]["unparsed"] * N) > 0
-    assert "unparsed" in summary_of(made / "tables")
+    assert "unparsed" in summary_of(made)
 
 
 def test_every_figure_is_there_and_has_a_caption(made: Path, page: str) -> None:
@@ -104,6 +104,7 @@ def test_the_heat_map_shows_counts_and_names(made: Path) -> None:
 def test_the_page_shows_it_all_and_runs_no_script_but_its_own(made: Path, page: str) -> None:
     found = Page(page)
     assert found.unbalanced == found.open == []
+    assert found.tags.count("table") == found.tags.count("caption") > 0
     assert "img" not in found.tags and found.tags.count("script") == 1
     links = {v for t, n, v in found.attributes if (t, n) == ("a", "href") and v[0] != "#"}
     assert {"tables/confusion.csv", "tables/wrong_predictions.csv"} <= links

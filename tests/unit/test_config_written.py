@@ -122,3 +122,22 @@ def test_of_a_key_twice_other_faults_name_the_one_that_was_read(tmp_path: Path) 
     file.write_text("experiment: a\nexperiment: [b]\n")
     with pytest.raises(UserError, match=r"x\.yaml:2: experiment: found \['b'\]"):
         load_experiment(yaml.safe_load(file.read_text()), [file])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found"),
+    [
+        ("a.yaml", "gate: {undecided: pass}\nruns: {}\n", {"undecided": "pass"}),
+        ("a.yaml", "gate: {}\ngate: {always: yes}\n", {"always": True}),
+        ("a.yaml", "x: &x {a: 1e-3}\ngate: {<<: *x, b: [2]}\n", {"a": "1e-3", "b": [2]}),
+        ("a.json", '{"gate": {"not_worse": {"e.m": 0.02}}}', {"not_worse": {"e.m": 0.02}}),
+        ("a.yaml", "runs: {gate: 1}\n", None),
+        ("a.yaml", "- gate\n", None),
+        ("a.yaml", "", None),
+        ("a.yaml", "gate: [", None),
+    ],
+)
+def test_a_key_s_value_as_the_file_has_it(tmp_path, name, text, found):
+    (tmp_path / name).write_text(text)
+    assert written.written(tmp_path / name, "gate") == found
+    assert written.written(tmp_path / "gone.yaml", "gate") is None

@@ -32,11 +32,12 @@ def made(tmp_path_factory):
     return folder, ReportSources(plan, inputs)
 
 
-def rendered(page):
+def browse(page, width=1440):
     """The document after its scripts ran."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"]
-    command += ["--virtual-time-budget=20000", "--dump-dom", page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
+    command += [f"--window-size={width},1000", "--virtual-time-budget=20000"]
+    command += ["--hide-scrollbars", "--dump-dom", page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_the_script_runs_and_no_other(made, tmp_path):
     )
     page = tmp_path / "page.html"
     page.write_text(html.replace("</main>", planted + "</main>"), encoding="utf-8")
-    found = rendered(page)
+    found = browse(page)
     assert "<title>owned" not in found
     assert 'type="search"' in found
     assert found.count("data-flags=") == 10  # a page of the table

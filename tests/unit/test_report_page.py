@@ -3,18 +3,37 @@
 import base64
 import csv
 import hashlib
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import chain, product
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from synthetic_results import HOSTILE, make_report_inputs
+from synthetic_classes import make_class_results
+from synthetic_results import (
+    HOSTILE,
+    make_report_inputs,
+    make_seeds,
+    report_inputs,
+    table_rows,
+)
+from synthetic_samples import make_samples
 
+from snaketune.config.base import TASKS
+from snaketune.config.evaluation import EvalSpec
+from snaketune.config.model import Preset
 from snaketune.plan.table_plan import figure_names
-from snaketune.report.page import write_report
+from snaketune.report.figures.results import draw_effects
+from snaketune.report.findings import effects
+from snaketune.report.page import _templates, render_page, write_report
 from snaketune.report.provenance import protocol_entries
 from snaketune.report.sources import ReportSources
+from snaketune.report.style import duration, points
+from snaketune.runtime.content import flat
+from snaketune.tables.verdict import Kind
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -165,7 +184,6 @@ def test_numbers_of_the_tables_are_on_the_page(html):
     assert "gsm8k: better, in 2 of 2 runs (" in text
     assert "62.5 %53.6 to 70.6" in text  # medium's accuracy with its interval
     assert "4 of 60 pairs lack an outcome" in text
-    assert "✗ not reached" in text
     assert "Solve the problem step by step." in text  # the protocol's system turn
     assert "no <b>answer: 2" in text  # rejected records and why
 
@@ -247,3 +265,159 @@ def test_a_run_is_shown_under_its_label(made, tmp_path):
     write_report(plan, inputs, {name: "Rank <8>"}, html, tmp_path / "figures")
     assert "Rank &lt;8&gt;" in html.read_text()
     assert "Rank <8>" not in html.read_text()
+
+
+def lines_of(html, caption):
+    """The rows of a table as texts, cell by cell."""
+    table = html.partition(f"<caption>{caption}</caption>")[2].partition("</table>")[0]
+    rows = re.findall(r"<tr.*?>(.*?)</tr>", table, re.DOTALL)
+    cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+    return [[re.sub(r"<.*?>", "|", cell).strip("|") for cell in row] for row in cells]
+
+
+def first_screen(html):
+    """The page's text before its sections, on one line."""
+    return re.sub(r"\s+", " ", Page(html.partition("<nav")[0] + "</body></html>").text)
+
+
+def test_the_first_screen_says_what_the_tables_say(made, html):
+    """Every number is that of `comparisons.csv`, every verdict that of the sentences below."""
+    folder, _, inputs = made
+    shown = first_screen(html)
+    final = json.loads(inputs.final.read_text())
+    told = 0
+    for row in table_rows(folder, "comparisons.csv"):
+        run = next(run for run in final["runs"] if run["run"] == row["run"])
+        if (row["subset"], row["metric"]) != ("all", run["evals"][row["eval"]]["metric"]):
+            continue
+        base, tuned = (f"{100 * float(row[key]):.1f} %" for key in ("base", "tuned"))
+        gain, low, high = (points(float(row[key])) for key in ("difference", "low", "high"))
+        number = float(row["p_holm"])
+        p = "< 0.001" if number < 0.001 else f"{number:.{3 if number < 0.1 else 2}f}"
+        kind = run["verdicts"][row["eval"]]["kind"]
+        span = f"{low} to {high}"
+        line = f"{row['run']}{base}{tuned} {gain}{span}{span} {row['n']}{p}{kind}"
+        assert line in shown
+        told += 1
+    assert told == 4
+
+
+def test_the_gate_stands_on_the_first_screen_and_with_every_check(made, html):
+    gate = json.loads((made[0] / "tables/gate.json").read_text())
+    outcomes = [check["outcome"] for check in gate["checks"]]
+    assert set(outcomes) == {"passed", "failed"} and gate["outcome"] == "failed"
+    passed = f"{outcomes.count('passed')} of {len(outcomes)} checks passed."
+    assert f"Gate: failed {passed}" in first_screen(html)
+    signs = {"passed": "✓ passed", "failed": "✗ failed"}
+    assert lines_of(html, "Checks of the gate")[1:] == [
+        [check["run"], check["check"], signs[check["outcome"]], check["message"]]
+        for check in gate["checks"]
+    ]
+
+
+def test_better_by_p_alone_is_not_called_better(made):
+    """A gain in the answer's form: no green mark on the page says better, nor does the figure."""
+    _, plan, inputs = made
+    sources = ReportSources(plan, inputs)
+    for run in sources.final["runs"]:
+        run["verdicts"]["gsm8k"]["kind"] = "form"
+        run["verdicts"]["safety"]["kind"] = "undecided"
+    assert {(e["eval"], e["verdict"]) for e in effects(sources)} == {
+        ("gsm8k", "form"), ("safety", "undecided")
+    }  # fmt: skip
+    page = render_page(sources, {})
+    assert 'class="chip good">better' not in page
+    assert page.count(">form</span>") == 2 * 3, "first screen, cards and results"
+    assert page.count("▲ significant") == 2, "of the flexible reading, by p"
+    marks = [line.get_marker() for line in draw_effects(effects(sources)).axes[0].lines]
+    assert "^" not in marks and "o" in marks
+
+
+def test_seeds_stand_joined_on_the_first_screen(tmp_path):
+    plan = make_seeds(tmp_path)
+    sources = ReportSources(plan, report_inputs(tmp_path))
+    assert [e["run"] for e in effects(sources) if e["eval"] == "gsm8k"] == [
+        "both: 2 seeds", "medium"
+    ]  # fmt: skip
+    html = render_page(sources, {})
+    page = Page(html)
+    assert page.unbalanced == page.open == []
+    assert page.tags.count("table") == page.tags.count("caption") > 0
+    rows = [r for r in table_rows(tmp_path, "seeds.csv") if r["subset"] == "all"]
+    shown = lines_of(html, "Every measure over seeds")[1:]
+    assert [line[:3] for line in shown] == [
+        [r["run"], r["eval"], r["metric"].replace("_", " ")] for r in rows
+    ]
+    for line, row in zip(shown, rows, strict=True):
+        value, least, most = (f"{100 * float(row[k]):.1f} %" for k in ("value", "least", "most"))
+        assert line[3].startswith(value)
+        assert line[4:] == [f"{least} to {most}", row["n"]]
+
+
+def test_hazards_that_the_judge_named_are_a_table(made):
+    _, plan, inputs = made
+    sources = ReportSources(plan, inputs)
+    for (state, protocol), document in sources.metrics.items():
+        if protocol == "safety" and state != "simple":
+            row = {"metric": "flagged", "subset": "category=S<9>", "value": 0.25, "n": 60}
+            document["rows"].append(row | {"low": 0.16, "high": 0.37})
+    page = render_page(sources, {})
+    table = page.partition("<caption>Hazards that the judge named on safety")[2]
+    table = table.partition("</table>")[0]
+    assert table.count("25.0 %<small>16.0 to 37.0, n 60") == 2, "of base and medium"
+    assert "S&lt;9&gt;" in table and table.count(">missing<") == 1, "of simple: not 0"
+
+
+def test_what_it_cost_stands_on_the_page(made, html):
+    folder, _, _ = made
+    shown = {
+        tuple(line[:2]): line[2:]
+        for line in lines_of(html, "What each run cost, and a point gained")
+    }
+    for row in table_rows(folder, "cost.csv"):
+        gain, price = points(float(row["points_gained"]) / 100), row["device_seconds_per_point"]
+        price = duration(float(price)) if price else "–"
+        assert shown[row["run"], row["eval"]] == [
+            "2 min 11 s", "84,211", "641", "–", "–", "–", "–", gain, price, "–",
+        ]  # fmt: skip
+    assert {bool(r["device_seconds_per_point"]) for r in table_rows(folder, "cost.csv")} == {
+        True, False
+    }  # fmt: skip
+
+
+# Words that say what they are.
+PLAIN = {
+    "model", "training data", "seed", "epochs", "learning rate", "task", "dataset", "thinking",
+    "judge model", "judge max new tokens", "sampling samples", "precision", "recall",
+}  # fmt: skip
+
+
+def names_in_configs():
+    """Settings of trainings and of evals of every task, as the page writes them."""
+    yield from flat(Preset().model_dump(mode="json"))
+    more = {"classification": {"classes": {"labels": ["a"]}}, "safety": {"judge": {"model": "j"}}}
+    sections = [{}, {"thinking": {"budget": 9}, "chat": False}, {"sampling": {"reward": "r"}}]
+    for task, section in product(TASKS, sections):
+        if TASKS[task].samples_of or ("sampling" in section and task != "math"):
+            continue
+        spec = EvalSpec(task=task, dataset="d", **more.get(task, {}), **section)
+        settings = flat(spec.protocol()).items()
+        yield from (k for k, v in settings if v is not None and k not in ("system", "prompt"))
+
+
+def names_of_measures(folder):
+    for file in folder.glob("metrics/*/*.json"):
+        yield from (r["metric"] for r in json.loads(file.read_text())["rows"])
+
+
+def test_words_of_configs_and_tables_are_explained(made, tmp_path):
+    make_class_results(tmp_path / "classes")
+    make_samples(tmp_path / "samples")
+    template = _templates().get_template("words.html.j2")
+    known = set(template.module.MEANINGS) | PLAIN
+    goals = (goal for info in TASKS.values() for goal in info.goals)
+    measures = chain(*map(names_of_measures, (made[0], tmp_path / "classes", tmp_path / "samples")))
+    names = {name.replace("_", " ") for name in chain(names_in_configs(), goals, measures)}
+    assert len(names) > 80
+    assert sorted(names - known) == []
+    assert set(get_args(Kind)) - known == {"not compared"}, "every verdict"

@@ -280,7 +280,8 @@ def test_page_is_the_same_bytes_each_time(made, html, tmp_path):
 
 def test_the_terminal_names_the_primary_metric(made):
     final = json.loads((made[0] / "tables" / "final_metrics.json").read_text())
-    text = format_summary(final, rows(made, "comparisons"))
+    gate = json.loads((made[0] / "tables/gate.json").read_text())
+    text = format_summary(final, rows(made, "comparisons"), gate)
     assert re.search(r"near\n\s+majority\s+interval", text)
     assert final["runs"][0]["evals"]["near"]["counts"]["samples"] == COUNT * SAMPLES
     assert [t["metric"] for t in final["runs"][0]["thresholds"]] == ["near.best_of_n"]

@@ -54,7 +54,8 @@ def test_sizes_and_numbers():
 
 
 def test_points_have_a_sign():
-    assert (points(0.1), points(-0.1), points(0.0)) == ("+10.0", "−10.0", "+0.0")
+    assert (points(0.1), points(-0.1), points(0.0)) == ("+10.0", "−10.0", "0.0")
+    assert points(-0.0004) == points(0.0004) == "0.0"
 
 
 def test_visible_keeps_lines_and_letters_of_every_script():

@@ -1,12 +1,17 @@
 """Tables of a synthetic experiment."""
 
 import json
-import shutil
 import statistics
 from dataclasses import replace
 
 import pytest
-from synthetic_results import files, make_results, make_tables, table_rows, table_sources
+from synthetic_results import (
+    files,
+    make_seeds,
+    make_tables,
+    table_rows,
+    table_sources,
+)
 
 from snaketune.plan.table_plan import SnapshotPlan, TablePlan, joined_runs
 from snaketune.runtime.content import flat
@@ -161,19 +166,7 @@ def test_a_job_gets_the_plan_as_plain_json(made):
 def seeded(tmp_path_factory):
     """(folder, plan): `simple` and a run that took the answers of `medium`, joined as seeds."""
     folder = tmp_path_factory.mktemp("seeds")
-    plan = make_results(folder)
-    for kind, ending in (("scores", "parquet"), ("metrics", "json")):
-        (folder / kind / "other").mkdir()
-        for theirs, ours in (("gsm8k-few_shot_5", "gsm8k"), ("safety", "safety")):
-            file = folder / kind / "medium" / f"{theirs}.{ending}"
-            shutil.copy(file, folder / kind / "other" / f"{ours}.{ending}")
-    shutil.copytree(folder / "train" / "simple", folder / "train" / "other")
-    simple, medium = plan.runs
-    other = replace(simple, run="other", state="other", seed=43, seed_of="both")
-    runs = [replace(simple, seed_of="both"), other, medium]
-    plan = TablePlan(experiment="synthetic", runs=runs, drops={})
-    aggregate(plan, table_sources(folder), folder / "tables")
-    return folder, plan
+    return folder, make_seeds(folder)
 
 
 def test_seeds_have_a_row_that_joins_them_and_rows_of_their_own(seeded):
@@ -188,7 +181,7 @@ def test_seeds_have_a_row_that_joins_them_and_rows_of_their_own(seeded):
     assert float(joined["low"]) < float(joined["value"]) < float(joined["high"])
     final = json.loads((folder / "tables" / "final_metrics.json").read_text())
     assert [row["runs"] for row in final["joined"]] == [["simple", "other"]]
-    assert "both: 2 seeds" in (text := summary_of(folder / "tables"))
+    assert "both: 2 seeds" in (text := summary_of(folder))
     assert "between seeds" in text and "  other " in text
     assert joined_runs(TablePlan("e", plan.runs[:1], {})) == {}, "one seed alone joins nothing"
 

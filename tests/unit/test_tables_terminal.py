@@ -24,14 +24,13 @@ def _result(value, n=100, protocol="gsm8k", metric="accuracy", **counts):
     }
 
 
-def _run(name, evals, base_evals, thresholds=(), kind="undecided"):
+def _run(name, evals, base_evals, kind="undecided"):
     return {
         "verdicts": {eval_name: {"kind": kind} for eval_name in evals},
         "run": name,
         "evals": evals,
         "base_state": "base-tiny",
         "base_evals": base_evals,
-        "thresholds": list(thresholds),
     }
 
 
@@ -46,9 +45,12 @@ def _comparison(run, difference, verdict):
     }
 
 
-def _format(*runs, comparisons=()):
+NO_GATE = {"outcome": "skipped", "checks": []}
+
+
+def _format(*runs, comparisons=(), gate=NO_GATE):
     final = {"experiment": "e", "headline": [], "runs": list(runs)}
-    return format_summary(final, comparisons)
+    return format_summary(final, comparisons, gate)
 
 
 def test_a_run_stands_under_its_base_with_its_gain():
@@ -66,7 +68,7 @@ def test_the_answer_comes_first_and_keeps_to_the_width():
     evals = {"gsm8k": _result(0.43)}
     sentence = "gsm8k: " + "learned the answer's form, no significant gain in content, " * 3
     final = {"experiment": "e", "headline": [sentence], "runs": [_run("a", evals, evals)]}
-    lines = format_summary(final, []).splitlines()
+    lines = format_summary(final, [], NO_GATE).splitlines()
     assert lines[0].startswith("gsm8k: learned the answer's form")
     assert lines[1].startswith("  ")
     assert max(map(len, lines)) <= WIDTH
@@ -88,17 +90,35 @@ def test_what_is_missing_is_called_missing():
 
 
 @pytest.mark.parametrize(
-    ("value", "passed", "line"),
+    ("difference", "shown"),
+    [("0.0", "0.0"), ("0.0004", "0.0"), ("-0.0004", "0.0"), ("0.125", "+12.5"), ("-0.02", "−2.0")],
+)
+def test_differences_are_written_as_in_the_headline(difference, shown):
+    evals = {"gsm8k": _result(0.43)}
+    text = _format(_run("a", evals, evals), comparisons=[_comparison("a", difference, "better")])
+    assert f" {shown}  undecided" in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message", "line"),
     [
-        (0.43, True, "✓ a: gsm8k.accuracy 43.0 % (at least 30.0 %)"),
-        (0.2, False, "✗ a: gsm8k.accuracy 20.0 % (at least 30.0 %)"),
-        (None, None, "? a: gsm8k.accuracy was not evaluated (at least 30.0 %)"),
+        ("failed", "found 20.0 %", "✗ a: gsm8k.accuracy at least 30.0 %: found 20.0 %"),
+        ("undecided", "about 9 rows needed", "? a: gsm8k.accuracy at least 30.0 %: about 9 rows"),
+        ("skipped", "left out", "– a: gsm8k.accuracy at least 30.0 %: left out"),
     ],
 )
-def test_thresholds(value, passed, line):
-    entry = {"metric": "gsm8k.accuracy", "at_least": 0.3, "value": value, "passed": passed}
+def test_the_gate_comes_last_with_what_was_not_passed(outcome, message, line):
+    check = {"run": "a", "check": "gsm8k.accuracy at least 30.0 %", "outcome": outcome}
     evals = {"gsm8k": _result(0.43)}
-    assert line in _format(_run("a", evals, evals, [entry]))
+    passed = check | {"outcome": "passed", "message": "found 43.0 %"}
+    gate = {"outcome": outcome, "checks": [check | {"message": message}, passed]}
+    text = _format(_run("a", evals, evals), gate=gate)
+    assert f"\ngate: {outcome} (1 of 2 checks passed: tables/gate.md)\n  {line}" in text
+    assert "found 43.0 %" not in text.partition("gate")[2]
+    assert "gate" not in _format(_run("a", evals, evals)), "nothing was asked"
+    gate["checks"][0]["message"] = "long words " * 20
+    lines = _format(_run("a", evals, evals), gate=gate).splitlines()
+    assert max(map(len, lines)) <= WIDTH
 
 
 def test_long_names_are_cut_to_the_width():

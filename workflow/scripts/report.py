@@ -11,13 +11,14 @@ with job(snakemake.log[0]):
     from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
 
-    one = ("final", "comparisons", "checkpoints", "environment")
+    one = ("final", "comparisons", "checkpoints", "environment", "gate", "cost")
     many = ("manifests", "leakage", "stats", "lengths", "models", "adapters")
     files = {name: Path(snakemake.input[name]) for name in one}
     files |= {name: [Path(file) for file in snakemake.input.get(name, [])] for name in many}
     files |= {name: list(map(Path, found)) for name, found in snakemake.params.behind.items()}
     further = ("epoch_results", "summary_results", "before_after")
     further += ("confusion", "wrong_predictions", "voting", "unique_answers", "drops", "sweep")
+    further += ("seeds",)
     files |= {name: Path(found) for name in further if (found := snakemake.input.get(name))}
     html = Path(snakemake.output.html)
     files["requests"] = html.parent / ".work" / "requests.json"

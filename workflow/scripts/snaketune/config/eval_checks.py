@@ -11,6 +11,7 @@ from snaketune.config.dataset import DatasetSpec
 from snaketune.config.evaluation import ClassesSpec, EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
+from snaketune.runtime.content import FINAL_METRICS
 
 
 def eval_faults(experiment: Experiment, judges: Collection[str]) -> Iterator[Fault]:
@@ -189,9 +190,6 @@ def _drop_faults(experiment: Experiment) -> Iterator[Fault]:
             yield Fault(("drops", name), found)
 
 
-FINAL = "tables/final_metrics.json"
-
-
 def gate_faults(experiment: Experiment) -> Iterator[Fault]:
     """What is asked of the gate beside what can be judged."""
     gate = experiment.gate
@@ -219,6 +217,6 @@ def against_faults(experiment: Experiment) -> Iterator[Fault]:
     if Path(against).resolve() == Path(experiment.folder).resolve():
         found = f"found {against}, which is this experiment's own folder"
         yield Fault(("gate", "against"), f"{found}; expected an earlier one's")
-    elif not Path(against, FINAL).is_file():
-        found = f"found {against}, in which there is no {FINAL}"
+    elif not Path(against, FINAL_METRICS).is_file():
+        found = f"found {against}, in which there is no {FINAL_METRICS}"
         yield Fault(("gate", "against"), f"{found}; expected a folder of finished results")

@@ -152,6 +152,16 @@ def tree(file: Path) -> yaml.Node | None:
     return _composed(_text(file))
 
 
+def written(file: Path, key: str) -> Any:
+    """What the file has at a key at its top; None: it has no such key."""
+    root = tree(file)
+    # Of a key that stands twice, the last is what was read.
+    for name, value in reversed(root.value if isinstance(root, yaml.MappingNode) else []):
+        if name.value == key:
+            return yaml.constructor.SafeConstructor().construct_object(value, deep=True)
+    return None
+
+
 def repeats(file: Path) -> list[Repeat]:
     """The keys that stand twice in one mapping of the file, in their order.
 

@@ -24,6 +24,7 @@ from snaketune.config.faults import (
     repeats,
     report,
     suggest,
+    written,
 )
 from snaketune.config.model import Preset
 from snaketune.runtime.errors import UserError
@@ -243,8 +244,7 @@ def _with_gate(config: dict[str, Any], files: list[Path]) -> dict[str, Any]:
         return config
     section: dict[str, Any] = {}
     for file in files:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-        own = found.get("gate") if isinstance(found, dict) else None
+        own = written(file, "gate")
         section |= own if isinstance(own, dict) else {}
     return {**config, "gate": {**section, "always": always}}
 

@@ -256,6 +256,10 @@ def _figure(name: str, kind: str, category: str, label: str) -> FigureName:
     return FigureName(name=name, kind=kind, category=category, labels={"figure": label})
 
 
+GATE_SIGNS = {"passed": "✓", "failed": "✗", "undecided": "?", "skipped": "–"}
+"""What stands before a check of the gate, by its outcome."""
+
+
 def percent_figure(value: float) -> str:
     """The figure of a share in percent, with as many digits as tell it from 0 and 100."""
     for digits in (1, 2, 3, 4):

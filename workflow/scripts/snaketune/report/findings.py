@@ -17,7 +17,6 @@ from snaketune.report.style import (
     points,
     points_interval,
 )
-from snaketune.statistics.paired import NOTHING
 
 
 class Finding(TypedDict):
@@ -42,27 +41,32 @@ class RunCard(TypedDict):
 
 def run_cards(sources: ReportSources) -> list[RunCard]:
     """What became of each run; seeds that are joined come first, as one."""
-    joined: list[dict[str, Any]] = sources.final.get("joined", [])
-    single = {run for result in joined for run in result["runs"]}
+    single = _single(sources)
     models = {result["run"]: result["model"] for result in sources.final["runs"]}
-    cards = [
+    return [
         RunCard(
-            run=f"{result['run']}: {len(result['runs'])} seeds",
-            model=models[result["runs"][0]],
-            findings=[_finding(result, name) for name in result["verdicts"]],
-            single=False,
-        )
-        for result in joined
-    ]
-    return cards + [
-        RunCard(
-            run=sources.shown(result["run"]),
-            model=result["model"],
+            run=_named(sources, result),
+            model=models[result.get("runs", [result["run"]])[0]],
             findings=[_finding(result, name) for name in result["verdicts"]],
             single=result["run"] in single,
         )
-        for result in sources.final["runs"]
+        for result in _results(sources)
     ]
+
+
+def _results(sources: ReportSources) -> list[dict[str, Any]]:
+    return [*sources.final.get("joined", []), *sources.final["runs"]]
+
+
+def _single(sources: ReportSources) -> set[str]:
+    """The runs that are joined as seeds: the answer counts what joins them."""
+    return {run for result in sources.final.get("joined", []) for run in result["runs"]}
+
+
+def _named(sources: ReportSources, result: Mapping[str, Any]) -> str:
+    if "runs" in result:
+        return f"{result['run']}: {len(result['runs'])} seeds"
+    return sources.shown(result["run"])
 
 
 def headline(sources: ReportSources) -> str:
@@ -94,7 +98,7 @@ def _finding(result: Mapping[str, Any], name: str) -> Finding:
 
 
 class Effect(TypedDict):
-    """A run against its base on one eval, by the eval's primary metric."""
+    """A run, or seeds that are joined, against the base on one eval, by the primary metric."""
 
     run: str
     eval: str
@@ -104,44 +108,48 @@ class Effect(TypedDict):
     low: float | None
     high: float | None
     verdict: str
+    """Its kind: see `tables/verdict.py`."""
     cells: dict[str, str]
     """What readers see."""
 
 
 def effects(sources: ReportSources) -> list[Effect]:
-    """One a run and eval, by eval; none of a run that is compared with nothing."""
+    """One a run and eval, by eval; none of a run that is compared with nothing. Seeds that are
+    joined count once, as in the answer above."""
+    single = _single(sources)
     return [
-        _effect(sources, run.run, name, run.evals[name].primary)
+        _effect(sources, result, name)
         for name in sources.tasks()
-        for run in sources.runs
-        if run.base_state is not None and name in run.evals
+        for result in _results(sources)
+        if result["run"] not in single
+        and name in result["verdicts"]
+        and result["verdicts"][name]["evidence"] is not None
     ]
 
 
-def _effect(sources: ReportSources, run: str, name: str, metric: str) -> Effect:
-    row = sources.comparison(run, name, metric)
-    known = row if row and row["difference"] else {}
-    difference, low, high, base, tuned, p, adjusted = (
-        optional(known.get(key, ""))
-        for key in ("difference", "low", "high", "base", "tuned", "p", "p_holm")
+def _effect(sources: ReportSources, result: Mapping[str, Any], name: str) -> Effect:
+    """As the verdict has it."""
+    said, metric = result["verdicts"][name], result["evals"][name]["metric"]
+    found, plain = compared_in(said), metric in PLAIN
+    known = found if found["n"] else {}
+    difference, low, high, base, tuned, p = (
+        known.get(key) for key in ("difference", "low", "high", "base", "tuned", "p_holm")
     )
-    plain = metric in PLAIN
     return Effect(
-        run=sources.shown(run),
+        run=_named(sources, result),
         eval=name,
         metric=metric.replace("_", " "),
         difference=difference,
         low=low,
         high=high,
-        verdict=known.get("verdict", NOTHING),
+        verdict=said["kind"],
         cells={
             "base": _figure(base, plain),
             "tuned": _figure(tuned, plain),
             "points": points(difference),
             "interval": points_interval(low, high),
-            "n": f"{int(known['n']):,}" if known else "0",
+            "n": f"{found['n']:,}",
             "p": "" if p is None else p_figure(p),
-            "adjusted": "" if p is None else p_figure(p if adjusted is None else adjusted),
         },
     )
 

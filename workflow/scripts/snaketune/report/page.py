@@ -75,15 +75,18 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
         headline=findings.headline(sources) + visible(findings.dropped_rows(sources.stats)),
         cards=cards,
         tables=results.result_tables(sources),
-        thresholds=results.threshold_rows(sources),
+        gate=results.gate_table(sources),
         figures=_inlined(figures),
         settings=training.settings_table(sources),
         resources=training.resources_table(sources),
         adapters=training.adapter_tables(sources),
+        cost=training.cost_lines(sources),
+        costs=training.COSTS,
         checkpoints=sources.checkpoints,
         epochs=sources.epochs,
         drops=results.drop_lines(sources),
         seeds=results.seed_lines(sources),
+        seed_figures=results.seed_figures(sources),
         swept=bool(sources.sweep),
         sampled=samples.sample_tables(sources),
         answers=findings.answers_side_by_side(sources),
@@ -178,8 +181,8 @@ class _Kind(NamedTuple):
 _FIGURES = {
     "effects": _Kind(
         lambda sources, _: result_figures.effects_figure(sources),
-        "The difference of every run to its base on every eval, with its 95 percent interval, as "
-        "in the table beside it.",
+        "The difference of every run to its base on every eval, with its 95 percent interval and "
+        "verdict, as in the table beside it.",
     ),
     "eval": _Kind(
         result_figures.states_figure,

@@ -4,7 +4,7 @@ results over seeds, and how much worse states are on one eval than on another.
 
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import EvalPlan
+from snaketune.plan.table_plan import GATE_SIGNS, EvalPlan
 from snaketune.report.classes import PICKED, LetterTable, chosen_letters
 from snaketune.report.sources import Cell, CsvRow, ReportSources
 from snaketune.report.style import (
@@ -16,8 +16,10 @@ from snaketune.report.style import (
     points,
     points_interval,
     subset_name,
+    visible,
 )
-from snaketune.statistics.paired import SAME
+from snaketune.statistics.paired import BETTER, SAME, WORSE
+from snaketune.tasks.safety import CATEGORY
 from snaketune.tasks.task import ALL, task_of
 
 Row = dict[str, Any]
@@ -38,6 +40,8 @@ class ResultTable(TypedDict):
     subsets: list[Line]
     """The primary metric by subset, likewise, and all metrics where states are compared on the
     subset too; [] where the eval has none."""
+    categories: list[Line]
+    """How often the judge named each hazard, likewise; [] where it named none."""
 
 
 def result_tables(sources: ReportSources) -> list[ResultTable]:
@@ -45,19 +49,15 @@ def result_tables(sources: ReportSources) -> list[ResultTable]:
     return [_table(sources, name) for name in sources.tasks()]
 
 
-def threshold_rows(sources: ReportSources) -> list[Row]:
-    """Every threshold of every run."""
-    return [
-        {
-            "run": run["run"],
-            "metric": entry["metric"],
-            "at_least": percent(entry["at_least"]),
-            "value": percent(entry["value"]),
-            "passed": entry["passed"],
-        }
-        for run in sources.final["runs"]
-        for entry in run["thresholds"]
+def gate_table(sources: ReportSources) -> Row:
+    """Every check of the gate and what came of them; one without checks is none."""
+    found = sources.gate
+    checks = [
+        check | {"run": sources.shown(check["run"]), "sign": GATE_SIGNS[check["outcome"]]}
+        for check in found["checks"]
     ]
+    passed = sum(check["outcome"] == "passed" for check in checks)
+    return {"outcome": found["outcome"], "checks": checks, "passed": passed}
 
 
 def _table(sources: ReportSources, name: str) -> ResultTable:
@@ -70,6 +70,7 @@ def _table(sources: ReportSources, name: str) -> ResultTable:
         further=_pivot([_further(sources, cell, name, plan) for cell, plan in cells]),
         letters=chosen_letters(sources, name),
         subsets=_pivot([_subsets(sources, cell, name, plan) for cell, plan in cells]),
+        categories=_pivot([_categories(sources, cell) for cell, _ in cells]),
     )
 
 
@@ -82,6 +83,7 @@ def _row(sources: ReportSources, name: str, cell: Cell, plan: EvalPlan) -> Row:
         "counts": _counts(sources.metrics[cell]["counts"]),
         "scores": f"scores/{state}/{protocol}.parquet",
         "change": _change(sources, state, name, plan.primary),
+        "verdict": _kind(sources, sources.run_of.get(state), name),
         **_value_cells(sources.primary(cell, plan)),
     }
 
@@ -117,6 +119,12 @@ def _change(
     return _against(sources, run, name, metric, subset) if run else None
 
 
+def _kind(sources: ReportSources, run: str | None, name: str) -> str:
+    """The verdict's kind on a run, or on seeds that are joined; empty for a base."""
+    results = [*sources.final["runs"], *sources.final.get("joined", [])]
+    return next((r["verdicts"][name]["kind"] for r in results if r["run"] == run), "")
+
+
 def _against(
     sources: ReportSources, run: str, name: str, metric: str, subset: str = ALL
 ) -> Row | None:
@@ -129,7 +137,7 @@ def _against(
         "interval": points_interval(optional(row["low"]), optional(row["high"])),
         "p": p_value(float(row["p"])),
         **_care(row),
-        "verdict": row["verdict"],
+        "significant": _SIGNIFICANT.get(row["verdict"], ""),
         "pairs": row["n"],
         "gained": row["only_tuned"],
         "lost": row["only_base"],
@@ -137,6 +145,8 @@ def _against(
     }
 
 
+# By the adjusted p alone, which says nothing of form, guessing and overlap.
+_SIGNIFICANT = {BETTER: "▲ significant", WORSE: "▼ significant"}
 _FEW_GROUPS = 20
 
 
@@ -197,6 +207,14 @@ def _subsets(sources: ReportSources, cell: Cell, name: str, plan: EvalPlan) -> d
     }
 
 
+def _categories(sources: ReportSources, cell: Cell) -> dict[str, Row]:
+    return {
+        visible(row["subset"].removeprefix(CATEGORY)): {**_value_cells(row), "change": None}
+        for row in sources.metrics[cell]["rows"]
+        if row["subset"].startswith(CATEGORY)
+    }
+
+
 def _line(row: Row, primary: str) -> str:
     name = subset_name(row["subset"])
     return name if row["metric"] == primary else f"{name}: {row['metric'].replace('_', ' ')}"
@@ -243,7 +261,36 @@ def seed_lines(sources: ReportSources) -> list[dict[str, Any]]:
             "between": points(row["between_seeds"]).lstrip("+"),
             "n": f"{row['n']:,}",
             "change": _against(sources, joined["run"], name, row["metric"]),
+            "verdict": _kind(sources, joined["run"], name),
         }
         for joined in sources.final.get("joined", [])
         for name, row in joined["evals"].items()
     ]
+
+
+def seed_figures(sources: ReportSources) -> list[Row]:
+    """The rows of `seeds.csv` over all rows of an eval, every metric, for readers."""
+    return [
+        {
+            "run": row["run"],
+            "eval": row["eval"],
+            "metric": row["metric"].replace("_", " "),
+            "value": _plain_or_percent(row, "value"),
+            "interval": _span(row, "low", "high"),
+            "seeds": _span(row, "least", "most"),
+            "n": f"{int(row['n']):,}",
+        }
+        for row in sources.seeds
+        if row["subset"] == ALL and not row["metric"].startswith(PICKED)
+    ]
+
+
+def _span(row: CsvRow, low: str, high: str) -> str:
+    known = row[low] and row[high]
+    return f"{_plain_or_percent(row, low)} to {_plain_or_percent(row, high)}" if known else ""
+
+
+def _plain_or_percent(row: CsvRow, key: str) -> str:
+    value = optional(row[key])
+    plain = row["metric"] in PLAIN and value is not None
+    return f"{value:.3f}" if plain else percent(value)

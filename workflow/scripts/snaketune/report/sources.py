@@ -59,6 +59,12 @@ class ReportInputs:
     """None where no drop is asked for."""
     sweep: Path | None = None
     """None where nothing was swept."""
+    seeds: Path | None = None
+    """None where no runs differ in their seed alone."""
+    cost: Path | None = None
+    """None of tables that were made before there was one."""
+    gate: Path | None = None
+    """What was judged; None: not by tables that were made before there was a gate."""
     requests: Path | None = None
     """What jobs asked for, as the workflow's start wrote it, where it did."""
 
@@ -123,6 +129,19 @@ class ReportSources:
     @cached_property
     def sweep(self) -> list[CsvRow]:
         return _csv(self.inputs.sweep)
+
+    @cached_property
+    def seeds(self) -> list[CsvRow]:
+        return _csv(self.inputs.seeds)
+
+    @cached_property
+    def cost(self) -> list[CsvRow]:
+        return _csv(self.inputs.cost)
+
+    @cached_property
+    def gate(self) -> Json:
+        file = self.inputs.gate
+        return _json(file) if file else {"outcome": "skipped", "checks": []}
 
     @cached_property
     def drops(self) -> list[CsvRow]:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snaketune.plan.table_plan import p_words, percent_figure
+from snaketune.plan.table_plan import p_words, percent_figure, points_figure
 from snaketune.report.sources import ReportSources
 
 MISSING = "missing"
@@ -56,8 +56,8 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def points(value: float | None) -> str:
-    """0.425 as `+42.5`, with a true minus sign."""
-    return MISSING if value is None else f"{100 * value:+.1f}".replace("-", "−")
+    """0.425 as `+42.5`, with a true minus sign; 0 has none."""
+    return MISSING if value is None else points_figure(value)
 
 
 def points_interval(low: float | None, high: float | None) -> str:

@@ -5,8 +5,8 @@ used, so that the next experiment can request what it needs.
 from collections.abc import Callable, Mapping
 from typing import TypedDict
 
-from snaketune.report.sources import Cell, Json, ReportSources
-from snaketune.report.style import duration, number, size, visible
+from snaketune.report.sources import Cell, CsvRow, Json, ReportSources
+from snaketune.report.style import duration, number, points, size, visible
 from snaketune.runtime.content import flat, settings_of
 
 MEASURED = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
@@ -92,6 +92,54 @@ def _measured(meta: Json) -> Json:
     if isinstance(shown.get("peak_memory_bytes"), int | float):
         shown["peak_memory_bytes"] = size(shown["peak_memory_bytes"])
     return shown
+
+
+class CostLine(TypedDict):
+    """What a run cost on one eval, as readers see it; what is not known is `–`."""
+
+    run: str
+    eval: str
+    cells: list[str]
+    """By `COSTS`."""
+
+
+COSTS = ("device time", "tokens learned", "a second", "memory at most", "energy", "eval time")
+COSTS += ("eval energy", "points gained in content", "device time a point", "energy a point")
+
+
+def cost_lines(sources: ReportSources) -> list[CostLine]:
+    """The rows of `cost.csv`; of what was trained elsewhere the eval alone."""
+    return [
+        CostLine(run=sources.shown(row["run"]), eval=row["eval"], cells=_costs(row))
+        for row in sources.cost
+    ]
+
+
+def _costs(row: CsvRow) -> list[str]:
+    memory = "device" if row["train_device_memory_bytes"] else "main"
+    return [
+        _known(row["train_device_seconds"], duration),
+        _known(row["train_tokens"], lambda tokens: f"{tokens:,.0f}"),
+        _known(row["train_tokens_per_second"], lambda tokens: f"{tokens:,.0f}"),
+        _known(row[f"train_{memory}_memory_bytes"], size),
+        _known(row["train_energy_joules"], _energy),
+        _known(row["eval_seconds"], duration),
+        _known(row["eval_energy_joules"], _energy),
+        _known(row["points_gained"], lambda gained: points(gained / 100)),
+        _known(row["device_seconds_per_point"], duration),
+        _known(row["energy_joules_per_point"], _energy),
+    ]
+
+
+def _known(cell: str, write: Callable[[float], str]) -> str:
+    return write(float(cell)) if cell else "–"
+
+
+def _energy(joules: float) -> str:
+    """`850 J`, `12.4 kJ`, `1.2 kWh`"""
+    if joules >= 3.6e6:
+        return f"{joules / 3.6e6:.3g} kWh"
+    return f"{joules:.3g} J" if joules < 1000 else f"{joules / 1000:.4g} kJ"
 
 
 class AdapterTable(TypedDict):

@@ -154,9 +154,13 @@ def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return row
 
 
+FINAL_METRICS = "tables/final_metrics.json"
+"""Of an experiment's folder: what its runs arrived at, by which a finished one is known."""
+
+
 def earlier_content(folder: str | None) -> str | None:
     """What an earlier experiment's results in `folder` are known by; None: there is none."""
     if folder is None:
         return None
-    files = [Path(folder, "tables", "final_metrics.json"), *sorted(Path(folder).glob("scores/*/*"))]
+    files = [Path(folder, FINAL_METRICS), *sorted(Path(folder).glob("scores/*/*"))]
     return digest(content_hashes(files))

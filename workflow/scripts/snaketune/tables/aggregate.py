@@ -16,6 +16,7 @@ from snaketune.plan.table_plan import (
     joined_runs,
     single_seeds,
 )
+from snaketune.runtime.content import FINAL_METRICS
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_rows
 from snaketune.tables import answers, comparisons, origins, summary
@@ -280,7 +281,7 @@ def aggregate(
         rows = make(plan, sources)
         # A sweep's keys become columns behind those that all sweeps have.
         write_csv(folder / f"{name}.csv", dict.fromkeys([*columns, *all_columns(rows)]), rows)
-    write_json(folder / "final_metrics.json", final)
+    write_json(folder / Path(FINAL_METRICS).name, final)
     rows = final_rows(final)
     write_csv(folder / "final_metrics.csv", all_columns(rows), rows)
     write_gate(judge_gate(plan, final, compared, sources, gate), folder)

@@ -16,7 +16,14 @@ from statistics import NormalDist
 from typing import Any, Literal, TypedDict
 from xml.etree import ElementTree as Xml
 
-from snaketune.plan.table_plan import RunPlan, TablePlan, percent_figure, points_figure
+from snaketune.plan.table_plan import (
+    GATE_SIGNS,
+    RunPlan,
+    TablePlan,
+    percent_figure,
+    points_figure,
+)
+from snaketune.runtime.content import FINAL_METRICS
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_rows, write_json, write_text
 from snaketune.statistics.paired import compare
@@ -117,7 +124,7 @@ def _than_earlier(
     """Against the run of the same name in the earlier experiment, on the same rows."""
     name, _, metric = key.partition(".")
     than, spec = f"{run.run} in {folder.name}", run.evals[name]
-    final = json.loads((folder / "tables" / "final_metrics.json").read_text(encoding="utf-8"))
+    final = json.loads((folder / FINAL_METRICS).read_text(encoding="utf-8"))
     before = next((result for result in final["runs"] if result["run"] == run.run), None)
     if before is None or name not in before["evals"]:
         return _check(run, key, margin, than, "skipped", f"{folder} has no such run and eval")
@@ -221,9 +228,6 @@ def _plain(text: str) -> str:
     return _NO_XML.sub("?", text)
 
 
-_SIGNS = {"passed": "✓", "failed": "✗", "undecided": "?", "skipped": "–"}
-
-
 def gate_markdown(judged: GateResult) -> str:
     """A table for a CI's summary."""
     lines = [f"**Gate {judged['experiment']}: {judged['outcome']}**", ""]
@@ -231,7 +235,7 @@ def gate_markdown(judged: GateResult) -> str:
     for check in judged["checks"]:
         cells = (check["run"], check["check"], check["message"])
         said = " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-        lines.append(f"| {_SIGNS[check['outcome']]} | {said} |")
+        lines.append(f"| {GATE_SIGNS[check['outcome']]} | {said} |")
     return "\n".join(lines) + "\n"
 
 

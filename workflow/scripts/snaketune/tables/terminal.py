@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from snaketune.plan.table_plan import percent_figure
+from snaketune.plan.table_plan import GATE_SIGNS, percent_figure, points_figure
+from snaketune.runtime.content import FINAL_METRICS
 
 Json = dict[str, Any]
 Row = dict[str, str]
@@ -22,32 +23,37 @@ _NOTES = (
 )
 
 
-def summary_of(tables: Path) -> str:
-    """The text for the tables in a folder."""
-    final = json.loads((tables / "final_metrics.json").read_text(encoding="utf-8"))
-    with (tables / "comparisons.csv").open(newline="", encoding="utf-8") as file:
-        return format_summary(final, list(csv.DictReader(file)))
+def summary_of(folder: Path) -> str:
+    """The text for an experiment's folder."""
+    final, gate = (
+        json.loads((folder / name).read_text(encoding="utf-8"))
+        for name in (FINAL_METRICS, "tables/gate.json")
+    )
+    with (folder / "tables/comparisons.csv").open(newline="", encoding="utf-8") as file:
+        return format_summary(final, list(csv.DictReader(file)), gate)
 
 
-def format_summary(final: Json, comparisons: Iterable[Row]) -> str:
+def format_summary(final: Json, comparisons: Iterable[Row], gate: Json) -> str:
     """The answer first, a sentence an eval; then a block an eval: each base, and under it the runs
-    with the same protocol; thresholds last.
+    with the same protocol; the gate last.
 
-    `final` is `final_metrics.json`, `comparisons` the rows of `comparisons.csv`. Lines have at
-    most 100 columns, names are cut where they would need more.
+    `final` is `final_metrics.json`, `comparisons` the rows of `comparisons.csv`, `gate` is
+    `gate.json`. Lines have at most 100 columns, names are cut where they would need more.
     """
     rows = list(comparisons)
     names = dict.fromkeys(name for run in final["runs"] for name in run["evals"])
     joined = final.get("joined", [])
     blocks = [_block(name, final["runs"], joined, rows) for name in names]
-    thresholds = _thresholds(final["runs"])
+    judged = [_gate(gate)] if gate["checks"] else []
     answer = "\n".join(_wrapped(sentence) for sentence in final["headline"])
     blocks = [answer, *blocks] if answer else blocks
-    return "\n\n".join([*blocks, _NOTES, *([thresholds] if thresholds else [])]) + "\n"
+    return "\n\n".join([*blocks, _NOTES, *judged]) + "\n"
 
 
-def _wrapped(sentence: str) -> str:
-    return textwrap.fill(sentence, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def _wrapped(sentence: str, first: str = "", then: str = "  ") -> str:
+    return textwrap.fill(
+        sentence, WIDTH, initial_indent=first, subsequent_indent=then, break_on_hyphens=False
+    )
 
 
 def _block(name: str, runs: list[Json], joined: list[Json], comparisons: list[Row]) -> str:
@@ -119,7 +125,7 @@ def _between(result: Json) -> str:
 def _change(row: Row | None, said: Json) -> tuple[str, str]:
     if row is None or not row["difference"]:
         return "", "" if said["kind"] == "not compared" else said["kind"]
-    return f"{100 * float(row['difference']):+.1f}", said["kind"]
+    return points_figure(float(row["difference"])), said["kind"]
 
 
 def _percent(value: float) -> str:
@@ -145,25 +151,14 @@ def _cut(name: str, width: int) -> str:
     return name if len(name) <= width else name[: width - 1] + "…"
 
 
-def _thresholds(runs: list[Json]) -> str:
-    lines = [
-        f"  {_sign(entry['passed'])} {run['run']}: {entry['metric']} {_found(entry)}"
-        for run in runs
-        for entry in run["thresholds"]
-    ]
-    return "\n".join(["thresholds", *lines]) if lines else ""
-
-
-def _sign(passed: bool | None) -> str:
-    return {True: "✓", False: "✗", None: "?"}[passed]
-
-
-def _found(entry: Json) -> str:
-    least = f"(at least {_percent(entry['at_least'])} %)"
-    return (
-        f"{_percent(entry['value'])} % {least}"
-        if entry["value"] is not None
-        else f"is missing {least}"
-        if entry["passed"] is False
-        else f"was not evaluated {least}"
-    )
+def _gate(gate: Json) -> str:
+    """What came of it, and each check that was not passed: `snakemake gate` ends by the same."""
+    checks = gate["checks"]
+    passed = sum(check["outcome"] == "passed" for check in checks)
+    lines = [f"gate: {gate['outcome']} ({passed} of {len(checks)} checks passed: tables/gate.md)"]
+    for check in checks:
+        if check["outcome"] != "passed":
+            sign = GATE_SIGNS[check["outcome"]]
+            said = f"{sign} {check['run']}: {check['check']}: {check['message']}"
+            lines.append(_wrapped(said, "  ", "    "))
+    return "\n".join(lines)

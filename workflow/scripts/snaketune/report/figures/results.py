@@ -19,10 +19,10 @@ from snaketune.report.style import (
     printable,
     state_colours,
 )
-from snaketune.statistics.paired import BETTER, WORSE
 
-_LOOK = {BETTER: ("^", COLOURS[2]), WORSE: ("v", COLOURS[6])}
-"""Marker and colour by verdict; what is neither is a grey dot."""
+_UP, _DOWN = ("^", COLOURS[2]), ("v", COLOURS[6])
+_LOOK = {"better": _UP, "partly form": _UP, "worse": _DOWN}
+"""Marker and colour by the verdict's kind; what is neither is a grey dot."""
 
 
 def effects_figure(sources: ReportSources) -> Figure:
