@@ -162,7 +162,7 @@ def _ask(
         about = {"prompt_tokens": len(prompts[at]), "new_tokens": text.new_tokens}
         sample = {"sample": text.sample} if protocol.temperature else {}
         said = spoken(session.tokenizer, text.tokens, openings[at], text.thought)
-        ended = {"finish": text.finish}
+        ended: dict[str, Any] = {"finish": text.finish}
         if shots and not protocol.chat:
             ended |= until_next(said, next_example(protocol.form))
         ledger.append({"id": asked[at].id, **sample, **said, **about, **ended})
