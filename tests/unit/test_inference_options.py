@@ -208,7 +208,7 @@ def test_labels_behind_worked_examples(folder, tmp_path):
     write_json(tmp_path / "few_shot.json", shots)
     labels = {"labels": ["safe", "boy"], "option": " {option}"}
 
-    def scored(name, few_shot, context, **more):
+    def scored(name, file, context, **more):
         protocol = OptionsProtocol(context, **labels, **more)
         out = [folder / f"{name}.jsonl", folder / f"{name}.meta.json"]
         score_options(
@@ -217,7 +217,7 @@ def test_labels_behind_worked_examples(folder, tmp_path):
             folder / "examples.parquet",
             folder / f"work-{name}",
             *out,
-            few_shot=few_shot,
+            few_shot=file,
         )
         return [row["sums"] for row in read_jsonl(out[0])]
 
