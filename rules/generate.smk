@@ -115,6 +115,7 @@ rule score_options:
     """Log-probabilities of the options of every question; goes on where a killed job stopped."""
     input:
         examples=examples_of,
+        few_shot=lambda wildcards: LOOKUP.few_shot_file(wildcards.protocol),
         weights=weights_of_state,
         pin=lambda wildcards: model_pin(PLAN.states[wildcards.state].model),
     output:

@@ -5,7 +5,7 @@
 from snaketune.plan.resources import merging_request
 
 PUSHED = [name for name, run in EXPERIMENT.runs.items() if run.push]
-MERGED = [name for name, run in EXPERIMENT.runs.items() if not run.predictions]
+MERGED = [n for n, run in EXPERIMENT.runs.items() if not (run.predictions or run.alone)]
 
 
 localrules:

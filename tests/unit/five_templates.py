@@ -32,7 +32,7 @@ TEMPLATES = {
 {% endif %}""",
     "thought opened by the prompt": KINDS["opened, not printed (R1-Distill)"][0],
 }
-SYSTEM = "Is the solution correct (0) or flawed (1)?"
+SYSTEM = "Is the solution correct (0) or flawed (1)? Answer with one label: 0 or 1."
 PROMPT = "### Problem:\n{question}\n\n### Solution:\n{context}"
 LABELS = ["0", "1"]
 

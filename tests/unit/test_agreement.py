@@ -7,6 +7,7 @@ from test_plan_forms import experiment_of, math_experiment
 from test_prompt_templates import KINDS
 from test_rows import CHATML, make_tokenizer
 
+from snaketune.config.evaluation import EvalSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference.agreement import check_run, side_by_side
 from snaketune.plan.experiment_plan import make_plan
@@ -130,6 +131,43 @@ def test_bare_numbers_are_trained_in_the_form_that_the_task_asks_for(check, tmp_
     assert check(math_experiment(), problems(answer="{n}"))["accepted"] == []
     stats = json.loads((tmp_path / "t" / "stats.json").read_text())
     assert stats["example"]["trained"] == "#### 0<|im_end|>"
+
+
+def test_a_dataset_that_is_asked_under_two_tasks_needs_a_word(check):
+    """Numbers that are asked as math are trained as math; as open answers they are then asked
+    otherwise, which is a fault until one of them is said to be meant."""
+    both = with_evals(math_experiment(), open={"task": "open_qa", "dataset": "d"})
+    with pytest.raises(UserError, match=r"evals\.open: asks with another prompt") as fault:
+        check(both, problems(answer="{n}"))
+    assert "evals.e:" not in str(fault.value)
+    meant = with_evals(
+        math_experiment(run_={"accept": ["prompt"]}), open={"task": "open_qa", "dataset": "d"}
+    )
+    assert "evals.open: asks" in check(meant, problems(answer="{n}"))["accepted"][0]
+
+
+def test_an_eval_on_another_dataset_of_the_task_is_told_and_no_other(check, capsys):
+    told = with_evals(
+        experiment_of("classification"),
+        far={"task": "classification", "dataset": "other", "system": "Think."},
+        same={"task": "classification", "dataset": "other"},
+        words={"task": "open_qa", "dataset": "other", "system": "Think."},
+    )
+    found = check(told, classes())
+    assert found["compared"] == ["e"] and found["accepted"] == []
+    (line,) = found["told"]
+    assert line == (
+        "run r is trained under another system turn, prompt than evals.far asks with, on another "
+        "dataset"
+    )
+    assert line in capsys.readouterr().out
+
+
+def with_evals(experiment, **evals):
+    """The experiment with further evals, and its dataset under a second name."""
+    more = {name: EvalSpec(**spec) for name, spec in evals.items()}
+    data = experiment.datasets | {"other": experiment.datasets["d"]}
+    return experiment.model_copy(update={"evals": experiment.evals | more, "datasets": data})
 
 
 def test_few_odd_answers_are_no_fault_and_many_are(check):

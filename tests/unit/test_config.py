@@ -106,6 +106,17 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
         ("evals.math.prompt", "Solve this.", "found no {question} in it"),
         ("evals.math.task", "multiple_choice", "few_shot is not for task multiple_choice"),
         (
+            "evals.math",
+            {
+                "task": "math",
+                "dataset": "problems",
+                "few_shot": 3,
+                "chat": False,
+                "prompt": "{context} {question}",
+            },
+            "evals.math.few_shot: found few-shot examples in plain text under a prompt that places",
+        ),
+        (
             "evals.letters",
             {"task": "multiple_choice", "dataset": "problems"},
             "evals.letters.dataset: found problems, whose format gsm8k gives no options",
@@ -193,6 +204,12 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
             {"predictions": {"math": "x"}, "base": "simpl"},
             "runs.given.base: found simpl",
         ),
+        ("runs.given", {"model": "tiny", "base": "simpl"}, "runs.given.base: found simpl"),
+        ("runs.given", {"model": "tiny", "base": "given"}, "found given, the run itself"),
+        ("runs.given", {"model": "tiny", "snapshots": 2}, "snapshots needs preset and train"),
+        ("runs.given", {"model": "tiny", "seeds": 2}, "seeds needs preset and train"),
+        ("runs.given", {"model": "tiny", "chat": False}, "and a model alone has none"),
+        ("runs.given", {"model": "tiny", "preset": "simple"}, "needs train (or an adapter)"),
         (
             "runs.given",
             {"predictions": {"math": "x"}, "follow": ["math"]},

@@ -10,11 +10,13 @@ from transformers import GenerationConfig, Qwen2ForSequenceClassification
 from snaketune.config.evaluation import JudgeSpec
 from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
-from snaketune.inference.generate import GenerationProtocol, generate
+from snaketune.inference.generate import GenerationProtocol, generate, until_next
 from snaketune.inference.judge import judge
 from snaketune.inference.ledger import Ledger, wanted_by_key
 from snaketune.inference.session import LoadableState
 from snaketune.inference.shards import WHOLE, Shard, join_shards
+from snaketune.prompts.form import Form, next_example
+from snaketune.prompts.tokenise import training_row
 from snaketune.prompts.wording import JUDGE_INSTRUCTION
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
@@ -95,6 +97,41 @@ def test_replies_stand_in_order_and_equal_plain_ones(model, files):
     _, fixed = run(model, files, name="fixed", batch_size=5)
     assert fixed["batch_sizes"] == [5] and fixed["largest_batch"] == 5
     assert meta["example_prompt"].startswith("<|im_start|>system\nadd")
+
+
+def test_plain_text_shows_worked_examples_as_it_is_trained(model, files):
+    """Each is the prompt with its answer behind it; a reply ends where it begins a next one."""
+    worded = "Question: {question}\nAnswer:"
+    plain = {"chat": False, "system": None, "prompt": worded}
+    records, meta = run(model, files, **plain)
+    asked = questions(24)
+    shown = "Question: a\nAnswer: x\n\nQuestion: b\nAnswer: x\n\nQuestion: {}\nAnswer:"
+    assert meta["example_prompt"] == shown.format(asked[0])
+    for i in (0, 7, 23):
+        whole = records[i]["output"] + records[i].get("beyond", "")
+        assert whole == plain_reply(model, shown.format(asked[i]), 12)
+    tokenizer = make_tokenizer()
+    form = Form("math", prompt=worded, chat=False)
+    row = training_row(tokenizer, Example("a", "a", answer="x"), form)
+    assert tokenizer.decode(row.input_ids[:-1]) == "Question: a\nAnswer: x"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reply", "kept"),
+    [
+        ("Question: {question}\nAnswer:", " 4\n\nQuestion: What", " 4"),
+        ("Question: {question}\nAnswer:", " a\n\nb\nQuestion: no", None),
+        ("{question}", "4\n\nWhat is 1?", "4"),
+        (None, "4\nis it", None),
+        ("Solve.\n\n{question} =", "4\n\nSolve.\n\n2 =", "4"),
+    ],
+)
+def test_a_reply_of_plain_text_ends_where_it_begins_a_next_example(prompt, reply, kept):
+    found = until_next({"output": reply}, next_example(Form("open_qa", prompt=prompt, chat=False)))
+    if kept is None:
+        assert found == {}
+        return
+    assert found == {"output": kept, "beyond": reply[len(kept) :], "finish": "stop"}
 
 
 def test_a_sample_keeps_its_own_order(model, files):

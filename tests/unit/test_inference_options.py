@@ -18,7 +18,7 @@ from snaketune.inference.session import LoadableState
 from snaketune.inference.shards import Shard, join_shards
 from snaketune.models.load import load_model
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import read_jsonl
+from snaketune.runtime.files import read_jsonl, write_json
 from snaketune.tasks.multiple_choice import softmax
 
 
@@ -200,6 +200,44 @@ def test_options_from_files_to_files(folder):
     meta = json.loads((folder / "chat.meta.json").read_text())
     assert meta["example_prompt"].endswith("Answer:<|im_end|>\n<|im_start|>assistant\n")
     assert [r["tokens"] for r in in_chat] == [[1, 1, 1]] * 11
+
+
+def test_labels_behind_worked_examples(folder, tmp_path):
+    """As one would write them by hand, in plain text and in turns."""
+    shots = [{"question": "one", "answer": "safe"}, {"question": "two", "answer": "boy"}]
+    write_json(tmp_path / "few_shot.json", shots)
+    labels = {"labels": ["safe", "boy"], "option": " {option}"}
+
+    def scored(name, file, context, **more):
+        protocol = OptionsProtocol(context, **labels, **more)
+        out = [folder / f"{name}.jsonl", folder / f"{name}.meta.json"]
+        score_options(
+            LoadableState(ModelSpec(id=str(folder / "model")), "none", "none", []),
+            protocol,
+            folder / "examples.parquet",
+            folder / f"work-{name}",
+            *out,
+            few_shot=file,
+        )
+        return [row["sums"] for row in read_jsonl(out[0])]
+
+    worded = "Q: {question}\nA:"
+    shown = scored("shown", tmp_path / "few_shot.json", worded, few_shot=2)
+    by_hand = scored("hand", None, "Q: one\nA: safe\n\nQ: two\nA: boy\n\n" + worded)
+    assert shown == [pytest.approx(row, abs=1e-5) for row in by_hand]
+    assert shown != scored("none", None, worded)
+    said = []
+    for few in (0, 2):
+        protocol = OptionsProtocol("{question}", **labels, system="", few_shot=few)
+        example = Example("e", "three")
+        asked = build_question(example, protocol, make_tokenizer(), shots=shots[:few])
+        said.append(asked.context)
+    turns = "".join(
+        f"<|im_start|>user\n{s['question']}<|im_end|>\n<|im_start|>assistant\n{s['answer']}"
+        "<|im_end|>\n"
+        for s in shots
+    )
+    assert said[1] == turns + said[0]
 
 
 def test_equal_options_have_equal_scores(folder, tmp_path, monkeypatch):

@@ -9,7 +9,10 @@ import yaml
 from snaketune.config.read import load_experiment
 from snaketune.plan.experiment_plan import Plan, make_plan
 from snaketune.plan.protocols import is_reward_model, needs_chat
+from snaketune.plan.table_plan import TablePlan
+from snaketune.plan.trained_forms import prompt_notes
 from snaketune.prompts.wording import fill_template, list_options, options_protocol
+from snaketune.tables.sources import bases
 
 ROOT = Path(__file__).parents[2]
 
@@ -215,6 +218,26 @@ def test_predictions_made_elsewhere_stand_beside_a_base_or_alone() -> None:
     # Only the base model generates, and only for the eval that the predictions are of.
     assert list(plan.states) == ["base-qwen"]
     assert set(plan.measured) == {*plan.brought, ("base-qwen", "gsm8k")}
+
+
+def test_a_model_stands_alone_or_beside_the_run_of_another() -> None:
+    config = recipe_1() | {"thresholds": {}, "totals": {}}
+    config["models"]["merged"] = {**config["models"]["qwen"], "quantisation": "nf4"}
+    config["runs"] = {
+        "mine": {"model": "merged", "base": "b"},
+        "b": {"model": "qwen", "evals": {"safety": False}},
+    }
+    experiment = load_experiment(config, [])
+    plan = make_plan(experiment)
+    found = {n: (r.base_state, r.model, r.method) for n, r in plan.run_table.items()}
+    assert found == {"mine": ("b", "merged", "model"), "b": (None, "qwen", "model")}
+    held = {name: (s.model, s.quantisation, s.weights) for name, s in plan.states.items()}
+    assert held == {"mine": ("merged", "nf4", "none"), "b": ("qwen", "none", "none")}
+    # What it is compared with is asked all that it is asked itself.
+    assert set(plan.measured) == {(s, e) for s in ("mine", "b") for e in experiment.evals}
+    assert not plan.tokens and not list(prompt_notes(experiment, plan))
+    table = TablePlan("t", plan.table, {})
+    assert [(base.state, base.model) for base in bases(table)] == [("b", "qwen")]
 
 
 def test_recipe_4_asks_the_labels_of_the_data_after_the_prompt_of_the_training() -> None:

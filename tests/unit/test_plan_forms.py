@@ -125,6 +125,20 @@ def test_the_plan_says_what_is_trained_otherwise():
 
 
 @pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        ({"model": "m", "adapter": "hub:a/b"}, "an adapter"),
+        ({"predictions": {"e": "p.jsonl"}}, "predictions"),
+    ],
+)
+def test_what_was_made_elsewhere_has_no_rows_to_compare(made, what):
+    config = experiment_of("open_qa").model_dump(mode="json", exclude_unset=True)
+    experiment = load_experiment({**config, "runs": {"r": made}}, [])
+    (note,) = prompt_notes(experiment, make_plan(experiment))
+    assert note == f"run r: {what} made elsewhere; there are no rows to compare prompts with"
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"data_": {"prompt": "no"}}, "found no {question}"),

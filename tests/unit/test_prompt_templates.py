@@ -1,6 +1,7 @@
 """Chat templates of many kinds: what training teaches stands behind the very tokens that
 generation, options and labels are asked with (traps 37 and 38)."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from snaketune.prompts.thoughts import closed_thought, split_thoughts
 from snaketune.prompts.tokenise import training_row
 from snaketune.report import findings
 from snaketune.runtime.errors import UserError
+from snaketune.tasks.task import Answered, task_of
 
 ROOT = Path(__file__).parents[2]
 EMPTY = "<think>\n\n</think>\n\n"
@@ -122,7 +124,11 @@ def split_row(row):
 @pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("merges", [(), [("Ċ", "Ċ"), ("Ġ", "1"), ("Ċ", "1"), (":", "Ġ")]])
 def test_what_is_trained_is_what_is_asked(kind, prefix, merges):
-    tokenizer, ends = known(kind, merges)
+    asked_as_trained(*known(kind, merges), prefix)
+
+
+def asked_as_trained(tokenizer, ends, prefix):
+    """The prompt of training rows is the one that is sent, and `ends` so."""
     form = Form("classification", system="Be brief.", reply_prefix=prefix)
     for example in EXAMPLES:
         row = training_row(tokenizer, example, form)
@@ -143,7 +149,11 @@ def test_what_is_trained_is_what_is_asked(kind, prefix, merges):
 @pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("merges", [(), [("Ċ", "Ċ"), ("Ġ", "1"), ("Ċ", "1")]])
 def test_labels_and_options_are_scored_where_they_were_trained(kind, prefix, merges):
-    tokenizer, _ = known(kind, merges)
+    scored_as_trained(known(kind, merges)[0], prefix)
+
+
+def scored_as_trained(tokenizer, prefix):
+    """The right label, or option, is the tokens that training taught, where it taught them."""
     form = Form("classification", system="Be brief.", reply_prefix=prefix)
     for example in EXAMPLES:
         before, learned = split_row(training_row(tokenizer, example, form))
@@ -159,6 +169,31 @@ def test_labels_and_options_are_scored_where_they_were_trained(kind, prefix, mer
         branch, start = tree.branches[right], tree.scored[right]
         assert tree.stem + branch[:start] == before
         assert [*branch[start:], *turn_closing_tokens(tokenizer)] == learned
+
+
+@pytest.mark.parametrize(("case", "ends"), [("space", ASSISTANT), ("think", ASSISTANT + EMPTY)])
+def test_the_templates_that_went_wrong(case, ends):
+    cases = Path(os.environ.get("REAL_DATA_DIR", "nowhere")).parent / "cases"
+    file = cases / f"chat_template_{case}.jinja"
+    if not file.is_file():
+        pytest.skip(f"found no {file}: REAL_DATA_DIR is unset, or has no cases beside it")
+    for merges in ((), [("Ċ", "Ċ"), ("Ġ", "1"), ("Ċ", "1"), (":", "Ġ")]):
+        tokenizer = make_tokenizer(file.read_text(encoding="utf-8"), merges)
+        asked_as_trained(tokenizer, ends, "")
+        scored_as_trained(tokenizer, "")
+
+
+def test_an_open_answer_behind_what_the_template_prints_is_the_answer():
+    """Whether the prompt has the empty thought, or the model writes it itself as it was taught."""
+    tokenizer, _ = known("empty thought (Qwen3)")
+    before = prompt_opening(tokenizer, EXAMPLES[0], Form("open_qa"), "m")
+    assert before.text.endswith(EMPTY)
+    for reply in ("1", f"{EMPTY}1"):
+        found = spoken(tokenizer, tokenizer(reply, add_special_tokens=False)["input_ids"], before)
+        prediction = {"id": "1", "finish": "stop", "new_tokens": 1, **found}
+        example = Example("1", "What is 2 + 2?", gold="1")
+        score = task_of("open_qa").score(Answered(example, prediction, None, {"answers": {}}))
+        assert score["exact"] and score["f1"] == 1
 
 
 def test_a_space_that_the_template_prints_is_read_with_the_first_token():

@@ -251,6 +251,8 @@ def test_without_a_base_nothing_is_compared():
     said = verdict_on(None)
     assert said["kind"] == "not compared"
     assert said["sentence"] == "Not compared: predictions made elsewhere, without a base."
+    alone = verdict_on(None, "model")
+    assert alone["sentence"] == "Not compared: a model as it is, without a base."
 
 
 STRICT = {

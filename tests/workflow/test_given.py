@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 from conftest import Project
 
@@ -182,3 +184,60 @@ def test_given_labels_and_verdicts_need_no_model_to_run(project: Project) -> Non
     }
     page = (folder / "report.html").read_text()
     assert "by size" in page and "Classes" in page
+
+
+@pytest.mark.long
+def test_a_base_model_without_a_template_is_asked_in_plain_text_alone_and_beside(
+    project: Project,
+) -> None:
+    """Every task, with worked examples where it draws some; another model is held against it."""
+    folder = project.folder
+    shutil.copytree(folder / "data/demo/model", folder / "bare")
+    (folder / "bare/chat_template.jinja").unlink()
+    sums = [{"q": f"Mia has {n} cups and buys {n + 2} more. How many cups?", "a": f"{2 * n + 2}"}
+            for n in range(30)]  # fmt: skip
+    classes = [{"q": f"Is {n} even?", "l": ("no", "yes")[n % 2 == 0]} for n in range(30)]
+    for name, rows in (("sums", sums), ("classes", classes), ("even_test", ROWS)):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    table = {"format": "table", "chat": False, "prompt": "Question: {question}\nAnswer:"}
+    drawn = table | {"draw": {"test": 10}}
+    config = {
+        "experiment": "bare",
+        "models": {"x": {"id": "bare"}, "m": {"id": "data/demo/checker"}},
+        "datasets": {
+            "sums": drawn | {"source": "sums.jsonl", "columns": {"question": "q", "answer": "a"}},
+            "classes": drawn
+            | {"source": "classes.jsonl", "columns": {"question": "q", "label": "l"}}
+            | {"labels": ["yes", "no"]},
+            "even": {
+                "source": "even_test.jsonl",
+                "format": "table",
+                "chat": False,
+                "columns": {"question": "q", "choices": "o", "answer": "a", "answer_is": "index"},
+            },
+        },
+        "evals": {
+            "math": {"task": "math", "dataset": "sums", "few_shot": 2, "max_new_tokens": 24,
+                     "answer_rule": "final_answer"},
+            "answers": {"task": "open_qa", "dataset": "sums", "few_shot": 2, "max_new_tokens": 24},
+            "labels": {"task": "classification", "dataset": "classes", "few_shot": 3},
+            "said": {"task": "classification", "dataset": "classes", "few_shot": 3,
+                     "max_new_tokens": 8, "classes": {"read": "text"}},
+            "even": {"task": "multiple_choice", "dataset": "even"},
+        },
+        "runs": {"b": {"model": "x"}, "mine": {"model": "m", "base": "b"}},
+    }  # fmt: skip
+    (folder / "bare.yaml").write_text(yaml.safe_dump(config))
+    project.run("--configfile", "bare.yaml")
+    results = folder / "results/bare"
+    final = json.loads((results / "tables/final_metrics.json").read_text())
+    told = {run["run"]: {k: v["kind"] for k, v in run["verdicts"].items()} for run in final["runs"]}
+    assert set(told["b"].values()) == {"not compared"}
+    assert "not compared" not in told["mine"].values()
+    lines = (results / "predictions/b/answers.jsonl").read_text().splitlines()
+    said = [json.loads(line) for line in lines]
+    assert len(said) == 10 and all("Question:" not in line["output"] for line in said)
+    made = json.loads((results / "predictions/b/labels.meta.json").read_text())
+    assert made["example_prompt"].count("Question: ") == 4
+    assert made["example_prompt"].endswith("Answer:")
+    assert "a model as it is" in (results / "tables/final_metrics.json").read_text()

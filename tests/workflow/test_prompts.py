@@ -1,8 +1,9 @@
 """What was trained is what is asked, or it is told before anything runs."""
 
 import json
+import os
+from pathlib import Path
 
-import pytest
 import yaml
 from conftest import Project
 
@@ -33,10 +34,9 @@ def test_another_prompt_stops_before_training_and_can_be_accepted(project: Proje
     assert "evals.math: asks with another prompt" in record["accepted"][0]
 
 
-@pytest.mark.parametrize("rows", [60])
-def test_a_table_of_bare_numbers_is_trained_as_it_is_asked(project: Project, rows: int) -> None:
-    lines = [f"Gus has {n} coins and gets {n + 3} more. How many?,{2 * n + 3}" for n in range(rows)]
-    (project.folder / "own.csv").write_text("\n".join(["question,answer", *lines]) + "\n")
+def test_a_table_of_bare_numbers_is_trained_and_read_as_it_is_asked(project: Project) -> None:
+    """In the task's form, so that the number of every reply is the one that a reader finds."""
+    (project.folder / "own.csv").write_text(own_numbers())
     columns = {"question": "question", "answer": "answer"}
     configured(
         project,
@@ -45,13 +45,30 @@ def test_a_table_of_bare_numbers_is_trained_as_it_is_asked(project: Project, row
                 "source": "own.csv",
                 "format": "table",
                 "columns": columns,
-                "draw": {"test": 10},
+                "draw": {"test": 20},
                 "few_shot": {"count": 0},
             },
-            "evals.own": {"task": "math", "dataset": "own", "max_new_tokens": 8},
-            "runs.own": {"model": "tiny", "preset": "simple", "train": "own"},
+            "presets.own": {"method": "lora", "epochs": 8, "learning_rate": 3.0e-3},
+            "evals.own": {"task": "math", "dataset": "own", "max_new_tokens": 24},
+            "runs.own": {"model": "tiny", "preset": "own", "train": "own"},
         },
     )
-    project.run("results/demo/prompts/own.json")
+    project.run("results/demo/metrics/own/own.json", "results/demo/prompts/own.json")
     (stats,) = (project.folder / "results/demo/tokens").glob("tiny-own-*/stats.json")
     assert json.loads(stats.read_text())["example"]["trained"].startswith("#### ")
+    measured = json.loads((project.folder / "results/demo/metrics/own/own.json").read_text())
+    found = {row["metric"]: row["value"] for row in measured["rows"] if row["subset"] == "all"}
+    assert found["unparsed"] == 0
+    assert found["accuracy"] == found["accuracy_flexible"]
+    said = (project.folder / "results/demo/predictions/own/own.jsonl").read_text().splitlines()
+    assert len(said) == 20
+    assert all(json.loads(line)["output"].startswith("#### ") for line in said)
+
+
+def own_numbers() -> str:
+    """A table of questions and numbers as people keep it: of the cases where they are there."""
+    case = Path(os.environ.get("REAL_DATA_DIR", "nowhere")).parent / "cases/own-data/math.csv"
+    if case.is_file():
+        return case.read_text(encoding="utf-8")
+    lines = [f"Gus has {n} coins and gets {n + 3} more. How many?,{2 * n + 3}" for n in range(60)]
+    return "\n".join(["question,answer", *lines]) + "\n"

@@ -14,6 +14,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
 
     torch.set_num_threads(snakemake.threads)
     params = snakemake.params
+    few_shot = snakemake.input.get("few_shot")
     score_options(
         state=LoadableState.from_params(
             params=params.state, pin=snakemake.input.pin, files=snakemake.input.get("weights", [])
@@ -25,6 +26,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         meta=Path(snakemake.output.meta),
         shard=Shard(*params.get("shard", (0, 1))),
         version=params.version,
+        few_shot=Path(str(few_shot)) if few_shot else None,
     )
     settings = {"identity": params.identity, "protocol": params.protocol}
     sign(Path(snakemake.output.meta), params.made_by, **settings)

@@ -118,9 +118,16 @@ def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[F
             yield missing_name(path, "evals", eval_name, experiment.evals)
     if run.base and run.base not in experiment.runs:
         yield missing_name(("runs", name, "base"), "runs", run.base, experiment.runs)
+    elif run.base == name:
+        yield Fault(("runs", name, "base"), f"found {name}, the run itself; expected another one")
     elif run.base:
         other = experiment.runs[run.base]
-        for eval_name in run.predictions:
+        asked = run.predictions or {
+            key: None
+            for key in experiment.evals
+            if run.evals.get(key) is not False and key not in experiment.leave_out
+        }
+        for eval_name in asked:
             if other.predictions and eval_name not in other.predictions:
                 found = f"found {run.base}, which has no predictions for {eval_name}"
                 yield Fault(("runs", name, "base"), found)

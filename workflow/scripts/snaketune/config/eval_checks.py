@@ -106,6 +106,12 @@ def _data_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fau
     if spec.few_shot > shown and not data.few_shot.file:
         found = f"found {spec.few_shot}, but datasets.{spec.dataset}.few_shot.count is {shown}"
         yield Fault((*path, "few_shot"), f"{found}; expected as many there at least")
+    if spec.few_shot and "{context}" in (spec.prompt or data.prompt or ""):
+        chat = data.chat if spec.chat is None else spec.chat
+        if not chat:
+            found = "found few-shot examples in plain text under a prompt that places {context}"
+            expected = "expected {question} alone, below which the context then stands"
+            yield Fault((*path, "few_shot"), f"{found}; {expected}")
     if (
         spec.task in _GIVEN_BY
         and data.task not in _GIVEN_BY[spec.task]

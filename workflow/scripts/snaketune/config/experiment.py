@@ -33,10 +33,12 @@ def _as_it_is(change: dict[str, Any] | bool | None) -> dict[str, Any] | bool | N
 
 
 class RunSpec(Strict):
-    """One training: model × dataset × preset × seed; or an adapter that was trained elsewhere."""
+    """One training: model × dataset × preset × seed; or an adapter that was trained elsewhere, or a
+    model as it is."""
 
     model: str | None = None
-    """Name of an entry under `models`."""
+    """Name of an entry under `models`. Without preset, train and adapter the run is that model as
+    it is, such as a merged one, evaluated alone or beside its `base`."""
     preset: str | None = None
     """Name of an entry under `presets`."""
     train: str | None = None
@@ -56,7 +58,8 @@ class RunSpec(Strict):
     objects with `output` and `reward`; or a record a sample with its number `sample`, `output` and
     `reward`. Nothing is generated. With a model its base is evaluated beside them."""
     base: str | None = None
-    """With `predictions`: a run that they are compared with, instead of a base model."""
+    """With `predictions`, or of a model as it is: a run that is compared with, in the place of a
+    base model."""
     seed: int = 42
     """Seed of the adapter's initial weights, the order of the rows and the dropout."""
     seeds: int = Field(1, ge=1, le=100)
@@ -132,8 +135,12 @@ class RunSpec(Strict):
             if self.base and self.model:
                 raise ValueError("give a model or a base to compare the predictions with")
             return self
+        if self.alone:
+            return self._without_training()
         if self.base:
-            raise ValueError("base belongs to predictions; a training has its model's base")
+            raise ValueError(
+                "base belongs to predictions or to a model alone; a training has its model's base"
+            )
         if self.model is None and "model" not in self.sweep:
             raise ValueError("needs model (or predictions)")
         if self.adapter is None:
@@ -161,10 +168,26 @@ class RunSpec(Strict):
             raise ValueError("a system turn needs a chat template; put its text into the prompt")
         return self
 
-    def _without_rows(self) -> None:
+    @property
+    def alone(self) -> bool:
+        """Whether it is a model as it is."""
+        made = (self.preset, self.train, self.adapter, self.predictions, self.sweep)
+        return self.model is not None and not any(made)
+
+    def _without_training(self) -> "RunSpec":
+        training = ("snapshots", "follow", "choose", "accept", "push", "gpu")
+        for key in training:
+            if getattr(self, key):
+                raise ValueError(f"{key} needs preset and train; a model alone is not trained")
+        if self.seeds > 1:
+            raise ValueError("seeds needs preset and train; a model alone is not trained")
+        self._without_rows("a model alone")
+        return self
+
+    def _without_rows(self, what: str = "an adapter") -> None:
         for key in FORM:
             if getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} words training rows, and an adapter has none; see `evals`")
+                raise ValueError(f"{key} words training rows, and {what} has none; see `evals`")
 
 
 class GateSpec(Strict):

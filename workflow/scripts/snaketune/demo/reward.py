@@ -3,7 +3,8 @@
 Both are the base model with two more layers, trained once. The base's last layer knows the next
 token; the layers above it can see whether that was the one that came. The reward model has a head
 that gives the score. The checker is the same as a model that writes, taught to answer with a label
-that the prompt names: it can tell right from wrong, but has not learnt which label says so.
+that the prompt names, most often the first: it can tell right from wrong, but has not learnt which
+label says so.
 
 Shapes: B rows of a batch, T tokens of the longest row, D hidden, L labelled tokens.
 """

@@ -1,6 +1,5 @@
 """Replies of one state under one protocol, from files to files."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,9 +13,11 @@ from snaketune.inference.pick import Sampling
 from snaketune.inference.session import LoadableState, Session, identity_of, open_session, run_job
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.prompts.control_tokens import encode_texts
+from snaketune.prompts.conversation import read_worked
 from snaketune.prompts.form import (
     Form,
     Opening,
+    next_example,
     opening_tokens,
     prompt_opening,
     template_thought_end,
@@ -108,7 +109,7 @@ def generate(
     """
     sampling = protocol.sampling()
     asked = shard.of(read_sample(examples, protocol.sample))
-    shots = _shots(few_shot, protocol.few_shot)
+    shots = read_worked(few_shot, protocol.few_shot)
     identity = identity_of(
         state.model,
         version,
@@ -161,7 +162,10 @@ def _ask(
         about = {"prompt_tokens": len(prompts[at]), "new_tokens": text.new_tokens}
         sample = {"sample": text.sample} if protocol.temperature else {}
         said = spoken(session.tokenizer, text.tokens, openings[at], text.thought)
-        ledger.append({"id": asked[at].id, **sample, **said, **about, "finish": text.finish})
+        ended: dict[str, Any] = {"finish": text.finish}
+        if shots and not protocol.chat:
+            ended |= until_next(said, next_example(protocol.form))
+        ledger.append({"id": asked[at].id, **sample, **said, **about, **ended})
         progress.advance()
     example = session.tokenizer.decode(prompts[0]) if prompts else None
     return session.meta(ledger.records.values()) | {"example_prompt": example}
@@ -187,16 +191,6 @@ def _budgets(
         )
         for before in openings
     ]
-
-
-def _shots(path: Path | None, count: int) -> list[dict[str, str]]:
-    """The first `count` examples of the few-shot file."""
-    if not count or path is None:
-        return []
-    shots = json.loads(path.read_text(encoding="utf-8"))[:count]
-    if len(shots) < count:
-        raise UserError(f"{path}: found {len(shots)} few-shot examples, expected {count}")
-    return [{"question": s["question"], "answer": s["answer"]} for s in shots]
 
 
 def _missing(asked: list[Example], samples: int, ledger: Ledger) -> dict[int, list[int]]:
@@ -225,6 +219,13 @@ def spoken(
     answer = _without_specials(tokenizer, said["output"])
     within = {"thoughts_over_budget": False} if thought else {}
     return {**said, "output": answer, "thought_tokens": count, **within}
+
+
+def until_next(said: dict[str, Any], beginning: str) -> dict[str, Any]:
+    """What changes of a reply that goes on with a next example, which begins so: it ends there.
+    What came behind is kept as `beyond`."""
+    output, found, behind = said["output"].partition(beginning)
+    return {"output": output, "beyond": found + behind, "finish": "stop"} if found else {}
 
 
 def _cut(tokenizer: Any, tokens: list[int], cut: int, answer: int | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 files to files."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,12 @@ from snaketune.inference.options import Question, Tree, build_tree, distinguish_
 from snaketune.inference.session import OVERLONG, SCORED, LoadableState, identity_of, run_job
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.prompts.control_tokens import shield, unshield
-from snaketune.prompts.conversation import format_prompt, turn_closing_tokens
+from snaketune.prompts.conversation import (
+    format_prompt,
+    read_worked,
+    turn_closing_tokens,
+    worked_turns,
+)
 from snaketune.prompts.form import Form, chat_opening, plain_opening
 from snaketune.prompts.wording import fill_template
 from snaketune.runtime.content import file_hash
@@ -41,6 +47,8 @@ class OptionsProtocol:
     """Opens the reply, as part of the prompt."""
     template_args: dict[str, Any] = field(default_factory=dict)
     thinking: Literal["off", "on"] | None = None
+    few_shot: int = 0
+    """Worked examples before the question."""
 
     @property
     def form(self) -> Form:
@@ -65,18 +73,22 @@ def score_options(
     meta: Path,
     shard: Shard = WHOLE,
     version: int = 0,
+    few_shot: Path | None = None,
 ) -> None:
     """Writes a line an example: for each option the summed log-probability, its tokens and its
     characters, from which per-token and per-character scores follow; no sums where the prompt and
     its longest option are longer than the model's context. Scores that a job before made are taken;
     where none is missing, no model is loaded."""
     asked = shard.of(read_sample(examples, protocol.sample))
+    shots = read_worked(few_shot, protocol.few_shot)
+    settings = {k: v for k, v in asdict(protocol).items() if k != "few_shot"}
     identity = identity_of(
         state.model,
         version,
         state=state.identity(),
-        protocol=asdict(protocol),
+        protocol=settings,
         examples=file_hash(examples),
+        **({"shots": shots} if shots else {}),
     )
     run_job(
         work,
@@ -84,7 +96,7 @@ def score_options(
         wanted_by_key((e.id, 0) for e in asked),
         scores,
         meta,
-        make=lambda ledger: _score(state, protocol, asked, ledger),
+        make=lambda ledger: _score(state, protocol, asked, shots, ledger),
         about={"quantisation": state.quantisation, "protocol": asdict(protocol)},
         things="questions with their longest options",
         shard=shard,
@@ -92,11 +104,15 @@ def score_options(
 
 
 def _score(
-    state: LoadableState, protocol: OptionsProtocol, asked: list[Example], ledger: Ledger
+    state: LoadableState,
+    protocol: OptionsProtocol,
+    asked: list[Example],
+    shots: list[dict[str, str]],
+    ledger: Ledger,
 ) -> Provenance:
     """Appends the scores that are missing; how all were made."""
     session = open_transformers(state)
-    questions = [build_question(e, protocol, session.tokenizer, session.name) for e in asked]
+    questions = [build_question(e, protocol, session.tokenizer, session.name, shots) for e in asked]
     trees = [question_tree(session.tokenizer, protocol, q) for q in questions]
     fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
     for i in set(range(len(trees))) - set(fits):
@@ -117,7 +133,11 @@ def _score(
 
 
 def build_question(
-    example: Example, protocol: OptionsProtocol, tokenizer: Any, name: str = "of this eval"
+    example: Example,
+    protocol: OptionsProtocol,
+    tokenizer: Any,
+    name: str = "of this eval",
+    shots: Sequence[dict[str, str]] = (),
 ) -> Question:
     """The example as a prompt and its options; `name` is the model's, for messages."""
     options, record = (
@@ -131,11 +151,12 @@ def build_question(
     form = protocol.form
     if form.chat:
         turns = [{"role": "system", "content": protocol.system}] if protocol.system else []
+        turns += worked_turns(shots)
         words = format_prompt(form.prompt, form.task, example, protocol.line)
         turns.append({"role": "user", "content": words})
         found = chat_opening(tokenizer, turns, form, name)
     else:
-        found = plain_opening(tokenizer, example, form, protocol.line)
+        found = plain_opening(tokenizer, example, form, protocol.line, shots)
     answers = [
         fill_template(protocol.option, letter=LETTERS[i : i + 1], option=shield(tokenizer, option))
         for i, option in enumerate(options)

@@ -37,9 +37,12 @@ class State:
 
 
 def training_method(experiment: Experiment, run: RunSpec) -> str:
-    """The preset's method; `adapter` or `predictions` where they were made elsewhere."""
+    """The preset's method; `adapter` or `predictions` where they were made elsewhere; `model` of
+    one as it is."""
     if run.preset in experiment.presets:
         return experiment.presets[run.preset].method
+    if run.alone:
+        return "model"
     return "predictions" if run.predictions else "adapter"
 
 
@@ -50,8 +53,8 @@ def run_quantisation(model: ModelSpec, method: str) -> Quantisation:
 
 def base_of_run(experiment: Experiment, run: RunSpec) -> dict[str, State]:
     """The untrained model that a run is compared with, by its name; none where a run that it is
-    held against stands for it, or where predictions stand by themselves."""
-    if run.model is None:
+    held against stands for it, or where predictions or a model stand by themselves."""
+    if run.model is None or run.alone:
         return {}
     method = training_method(experiment, run)
     quantisation = run_quantisation(experiment.models[run.model], method)
@@ -65,6 +68,8 @@ def final_of_run(experiment: Experiment, name: str, run: RunSpec) -> dict[str, S
         return {}
     method = training_method(experiment, run)
     quantisation = run_quantisation(experiment.models[run.model], method)
+    if run.alone:
+        return {name: State(run.model, quantisation, "none", name)}
     return {name: State(run.model, quantisation, "full" if method == "full" else "adapter", name)}
 
 

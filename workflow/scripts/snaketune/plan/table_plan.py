@@ -63,7 +63,7 @@ class RunPlan:
     """Name under `datasets`; None for an adapter that was not trained here."""
     method: str
     """`qlora`, `lora`, `full`; `adapter` for an adapter from a folder or the hub;
-    `predictions` for those made elsewhere."""
+    `predictions` for those made elsewhere; `model` for a model as it is."""
     seed: int | None
     """The training's seed; None for an adapter that was not trained here."""
     preset: dict[str, Any]

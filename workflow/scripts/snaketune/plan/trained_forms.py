@@ -61,6 +61,8 @@ def prompt_notes(experiment: Experiment, plan: Plan) -> Iterator[str]:
     are no rows to compare."""
     for name, run in experiment.runs.items():
         if not run.train:
+            if run.alone:
+                continue
             what = "an adapter" if run.adapter else "predictions"
             yield f"run {name}: {what} made elsewhere; there are no rows to compare prompts with"
             continue

@@ -3,9 +3,11 @@ for training and for inference.
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from snaketune.config.evaluation import OptionsSpec, TaskName
@@ -60,11 +62,24 @@ def build_messages(
     user turn."""
     text = (MATH_SYSTEM if task == "math" else "") if system is None else system
     turns = [{"role": "system", "content": text}] if text else []
-    for shot in shots:
-        turns.append({"role": "user", "content": shot["question"]})
-        turns.append({"role": "assistant", "content": shot["answer"]})
     text = format_prompt(prompt, task, example)
-    return [*turns, {"role": "user", "content": text}]
+    return [*turns, *worked_turns(shots), {"role": "user", "content": text}]
+
+
+def worked_turns(shots: Sequence[dict[str, str]]) -> Messages:
+    """Worked examples as turns."""
+    asked = [("user", "question"), ("assistant", "answer")]
+    return [{"role": role, "content": shot[key]} for shot in shots for role, key in asked]
+
+
+def read_worked(path: Path | None, count: int) -> list[dict[str, str]]:
+    """The first `count` worked examples of a few-shot file: `question` and `answer`."""
+    if not count or path is None:
+        return []
+    shots = json.loads(path.read_text(encoding="utf-8"))[:count]
+    if len(shots) < count:
+        raise UserError(f"{path}: found {len(shots)} few-shot examples, expected {count}")
+    return [{"question": s["question"], "answer": s["answer"]} for s in shots]
 
 
 def format_prompt(prompt: str | None, task: str, example: Example, line: str | None = None) -> str:

@@ -15,7 +15,12 @@ from jinja2.exceptions import TemplateError
 
 from snaketune.config.evaluation import TaskName
 from snaketune.data.example import Example
-from snaketune.prompts.control_tokens import encode_texts, shield_example, shield_turns
+from snaketune.prompts.control_tokens import (
+    encode_texts,
+    shield,
+    shield_example,
+    shield_turns,
+)
 from snaketune.prompts.conversation import (
     Messages,
     build_messages,
@@ -189,15 +194,41 @@ def prompt_opening(
     template of the model `name` refuses the conversation."""
     if form.chat:
         return chat_opening(tokenizer, form.turns(example, shots), form, name)
-    return plain_opening(tokenizer, example, form)
+    return plain_opening(tokenizer, example, form, shots=shots)
 
 
-def plain_opening(tokenizer: Any, example: Example, form: Form, line: str | None = None) -> Opening:
+def plain_opening(
+    tokenizer: Any,
+    example: Example,
+    form: Form,
+    line: str | None = None,
+    shots: Sequence[dict[str, str]] = (),
+) -> Opening:
     """The same of plain text; `line` words an option. White space at its end is the reply's, as
-    options have it."""
-    text = format_prompt(form.prompt, form.task, shield_example(tokenizer, example), line)
-    text = join_with_space(text, form.reply_prefix)
+    options have it. Worked examples stand before it as training rows do, a blank line apart."""
+
+    def prompt(shown: Example) -> str:
+        text = format_prompt(form.prompt, form.task, shield_example(tokenizer, shown), line)
+        return join_with_space(text, form.reply_prefix)
+
+    worked = [
+        join_with_space(prompt(Example("", shot["question"])), shield(tokenizer, shot["answer"]))
+        for shot in shots
+    ]
+    text = APART.join([*worked, prompt(example)])
     return Opening(text.rstrip(), text[len(text.rstrip()) :])
+
+
+APART = "\n\n"
+"""Between worked examples of plain text."""
+
+
+def next_example(form: Form) -> str:
+    """How a next worked example of plain text begins: where a reply does, it is over. Models that
+    were trained on no turns go on with one."""
+    head = format_prompt(form.prompt, form.task, Example("", _REPLY_STARTS))
+    first = head.partition(_REPLY_STARTS)[0].lstrip().partition("\n")[0]
+    return APART + first.rstrip()
 
 
 def chat_opening(tokenizer: Any, turns: Messages, form: Form, name: str) -> Opening:

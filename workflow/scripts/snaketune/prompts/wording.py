@@ -103,6 +103,7 @@ def options_protocol(spec: EvalSpec) -> dict[str, Any]:
         "system": (spec.system or "") if chat else None,
         "reply_prefix": spec.reply_prefix or "",
         "sample": spec.sample.model_dump(mode="json") if spec.sample else None,
+        **({"few_shot": spec.few_shot} if spec.few_shot else {}),
         **{key: value for key, value in _shaped(spec).items() if key != "chat"},
         **({"thinking": mode} if (mode := thinking_mode(spec.thinking)) else {}),
     }

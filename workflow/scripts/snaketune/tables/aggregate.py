@@ -259,7 +259,10 @@ def aggregate(
     check_totals(plan, sources)
     compared = comparisons.comparison_rows(plan, sources)
     evidence = all_evidence(plan, sources, compared)
-    verdicts = {place: verdict_on(found) for place, found in evidence.items()}
+    methods = {run.run: run.method for run in plan.runs}
+    verdicts = {
+        place: verdict_on(found, methods.get(place[0])) for place, found in evidence.items()
+    }
     final = final_metrics(plan, sources, verdicts)
     metrics = summary.metric_rows(plan, sources)
     write_rows(folder / "metrics.parquet", metrics, summary.METRICS_SCHEMA)

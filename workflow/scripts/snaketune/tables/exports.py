@@ -147,7 +147,9 @@ def harness_results(state: str, plan: TablePlan, sources: TableSources) -> dict[
     shots = {
         name: document["protocol"].get("few_shot") or 0 for name, document in documents.items()
     }
-    model = next(run.model for run in plan.runs if state in (run.state, run.base_state))
+    # A run that others are held against stands for itself first.
+    runs = sorted(plan.runs, key=lambda run: run.state != state)
+    model = next(run.model for run in runs if state in (run.state, run.base_state))
     return {
         "results": {name: _measured(name, state, spec, sources) for name, spec in found.items()},
         "group_subtasks": {name: [] for name in found},

@@ -144,10 +144,13 @@ class BasePlan:
 def bases(plan: TablePlan) -> list[BasePlan]:
     """Each once for all evals that it has under one protocol, in the order of the runs."""
     found: list[BasePlan] = []
+    models = {run.state: run.model for run in plan.runs}
     for run in plan.runs:
         base = base_of(run)
         if base is None:
             continue
+        # A run that stands for a base may be of another model.
+        base = replace(base, model=models.get(base.state, base.model))
         place = next((i for i, other in enumerate(found) if _agree(base, other)), None)
         if place is None:
             found.append(base)

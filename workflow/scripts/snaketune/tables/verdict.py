@@ -32,10 +32,11 @@ class RunVerdict(TypedDict):
     """None: nothing to compare with."""
 
 
-def verdict_on(found: Evidence | None) -> RunVerdict:
-    """The verdict, in words; of nothing where there is no base."""
+def verdict_on(found: Evidence | None, method: str | None = None) -> RunVerdict:
+    """The verdict, in words; of nothing where there is no base, which the run's `method` says."""
     if found is None:
-        sentence = "Not compared: predictions made elsewhere, without a base."
+        what = "a model as it is" if method == "model" else "predictions made elsewhere"
+        sentence = f"Not compared: {what}, without a base."
         return RunVerdict(kind="not compared", sentence=sentence, evidence=None)
     kind = _kind(found)
     parts = [_lead(kind, found), *_content(kind, found), *_chance(kind, found)]
