@@ -17,6 +17,7 @@ from snaketune.config.eval_checks import (
     gate_faults,
     judges_of,
     metric_faults,
+    row_faults,
 )
 from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
 from snaketune.config.faults import Fault, Path_, missing_name, report
@@ -93,6 +94,8 @@ def _run_faults(
         yield Fault(("runs", name, "snapshots"), f"{found} {preset.max_steps}; {expected}")
     if preset and preset.best != "none":
         yield from _best_faults(experiment, name, run, preset.best)
+    if (data := experiment.datasets.get(run.train or "")) and preset:
+        yield from row_faults(name, run, preset, data)
     for eval_name in run.follow:
         if eval_name not in experiment.evals:
             yield missing_name(("runs", name, "follow"), "evals", eval_name, experiment.evals)
@@ -116,6 +119,9 @@ def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[F
         if eval_name not in experiment.evals:
             path = ("runs", name, "predictions", eval_name)
             yield missing_name(path, "evals", eval_name, experiment.evals)
+        elif experiment.evals[eval_name].task == "perplexity":
+            found = "found a file, but perplexity is of a model, which no predictions stand for"
+            yield Fault(("runs", name, "predictions", eval_name), found)
     if run.base and run.base not in experiment.runs:
         yield missing_name(("runs", name, "base"), "runs", run.base, experiment.runs)
     elif run.base:

@@ -159,6 +159,8 @@ class TokenSet:
     chat: bool
     template_args: dict[str, Any]
     thinking: Literal["off", "on"] | None
+    train_on: str
+    """Which replies of a conversation are learned."""
     few_shot: dict[str, int]
     """By dataset: how many of its few-shot examples the run's evals show, so that they leave the
     training rows."""
@@ -181,12 +183,14 @@ class TokenSet:
     def _newer(self) -> dict[str, Any]:
         """What is mentioned only where it is not as usual, so that names stay."""
         newer = {"template_args": self.template_args, "thinking": self.thinking}
+        newer |= {"train_on": "" if self.train_on == "all" else self.train_on}
         return {key: value for key, value in newer.items() if value}
 
     @property
     def name(self) -> str:
         """Runs that agree in all of it share the rows."""
-        usual = {k: v for k, v in vars(self).items() if k not in ("template_args", "thinking")}
+        later = ("template_args", "thinking", "train_on")
+        usual = {k: v for k, v in vars(self).items() if k not in later}
         return f"{self.model}-{self.dataset}-{digest(usual | self._newer)[:6]}"
 
 
@@ -207,6 +211,7 @@ def token_set(experiment: Experiment, run: RunSpec, evals: dict[str, EvalSpec]) 
         chat=form["chat"],
         template_args=form["template_args"],
         thinking=thinking_mode(form["thinking"]),
+        train_on=data.train_on,
         few_shot=_shown(evals),
         max_length=preset.max_length,
         overlong=preset.overlong,

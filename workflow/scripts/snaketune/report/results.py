@@ -18,7 +18,7 @@ from snaketune.report.style import (
     subset_name,
 )
 from snaketune.statistics.paired import SAME
-from snaketune.tasks.task import ALL, task_of
+from snaketune.tasks.task import ALL, LESS_IS_BETTER, task_of
 
 Row = dict[str, Any]
 Line = tuple[str, list[Row | None]]
@@ -95,7 +95,7 @@ def _counts(counts: dict[str, int]) -> list[str]:
 
 
 # No shares: they have no unit.
-PLAIN = ("brier", "roc_auc", "unique_answers")
+PLAIN = ("brier", "roc_auc", "unique_answers", *LESS_IS_BETTER)
 
 
 def _value_cells(row: Row) -> Row:
@@ -125,8 +125,7 @@ def _against(
     if not row or not row["difference"]:
         return None
     return {
-        "points": points(float(row["difference"])),
-        "interval": points_interval(optional(row["low"]), optional(row["high"])),
+        **_difference(row, metric),
         "p": p_value(float(row["p"])),
         **_care(row),
         "verdict": row["verdict"],
@@ -135,6 +134,16 @@ def _against(
         "lost": row["only_base"],
         "left_out": int(row["left_out"]),
     }
+
+
+def _difference(row: CsvRow, metric: str) -> Row:
+    """In points; of what is no share in its own numbers."""
+    low, high = optional(row["low"]), optional(row["high"])
+    if metric not in PLAIN:
+        span = points_interval(low, high)
+        return {"points": points(float(row["difference"])), "interval": span}
+    span = "" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+    return {"points": f"{float(row['difference']):+.3f}", "interval": span}
 
 
 _FEW_GROUPS = 20

@@ -108,7 +108,7 @@ class OpenQa(Task):
             "id": row.example.id,
             "cluster": cluster_of(row.example),
             "question": row.example.question,
-            "context": row.example.context,
+            "context": row.example.context or row.example.before or None,
             "gold": " | ".join(golds),
             "output": output,
             **best,
