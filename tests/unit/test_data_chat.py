@@ -69,6 +69,12 @@ def turns_of(example: Example):
             [("system", "Be brief."), ("user", "Add.\n\n2, 2"), ("assistant", "4")],
             "instruction, input and output (Alpaca)",
         ),
+        # LLaMA-Factory's.
+        (
+            {"instruction": "Sure?", "input": "", "output": "Yes", "history": [["2 + 2?", "4"]]},
+            [*SAID[1:], ("assistant", "Yes")],
+            "instruction, input and output (Alpaca)",
+        ),
         (
             {"instruction": "Add 2 and 2.", "input": "", "output": "4"},
             [("user", "Add 2 and 2."), ("assistant", "4")],

@@ -78,14 +78,10 @@ class Example:
         return json.loads(self.meta).get(WEIGHT)
 
     @property
-    def before(self) -> str:
-        """The history as one text; empty where there is none."""
-        return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in self.history)
-
-    @property
     def asked(self) -> str:
         """All that a model is shown, as one text: what makes two examples the same."""
-        return f"{self.before}\n\nuser: {self.prompt}" if self.before else self.prompt
+        before = [f"{turn['role']}: {turn['content']}" for turn in self.history]
+        return "\n\n".join([*before, f"user: {self.prompt}"]) if before else self.prompt
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Example))

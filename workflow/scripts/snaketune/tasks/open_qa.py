@@ -107,8 +107,8 @@ class OpenQa(Task):
         return {
             "id": row.example.id,
             "cluster": cluster_of(row.example),
-            "question": row.example.question,
-            "context": row.example.context or row.example.before or None,
+            "question": row.example.asked if row.example.history else row.example.question,
+            "context": row.example.context,
             "gold": " | ".join(golds),
             "output": output,
             **best,

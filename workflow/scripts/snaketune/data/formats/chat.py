@@ -67,7 +67,7 @@ def _prompted(name: str) -> Callable[[Fields], Iterator[Turn]]:
     def turns(fields: Fields) -> Iterator[Turn]:
         yield from _system(fields)
         follows = _listed(fields, name, "assistant")
-        if follows[0]["role"] == "assistant":
+        if follows and follows[0]["role"] == "assistant":
             yield from _listed(fields, "prompt", "user")
         yield from follows
 
@@ -76,6 +76,12 @@ def _prompted(name: str) -> Callable[[Fields], Iterator[Turn]]:
 
 def _alpaca(fields: Fields) -> Iterator[Turn]:
     yield from _system(fields)
+    for number, pair in enumerate(fields.value.get("history") or []):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            expected = "a question and its answer"
+            raise RecordError("wrong_type", f"history[{number}]", describe(pair), expected)
+        for role, text in zip(("user", "assistant"), pair, strict=True):
+            yield _read({"role": role, "content": text}, f"history[{number}]")
     parts = [fields.text("instruction"), fields.optional_text("input")]
     yield _turn("user", "\n\n".join(part for part in parts if part))
     yield _turn("assistant", fields.text("output"))
