@@ -39,7 +39,7 @@ def check(tmp_path):
             examples=paths["train"],
             tokenizer=tokenizer,
             form=form,
-            evals=compared_evals(experiment, "r"),
+            evals=compared_evals(experiment, "r", "d"),
             told=other_forms(experiment, "r", tokens),
             accept=experiment.runs["r"].accept,
             dropped_at_most=limit,

@@ -28,6 +28,10 @@ evals:
 runs:
   talker: {model: tiny, preset: talk, train: talks}
   reader: {model: tiny, preset: few, train: notes, evals: {talks: false}}
+  both:
+    model: tiny
+    preset: talk
+    train: [{dataset: talks, weight: 2}, {dataset: notes, rows: 8}]
 """)
 
 
@@ -59,6 +63,7 @@ def test_conversations_and_text_run_to_the_report(project: Project) -> None:
     _rows_hold_all_replies(project, folder)
     _replies_follow_the_history(folder)
     _perplexity_of_base_and_run(folder)
+    _a_mixture_is_counted(folder)
     page = (folder / "report.html").read_text()
     assert "bits per byte" in page and "word perplexity" in page
 
@@ -82,7 +87,7 @@ def _replies_follow_the_history(folder: Path) -> None:
     assert meta["example_prompt"].count("plus") == 2
     with (folder / "tables/before_after.csv").open(newline="") as file:
         row = next(csv.DictReader(file))
-    assert row["gold"].endswith("!") and "plus 1?" in row["context"]
+    assert row["gold"].endswith("!") and "plus 1?" in row["question"]
 
 
 def _perplexity_of_base_and_run(folder: Path) -> None:
@@ -95,3 +100,19 @@ def _perplexity_of_base_and_run(folder: Path) -> None:
         [value] = [r["value"] for r in metrics if r["metric"] == name]
         assert float(row["tuned"]) == pytest.approx(value)
     assert float(found["perplexity"]["tuned"]) < float(found["perplexity"]["base"])
+
+
+def _a_mixture_is_counted(folder: Path) -> None:
+    [tokens] = folder.glob("tokens/tiny-mixed-*")
+    parts = json.loads((tokens / "stats.json").read_text())["parts"]
+    found = {k: (p["occurrences"], p["different"]) for k, p in parts.items()}
+    assert found == {"talks": (24, 12), "notes": (8, 8)}
+    meta = json.loads((folder / "train/both/train_meta.json").read_text())
+    # Three steps of four rows.
+    assert sum(part["rows_taken"] for part in meta["parts"].values()) == 12
+    assert meta["parts"]["notes"]["dev_loss"] > 0
+    for name in ("talks", "notes"):
+        assert json.loads((folder / f"prompts/both-{name}.json").read_text())["rows"] > 0
+    final = json.loads((folder / "tables/final_metrics.json").read_text())
+    [run] = [run for run in final["runs"] if run["run"] == "both"]
+    assert set(run["evals"]) == {"talks", "notes"}

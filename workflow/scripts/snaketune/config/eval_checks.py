@@ -183,20 +183,29 @@ def asks_for_numbers(experiment: Experiment, dataset: str) -> bool:
     return any(numbers_of_a_table(spec, data) for spec in evals)
 
 
-def row_faults(name: str, run: RunSpec, preset: Preset, data: DatasetSpec) -> Iterator[Fault]:
+def row_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
     """Of what can't be done with the rows that a run trains on."""
-    if preset.overlong == "split" and data.task != PERPLEXITY:
-        found = f"presets.{run.preset}.overlong is split, but datasets.{run.train} is {data.task}"
+    preset = experiment.presets.get(run.preset or "", Preset())
+    for data in run.learns_from:
+        if data in experiment.datasets:
+            yield from _rows_of(name, run, preset, data, experiment.datasets[data])
+    if twice := [data for data in run.learns_from if run.learns_from.count(data) > 1]:
+        yield Fault(("runs", name, "train"), f"found {twice[0]} twice, expected each dataset once")
+
+
+def _rows_of(
+    name: str, run: RunSpec, preset: Preset, data: str, spec: DatasetSpec
+) -> Iterator[Fault]:
+    if preset.overlong == "split" and spec.task != PERPLEXITY:
+        found = f"presets.{run.preset}.overlong is split, but datasets.{data} is {spec.task}"
         yield Fault(("runs", name, "preset"), f"{found}; only text goes on in further rows")
-    if data.format in ("chat", "text") and run.prompt is not None:
-        found = f"found one, but datasets.{run.train} is of format {data.format}"
+    if spec.format in ("chat", "text") and run.prompt is not None:
+        found = f"found one, but datasets.{data} is of format {spec.format}"
         yield Fault(("runs", name, "prompt"), f"{found}, which stands as it is; expected none")
-    if data.task == PERPLEXITY:
-        keys = [key for key in FORM if key != "prompt" and getattr(run, key)]
-        yield from (
-            Fault(("runs", name, key), "found it, but text is no conversation; expected none")
-            for key in keys
-        )
+    for key in FORM if spec.task == PERPLEXITY else ():
+        if key != "prompt" and getattr(run, key):
+            found = "found it, but text is no conversation; expected none"
+            yield Fault(("runs", name, key), found)
 
 
 def _drop_faults(experiment: Experiment) -> Iterator[Fault]:

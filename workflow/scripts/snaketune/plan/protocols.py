@@ -10,7 +10,7 @@ from snaketune.config.changes import changed_eval, every_eval, small_eval
 from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.eval_checks import numbers_of_a_table
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.experiment import Experiment, RunSpec, TrainPart
 from snaketune.prompts.wording import own_prompt
 from snaketune.runtime.content import digest
 
@@ -127,7 +127,7 @@ def needs_chat(experiment: Experiment, model: str) -> bool:
         return True
     runs = [run for run in experiment.runs.values() if run.model == model]
     return any(
-        (run.train is not None and _first(run.chat, experiment.datasets[run.train].chat))
+        any(_first(run.chat, experiment.datasets[part].chat) for part in run.learns_from)
         or any(spec.chat for spec in run_evals(experiment, run).values())
         for run in runs
     )
@@ -194,16 +194,41 @@ class TokenSet:
         return f"{self.model}-{self.dataset}-{digest(usual | self._newer)[:6]}"
 
 
-def token_set(experiment: Experiment, run: RunSpec, evals: dict[str, EvalSpec]) -> TokenSet:
-    """The rows that a run trains on; `evals` are the run's."""
-    assert run.model and run.train and run.preset, "a training"
-    preset, data = experiment.presets[run.preset], experiment.datasets[run.train]
+@dataclass(frozen=True)
+class Mixture:
+    """Rows of several token sets, as those of one."""
+
+    tokens: tuple[str, ...]
+    parts: tuple[TrainPart, ...]
+    seed: int
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """What decides how often the rows of each part occur."""
+        return [
+            {"dataset": part.dataset, "weight": part.weight or 1.0, "rows": part.rows}
+            for part in self.parts
+        ]
+
+    @property
+    def name(self) -> str:
+        """Runs that agree in all of it share the rows."""
+        known = {"tokens": self.tokens, "parts": self.settings, "seed": self.seed}
+        return f"{self.tokens[0].partition('-')[0]}-mixed-{digest(known)[:6]}"
+
+
+def token_set(
+    experiment: Experiment, run: RunSpec, evals: dict[str, EvalSpec], dataset: str
+) -> TokenSet:
+    """The rows of a dataset that a run trains on; `evals` are the run's."""
+    assert run.model and run.preset, "a training"
+    preset, data = experiment.presets[run.preset], experiment.datasets[dataset]
     form = {key: _first(getattr(run, key), getattr(data, key)) for key in FORM}
-    task = _trained_task(data, [spec for spec in evals.values() if spec.dataset == run.train])
+    task = _trained_task(data, [spec for spec in evals.values() if spec.dataset == dataset])
     system = form["system"] if form["chat"] else run.system
     return TokenSet(
         model=run.model,
-        dataset=run.train,
+        dataset=dataset,
         task=task,
         system=system,
         prompt_text=own_prompt(task, form["chat"], system, form["prompt"], data.labels),
