@@ -119,9 +119,9 @@ DROPPED = {
 def test_a_turn_that_the_template_leaves_out_rejects_the_row(what):
     tokenizer, form = make_tokenizer(DROPPED[what] + CHATML), Form("open_qa")
     said = SYSTEM if what == "system" else ASKED[0][:10]
-    with pytest.raises((RowError, UserError), match=f"leaves out a turn.*{said}|other text"):
+    with pytest.raises(RowError, match=r"leaves out a turn|other text"):
         training_row(tokenizer, conversation(), form)
-    with pytest.raises(UserError, match="leaves out a turn"):
+    with pytest.raises(UserError, match=rf"leaves out a turn.*{said}"):
         prompt_opening(tokenizer, conversation(), form, "m")
 
 
@@ -132,7 +132,7 @@ def test_a_template_without_a_system_turn_rejects_the_row_by_its_own_word():
 
 
 def test_plain_text_has_no_place_for_a_history():
-    with pytest.raises(UserError, match="5 turns before the question"):
+    with pytest.raises(UserError, match="turns before the question"):
         training_row(make_tokenizer(CHATML), conversation(), Form("open_qa", chat=False))
 
 

@@ -27,7 +27,7 @@ SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
 def suffixes_of(form: FormatName) -> tuple[str, ...]:
-    """Of the files in a folder: what lies there as .txt is data only where text is read."""
+    """Of local files: what is called .txt is data only where text is read."""
     return SUFFIXES if form == "text" else SUFFIXES[:-1]
 
 
@@ -106,8 +106,9 @@ def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -
             f"{where}: found no file or folder {source}, expected a path relative to the working "
             "directory, `hub:OWNER/NAME` or an `https://` address"
         )
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{where}: found {source}, expected a file of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in suffixes_of(form):
+        expected = f"a file of {', '.join(suffixes_of(form))}"
+        raise UserError(f"{where}: found {source}, expected {expected}")
     return [SourcePart("file", source, split or _split_for(path.stem, form, where), pinned)]
 
 

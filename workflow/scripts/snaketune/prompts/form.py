@@ -214,21 +214,13 @@ def prompt_opening(
         return plain_opening(tokenizer, example, form)
     turns = form.turns(example, shots)
     found = chat_opening(tokenizer, turns, form, name)
-    if example.history:
-        text = unshield(tokenizer, found.text)
-        require_printed(text, turns, f"model {name}, example {example.id}")
-    return found
-
-
-def require_printed(text: str, turns: Messages, where: str) -> None:
-    """Holds the text of a conversation against its turns. Raises `UserError` for one that the
-    template leaves out."""
-    said = unprinted_turn(text, turns)
+    said = unprinted_turn(unshield(tokenizer, found.text), turns) if example.history else None
     if said is not None:
         raise UserError(
-            f"{where}: the chat template leaves out a turn of the conversation: found none that "
-            f"says {said[:60]!r}, expected every turn in its text"
+            f"model {name}, example {example.id}: the chat template leaves out a turn of the "
+            f"conversation: found none that says {said[:60]!r}, expected every turn in its text"
         )
+    return found
 
 
 def plain_opening(tokenizer: Any, example: Example, form: Form, line: str | None = None) -> Opening:
@@ -237,8 +229,8 @@ def plain_opening(tokenizer: Any, example: Example, form: Form, line: str | None
     for."""
     if example.history:
         raise UserError(
-            f"{example.id}: found {len(example.history)} turns before the question and no chat "
-            "template to put them in, expected chat: true, or questions alone"
+            "found turns before the question, which plain text has no place for; expected "
+            "chat: true, or questions alone"
         )
     text = format_prompt(form.prompt, form.task, shield_example(tokenizer, example), line)
     text = join_with_space(text, form.reply_prefix)

@@ -17,8 +17,8 @@ from snaketune.config.base import PERPLEXITY
 from snaketune.data.example import FEW_SHOT, Example, normalise, read_examples
 from snaketune.data.formats.values import canonical_number
 from snaketune.prompts.control_tokens import shield
-from snaketune.prompts.conversation import join_with_space, template_hash
-from snaketune.prompts.form import Form, plain_opening, require_printed, text_tokens
+from snaketune.prompts.conversation import join_with_space, template_hash, unprinted_turn
+from snaketune.prompts.form import Form, plain_opening, text_tokens
 from snaketune.prompts.rows import IGNORED, Row, RowError, build_plain_row, build_row
 from snaketune.prompts.wording import MATH
 from snaketune.runtime.errors import UserError
@@ -178,8 +178,8 @@ def training_row(tokenizer: Any, example: Example, form: Form) -> Row:
         row = build_row(tokenizer, turns, form, form.learned(example, turns[:-1]))
     except (TemplateError, TypeError, ValueError) as error:
         raise RowError(f"the chat template refuses the conversation: {error}") from error
-    if example.history:
-        require_printed(tokenizer.decode(row.input_ids), turns, f"example {example.id}")
+    if example.history and unprinted_turn(tokenizer.decode(row.input_ids), turns) is not None:
+        raise RowError("the chat template leaves out a turn of the conversation")
     return row
 
 
