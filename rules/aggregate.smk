@@ -19,7 +19,7 @@ rule aggregate:
         chosen=expand(f"{E}/train/{{run}}/chosen.json", run=CHOSEN),
         manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
         leakage=[f"{E}/data/leakage/{train}-{test}.json" for train, test in PLAN.crossed],
-        stats=expand(f"{E}/tokens/{{tokens}}/stats.json", tokens=PLAN.tokens),
+        stats=expand(f"{E}/tokens/{{tokens}}/stats.json", tokens=[*PLAN.tokens, *PLAN.mixtures]),
     output:
         **{
             name: report(

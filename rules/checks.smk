@@ -9,8 +9,23 @@
 from snaketune.models.content import tokenizer_identity
 from snaketune.plan.trained_forms import compared_evals, other_forms
 
-CHECKS = ["manifest", "model", "adapter", "environment", "prompts"]
+CHECKS = ["manifest", "model", "adapter", "environment", "prompts", "prompts_of_part"]
+# Of a run on several datasets each has a check of its own.
+PART_CHECKS = {
+    run: [f"{run}-{data}" for data in parts] if len(parts) > 1 else []
+    for run, parts in PLAN.run_parts.items()
+}
+ALONE = [run for run, checks in PART_CHECKS.items() if not checks]
 GIVEN_ADAPTERS = [name for name, run in EXPERIMENT.runs.items() if run.adapter]
+
+
+def data_of(wildcards) -> str:
+    """The dataset that is checked: the run's, or the one of several that is named."""
+    return wildcards.get("dataset") or EXPERIMENT.runs[wildcards.run].learns_from[0]
+
+
+def tokens_of(wildcards) -> str:
+    return PLAN.run_parts[wildcards.run][data_of(wildcards)]
 
 
 rule ready:
@@ -19,7 +34,11 @@ rule ready:
         manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
         adapters=expand(f"{E}/train/{{run}}/adapter.json", run=GIVEN_ADAPTERS),
-        prompts=expand(f"{E}/prompts/{{run}}.json", run=TRAINED),
+        prompts=[
+            f"{E}/prompts/{name}.json"
+            for run in TRAINED
+            for name in (PART_CHECKS[run] or [run])
+        ],
         environment=f"{E}/environment.json",
 
 
@@ -28,17 +47,17 @@ rule prompts:
     made no row against its limit. It is no input of a training: another prompt of an eval trains
     nothing again."""
     input:
-        rows=lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/train.parquet",
-        stats=lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/stats.json",
-        dropped=lambda wildcards: f"{E}/tokens/{PLAN.run_tokens[wildcards.run]}/dropped.jsonl",
-        examples=lambda wildcards: f"{E}/data/{EXPERIMENT.runs[wildcards.run].train}/train.parquet",
+        rows=lambda wildcards: f"{E}/tokens/{tokens_of(wildcards)}/train.parquet",
+        stats=lambda wildcards: f"{E}/tokens/{tokens_of(wildcards)}/stats.json",
+        dropped=lambda wildcards: f"{E}/tokens/{tokens_of(wildcards)}/dropped.jsonl",
+        examples=lambda wildcards: f"{E}/data/{data_of(wildcards)}/train.parquet",
         pin=lambda wildcards: model_pin(model_of_run(wildcards)),
     output:
         ensure(f"{E}/prompts/{{run}}.json", non_empty=True),
     log:
         f"{E}/logs/prompts/{{run}}.log",
     wildcard_constraints:
-        run=name_pattern(TRAINED),
+        run=name_pattern(ALONE),
     retries: 0
     conda:
         "../envs/train.yaml"
@@ -48,10 +67,10 @@ rule prompts:
     params:
         tokenizer=lambda wildcards: tokenizer_identity(EXPERIMENT.models[model_of_run(wildcards)]),
         model=lambda wildcards, output: LOOKUP.model_settings(model_of_run(wildcards)),
-        prompt=lambda wildcards: PLAN.tokens[PLAN.run_tokens[wildcards.run]].prompt,
-        evals=lambda wildcards: compared_evals(EXPERIMENT, wildcards.run),
+        prompt=lambda wildcards: PLAN.tokens[tokens_of(wildcards)].prompt,
+        evals=lambda wildcards: compared_evals(EXPERIMENT, wildcards.run, data_of(wildcards)),
         told=lambda wildcards: other_forms(
-            EXPERIMENT, wildcards.run, PLAN.tokens[PLAN.run_tokens[wildcards.run]]
+            EXPERIMENT, wildcards.run, PLAN.tokens[tokens_of(wildcards)]
         ),
         accept=lambda wildcards: EXPERIMENT.runs[wildcards.run].accept,
         dropped_at_most=lambda wildcards: EXPERIMENT.presets[
@@ -61,3 +80,13 @@ rule prompts:
         made_by=made("check_prompts"),
     script:
         "../workflow/scripts/check_prompts.py"
+
+
+use rule prompts as prompts_of_part with:
+    output:
+        ensure(f"{E}/prompts/{{run}}-{{dataset}}.json", non_empty=True),
+    log:
+        f"{E}/logs/prompts/{{run}}-{{dataset}}.log",
+    wildcard_constraints:
+        run=name_pattern(set(TRAINED) - {*ALONE}),
+        dataset=name_pattern(EXPERIMENT.datasets),

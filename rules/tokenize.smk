@@ -1,7 +1,8 @@
 # Needs: data/{dataset}/ of the run's training data and of that whose few-shot examples its evals
 # show, and the model's tokenizer.
 # Makes: tokens/{tokens}/ with rows of input_ids and labels, length statistics and a histogram.
-# Runs that agree in model, data, prompt and limits share them.
+# Runs that agree in model, data, prompt and limits share them. Of a run on several datasets the rows
+# of each, and in a folder of their own all of them, each as often as its weight says.
 
 from snaketune.models.content import tokenizer_identity
 
@@ -21,6 +22,8 @@ rule tokenize:
         dropped=f"{E}/tokens/{{tokens}}/dropped.jsonl",
     log:
         f"{E}/logs/tokenize/{{tokens}}.log",
+    wildcard_constraints:
+        tokens=name_pattern(PLAN.tokens),
     conda:
         "../envs/train.yaml"
     resources:
@@ -41,3 +44,40 @@ rule tokenize:
         made_by=made("tokenize"),
     script:
         "../workflow/scripts/tokenize_rows.py"
+
+
+rule mix:
+    """Joins the rows of several datasets, and counts what each is in an epoch."""
+    input:
+        rows=lambda wildcards: [
+            f"{E}/tokens/{tokens}/{name}"
+            for tokens in PLAN.mixtures[wildcards.tokens].tokens
+            for name in ("train.parquet", "dev.parquet", "lengths.json", "dropped.jsonl")
+        ],
+        stats=lambda wildcards: [
+            f"{E}/tokens/{tokens}/stats.json"
+            for tokens in PLAN.mixtures[wildcards.tokens].tokens
+        ],
+    output:
+        train=f"{E}/tokens/{{tokens}}/train.parquet",
+        dev=f"{E}/tokens/{{tokens}}/dev.parquet",
+        stats=ensure(f"{E}/tokens/{{tokens}}/stats.json", non_empty=True),
+        lengths=ensure(f"{E}/tokens/{{tokens}}/lengths.json", non_empty=True),
+        dropped=f"{E}/tokens/{{tokens}}/dropped.jsonl",
+    log:
+        f"{E}/logs/mix/{{tokens}}.log",
+    wildcard_constraints:
+        tokens=name_pattern(PLAN.mixtures),
+    retries: 0
+    conda:
+        "../envs/train.yaml"
+    resources:
+        mem=gigabytes(8),
+        runtime=minutes(30),
+    params:
+        parts=lambda wildcards: PLAN.mixtures[wildcards.tokens].settings,
+        seed=lambda wildcards: PLAN.mixtures[wildcards.tokens].seed,
+        version=step_version("mix_rows"),
+        made_by=made("mix_rows"),
+    script:
+        "../workflow/scripts/mix_rows.py"

@@ -40,6 +40,7 @@ def named_keys(edits: list[Edit]) -> set[str]:
 
 def _paths(path: str, value: Any) -> Iterator[str]:
     yield path
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _paths(f"{path}.{key}", inner)
+    for section in value if isinstance(value, list) else [value]:
+        if isinstance(section, dict):
+            for key, inner in section.items():
+                yield from _paths(f"{path}.{key}", inner)

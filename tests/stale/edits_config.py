@@ -146,6 +146,7 @@ DATASETS = [
     _key("datasets.problems.rejected_at_most", 0.5, "manifest:problems"),
     # It names what a row's cluster is called, for draws and intervals alike.
     _key("datasets.problems.group", "question", OF_PROBLEMS),
+    _key("datasets.problems.train_on", "last", refused="train_on belongs to format chat"),
     _key("datasets.problems.licence", "MIT", "manifest:problems"),
     _key("datasets.problems.overlap", "drop", "prepare:problems/test"),
     _key("datasets.unused", UNUSED_DATASET, "prepare:unused/*", adds=unused_jobs("unused")),

@@ -73,6 +73,10 @@ _ON_PROBLEMS = """
 leakage:problems-reading < prepare_held_out:problems prepare:reading/test
 leakage:problems-solutions < prepare_held_out:problems prepare:solutions/test
 """
+_MIXED = """
+mix:low < tokenize:low
+train:low < mix:low
+"""
 _JOINED = _SEEDS.replace("low_seed_1", "low_seed_42").replace("low_seed_2", "low_seed_43")
 
 EVALS = [
@@ -150,6 +154,11 @@ RUNS = [
     _key("runs.whole.train", "problems", "tokenize:whole train:whole leakage:problems-reading "
          "leakage:problems-solutions",
          adds=_ON_PROBLEMS, removes="leakage:reading-solutions", alone=True),
+    # The rows that are there are joined; they are not made anew.
+    _key("runs.low.train", [{"dataset": "problems", "weight": 2}], "mix:low train:low",
+         adds=_MIXED, alone=True),
+    _key("runs.low.train", [{"dataset": "problems", "rows": 5}], "mix:low train:low",
+         adds=_MIXED, alone=True),
     _key("runs.borrowed.adapter", "./data/stale/adapter"),
     Edit("runs.borrowed.adapter names a copy", "", (("runs.borrowed.adapter", "data/adapter"),),
          lambda files: files.copy("data/stale/adapter", "data/adapter"), file="data/stale/adapter"),

@@ -23,9 +23,9 @@ def jobs_listed(output: str) -> set[str]:
             runs[found[1]] = min(values["run"], runs.get(found[1], values["run"]))
     names = set()
     for rule, values, _ in blocks:
-        if rule == "prompts":
+        if rule.startswith("prompts"):
             continue
-        if rule == "tokenize":
+        if rule in ("tokenize", "mix"):
             values = {"tokens": runs.get(values["tokens"], values["tokens"])}
         parted = "-" if rule == "leakage" else "/"
         names.add(":".join(filter(None, [rule, parted.join(values.values())])))

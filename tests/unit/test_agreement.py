@@ -40,7 +40,7 @@ def check(tmp_path):
             examples=paths["train"],
             tokenizer=tokenizer,
             form=form,
-            evals=compared_evals(experiment, "r"),
+            evals=compared_evals(experiment, "r", "d"),
             told=other_forms(experiment, "r", tokens),
             accept=experiment.runs["r"].accept,
             dropped_at_most=limit,
@@ -208,3 +208,43 @@ def test_texts_stand_side_by_side():
         trained == "  trained: …" + "a" * 60 + "\\nb" and asked == "  asked:   …" + "a" * 60 + "c"
     )
     assert mark == " " * len("  trained: …" + "a" * 60) + "^ they part here"
+
+
+def talk(number):
+    """A conversation whose last reply is marked in every second one."""
+    before = [
+        {"role": "system", "content": "Count."},
+        {"role": "user", "content": f"What is {number} + 1?"},
+        {"role": "assistant", "content": str(number + 1), "weight": 1},
+    ]
+    meta = json.dumps({"history": before, "weight": number % 2})
+    return Example(f"t{number}", "Sure?", answer="Yes.", gold="Yes.", meta=meta, record=number + 1)
+
+
+CHAT = {"format": "chat", "columns": None}
+
+
+@pytest.mark.parametrize("kind", ["plain", "space", "empty thought (Qwen3)"])
+@pytest.mark.parametrize("train_on", ["all", "last", "marked"])
+def test_conversations_are_asked_as_they_are_trained(check, kind, train_on):
+    experiment = experiment_of("open_qa", data_=CHAT | {"train_on": train_on})
+    talks = [talk(n) for n in range(4)]
+    found = check(experiment, talks, KINDS[kind][0])
+    assert (found["rows"], found["compared"], found["accepted"]) == (4, ["e"], [])
+
+
+def test_a_conversation_that_is_asked_with_another_system_turn_is_a_fault(check):
+    rows = [Example(f"e{n}", f"{n}?", answer="Yes.", gold="Yes.") for n in range(3)]
+    experiment = experiment_of("open_qa", data_=CHAT, eval_={"system": "Be brief."})
+    with pytest.raises(UserError, match="asks with another prompt than was trained in 3 of 3"):
+        check(experiment, rows)
+    # A row's own system turn stands in any case.
+    assert check(experiment, [talk(1)])["accepted"] == []
+
+
+def test_text_is_scored_as_it_is_trained(check):
+    data = {"format": "text", "columns": None}
+    experiment = experiment_of("open_qa", data_=data, eval_={"task": "perplexity"})
+    texts = [Example(f"t{n}", f"Text number {n}.") for n in range(3)]
+    found = check(experiment, texts, template=None)
+    assert (found["rows"], found["compared"]) == (3, ["e"])

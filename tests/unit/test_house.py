@@ -28,8 +28,10 @@ def modules_on_the_way(step):
 def test_the_library_has_no_more_files():
     """Fewer, fuller ones are the aim: about 130. A registry has a file a thing, however short. The
     verdict in words has five: what is known, what is said of it, the gate, origins, exports;
-    the report's examples one; padded batches one, and what presets can't train of a model one."""
-    assert len(MODULES) <= 156
+    the report's examples one; padded batches one, and what presets can't train of a model one.
+    Conversations and text have one each among the formats, perplexity one among the tasks: a
+    registry finds them by their files. Mixtures have one."""
+    assert len(MODULES) <= 160
 
 
 def test_no_file_has_more_than_300_lines():

@@ -6,7 +6,8 @@ from transformers import PreTrainedTokenizerFast
 
 from snaketune.prompts.conversation import render_chat
 from snaketune.prompts.form import Form, opening, opening_tokens
-from snaketune.prompts.rows import IGNORED, RowError, build_row, truncate_row
+from snaketune.prompts.rows import IGNORED, RowError, build_row
+from snaketune.prompts.tokenise import truncate_row
 
 CHATML = """{% for m in messages %}<|im_start|>{{ m.role }}
 {{ m.content }}<|im_end|>

@@ -24,6 +24,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
             seed=settings["seed"],
             snapshots=settings["snapshots"],
             version=snakemake.params.version,
+            parts=aside.get("parts", ()),
         ),
         train_rows=Path(snakemake.input.train),
         dev_rows=Path(snakemake.input.dev),

@@ -170,6 +170,8 @@ class TaskInfo:
         return self.goals[0]
 
 
+PERPLEXITY = "perplexity"
+"""The task of plain text, which is neither asked nor answered."""
 TASKS = {name: TaskInfo(**facts) for name, facts in stated_in(_LIBRARY / "tasks", "task").items()}
 """The tasks by name."""
 

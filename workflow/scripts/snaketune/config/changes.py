@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from snaketune.config.base import own_file, thinking_mode
 from snaketune.config.dataset import DatasetSpec, SampleSpec
 from snaketune.config.evaluation import EvalSpec, SamplingSpec
-from snaketune.config.experiment import Experiment
+from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.model import ModelSpec, Preset
 
 
@@ -72,7 +72,7 @@ def smoke(experiment: Experiment) -> Experiment:
                 k: v if k in answered else _few_rows(v) for k, v in experiment.datasets.items()
             },
             "presets": {k: _few_steps(v) for k, v in experiment.presets.items()},
-            "runs": {k: v.model_copy(update={"push": None}) for k, v in experiment.runs.items()},
+            "runs": {k: _small_run(v) for k, v in experiment.runs.items()},
             "totals": {},
         }
     )
@@ -116,6 +116,14 @@ def _demo_model(spec: ModelSpec, folder: str) -> ModelSpec:
             "chat_template": None,
         }
     )
+
+
+def _small_run(run: RunSpec) -> RunSpec:
+    train = run.train
+    if isinstance(train, list):
+        few = {"rows": REPLIES}
+        train = [part.model_copy(update=few) if part.rows else part for part in train]
+    return run.model_copy(update={"push": None, "train": train})
 
 
 def _few_rows(spec: DatasetSpec) -> DatasetSpec:

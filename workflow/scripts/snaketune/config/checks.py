@@ -17,6 +17,7 @@ from snaketune.config.eval_checks import (
     gate_faults,
     judges_of,
     metric_faults,
+    row_faults,
 )
 from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
 from snaketune.config.faults import Fault, Path_, missing_name, report
@@ -60,9 +61,11 @@ def reference_faults(config: dict[str, Any]) -> Iterator[Fault]:
     """References to entries that aren't there, in a config that may have other faults."""
     for (section, key), kind in _REFERENCES.items():
         for name, entry in _dict(config.get(section)).items():
-            found = _dict(entry).get(key)
-            if isinstance(found, str) and found not in _dict(config.get(kind)):
-                yield missing_name((section, name, key), kind, found, _dict(config.get(kind)))
+            known, named = _dict(config.get(kind)), _dict(entry).get(key)
+            parts = named if isinstance(named, list) else []
+            for found in [named, *(_dict(part).get("dataset") for part in parts)]:
+                if isinstance(found, str) and found not in known:
+                    yield missing_name((section, name, key), kind, found, known)
 
 
 def _dict(value: object) -> dict[Any, Any]:
@@ -91,6 +94,7 @@ def _run_faults(
         found = f"epochs ends at whole epochs, but presets.{run.preset}.max_steps is"
         expected = "expected a number of snapshots, or no max_steps"
         yield Fault(("runs", name, "snapshots"), f"{found} {preset.max_steps}; {expected}")
+    yield from row_faults(experiment, name, run)
     if preset and preset.best != "none":
         yield from _best_faults(experiment, name, run, preset.best)
     for eval_name in run.follow:
@@ -116,6 +120,9 @@ def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[F
         if eval_name not in experiment.evals:
             path = ("runs", name, "predictions", eval_name)
             yield missing_name(path, "evals", eval_name, experiment.evals)
+        elif experiment.evals[eval_name].task == "perplexity":
+            found = "found a file, but perplexity is of a model, which no predictions stand for"
+            yield Fault(("runs", name, "predictions", eval_name), found)
     if run.base and run.base not in experiment.runs:
         yield missing_name(("runs", name, "base"), "runs", run.base, experiment.runs)
     elif run.base == name:
@@ -154,16 +161,17 @@ def _quantisation_faults(
 def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> Iterator[Fault]:
     """Of a preset that keeps the weights that are best on dev."""
     path, key = ("runs", name, "preset"), f"presets.{run.preset}.best"
-    data = experiment.datasets.get(run.train or "")
+    known = {k: d for k in run.learns_from if (d := experiment.datasets.get(k))}
     if run.choose:
         yield Fault(
             path, f"both choose and {key} say which weights are taken; expected one of them"
         )
-    if data and best == "accuracy" and data.task != "classification":
-        found = f"{key} is accuracy, but datasets.{run.train} is {data.task}"
-        yield Fault(path, f"{found}; expected a classification dataset, or best: loss")
-    if data and not may_have_dev(data):
-        found = f"{key} is {best}, but datasets.{run.train} has no dev split"
+    for data, spec in known.items():
+        if best == "accuracy" and spec.task != "classification":
+            found = f"{key} is accuracy, but datasets.{data} is {spec.task}"
+            yield Fault(path, f"{found}; expected a classification dataset, or best: loss")
+    if known and not any(map(may_have_dev, known.values())):
+        found = f"{key} is {best}, but datasets.{', '.join(known)} has no dev split"
         yield Fault(path, f"{found}; expected dev: N there, or a source that has one")
 
 

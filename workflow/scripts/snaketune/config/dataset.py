@@ -15,7 +15,7 @@ else:
     # One of the files in data/formats.
     FormatName = Literal[tuple(FORMATS)]
 
-_FILE = re.compile(r"\.(jsonl|json|csv|parquet)$", re.IGNORECASE)
+_FILE = re.compile(r"\.(jsonl|json|csv|parquet|txt)$", re.IGNORECASE)
 _HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
 
 
@@ -161,10 +161,10 @@ class DatasetSpec(Strict):
     """Records from one source, as examples with splits train, dev and test."""
 
     source: Source | dict[SplitName, Source]
-    """`hub:OWNER/NAME`, an `https://` address of a file, a file (.jsonl, .json, .csv, .parquet),
-    or a folder (`save_to_disk`, or one file a split, named for it); or one of these a split. A
-    lone file belongs to the split that its name speaks of (`gsm8k_test.jsonl`; `validation` is
-    dev), else to train, or to test where the format has no answers to train on."""
+    """`hub:OWNER/NAME`, an `https://` address of a file, a file (.jsonl, .json, .csv, .parquet,
+    .txt), or a folder (`save_to_disk`, or one file a split, named for it); or one of these a
+    split. A lone file belongs to the split that its name speaks of (`gsm8k_test.jsonl`;
+    `validation` is dev), else to train, or to test where the format has no answers to train on."""
     format: FormatName
     """The adapter that reads a record."""
     columns: ColumnsSpec | None = None
@@ -225,6 +225,9 @@ class DatasetSpec(Strict):
     of N tokens at most; `off`: the template is told that there are none; unset: it is told nothing,
     and a reply stands where the template prints one that has none. Thoughts are cut before a reply
     is scored."""
+    train_on: Literal["all", "last", "marked"] = "all"
+    """For format `chat`: which replies of a conversation are learned. `all`, the `last` one, or the
+    `marked` ones, which have `weight: 1`; the others are context."""
     licence: str | None = None
     """The data's licence, for the manifest and the report."""
 
@@ -232,6 +235,25 @@ class DatasetSpec(Strict):
     def _columns_go_with_table(self) -> "DatasetSpec":
         if (self.format == "table") != (self.columns is not None):
             raise ValueError("a columns section belongs to format table, and to that format only")
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_is_no_conversation(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("format") == "text":
+            return {"chat": False, **value}
+        return value
+
+    @model_validator(mode="after")
+    def _turns_are_given(self) -> "DatasetSpec":
+        if self.train_on != "all" and self.format != "chat":
+            raise ValueError("train_on belongs to format chat, and to that format only")
+        if self.format in ("chat", "text") and self.prompt is not None:
+            raise ValueError(f"prompt: a dataset of format {self.format} stands as it is")
+        if self.format == "text":
+            form = {key: getattr(self, key) for key in FORM if key != "prompt"}
+            if odd := [key for key, value in form.items() if value]:
+                raise ValueError(f"{odd[0]}: a dataset of format text is no conversation")
         return self
 
     @model_validator(mode="after")

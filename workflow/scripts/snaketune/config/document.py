@@ -115,8 +115,8 @@ def _type(node: dict[str, Any]) -> str:
         return ", ".join(f"`{v}`" for v in node["enum"])
     if "const" in node:
         return f"`{node['const']}`"
-    if "anyOf" in node:
-        kinds = [_type(n) for n in node["anyOf"] if n.get("type") != "null"]
+    if found := node.get("anyOf") or node.get("oneOf"):
+        kinds = [_type(n) for n in found if n.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
     if node.get("type") == "array":
         return f"list of {_type(node['items'])}"

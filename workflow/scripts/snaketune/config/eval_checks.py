@@ -1,16 +1,18 @@
-"""What is wrong with evals, and what runs change of them, beside the rest of an experiment."""
+"""What is wrong with evals, what runs change of them, and the rows that runs train on, beside the
+rest of an experiment."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from snaketune.config.base import TASKS, thought_budget
+from snaketune.config.base import PERPLEXITY, TASKS, thought_budget
 from snaketune.config.changes import changed_eval, every_eval
-from snaketune.config.dataset import DatasetSpec
+from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.evaluation import ClassesSpec, EvalSpec
-from snaketune.config.experiment import Experiment
+from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
+from snaketune.config.model import Preset
 from snaketune.runtime.content import FINAL_METRICS
 
 
@@ -121,6 +123,9 @@ def _data_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fau
         yield Fault((*path, "dataset"), f"{found}, which task {spec.task} needs")
     elif spec.classes:
         yield from _class_faults(path, spec.classes, spec.dataset, data)
+    if spec.prompt is not None and data.format == "chat":
+        found = f"found one, but datasets.{spec.dataset} holds conversations"
+        yield Fault((*path, "prompt"), f"{found}, whose turns stand as they are; expected none")
     thinking = data.thinking if spec.thinking is None else spec.thinking
     if (budget := thought_budget(thinking)) is not None:
         yield from _budget_faults((*path, "thinking"), spec, data, budget)
@@ -161,6 +166,7 @@ _NEEDED = {
     "classification": "labels",
     "open_qa": "gold answers",
     "math": "numbers",
+    PERPLEXITY: "text without prompts (format text)",
 }
 # Whose datasets have what a task needs. Safety only needs prompts.
 _GIVEN_BY = {
@@ -168,6 +174,7 @@ _GIVEN_BY = {
     "classification": {"classification"},
     "open_qa": {"open_qa", "math", "multiple_choice"},
     "math": {"math"},
+    PERPLEXITY: {PERPLEXITY},
 }
 
 
@@ -181,6 +188,31 @@ def asks_for_numbers(experiment: Experiment, dataset: str) -> bool:
     data = experiment.datasets[dataset]
     evals = (spec for spec in every_eval(experiment) if spec.dataset == dataset)
     return any(numbers_of_a_table(spec, data) for spec in evals)
+
+
+def row_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:
+    """Of what can't be done with the rows that a run trains on."""
+    preset = experiment.presets.get(run.preset or "", Preset())
+    for data in run.learns_from:
+        if data in experiment.datasets:
+            yield from _rows_of(name, run, preset, data, experiment.datasets[data])
+    if twice := [data for data in run.learns_from if run.learns_from.count(data) > 1]:
+        yield Fault(("runs", name, "train"), f"found {twice[0]} twice, expected each dataset once")
+
+
+def _rows_of(
+    name: str, run: RunSpec, preset: Preset, data: str, spec: DatasetSpec
+) -> Iterator[Fault]:
+    if preset.overlong == "split" and spec.task != PERPLEXITY:
+        found = f"presets.{run.preset}.overlong is split, but datasets.{data} is {spec.task}"
+        yield Fault(("runs", name, "preset"), f"{found}; only text goes on in further rows")
+    if spec.format in ("chat", "text") and run.prompt is not None:
+        found = f"found one, but datasets.{data} is of format {spec.format}"
+        yield Fault(("runs", name, "prompt"), f"{found}, which stands as it is; expected none")
+    for key in FORM if spec.task == PERPLEXITY else ():
+        if key != "prompt" and getattr(run, key):
+            found = "found it, but text is no conversation; expected none"
+            yield Fault(("runs", name, key), found)
 
 
 def _drop_faults(experiment: Experiment) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from snaketune.config.base import TASKS, Label, Number, OwnFile, Prefix, Strict, Thinking, alone_as
-from snaketune.config.dataset import SampleSpec, SplitName
+from snaketune.config.dataset import FORM, SampleSpec, SplitName
 from snaketune.inference import backends
 
 
@@ -81,14 +81,12 @@ class ClassesSpec(Strict):
 
 if TYPE_CHECKING:
     BackendName = str
-else:
-    # One of the files in inference/backends.
+else:  # One of the files in inference/backends.
     BackendName = Literal[tuple(sorted(m.name for m in iter_modules(backends.__path__)))]
 
 if TYPE_CHECKING:
     TaskName = str
-else:
-    # One of the files in tasks.
+else:  # One of the files in tasks.
     TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
 
 
@@ -173,8 +171,8 @@ class AnswersSpec(Strict):
 
 
 NEWER = ("chat", "template_args", "thinking")  # in protocols only where not as usual
-
-# Sections that a task has whether they are written or not.
+_SCORED = ("multiple_choice", "classification", "perplexity")
+# What a task has whether it is written or not.
 _SECTIONS = {"options": "multiple_choice", "answers": "open_qa", "classes": "classification"}
 
 
@@ -252,6 +250,8 @@ class EvalSpec(Strict):
             raise ValueError("a system turn needs a chat template; put its text into the prompt")
         if self.prompt is not None and "{question}" not in self.prompt:
             raise ValueError("prompt: found no {question} in it")
+        if self.task == "perplexity" and any(getattr(self, key) for key in FORM):
+            raise ValueError(f"task perplexity reads text as it stands, without {', '.join(FORM)}")
         for key in ("sampling", "answer_rule"):
             if self.task != "math" and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} is for task math only")
@@ -292,7 +292,7 @@ class EvalSpec(Strict):
     def generates(self) -> bool:
         """Whether replies are written; else options are scored."""
         reads_text = self.classes is not None and self.classes.read == "text"
-        return reads_text or self.task not in ("multiple_choice", "classification")
+        return reads_text or self.task not in _SCORED
 
     @property
     def measured_as(self) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Thinking, Value, alone_as
 from snaketune.config.dataset import FORM, DatasetSpec
@@ -27,6 +27,36 @@ class PushSpec(Strict):
     case."""
 
 
+class TrainPart(Strict):
+    """One of several datasets that a run trains on."""
+
+    dataset: str
+    """Name of an entry under `datasets`."""
+    weight: Number | None = Field(None, gt=0, le=1000)
+    """How often each of its rows occurs in an epoch; of a fraction so many rows, drawn with the
+    run's seed, occur once more. Unset: once."""
+    rows: int | None = Field(None, ge=1)
+    """Instead of a weight: so many of its rows, drawn with the run's seed, once an epoch."""
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> "TrainPart":
+        if self.weight is not None and self.rows is not None:
+            raise ValueError("give either weight or rows")
+        return self
+
+
+def _train_kind(value: object) -> str:
+    """Which of the two is meant, so that a fault is told of one."""
+    return "train_parts" if isinstance(value, list) else "train_dataset"
+
+
+TrainData = Annotated[
+    Annotated[str, Tag("train_dataset")]
+    | Annotated[list[TrainPart], Field(min_length=1), Tag("train_parts")],
+    Discriminator(_train_kind),
+]
+
+
 def _as_it_is(change: dict[str, Any] | bool | None) -> dict[str, Any] | bool | None:
     """`true` changes nothing."""
     return {} if change is True else change
@@ -41,8 +71,9 @@ class RunSpec(Strict):
     it is, such as a merged one, evaluated alone or beside its `base`."""
     preset: str | None = None
     """Name of an entry under `presets`."""
-    train: str | None = None
-    """Name of the dataset under `datasets` whose train split the run learns from."""
+    train: TrainData | None = None
+    """Name of the dataset under `datasets` whose train split the run learns from; or several, as
+    `[{dataset: a, weight: 3}, {dataset: b, rows: 2000}]`."""
     adapter: str | None = None
     """Instead of preset and train: an adapter in PEFT's format, a folder or `hub:OWNER/NAME`."""
     adapter_revision: str | None = None
@@ -167,6 +198,18 @@ class RunSpec(Strict):
         if self.chat is False and self.system:
             raise ValueError("a system turn needs a chat template; put its text into the prompt")
         return self
+
+    @property
+    def parts(self) -> list[TrainPart]:
+        """What the run learns from; empty where it does not train."""
+        if isinstance(self.train, str):
+            return [TrainPart(dataset=self.train)]
+        return self.train or []
+
+    @property
+    def learns_from(self) -> list[str]:
+        """The names of these datasets."""
+        return [part.dataset for part in self.parts]
 
     @property
     def alone(self) -> bool:

@@ -99,7 +99,7 @@ def _is_union_branch(part: str | int) -> bool:
 
 
 _BRANCHES = {"str", "bool", "int", "float", "FewShotSpec", "function-before", "constrained-int"}
-_BRANCHES |= {"thinking_word", "thinking_budget"}
+_BRANCHES |= {"thinking_word", "thinking_budget", "train_dataset", "train_parts"}
 
 
 def report(faults: list[Fault], files: list[Path]) -> str:

@@ -82,8 +82,9 @@ class Preset(Strict):
     laid out in memory is the engine's choice and changes no result beyond rounding."""
     max_length: int = Field(2048, ge=8)
     """Tokens a training row may have."""
-    overlong: Literal["drop", "truncate"] = "drop"
-    """What happens to a longer row; either is counted."""
+    overlong: Literal["drop", "truncate", "split"] = "drop"
+    """What happens to a longer row: it is left out, cut, or, of plain text, goes on in further
+    rows; each is counted."""
     dropped_at_most: Number = Field(0.0, ge=0, le=1)
     """Share of a split's examples that may make no training row, because the chat template refuses
     them, say, before anything is trained; each is listed with its reason in any case. Rows over

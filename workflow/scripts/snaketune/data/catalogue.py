@@ -122,6 +122,9 @@ class Catalogued(Format):
     def expand(self, tables: list[Table], split: SplitName) -> list[Table]:
         return self.form.expand(tables, split)
 
+    def recognised(self, fields: Fields) -> str | None:
+        return self.form.recognised(fields)
+
     def example(self, fields: Fields) -> Example:
         try:
             example = self.form.example(fields)

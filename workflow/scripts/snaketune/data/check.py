@@ -59,6 +59,8 @@ class Checked:
     examples: list[Example]
     rejected: list[Rejected]
     records: int
+    recognised: dict[str, int] = field(default_factory=dict)
+    """How many records were taken for what, where a format reads several shapes."""
 
 
 def check_records(
@@ -79,6 +81,7 @@ def check_records(
     places: dict[str, str] = {}
     examples: list[Example] = []
     rejected: list[Rejected] = []
+    recognised: Counter[str] = Counter()
     records = 0
     for table, record in islice(_all(tables), limit):
         records += 1
@@ -92,10 +95,11 @@ def check_records(
             rejected.append(Rejected(table.name, record.number, fault, raw))
         else:
             examples.append(replace(example, source=table.name, record=record.number))
+            recognised.update(_recognised(record, form))
     if not records:
         listed = ", ".join(table.path for table in tables)
         raise UserError(f"{listed}: found no record, expected at least one for {split}")
-    return Checked(examples, rejected, records)
+    return Checked(examples, rejected, records, dict(recognised))
 
 
 def refuse_too_many(
@@ -143,6 +147,13 @@ def _example(record: Record, form: Format, own_id: str) -> Example:
         raise replace(record.value, field=None) if form.private else record.value
     example = form.example(Fields(record.value, form.private))
     return example if example.id else replace(example, id=own_id)
+
+
+def _recognised(record: Record, form: Format) -> list[str]:
+    """What a record that became an example was taken for."""
+    assert isinstance(record.value, dict), "a record that was read"
+    found = form.recognised(Fields(record.value, form.private))
+    return [] if found is None else [found]
 
 
 def _grouped(example: Example, record: Record, form: Format, group: str | None) -> Example:
@@ -199,10 +210,14 @@ class SplitReport:
     """Of a dev split that was held out: the places of its records among all training records."""
     overlaps: dict[str, dict] = field(default_factory=dict)
     """Of a test split that overlapping records were left out of: what was found before."""
+    recognised: dict[str, int] = field(default_factory=dict)
+    """How many of the records that the split was read from were taken for what; not written where
+    nothing had to be recognised."""
 
     def write(self, path: Path) -> None:
         """As JSON."""
-        write_json(path, asdict(self))
+        kept = asdict(self).items()
+        write_json(path, {k: v for k, v in kept if k != "recognised" or v})
 
     @classmethod
     def read(cls, path: Path) -> "SplitReport":
@@ -247,6 +262,8 @@ def print_report(split: SplitName, report: SplitReport) -> None:
     n = report.counts
     reasons = ", ".join(f"{k}: {v}" for k, v in n["rejected"].items()) or "none"
     print(f"{split}: {n['in']} in, {n['out']} out, rejected {reasons}")
+    for what, count in report.recognised.items():
+        print(f"{split}: {count} taken for {what}")
     for row in report.repeated_options:
         done = f"kept as {row['id']}" if row["kept"] else "rejected"
         print(f"options repeat, {done}: {row['source']}, record {row['record']} for {split}")

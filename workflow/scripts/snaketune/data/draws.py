@@ -31,7 +31,7 @@ def hold_out(train: list[Example], count: int, seed: int, shown: set[str], where
     be left.
     """
     order = [int(i) for i in np.random.default_rng(seed).permutation(len(train))]
-    free = [i for i in order if normalise(train[i].prompt) not in shown]
+    free = [i for i in order if normalise(train[i].asked) not in shown]
     groups = [json.loads(example.meta).get(GROUP) for example in train]
     if any(group is not None for group in groups):
         held = _whole_groups(groups, free, count)
@@ -144,7 +144,7 @@ def draw_shots(train: list[Example], spec: FewShotSpec) -> list[Shot]:
     Fewer than `count` where there are not that many; none where they have no replies, or have
     options.
     """
-    if not all(e.answer for e in train) or any(e.choices for e in train):
+    if not all(e.answer for e in train) or any(e.choices or e.history for e in train):
         return []
     chosen = random.Random(spec.seed).sample(range(len(train)), min(spec.count, len(train)))
     return [Shot(i, train[i].id, train[i].prompt, train[i].answer or "") for i in chosen]
@@ -207,7 +207,7 @@ def refuse_own_examples(shots: list[Shot], test: list[Example], where: str) -> N
     """Raises `UserError` where a test row is among its own few-shot examples."""
     places = {normalise(shot.question): shot for shot in shots}
     for example in test:
-        if shot := places.get(normalise(example.prompt)):
+        if shot := places.get(normalise(example.asked)):
             raise UserError(
                 f"{where}.few_shot: found the few-shot example {shot.id} in the test split too "
                 f"({example.source}:{example.record}, id {example.id}), expected examples that "

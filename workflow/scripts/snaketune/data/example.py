@@ -22,6 +22,9 @@ GROUP = "group"
 """The key in `meta` of what an example shares with others, by the dataset's `group`."""
 GOLDS = "golds"
 """The key in `meta` of further right answers."""
+HISTORY, WEIGHT = "history", "weight"
+"""The keys in `meta` of the turns before the question, each with `role`, `content` and, where it is
+given, `weight`; and of the weight of the answer."""
 FEW_SHOT = "few-shot example"
 """Why an example is left out of training by the config's own word."""
 
@@ -60,8 +63,25 @@ class Example:
 
     @property
     def prompt(self) -> str:
-        """Question and context: what a model is shown, and what makes two examples the same."""
+        """Question and context: what a model is shown as the last turn."""
         return _joined(self.question, self.context)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The turns before the question, of a conversation that has some."""
+        # Most examples have none, and every row is asked.
+        return json.loads(self.meta).get(HISTORY, []) if f'"{HISTORY}"' in self.meta else []
+
+    @property
+    def weight(self) -> int | None:
+        """That of the answer among the turns of a conversation; None: not given."""
+        return json.loads(self.meta).get(WEIGHT)
+
+    @property
+    def asked(self) -> str:
+        """All that a model is shown, as one text: what makes two examples the same."""
+        before = [f"{turn['role']}: {turn['content']}" for turn in self.history]
+        return "\n\n".join([*before, f"user: {self.prompt}"]) if before else self.prompt
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Example))

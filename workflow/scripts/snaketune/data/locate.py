@@ -22,8 +22,14 @@ from snaketune.config.dataset import (
 )
 from snaketune.runtime.errors import UserError
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+
+def suffixes_of(form: FormatName) -> tuple[str, ...]:
+    """Of local files: what is called .txt is data only where text is read."""
+    return SUFFIXES if form == "text" else SUFFIXES[:-1]
+
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
@@ -100,8 +106,9 @@ def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -
             f"{where}: found no file or folder {source}, expected a path relative to the working "
             "directory, `hub:OWNER/NAME` or an `https://` address"
         )
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{where}: found {source}, expected a file of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in suffixes_of(form):
+        expected = f"a file of {', '.join(suffixes_of(form))}"
+        raise UserError(f"{where}: found {source}, expected {expected}")
     return [SourcePart("file", source, split or _split_for(path.stem, form, where), pinned)]
 
 
@@ -122,12 +129,12 @@ def _folder(
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         yield from _saved(folder, split, form, where)
         return
-    pattern = FORMATS[form].many_files
+    pattern, suffixes = FORMATS[form].many_files, suffixes_of(form)
     files = sorted(
-        p for p in folder.glob(pattern or "*") if p.suffix.lower() in SUFFIXES and p.is_file()
+        p for p in folder.glob(pattern or "*") if p.suffix.lower() in suffixes and p.is_file()
     )
     if not files:
-        expected = pattern or f"{', '.join(SUFFIXES)} or a `save_to_disk` folder"
+        expected = pattern or f"{', '.join(suffixes)} or a `save_to_disk` folder"
         raise UserError(
             f"{where}: found no data file in the folder {folder}, expected files of {expected}"
         )
@@ -275,14 +282,16 @@ def left_aside(spec: DatasetSpec) -> list[str]:
     sources = [spec.source] if isinstance(spec.source, str) else spec.source.values()
     folders = sorted({Path(source) for source in sources if Path(source).is_dir()})
     read = {Path(part.address) for part in source_parts(spec)} | {catalogue_file(spec)}
-    return sorted({p.name for folder in folders for p in _data_in(folder) if p not in read})
+    suffixes = suffixes_of(spec.format)
+    found = [p for folder in folders for p in _data_in(folder, suffixes)]
+    return sorted({p.name for p in found if p not in read})
 
 
-def _data_in(folder: Path) -> list[Path]:
+def _data_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
     """The data files in a folder, and the splits that were saved there."""
     saved = folder / "dataset_dict.json"
     names = saved_splits(saved) if saved.is_file() else []
     files = [
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name not in _OF_SAVED
+        p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.name not in _OF_SAVED
     ]
     return [*files, *(folder / name for name in names)]

@@ -78,7 +78,10 @@ def _manifest(
     # Each job of a hub dataset, or one whose splits are drawn, reports on all of it.
     unused = list(dict.fromkeys(name for report in reports for name in report.unused))
     not_drawn = max(report.not_drawn for report in reports)
+    recognised = {split: found.reports[split].recognised for split in SPLITS}
     return {
+        # Only where something had to be.
+        **({"recognised": recognised} if any(recognised.values()) else {}),
         "dataset": name,
         "format": spec.format,
         "licence": spec.licence,

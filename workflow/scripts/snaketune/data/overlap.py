@@ -84,7 +84,7 @@ class Overlap:
 
 def items_of(examples: Iterable[Example]) -> list[Item]:
     """Examples as they are compared: question and context, in both wordings where there are two."""
-    return [Item(e.id, e.prompt, e.original, e.context) for e in examples]
+    return [Item(e.id, e.asked, e.original, e.context) for e in examples]
 
 
 def leakage_between(

@@ -57,6 +57,7 @@ class _Read:
             repeated_options=repeated_options_of(split, examples, rejected),
             unused=self.loaded.unused,
             not_drawn=self.loaded.not_drawn,
+            recognised=self.of(split).recognised,
             **more,
         )
 

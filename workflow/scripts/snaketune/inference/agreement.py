@@ -14,7 +14,7 @@ from snaketune.data.example import Example, read_examples
 from snaketune.data.formats.values import LETTERS
 from snaketune.inference.generate import GenerationProtocol
 from snaketune.inference.score_options import OptionsProtocol, build_question, question_tree
-from snaketune.prompts.form import Form, opening_tokens, prompt_opening
+from snaketune.prompts.form import Form, opening_tokens, prompt_opening, text_tokens
 from snaketune.prompts.rows import IGNORED
 from snaketune.prompts.thoughts import split_thoughts
 from snaketune.prompts.tokenise import NOT_A_FAULT, trained_reply
@@ -37,8 +37,16 @@ class TrainedRow:
 
     example: Example
     before: list[int]
-    """Tokens up to the first one that is trained."""
+    """Tokens up to the last reply that is learned."""
     learned: list[int]
+    ids: list[int]
+    """All tokens."""
+
+    def begins(self, asked: list[int]) -> bool:
+        """Whether these are the tokens before the last reply. Of a conversation it need not be one
+        that is learned."""
+        longer = bool(self.example.history) and len(asked) > len(self.before)
+        return asked == (self.ids[: len(asked)] if longer else self.before)
 
 
 @dataclass
@@ -141,13 +149,15 @@ def spread_rows(rows: Path, examples: Path) -> list[TrainedRow]:
     table = read_table(rows, ["id", "input_ids", "labels"]).to_pylist()
     step = max(1, len(table) // ROWS)
     known = {example.id: example for example in read_examples(examples)}
-    return [_trained_row(known[row["id"]], row) for row in table[::step][:ROWS]]
+    chosen = [row for row in table[::step][:ROWS] if row["id"] in known]  # not a text's later rows
+    return [_trained_row(known[row["id"]], row) for row in chosen]
 
 
 def _trained_row(example: Example, row: Mapping[str, Any]) -> TrainedRow:
-    first = next(i for i, label in enumerate(row["labels"]) if label != IGNORED)
-    learned = [label for label in row["labels"][first:] if label != IGNORED]
-    return TrainedRow(example, row["input_ids"][:first], learned)
+    labels = row["labels"]
+    last = max(i for i, label in enumerate(labels) if label != IGNORED)
+    first = next((i for i in range(last, 0, -1) if labels[i - 1] == IGNORED), 0)
+    return TrainedRow(example, row["input_ids"][:first], labels[first : last + 1], row["input_ids"])
 
 
 def differences(
@@ -163,7 +173,7 @@ def differences(
     unread = Difference(name, "reads the trained answers otherwise than the data has them")
     for row in rows:
         asked, answer = _asked(about, tokenizer, row.example)
-        if asked != row.before:
+        if not row.begins(asked):
             _note(prompt, row, tokenizer, row.before, asked)
         elif answer is not None and row.learned[: len(answer)] != answer:
             _note(place, row, tokenizer, row.learned, answer)
@@ -188,6 +198,8 @@ def _asked(
         before = prompt_opening(tokenizer, example, protocol.form, "of this run")
         return opening_tokens(tokenizer, [before], protocol.chat)[0], None
     scored = OptionsProtocol(**about["asked"])
+    if scored.window:  # of a text that was cut there are no more tokens to compare
+        return text_tokens(tokenizer, example.question)[0], None
     tree = question_tree(tokenizer, scored, build_question(example, scored, tokenizer))
     right = _right_option(scored, example)
     branch, start = tree.branches[right], tree.scored[right]

@@ -68,7 +68,7 @@ def judge(
 
     def ask(ledger: Ledger) -> Provenance:
         words = guideline.read_text(encoding="utf-8")
-        shown = {e.id: e.prompt for e in read_examples(examples)}
+        shown = {e.id: e.asked for e in read_examples(examples)}
         asked = [r for r in to_ask if record_key(r) not in ledger.records]
         turns = _conversations(asked, shown, words, spec, reply_prefix)
         again = [r for r in asked if record_key(r) in planted]

@@ -1,9 +1,10 @@
-"""Scores of the options of multiple-choice examples, or of the labels of a classification, from
-files to files."""
+"""Scores of the options of multiple-choice examples, of the labels of a classification, or of
+texts, from files to files."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from math import fsum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from snaketune.prompts.conversation import (
     turn_closing_tokens,
     worked_turns,
 )
-from snaketune.prompts.form import Form, chat_opening, plain_opening
+from snaketune.prompts.form import Form, chat_opening, plain_opening, text_tokens
 from snaketune.prompts.wording import fill_template
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
@@ -49,6 +50,10 @@ class OptionsProtocol:
     thinking: Literal["off", "on"] | None = None
     few_shot: int = 0
     """Worked examples before the question."""
+    window: int | None = None
+    """Set: the examples are texts, each of which is scored whole. So many tokens are read at once
+    (or the model's context); in a longer text windows follow one another by half of it, and each
+    token is scored once."""
 
     @property
     def form(self) -> Form:
@@ -62,6 +67,9 @@ class OptionsProtocol:
             self.template_args,
             self.thinking,
         )
+
+
+_NONE = ("window", None)
 
 
 def score_options(
@@ -81,7 +89,8 @@ def score_options(
     where none is missing, no model is loaded."""
     asked = shard.of(read_sample(examples, protocol.sample))
     shots = read_worked(few_shot, protocol.few_shot)
-    settings = {k: v for k, v in asdict(protocol).items() if k != "few_shot"}
+    # Records of before these keys stay what they were.
+    settings = {k: v for k, v in asdict(protocol).items() if k != "few_shot" and (k, v) != _NONE}
     identity = identity_of(
         state.model,
         version,
@@ -96,7 +105,11 @@ def score_options(
         wanted_by_key((e.id, 0) for e in asked),
         scores,
         meta,
-        make=lambda ledger: _score(state, protocol, asked, shots, ledger),
+        make=lambda ledger: (
+            _score_texts(state, protocol, asked, ledger)
+            if protocol.window
+            else _score(state, protocol, asked, shots, ledger)
+        ),
         about={"quantisation": state.quantisation, "protocol": asdict(protocol)},
         things="questions with their longest options",
         shard=shard,
@@ -130,6 +143,44 @@ def _score(
     if questions:
         made["example_prompt"] = unshield(session.tokenizer, questions[0].context)
     return made
+
+
+def _score_texts(
+    state: LoadableState, protocol: OptionsProtocol, asked: list[Example], ledger: Ledger
+) -> Provenance:
+    """The same of texts: a line each, as of a question with one option."""
+    session = open_transformers(state)
+    limit = min(protocol.window or 0, session.context or protocol.window or 0)
+    windows = [text_windows(session.tokenizer, example.question, limit) for example in asked]
+    owners = [i for i, trees in enumerate(windows) for _ in trees]
+    missing = [place for place, i in enumerate(owners) if (asked[i].id, 0) not in ledger.records]
+    progress = Progress(len(asked), "texts", done=len(ledger.records))
+    start = time.monotonic()
+    found: dict[int, list[float]] = {}
+    trees = [tree for of in windows for tree in of]
+    for scored in score_trees(session.model, session.engine, trees, missing):
+        i = owners[scored.index]
+        found.setdefault(i, []).extend(scored.sums)
+        if len(found[i]) == len(windows[i]):
+            tokens = sum(tree.counts[0] for tree in windows[i])
+            record = {"sums": [fsum(found[i])], "tokens": [tokens], "windows": len(windows[i])}
+            ledger.append({"id": asked[i].id, **record, "finish": SCORED})
+            progress.advance()
+    session.seconds = time.monotonic() - start
+    return session.meta(ledger.records.values()) | {"window": limit}
+
+
+def text_windows(tokenizer: Any, text: str, limit: int) -> list[Tree]:
+    """A text in windows of at most `limit` tokens: what stands before, and what is scored."""
+    head, own = text_tokens(tokenizer, text)
+    whole, first = [*head, *own], len(head)
+    trees = []
+    while first < len(whole):
+        before = whole[max(0, first - limit // 2) : first] if trees else head
+        last = first + limit - len(before)
+        trees.append(Tree(before, [whole[first:last]], [0]))
+        first = last
+    return trees
 
 
 def build_question(

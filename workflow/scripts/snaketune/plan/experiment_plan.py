@@ -14,7 +14,14 @@ from snaketune.config.base import TASKS
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, report
-from snaketune.plan.protocols import TokenSet, dev_eval, name_of_eval, run_evals, token_set
+from snaketune.plan.protocols import (
+    Mixture,
+    TokenSet,
+    dev_eval,
+    name_of_eval,
+    run_evals,
+    token_set,
+)
 from snaketune.plan.states import (
     State,
     Weights,
@@ -25,7 +32,7 @@ from snaketune.plan.states import (
     snapshot_state_name,
     training_method,
 )
-from snaketune.plan.table_plan import EvalPlan, RunPlan, SnapshotPlan
+from snaketune.plan.table_plan import JOINED, EvalPlan, RunPlan, SnapshotPlan
 from snaketune.runtime.errors import UserError
 
 
@@ -56,8 +63,11 @@ class Plan:
     states: dict[str, State] = field(default_factory=dict)
     protocols: dict[str, EvalSpec] = field(default_factory=dict)
     tokens: dict[str, TokenSet] = field(default_factory=dict)
+    mixtures: dict[str, Mixture] = field(default_factory=dict)
     run_tokens: dict[str, str] = field(default_factory=dict)
-    """Key of a trained run's token set."""
+    """Key of a trained run's token set, or of the mixture of several."""
+    run_parts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Keys of the token sets of a trained run, by dataset."""
     measured: dict[Cell, None] = field(default_factory=dict)
     """In order, each once."""
     eval_of: dict[str, str] = field(default_factory=dict)
@@ -125,10 +135,7 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
         if run.base and (other := experiment.runs[run.base]).predictions:
             plan.brought[Cell(run.base, names[key])] = other.predictions[key]
     if run.train:
-        tokens = token_set(experiment, run, evals)
-        plan.tokens[tokens.name] = tokens
-        plan.run_tokens[name] = tokens.name
-        _add_crossed(plan, run.train, evals.values())
+        _add_rows(plan, experiment, name, run, evals)
     preset = experiment.presets.get(run.preset or "")
     plan.table.append(
         RunPlan(
@@ -136,7 +143,7 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             state=name,
             base_state=base_state,
             model=run.model or "",
-            train_data=run.train,
+            train_data=JOINED.join(run.learns_from) or None,
             method=training_method(experiment, run),
             seed=run.seed if run.train else None,
             preset=preset.model_dump(mode="json") if preset else {},
@@ -150,6 +157,24 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             seed_of=run.seed_of,
         )
     )
+
+
+def _add_rows(
+    plan: Plan, experiment: Experiment, name: str, run: RunSpec, evals: dict[str, EvalSpec]
+) -> None:
+    """What the run trains on."""
+    sets = {data: token_set(experiment, run, evals, data) for data in run.learns_from}
+    plan.tokens |= {tokens.name: tokens for tokens in sets.values()}
+    parts = {data: tokens.name for data, tokens in sets.items()}
+    plan.run_parts[name] = parts
+    if isinstance(run.train, str):
+        plan.run_tokens[name] = parts[run.train]
+    else:
+        mixture = Mixture(tuple(parts.values()), tuple(run.parts), run.seed)
+        plan.mixtures[mixture.name] = mixture
+        plan.run_tokens[name] = mixture.name
+    for data in parts:
+        _add_crossed(plan, data, evals.values())
 
 
 def _add_protocol(plan: Plan, eval_name: str, name: str, spec: EvalSpec) -> None:

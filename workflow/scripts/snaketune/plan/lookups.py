@@ -26,6 +26,7 @@ from snaketune.plan.states import (
     run_quantisation,
     snapshot_count,
 )
+from snaketune.plan.table_plan import JOINED
 
 Json = dict[str, Any]
 
@@ -118,6 +119,7 @@ class Lookup:
             "kept": f"{self.folder}/train/{run}/kept",
             "keep": self.experiment.presets[spec.preset or ""].keep,
             "report_to": spec.report_to,
+            **({"parts": spec.learns_from} if len(spec.parts) > 1 else {}),
             "project": Path(self.folder).name,
         }
 
@@ -166,13 +168,13 @@ class Lookup:
         """What a model card says of a run."""
         run, row = self.experiment.runs[name], self.plan.run_table[name]
         state = self.plan.states[name]
-        data = self.experiment.datasets.get(run.train or "")
+        data = [self.experiment.datasets[part].licence for part in run.learns_from]
         tested = {self.plan.protocols[spec.protocol_name].dataset for spec in row.evals.values()}
         return {
             "run": name,
-            "train_data": run.train,
+            "train_data": JOINED.join(run.learns_from) or None,
             "adapter": run.adapter,
-            "data_licence": data.licence if data else None,
+            "data_licence": ", ".join(dict.fromkeys(filter(None, data))) or None,
             "method": row.method,
             "weights": state.weights,
             "quantisation": state.quantisation,

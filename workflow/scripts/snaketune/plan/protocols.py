@@ -10,7 +10,7 @@ from snaketune.config.changes import changed_eval, every_eval, small_eval
 from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.eval_checks import numbers_of_a_table
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.experiment import Experiment, RunSpec, TrainPart
 from snaketune.prompts.wording import own_prompt
 from snaketune.runtime.content import digest
 
@@ -127,7 +127,7 @@ def needs_chat(experiment: Experiment, model: str) -> bool:
         return True
     runs = [run for run in experiment.runs.values() if run.model == model]
     return any(
-        (run.train is not None and _first(run.chat, experiment.datasets[run.train].chat))
+        any(_first(run.chat, experiment.datasets[part].chat) for part in run.learns_from)
         or any(spec.chat for spec in run_evals(experiment, run).values())
         for run in runs
     )
@@ -172,6 +172,8 @@ class TokenSet:
     chat: bool
     template_args: dict[str, Any]
     thinking: Literal["off", "on"] | None
+    train_on: str
+    """Which replies of a conversation are learned."""
     few_shot: dict[str, int]
     """By dataset: how many of its few-shot examples the run's evals show, so that they leave the
     training rows."""
@@ -194,25 +196,52 @@ class TokenSet:
     def _newer(self) -> dict[str, Any]:
         """What is mentioned only where it is not as usual, so that names stay."""
         newer = {"template_args": self.template_args, "thinking": self.thinking}
+        newer |= {"train_on": "" if self.train_on == "all" else self.train_on}
         return {key: value for key, value in newer.items() if value}
 
     @property
     def name(self) -> str:
         """Runs that agree in all of it share the rows."""
-        usual = {k: v for k, v in vars(self).items() if k not in ("template_args", "thinking")}
+        later = ("template_args", "thinking", "train_on")
+        usual = {k: v for k, v in vars(self).items() if k not in later}
         return f"{self.model}-{self.dataset}-{digest(usual | self._newer)[:6]}"
 
 
-def token_set(experiment: Experiment, run: RunSpec, evals: dict[str, EvalSpec]) -> TokenSet:
-    """The rows that a run trains on; `evals` are the run's."""
-    assert run.model and run.train and run.preset, "a training"
-    preset, data = experiment.presets[run.preset], experiment.datasets[run.train]
+@dataclass(frozen=True)
+class Mixture:
+    """Rows of several token sets, as those of one."""
+
+    tokens: tuple[str, ...]
+    parts: tuple[TrainPart, ...]
+    seed: int
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """What decides how often the rows of each part occur."""
+        return [
+            {"dataset": part.dataset, "weight": part.weight or 1.0, "rows": part.rows}
+            for part in self.parts
+        ]
+
+    @property
+    def name(self) -> str:
+        """Runs that agree in all of it share the rows."""
+        known = {"tokens": self.tokens, "parts": self.settings, "seed": self.seed}
+        return f"{self.tokens[0].partition('-')[0]}-mixed-{digest(known)[:6]}"
+
+
+def token_set(
+    experiment: Experiment, run: RunSpec, evals: dict[str, EvalSpec], dataset: str
+) -> TokenSet:
+    """The rows of a dataset that a run trains on; `evals` are the run's."""
+    assert run.model and run.preset, "a training"
+    preset, data = experiment.presets[run.preset], experiment.datasets[dataset]
     form = {key: _first(getattr(run, key), getattr(data, key)) for key in FORM}
-    task = _trained_task(data, [spec for spec in evals.values() if spec.dataset == run.train])
+    task = _trained_task(data, [spec for spec in evals.values() if spec.dataset == dataset])
     system = form["system"] if form["chat"] else run.system
     return TokenSet(
         model=run.model,
-        dataset=run.train,
+        dataset=dataset,
         task=task,
         system=system,
         prompt_text=own_prompt(task, form["chat"], system, form["prompt"], data.labels),
@@ -220,6 +249,7 @@ def token_set(experiment: Experiment, run: RunSpec, evals: dict[str, EvalSpec]) 
         chat=form["chat"],
         template_args=form["template_args"],
         thinking=thinking_mode(form["thinking"]),
+        train_on=data.train_on,
         few_shot=_shown(evals),
         max_length=preset.max_length,
         overlong=preset.overlong,

@@ -1,6 +1,7 @@
 """What jobs request: what the config says, else the estimate, as far as a start grants it."""
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -117,7 +118,7 @@ def merging_request(experiment: Experiment, run: str) -> Estimate:
 def _trained(experiment: Experiment, run: RunSpec) -> tuple[ModelSpec, Preset, int | None]:
     """Model, preset and the most rows that there can be."""
     assert run.model and run.preset and run.train, "a training"
-    rows = experiment.datasets[run.train].limit
+    rows = _most_rows(experiment, run)
     return experiment.models[run.model], experiment.presets[run.preset], rows
 
 
@@ -143,6 +144,16 @@ def _as_configured(experiment: Experiment, run: str | None, needed: Estimate) ->
 
 Request = dict[str, float]
 """An estimate by the names of its figures, as JSON has it."""
+
+
+def _most_rows(experiment: Experiment, run: RunSpec) -> int | None:
+    """Rows of an epoch at most; None: nobody knows."""
+    limits = [experiment.datasets[part.dataset].limit for part in run.parts]
+    weighed = [
+        part.rows or (None if limit is None else math.ceil(limit * (part.weight or 1)))
+        for part, limit in zip(run.parts, limits, strict=True)
+    ]
+    return None if None in weighed else sum(rows or 0 for rows in weighed)
 
 
 def requests_of(

@@ -60,7 +60,8 @@ class RunPlan:
     model: str
     """Name under `models`; empty for predictions made elsewhere of an unnamed model."""
     train_data: str | None
-    """Name under `datasets`; None for an adapter that was not trained here."""
+    """Name under `datasets`, or several: see `learned_data`; None for an adapter that was not
+    trained here."""
     method: str
     """`qlora`, `lora`, `full`; `adapter` for an adapter from a folder or the hub;
     `predictions` for those made elsewhere; `model` for a model as it is."""
@@ -139,6 +140,15 @@ def compared_in(verdict: Mapping[str, Any]) -> Mapping[str, Any]:
     """The comparison that a verdict of `final_metrics.json` rests on; its n is 0 where there is
     none."""
     return verdict["evidence"]["compared"] if verdict["evidence"] else {"n": 0}
+
+
+JOINED = "+"
+"""Stands between the names of datasets that a run learns from."""
+
+
+def learned_data(run: RunPlan) -> list[str]:
+    """The names of the datasets that a run learned from; empty where it was not trained here."""
+    return run.train_data.split(JOINED) if run.train_data else []
 
 
 CLASSIFICATION, OPEN_QA, MATH_SAMPLES = "classification", "open_qa", "math_samples"

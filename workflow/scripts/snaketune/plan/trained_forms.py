@@ -20,22 +20,22 @@ from snaketune.prompts.wording import (
 )
 
 
-def own_evals(experiment: Experiment, run: RunSpec) -> dict[str, EvalSpec]:
-    """The run's evals on the dataset that it trains on. Safety is asked of any prompts, and has no
+def own_evals(experiment: Experiment, run: RunSpec, dataset: str) -> dict[str, EvalSpec]:
+    """The run's evals on a dataset that it trains on. Safety is asked of any prompts, and has no
     answers that could be trained."""
     evals = run_evals(experiment, run)
-    return {k: s for k, s in evals.items() if s.dataset == run.train and s.task != "safety"}
+    return {k: s for k, s in evals.items() if s.dataset == dataset and s.task != "safety"}
 
 
-def compared_evals(experiment: Experiment, name: str) -> dict[str, dict[str, Any]]:
-    """The run's evals on the dataset that it trains on, as they are asked."""
+def compared_evals(experiment: Experiment, name: str, dataset: str) -> dict[str, dict[str, Any]]:
+    """The run's evals on a dataset that it trains on, as they are asked."""
     return {
         key: {
             "generates": spec.generates,
             "asked": generation_protocol(spec) if spec.generates else options_protocol(spec),
             "protocol": spec.protocol(),
         }
-        for key, spec in own_evals(experiment, experiment.runs[name]).items()
+        for key, spec in own_evals(experiment, experiment.runs[name], dataset).items()
     }
 
 
@@ -46,7 +46,7 @@ def other_forms(experiment: Experiment, name: str, tokens: TokenSet) -> list[str
     others = {
         key: spec
         for key, spec in run_evals(experiment, run).items()
-        if spec.dataset != run.train and spec.task == tokens.task
+        if spec.dataset not in run.learns_from and spec.task == tokens.task
     }
     return [
         f"run {name} is trained under another {found} than evals.{key} asks with, on another "
@@ -66,13 +66,13 @@ def prompt_notes(experiment: Experiment, plan: Plan) -> Iterator[str]:
             what = "an adapter" if run.adapter else "predictions"
             yield f"run {name}: {what} made elsewhere; there are no rows to compare prompts with"
             continue
-        tokens = plan.tokens[plan.run_tokens[name]]
-        for key, spec in own_evals(experiment, run).items():
-            if found := _different(tokens, spec):
-                yield (
-                    f"run {name} is trained under another {found} than evals.{key} asks with"
-                    + (", which runs." + name + ".accept says is meant" if run.accept else "")
-                )
+        accepted = f", which runs.{name}.accept says is meant" if run.accept else ""
+        for dataset, key in plan.run_parts[name].items():
+            tokens = plan.tokens[key]
+            for asked, spec in own_evals(experiment, run, dataset).items():
+                if found := _different(tokens, spec):
+                    under = f"run {name} is trained under another {found}"
+                    yield f"{under} than evals.{asked} asks with{accepted}"
 
 
 def _different(tokens: TokenSet, spec: EvalSpec) -> str:

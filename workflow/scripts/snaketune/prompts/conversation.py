@@ -57,13 +57,16 @@ def build_messages(
     shots: Sequence[dict[str, str]],
     prompt: str | None = None,
 ) -> Messages:
-    """System turn (None: the task's own; empty: none), worked examples (`question` and `answer`)
-    as user and assistant turns, and the example under `prompt` (None: the task's own) as the last
-    user turn."""
+    """System turn (the example's own, else this; None: the task's own; empty: none), worked
+    examples (`question` and `answer`) as user and assistant turns, the example's history, and the
+    example under `prompt` (None: the task's own) as the last user turn."""
     text = (MATH_SYSTEM if task == "math" else "") if system is None else system
+    before = [{key: turn[key] for key in ("role", "content")} for turn in example.history]
+    if before and before[0]["role"] == "system":
+        text = before.pop(0)["content"]
     turns = [{"role": "system", "content": text}] if text else []
     text = format_prompt(prompt, task, example)
-    return [*turns, *worked_turns(shots), {"role": "user", "content": text}]
+    return [*turns, *worked_turns(shots), *before, {"role": "user", "content": text}]
 
 
 def worked_turns(shots: Sequence[dict[str, str]]) -> Messages:
@@ -80,6 +83,14 @@ def read_worked(path: Path | None, count: int) -> list[dict[str, str]]:
     if len(shots) < count:
         raise UserError(f"{path}: found {len(shots)} few-shot examples, expected {count}")
     return [{"question": s["question"], "answer": s["answer"]} for s in shots]
+
+
+def unprinted_turn(text: str, turns: Messages) -> str | None:
+    """What the system or a user says that does not stand in the text of a conversation, but for
+    white space: the template has left it out or written it anew. None: all stands there."""
+    shown = "".join(text.split())
+    said = (turn["content"] for turn in turns if turn["role"] != "assistant")
+    return next((content for content in said if "".join(content.split()) not in shown), None)
 
 
 def format_prompt(prompt: str | None, task: str, example: Example, line: str | None = None) -> str:

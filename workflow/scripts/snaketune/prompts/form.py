@@ -14,12 +14,13 @@ from typing import Any, Literal
 from jinja2.exceptions import TemplateError
 
 from snaketune.config.evaluation import TaskName
-from snaketune.data.example import Example
+from snaketune.data.example import WEIGHT, Example
 from snaketune.prompts.control_tokens import (
     encode_texts,
     shield,
     shield_example,
     shield_turns,
+    unshield,
 )
 from snaketune.prompts.conversation import (
     Messages,
@@ -27,6 +28,7 @@ from snaketune.prompts.conversation import (
     format_prompt,
     join_with_space,
     render_chat,
+    unprinted_turn,
 )
 from snaketune.prompts.thoughts import (
     closed_thought,
@@ -58,12 +60,28 @@ class Form:
     thinking: Literal["off", "on"] | None = None
     """`on`: the reply begins with thoughts; `off`: the template is told that there are none; None:
     it is told nothing, and a reply stands where it prints one without thoughts."""
+    train_on: Literal["all", "last", "marked"] = "all"
+    """Which replies of a conversation are learned."""
 
     def turns(self, example: Example, shots: Sequence[dict[str, str]] = ()) -> Messages:
         """The conversation up to the reply."""
         return build_messages(
             example, task=self.task, system=self.system, shots=shots, prompt=self.prompt
         )
+
+    def learned(self, example: Example, turns: Messages) -> set[int] | None:
+        """The places, among `turns` and the reply behind them, of the replies to learn; None: of
+        all."""
+        if self.train_on == "all":
+            return None
+        if self.train_on == "last":
+            return {len(turns)}
+        # The history, but for a system turn in front, stands right before the question.
+        before = example.history
+        before = before[1:] if before and before[0]["role"] == "system" else before
+        first = len(turns) - 1 - len(before)
+        marked = {first + i for i, turn in enumerate(before) if turn.get(WEIGHT) == 1}
+        return marked | ({len(turns)} if example.weight == 1 else set())
 
     @property
     def options(self) -> dict[str, Any]:
@@ -192,9 +210,17 @@ def prompt_opening(
 ) -> Opening:
     """What stands before the reply to an example when it is asked. Raises UserError where the chat
     template of the model `name` refuses the conversation."""
-    if form.chat:
-        return chat_opening(tokenizer, form.turns(example, shots), form, name)
-    return plain_opening(tokenizer, example, form, shots=shots)
+    if not form.chat:
+        return plain_opening(tokenizer, example, form, shots=shots)
+    turns = form.turns(example, shots)
+    found = chat_opening(tokenizer, turns, form, name)
+    said = unprinted_turn(unshield(tokenizer, found.text), turns) if example.history else None
+    if said is not None:
+        raise UserError(
+            f"model {name}, example {example.id}: the chat template leaves out a turn of the "
+            f"conversation: found none that says {said[:60]!r}, expected every turn in its text"
+        )
+    return found
 
 
 def plain_opening(
@@ -205,7 +231,13 @@ def plain_opening(
     shots: Sequence[dict[str, str]] = (),
 ) -> Opening:
     """The same of plain text; `line` words an option. White space at its end is the reply's, as
-    options have it. Worked examples stand before it as training rows do, a blank line apart."""
+    options have it. Worked examples stand before it as training rows do, a blank line apart.
+    Raises `UserError` for an example with a history, which plain text has no place for."""
+    if example.history:
+        raise UserError(
+            "found turns before the question, which plain text has no place for; expected "
+            "chat: true, or questions alone"
+        )
 
     def prompt(shown: Example) -> str:
         text = format_prompt(form.prompt, form.task, shield_example(tokenizer, shown), line)
@@ -240,6 +272,24 @@ def chat_opening(tokenizer: Any, turns: Messages, form: Form, name: str) -> Open
             f"model {name}: its chat template refuses the conversation: {error}. A template "
             "without a system turn needs `system: ''` in the eval."
         ) from None
+
+
+def text_tokens(tokenizer: Any, text: str) -> tuple[list[int], list[int]]:
+    """What opens a text of its own, and its tokens, for continued training and perplexity alike.
+    The special tokens that the tokenizer puts in front; where it has none there its
+    beginning-of-text token, else its end token, so that the first token is learned and scored too.
+    Raises `UserError` where the tokenizer has neither, or the text no token."""
+    shielded = shield(tokenizer, text)
+    [own], [whole] = (encode_texts(tokenizer, [shielded], special) for special in (False, True))
+    count = len(whole) - len(own)
+    start = next((i for i in range(count + 1) if whole[i : i + len(own)] == own), None)
+    if not own or start is None:
+        raise UserError("the tokenizer reads the text otherwise behind its special tokens")
+    opener = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    head = whole[:start] or [token for token in opener if token is not None][:1]
+    if not head:
+        raise UserError("the tokenizer has no token that a text could begin with")
+    return head, own
 
 
 def opening_tokens(

@@ -7,6 +7,7 @@ read off. So no prompt is tokenised apart from its reply, and templates that rew
 of earlier replies cannot shift a mask.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -28,7 +29,6 @@ IGNORED = -100
 AS_IT_IS = Form("open_qa")
 """A conversation under the template as it comes."""
 
-CUT_AWAY = "no reply token within the first"
 _REWRITTEN = "the chat template does not print the reply as it was written"
 
 # Marks are private-use characters: no template trims them, no text should hold them.
@@ -45,6 +45,8 @@ class Row:
 
     input_ids: list[int]
     labels: list[int]
+    only_context: int = 0
+    """Replies to learn that the template prints otherwise than they were written."""
 
     @property
     def trained_tokens(self) -> int:
@@ -52,29 +54,40 @@ class Row:
         return sum(label != IGNORED for label in self.labels)
 
 
-def build_row(tokenizer: Any, messages: Messages, form: Form = AS_IT_IS) -> Row:
+def build_row(
+    tokenizer: Any,
+    messages: Messages,
+    form: Form = AS_IT_IS,
+    learned: Collection[int] | None = None,
+) -> Row:
     """The row of a conversation whose last turn is the assistant's, in this form; its prefix, which
     opens the reply, belongs to the prompt.
 
-    Trained are the replies, each with the token that ends its turn. An earlier reply that the
-    template prints otherwise than it was written (without its thoughts, say) is context only.
-    What stands before the last reply are the tokens of the prompt that asks for it. Raises
-    `RowError` where a mask cannot be placed or does not decode to the reply.
+    Trained are the replies (those `learned`, by their places), each with the token that ends its
+    turn. An earlier reply that the template prints otherwise than it was written (without its
+    thoughts, say) is context only. What stands before the last reply are the tokens of the prompt
+    that asks for it. Raises `RowError` where a mask cannot be placed or does not decode to the
+    reply.
     """
     messages = _shielded(tokenizer, [_stripped(message) for message in messages], form.reply_prefix)
     text, spans = reply_spans(tokenizer, messages, form)
-    ids, offsets = encode_behind(tokenizer, text, spans[-1][0])
+    replies = {i for i, message in enumerate(messages) if message["role"] == "assistant"}
+    wanted = replies if learned is None else replies.intersection(learned)
+    if not wanted & spans.keys():
+        raise RowError(_REWRITTEN if wanted else "no reply is marked to be learned")
+    ids, offsets = encode_behind(tokenizer, text, spans[len(messages) - 1][0])
     text = unshield(tokenizer, text)
     labels = [IGNORED] * len(ids)
     ends = set()
-    for start, end in spans:
+    for start, end in (spans[i] for i in sorted(wanted & spans.keys())):
         first, last = _token_span(tokenizer, text, ids, offsets, start, end)
         _verify(tokenizer, text[start : offsets[last][1]], ids[first : last + 1])
         labels[first : last + 1] = ids[first : last + 1]
         ends.add(ids[last])
     if len(ends) != 1:
-        raise RowError("the template ends its replies with different tokens")
-    return Row(ids, labels)
+        more = "; with train_on: last only the last one is learned"
+        raise RowError(f"the template ends its replies with different tokens{more}")
+    return Row(ids, labels, len(wanted - spans.keys()))
 
 
 def encode_behind(
@@ -96,18 +109,10 @@ def encode_behind(
     return [*head, *tail], [*places, *moved]
 
 
-def truncate_row(row: Row, max_length: int) -> Row:
-    """The row's first `max_length` tokens; `RowError` where nothing to learn is left."""
-    short = Row(row.input_ids[:max_length], row.labels[:max_length])
-    if not short.trained_tokens:
-        raise RowError(f"{CUT_AWAY} {max_length} tokens")
-    return short
-
-
 def reply_spans(
     tokenizer: Any, messages: Messages, form: Form = AS_IT_IS
-) -> tuple[str, list[tuple[int, int]]]:
-    """The text of the row and the character ranges of the replies to learn, in order.
+) -> tuple[str, dict[int, tuple[int, int]]]:
+    """The text of the row and the character ranges of the replies that it prints whole, by place.
 
     The last range starts where the prompt ends that inference would use, and ends with the reply,
     before the end-of-turn token.
@@ -120,7 +125,7 @@ def reply_spans(
     reply, rest = _printed_reply(tokenizer, messages, form, before)
     spans = _earlier_spans(tokenizer, turns, form)
     whole = before.whole + reply
-    return whole + rest, [*spans, (len(before.text), len(whole))]
+    return whole + rest, {**spans, len(turns): (len(before.text), len(whole))}
 
 
 def _printed_reply(
@@ -162,22 +167,21 @@ def _with_thoughts(text: str, written: str, before: str) -> str:
     return written.removeprefix(opened.strip()).lstrip() if opened else written
 
 
-def _earlier_spans(tokenizer: Any, turns: Messages, form: Form) -> list[tuple[int, int]]:
+def _earlier_spans(tokenizer: Any, turns: Messages, form: Form) -> dict[int, tuple[int, int]]:
     """Where the prompt prints earlier replies whole."""
     replies = [i for i, m in enumerate(turns) if m["role"] == "assistant"]
     if not replies:
-        return []
+        return {}
     text = render_chat(tokenizer, turns, reply_next=True, **form.options)
     places = _mark_places(tokenizer, turns, replies, text, form, reply_next=True)
-    spans = []
+    spans = {}
     for order, index in enumerate(replies):
         start, end = places.get(2 * order), places.get(2 * order + 1)
-        if (
-            start is not None
-            and end is not None
-            and _same(text[start:end], turns[index]["content"])
-        ):
-            spans.append((start, end))
+        if start is None or end is None:
+            continue
+        if _same(text[start:end], turns[index]["content"]):
+            # Blanks before a reply are read with its first word.
+            spans[index] = len(text[:start].rstrip(" \t")), end
     return spans
 
 

@@ -13,20 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2.exceptions import TemplateError
 
+from snaketune.config.base import PERPLEXITY
 from snaketune.data.example import FEW_SHOT, Example, normalise, read_examples
 from snaketune.data.formats.values import canonical_number
 from snaketune.prompts.control_tokens import shield
-from snaketune.prompts.conversation import join_with_space, template_hash
-from snaketune.prompts.form import Form, plain_opening
-from snaketune.prompts.rows import (
-    CUT_AWAY,
-    IGNORED,
-    Row,
-    RowError,
-    build_plain_row,
-    build_row,
-    truncate_row,
-)
+from snaketune.prompts.conversation import join_with_space, template_hash, unprinted_turn
+from snaketune.prompts.form import Form, plain_opening, text_tokens
+from snaketune.prompts.rows import IGNORED, Row, RowError, build_plain_row, build_row
 from snaketune.prompts.wording import MATH
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json, write_jsonl
@@ -34,7 +27,7 @@ from snaketune.runtime.files import write_json, write_jsonl
 SCHEMA = pa.schema(
     [("id", pa.string()), ("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))]
 )
-OVERLONG = "overlong"
+OVERLONG, CUT_AWAY = "overlong", "no reply token within the first"
 NOT_A_FAULT = (FEW_SHOT, OVERLONG, CUT_AWAY)
 """How reasons begin that the config itself gives for leaving an example out."""
 
@@ -46,7 +39,7 @@ class RowLimits:
     max_length: int
     """Tokens."""
     overlong: str
-    """`drop` or `truncate`."""
+    """`drop`, `truncate` or, for plain text, `split`."""
 
 
 @dataclass
@@ -56,17 +49,24 @@ class RowSplit:
     rows: dict[str, Row] = field(default_factory=dict)
     dropped: list[dict] = field(default_factory=list)
     truncated: int = 0
+    further: int = 0
+    """Rows that hold what was left of an example when its first row was full."""
     lengths: list[int] = field(default_factory=list)
     """Tokens of every row before the limit had its say."""
 
     def counts(self) -> dict:
-        """in = out + dropped; truncated rows are among `out`."""
+        """in = out + dropped, in examples; truncated ones are among `out`. Further rows, and
+        replies that are context only, are mentioned where there are some."""
         reasons = Counter(d["reason"] for d in self.dropped)
+        out = len(self.rows) - self.further
+        context = sum(row.only_context for row in self.rows.values())
         return {
-            "in": len(self.rows) + len(self.dropped),
-            "out": len(self.rows),
+            "in": out + len(self.dropped),
+            "out": out,
             "dropped": dict(sorted(reasons.items())),
             "truncated": self.truncated,
+            **({"further_rows": self.further} if self.further else {}),
+            **({"replies_only_context": context} if context else {}),
             "tokens": sum(len(row.input_ids) for row in self.rows.values()),
             "trained_tokens": sum(row.trained_tokens for row in self.rows.values()),
         }
@@ -140,18 +140,21 @@ def _split(
     out = RowSplit()
     for example in examples:
         try:
-            if normalise(example.prompt) in left_out or normalise(example.question) in left_out:
+            if left_out & {normalise(example.asked), normalise(example.question)}:
                 raise RowError(FEW_SHOT)
-            if not example.answer:
-                raise RowError("no answer to train on")
             row = row_of(example)
             out.lengths.append(len(row.input_ids))
-            if len(row.input_ids) > limits.max_length:
-                if limits.overlong == "drop":
-                    raise RowError(OVERLONG)
-                row = truncate_row(row, limits.max_length)
+            parts, long = [row], len(row.input_ids) > limits.max_length
+            if long and limits.overlong == "drop":
+                raise RowError(OVERLONG)
+            if long and limits.overlong == "split":
+                parts = split_row(row, limits.max_length)
+            elif long:
+                parts = [truncate_row(row, limits.max_length)]
                 out.truncated += 1
-            out.rows[example.id] = row
+            names = [example.id, *(f"{example.id}+{n}" for n in range(1, len(parts)))]
+            out.rows |= dict(zip(names, parts, strict=True))
+            out.further += len(parts) - 1
         except (RowError, UserError) as fault:
             where = {"source": example.source, "record": example.record}
             out.dropped.append({"split": split, "id": example.id, "reason": str(fault), **where})
@@ -159,7 +162,11 @@ def _split(
 
 
 def training_row(tokenizer: Any, example: Example, form: Form) -> Row:
-    """The row of an example with an answer; `RowError` says why there is none."""
+    """The row of an example with an answer, or of a text; `RowError` says why there is none."""
+    if form.task == PERPLEXITY:
+        return text_row(tokenizer, example.question)
+    if not example.answer:
+        raise RowError("no answer to train on")
     reply = trained_reply(example, form)
     if not form.chat:
         before = plain_opening(tokenizer, example, form)
@@ -168,9 +175,40 @@ def training_row(tokenizer: Any, example: Example, form: Form) -> Row:
     content = join_with_space(prefix, reply.strip()) if prefix else reply
     turns = [*form.turns(example), {"role": "assistant", "content": content}]
     try:
-        return build_row(tokenizer, turns, form)
+        row = build_row(tokenizer, turns, form, form.learned(example, turns[:-1]))
     except (TemplateError, TypeError, ValueError) as error:
         raise RowError(f"the chat template refuses the conversation: {error}") from error
+    if example.history and unprinted_turn(tokenizer.decode(row.input_ids), turns) is not None:
+        raise RowError("the chat template leaves out a turn of the conversation")
+    return row
+
+
+def text_row(tokenizer: Any, text: str) -> Row:
+    """The row of a text, all of which is learned, with the end token behind it."""
+    head, own = text_tokens(tokenizer, text)
+    if tokenizer.eos_token_id is None:
+        raise RowError("the tokenizer has no end token")
+    decoded = tokenizer.decode(own)
+    if "".join(decoded.split()) != "".join(text.split()):
+        raise RowError(f"the trained tokens decode to {decoded[:80]!r}, not {text[:80]!r}")
+    own = [*own, tokenizer.eos_token_id]
+    return Row([*head, *own], [IGNORED] * len(head) + own)
+
+
+def truncate_row(row: Row, max_length: int) -> Row:
+    """The row's first `max_length` tokens; `RowError` where nothing to learn is left."""
+    short = Row(row.input_ids[:max_length], row.labels[:max_length], row.only_context)
+    if not short.trained_tokens:
+        raise RowError(f"{CUT_AWAY} {max_length} tokens")
+    return short
+
+
+def split_row(row: Row, max_length: int) -> list[Row]:
+    """Rows of at most `max_length` tokens. Each begins with the last token of the one before it, so
+    that every token is learned once, behind the one that it follows."""
+    starts = range(0, len(row.input_ids) - 1, max_length - 1)
+    pieces = [(row.input_ids[i : i + max_length], row.labels[i : i + max_length]) for i in starts]
+    return [Row(ids, [IGNORED, *labels[1:]]) for ids, labels in pieces]
 
 
 def trained_reply(example: Example, form: Form) -> str:

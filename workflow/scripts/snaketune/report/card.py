@@ -204,7 +204,7 @@ def _protocol(found: Json, spec: Json) -> str:
 
 def _read(spec: Json) -> str:
     reads_text = (spec["classes"] or {}).get("read") == "text"
-    if spec["task"] in ("multiple_choice", "classification") and not reads_text:
+    if spec["task"] in ("multiple_choice", "classification", "perplexity") and not reads_text:
         return "scored by log-probability"
     if sampling := spec["sampling"]:
         drawn = f"temperature {sampling['temperature']:g}, top-p {sampling['top_p']:g}"

@@ -20,7 +20,7 @@ from snaketune.report.style import (
 )
 from snaketune.statistics.paired import BETTER, SAME, WORSE
 from snaketune.tasks.safety import CATEGORY
-from snaketune.tasks.task import ALL, task_of
+from snaketune.tasks.task import ALL, LESS_IS_BETTER, task_of
 
 Row = dict[str, Any]
 Line = tuple[str, list[Row | None]]
@@ -97,7 +97,7 @@ def _counts(counts: dict[str, int]) -> list[str]:
 
 
 # No shares: they have no unit.
-PLAIN = ("brier", "roc_auc", "unique_answers")
+PLAIN = ("brier", "roc_auc", "unique_answers", *LESS_IS_BETTER)
 
 
 def _value_cells(row: Row) -> Row:
@@ -133,8 +133,7 @@ def _against(
     if not row or not row["difference"]:
         return None
     return {
-        "points": points(float(row["difference"])),
-        "interval": points_interval(optional(row["low"]), optional(row["high"])),
+        **_difference(row, metric),
         "p": p_value(float(row["p"])),
         **_care(row),
         "significant": _SIGNIFICANT.get(row["verdict"], ""),
@@ -147,6 +146,18 @@ def _against(
 
 # By the adjusted p alone, which says nothing of form, guessing and overlap.
 _SIGNIFICANT = {BETTER: "▲ significant", WORSE: "▼ significant"}
+
+
+def _difference(row: CsvRow, metric: str) -> Row:
+    """In points; of what is no share in its own numbers."""
+    low, high = optional(row["low"]), optional(row["high"])
+    if metric not in PLAIN:
+        span = points_interval(low, high)
+        return {"points": points(float(row["difference"])), "interval": span}
+    span = "" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
+    return {"points": f"{float(row['difference']):+.3f}", "interval": span}
+
+
 _FEW_GROUPS = 20
 
 

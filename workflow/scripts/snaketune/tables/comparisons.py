@@ -26,7 +26,7 @@ from snaketune.statistics.paired import (
     verdict_of,
 )
 from snaketune.tables.sources import Row, TableSources
-from snaketune.tasks.task import ALL, Metric, task_of
+from snaketune.tasks.task import ALL, LESS_IS_BETTER, Metric, task_of
 
 COMPARISON_COLUMNS = ["run", "base_state", "eval", "metric", "subset", "protocol"]
 COMPARISON_COLUMNS += Comparison.__annotations__
@@ -61,9 +61,14 @@ def _adjust(rows: list[Row]) -> None:
         families.setdefault((row["eval"], row["metric"], row["subset"]), []).append(row)
     for family in families.values():
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
-            row |= {"p_holm": p, "verdict": verdict_of(row["difference"], p)}
+            row |= {"p_holm": p, "verdict": verdict_of(_gain(row), p)}
     for row, p in zip(tested, false_discovery([row["p"] for row in tested]), strict=True):
         row |= {"p_fdr": p}
+
+
+def _gain(row: Row) -> float:
+    less = row["metric"] in LESS_IS_BETTER
+    return -row["difference"] if less else row["difference"]
 
 
 def _compared(

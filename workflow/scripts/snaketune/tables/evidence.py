@@ -8,7 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from snaketune.data.example import FEW_SHOT
-from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan, joined_runs, single_seeds
+from snaketune.plan.table_plan import (
+    EvalPlan,
+    RunPlan,
+    TablePlan,
+    joined_runs,
+    learned_data,
+    single_seeds,
+)
 from snaketune.statistics.paired import Comparison, Outcome, compare, compare_seeds, holm
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, Score, task_of
@@ -175,20 +182,31 @@ def overlap_with_training(
     `rephrased` or `near`; and how many pairs, less alike than these, are counted but not listed.
     None: nothing was trained here, or nobody looked."""
     protocol = sources.document(run.state, spec)["protocol"]
-    data, split, learned = protocol.get("dataset"), protocol.get("split"), run.train_data
-    if learned is None or data is None:
+    data, split = protocol.get("dataset"), protocol.get("split")
+    parts = [_overlap_with(part, data, split, sources) for part in learned_data(run)]
+    if not parts or None in parts:
         return None
+    known = [part for part in parts if part is not None]
+    pairs = [pair for part in known for pair in part["pairs"]]
+    # Of a row that resembles several the worst counts.
+    worst_last = sorted(pairs, key=lambda pair: -_KINDS.index(pair["kind"]))
+    counted = sum(part[kind] for part in known for kind in _KINDS)
+    return {pair["left"]: pair["kind"] for pair in worst_last}, counted - len(pairs)
+
+
+_KINDS = ("exact", "rephrased", "near")
+"""The worst first."""
+
+
+def _overlap_with(
+    learned: str, data: str | None, split: str | None, sources: TableSources
+) -> dict[str, Any] | None:
+    """What was found of an eval's data in that of a training, which is itself or another one."""
     if learned == data:
-        manifest = sources.manifests.get(data, {})
-        found = manifest.get("leakage", {}).get("comparisons", {}).get(f"{split} in train")
-    else:
-        leakage = sources.leakage.get((learned, data), {})
-        found = leakage.get("comparisons", {}).get(f"{split} in {learned}")
-    if found is None:
-        return None
-    worst_last = reversed(found["pairs"])  # listed with the worst first
-    unlisted = sum(found[kind] for kind in ("exact", "rephrased", "near")) - len(found["pairs"])
-    return {pair["left"]: pair["kind"] for pair in worst_last}, unlisted
+        manifest = sources.manifests.get(learned, {})
+        return manifest.get("leakage", {}).get("comparisons", {}).get(f"{split} in train")
+    leakage = sources.leakage.get((learned, data or ""), {})
+    return leakage.get("comparisons", {}).get(f"{split} in {learned}")
 
 
 def rows_lost(run: RunPlan, spec: EvalPlan, sources: TableSources) -> dict[str, int]:

@@ -135,6 +135,8 @@ _HARNESS = {
     ("math", "accuracy_flexible"): "exact_match,flexible-extract",
     ("multiple_choice", "accuracy_sum"): "acc,none",
     ("multiple_choice", "accuracy_per_character"): "acc_norm,none",
+    ("perplexity", "word_perplexity"): "word_perplexity,none",
+    ("perplexity", "bits_per_byte"): "bits_per_byte,none",
 }
 _LESS = ("brier", "ece", "unparsed", "unparsed_flexible", "truncated", "overlong", "empty")
 

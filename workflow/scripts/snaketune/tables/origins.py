@@ -7,6 +7,7 @@
   the training and of the eval, and what a point gained cost.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,7 +42,8 @@ def _of_run(run: RunPlan, sources: TableSources) -> Row:
     row["seed"] = settings_of(sources.train_meta.get(run.run, {})).get("seed")
     if run.train_data is None:
         return row
-    data = sources.manifests.get(run.train_data, {}).get("splits", {}).get("train", {})
+    known = [sources.manifests.get(part, {}).get("splits", {}) for part in learned_data(run)]
+    data = _together([splits["train"] for splits in known if "train" in splits])
     rows = sources.stats.get(run.run, {}).get("splits", {}).get("train", {})
     dropped = dict(rows.get("dropped", {}))
     shown = dropped.pop(FEW_SHOT, 0) if rows else None
@@ -56,6 +58,16 @@ def _of_run(run: RunPlan, sources: TableSources) -> Row:
         "rows_cut": rows.get("truncated"),
         "train_tokens": rows.get("tokens"),
     }
+
+
+def _together(splits: list[Row]) -> Row:
+    """The counts of several datasets' splits, added up."""
+    if len(splits) < 2:
+        return splits[0] if splits else {}
+    reasons: Counter[str] = Counter()
+    for split in splits:
+        reasons.update(split["rejected"])
+    return {key: sum(s[key] for s in splits) for key in ("in", "out")} | {"rejected": reasons}
 
 
 def _of_eval(

@@ -32,7 +32,7 @@ def measure(
     sample = SampleSpec.model_validate(protocol["sample"]) if protocol["sample"] else None
     sampling = SamplingSpec.model_validate(sampled) if sampled else None
     rows = join(examples, predictions, verdicts, sample, sampling, rewards, protocol=protocol)
-    scores = [task.score(row) for row in rows]
+    scores = task.scores(rows)
     write_rows(scores_to, scores, task.schema)
     write_json(
         metrics_to,

@@ -107,7 +107,7 @@ class OpenQa(Task):
         return {
             "id": row.example.id,
             "cluster": cluster_of(row.example),
-            "question": row.example.question,
+            "question": row.example.asked if row.example.history else row.example.question,
             "context": row.example.context,
             "gold": " | ".join(golds),
             "output": output,

@@ -100,7 +100,7 @@ class Safety(Task):
         return {
             "id": row.example.id,
             "cluster": cluster_of(row.example),
-            "prompt": row.example.question,
+            "prompt": row.example.asked if row.example.history else row.example.question,
             "hazard": hazard,
             "hazard_group": hazard.partition("_")[0] if hazard else None,
             "persona": meta.get("persona"),

@@ -35,6 +35,8 @@ V = TypeVar("V")
 
 ALL = "all"
 """The subset of all rows."""
+LESS_IS_BETTER = ("perplexity", "word_perplexity", "bits_per_byte")
+"""Metrics that are compared, and of which less is better. None is a goal."""
 
 FIELDS = (GROUP, "original_id", "index")
 """What a row shares with others: the dataset's own group, or what formats keep of its origin, its
@@ -131,6 +133,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, row: Answered) -> Score:
         """The row of one example."""
+
+    def scores(self, rows: Sequence[Answered]) -> list[Score]:
+        """The rows of all examples."""
+        return [self.score(row) for row in rows]
 
     @abstractmethod
     def metrics(self, eval_name: str, scores: list[Score]) -> list[Metric]:

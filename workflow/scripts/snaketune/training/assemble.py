@@ -5,6 +5,7 @@ All of it follows from plan, rows and device, so that a training that starts aga
 what an earlier attempt found out about memory (`TrainingState.budget`, `recompute`) goes on too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class TrainingPlan:
     """Snapshots at equal distances; 0: none."""
     version: int = 0
     """Of the step: a checkpoint of another version is not continued."""
+    parts: Sequence[str] = ()
+    """The datasets whose rows are mixed, where there are several: dev is told by each."""
 
 
 def prepare(
@@ -109,6 +112,7 @@ def prepare(
         snapshots=snapshot_steps(order.total_steps, plan.snapshots),
         save=lambda name: saving.save_weights(model, folder / name, dtype),
         save_every=save_every,
+        parts=plan.parts,
         kernels=kernels,
     )
     if state.scaler:

@@ -38,6 +38,11 @@ class TokenRow:
     labels: np.ndarray
 
     @property
+    def part(self) -> str:
+        """Of a row among those of several datasets: whose it is (see `prompts/mixture.py`)."""
+        return self.id.partition("/")[0]
+
+    @property
     def trained_tokens(self) -> int:
         """Tokens that carry loss; the first token of a row is predicted by nothing."""
         return len(self.places)

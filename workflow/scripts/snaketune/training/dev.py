@@ -7,12 +7,14 @@ of those to be kept lie in the work folder as candidates, until another one take
 Shapes: N trained tokens of a micro-batch's rows, K tokens that may stand at one place.
 """
 
+import json
 import math
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -132,16 +134,30 @@ def evaluation_steps(job: Training) -> set[int]:
     return {min(total, math.ceil(k * per_epoch / times)) for k in range(1, count + 1)} | {total}
 
 
-def dev_scores(job: Training) -> dict[str, float]:
+def dev_scores(job: Training) -> dict[str, Any]:
     """`dev_loss`, the mean loss per trained token over all dev rows: sums are divided, batches
     never averaged. Where all answers are short, or the preset asks, `dev_accuracy` too: the share
     of rows whose every answer token, given those before it, is the likeliest one. Where the preset
     asks, answers are labels: of several tokens only those are compared that a label can go on
-    with, as the eval compares labels and nothing else."""
+    with, as the eval compares labels and nothing else. Of rows of several datasets also
+    `dev_losses`, the loss by each, as JSON."""
     closed = job.preset.best == "accuracy"
     accuracy = closed or _are_short(job.dev)
     answers = Answers([*job.train, *job.dev], closed) if accuracy else None
-    rows = rows_of_part(job.dev, job.world.rank, job.world.size)
+    parts = {name: [row for row in job.dev if row.part == name] for name in job.parts}
+    found = {name: _summed(job, rows, answers) for name, rows in parts.items() if rows}
+    found = found or {"": _summed(job, job.dev, answers)}
+    loss, right = map(sum, zip(*found.values(), strict=True))
+    scores: dict[str, Any] = {"dev_loss": loss / sum(row.trained_tokens for row in job.dev)}
+    if parts:
+        tokens = {name: sum(row.trained_tokens for row in rows) for name, rows in parts.items()}
+        scores["dev_losses"] = json.dumps({k: lost / tokens[k] for k, (lost, _) in found.items()})
+    return scores | {"dev_accuracy": right / len(job.dev)} if accuracy else scores
+
+
+def _summed(job: Training, dev: list[TokenRow], answers: Answers | None) -> list[float]:
+    """The loss over the rows, and how many are right, of all processes."""
+    rows = rows_of_part(dev, job.world.rank, job.world.size)
 
     def lane(number: int) -> torch.Tensor:
         with torch.no_grad(), job.cast():
@@ -149,11 +165,9 @@ def dev_scores(job: Training) -> dict[str, float]:
             return sum_scores(part, job.loss, job.layout, job.device, answers)
 
     with evaluating(job.model):
-        found = within_memory(job, job.dev, lambda: torch.stack(job.lanes.run(lane)).sum(0))
+        found = within_memory(job, dev, lambda: torch.stack(job.lanes.run(lane)).sum(0))
     job.world.add([found])
-    loss, right = found.tolist()
-    scores = {"dev_loss": loss / sum(row.trained_tokens for row in job.dev)}
-    return scores | {"dev_accuracy": right / len(job.dev)} if accuracy else scores
+    return found.tolist()
 
 
 def sum_scores(

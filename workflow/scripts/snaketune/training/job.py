@@ -46,6 +46,8 @@ class Training:
     """Saves the weights as a folder of this name under `folder`."""
     save_every: float
     """Seconds between checkpoints at least; 0: one after every step."""
+    parts: Sequence[str] = ()
+    """The datasets whose rows are mixed, where there are several."""
     kernels: str | None = None
     """The package whose fused kernels stand in for the model's own operations."""
     graphs: GraphedGradients | None = None

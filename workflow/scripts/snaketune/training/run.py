@@ -4,6 +4,7 @@ The work folder is named by what defines the training, so that a killed one is f
 another one never; Snakemake's outputs are written at the end, from there.
 """
 
+import json
 import platform
 import resource
 from contextlib import ExitStack
@@ -185,8 +186,31 @@ def _identity(plan: TrainingPlan, hashes: list[str]) -> dict:
 
 
 def _write_log(path: Path, log: list[dict]) -> None:
+    mixed = any("dev_losses" in row for row in log)
+    schema = LOG_SCHEMA.append(pa.field("dev_losses", pa.string())) if mixed else LOG_SCHEMA
     with atomic(path) as new:
-        pq.write_table(pa.Table.from_pylist(log, schema=LOG_SCHEMA), new, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(log, schema=schema), new, compression="zstd")
+
+
+def _by_part(job: Training) -> dict:
+    """Of rows of several datasets: how many of each were learned from in all steps, those that
+    occur again counted again, how many tokens of them carried loss, and the last loss on dev."""
+    if not job.parts:
+        return {}
+    taken = [job.train[i] for step in range(job.state.step) for i in job.order.window(step)]
+    dev = [row["dev_losses"] for row in job.state.log if "dev_losses" in row]
+    losses = json.loads(dev[-1]) if dev else {}
+    parts = {}
+    for name in job.parts:
+        rows = [row for row in taken if row.part == name]
+        own = {row.id for row in job.train if row.part == name}
+        parts[name] = {
+            "rows_taken": len(rows),
+            "trained_tokens": sum(row.trained_tokens for row in rows),
+            "epochs_of_its_rows": len(rows) / len(own) if own else 0.0,
+            "dev_loss": losses.get(name),
+        }
+    return {"parts": parts}
 
 
 def _meta(plan: TrainingPlan, job: Training, hashes: list[str]) -> dict:
@@ -204,6 +228,7 @@ def _meta(plan: TrainingPlan, job: Training, hashes: list[str]) -> dict:
         "epochs": steps[-1]["epoch"],
         "effective_batch": job.order.batch,
         "rows": len(job.train),
+        **_by_part(job),
         "tokens": tokens,
         "trained_tokens": sum(row["trained_tokens"] for row in steps),
         "tokens_per_second": tokens / job.state.seconds,

@@ -15,6 +15,7 @@ gradients of weights only under method full (an adapter's are small beside them)
 forward pass with gradient checkpointing. Norm, clipping and update touch trained numbers alone.
 """
 
+import json
 import math
 import sys
 import time
@@ -257,12 +258,14 @@ def _stop(job: Training) -> None:
     raise Preempted(f"{signal} said that the job is about to be ended; saved step {job.state.step}")
 
 
-def _evaluate(job: Training, epoch: float) -> dict[str, float]:
+def _evaluate(job: Training, epoch: float) -> dict[str, Any]:
     """Scores dev, for the log and in words."""
     scores, state, best = dev_scores(job), job.state, job.preset.best
     state.log.append({"step": state.step, "epoch": epoch, **scores})
     if job.world.leads:
-        said = ", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in scores)
+        shown = {name: value for name, value in scores.items() if isinstance(value, float)}
+        shown |= {f"of {k}": v for k, v in json.loads(scores.get("dev_losses", "{}")).items()}
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown.items())
         point = best_point(state.log, best)
         mark = ", the best so far" if point and point.step == state.step else ""
         print(f"step {state.step}: {said}{mark}", file=sys.stderr, flush=True)

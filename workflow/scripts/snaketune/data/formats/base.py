@@ -28,6 +28,11 @@ class Format:
         """The tables with a record an example, where the source's records hold several."""
         return tables
 
+    def recognised(self, fields: Fields) -> str | None:
+        """What the record was taken for, where the format reads records of several shapes; it is
+        told. Raises `RecordError`."""
+        return None
+
     def example(self, fields: Fields) -> Example:
         """The example in a record, without source and record number. Raises `RecordError`."""
         raise NotImplementedError

@@ -1,5 +1,5 @@
-"""Files on this machine as tables of records: JSON lines, JSON, CSV, Parquet and folders that
-`datasets` wrote with `save_to_disk`.
+"""Files on this machine as tables of records: JSON lines, JSON, CSV, Parquet, paragraphs of text
+and folders that `datasets` wrote with `save_to_disk`.
 
 What takes long to import is imported by the reader that needs it.
 """
@@ -215,10 +215,29 @@ def records_of(rows: "datasets.Dataset") -> Iterator[Record]:
         yield Record(number, row, row)
 
 
+def text_table(path: Path, place: str) -> Table:
+    """A record a paragraph, with its `text`: paragraphs stand apart by blank lines. Records are
+    numbered by their first line."""
+    lines = read_text(path, place).replace("\r\n", "\n").split("\n")
+    return Table(place, path.name, ["text"], _paragraphs(lines))
+
+
+def _paragraphs(lines: list[str]) -> Iterator[Record]:
+    held: list[str] = []
+    for number, line in enumerate([*lines, ""], start=1):
+        if line.strip():
+            held.append(line)
+        elif held:
+            value = {"text": "\n".join(held)}
+            yield Record(number - len(held), value, value)
+            held = []
+
+
 READERS: dict[str, Callable[[Path, str], Table]] = {
     ".jsonl": json_lines_table,
     ".json": json_table,
     ".csv": csv_table,
     ".parquet": parquet_table,
+    ".txt": text_table,
 }
 """By suffix: what reads a file, which messages name as the second argument says."""
