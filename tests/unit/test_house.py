@@ -28,8 +28,9 @@ def modules_on_the_way(step):
 def test_the_library_has_no_more_files():
     """Fewer, fuller ones are the aim: about 130. A registry has a file a thing, however short. The
     verdict in words has five: what is known, what is said of it, the gate, origins, exports;
-    the report's examples one."""
-    assert len(MODULES) <= 154
+    the report's examples one; files as they come four: text, folders, guesses, drafts, of which
+    none fits into a file that was there."""
+    assert len(MODULES) <= 158
 
 
 def test_no_file_has_more_than_300_lines():
