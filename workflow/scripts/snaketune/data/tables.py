@@ -200,7 +200,7 @@ def _counts(spec: DrawnSplitsSpec, total: int) -> tuple[int, int | None]:
         max(1, int(Fraction(str(x)) * total)) if isinstance(x, float) else x
         for x in (spec.test, spec.train)
     )
-    return min(test or 1, spec.at_most or total), train
+    return min(test or 1, spec.at_most or test or 1), train
 
 
 def _strata(records: list[Record], field: str, test: int, where: str) -> list[str]:
