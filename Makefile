@@ -1,4 +1,6 @@
 # make demo    fine-tune and evaluate a small model, and show the result
+# make new     DATA=my.csv MODEL=folder: drafts an experiment for your data in config/experiments/
+#              (NAME=its name, JUDGE=a model that judges, for safety)
 # make test    all tests but those below
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make test-stale  what runs again after every kind of edit: dry runs and starts (half an hour)
@@ -10,7 +12,7 @@
 # make lint    style and types of code and workflow
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
-# make docs    config/README.md and config/schema.json, from the config models
+# make docs    config/README.md, config/schema.json and docs/formats.md, from the code
 # make bench   speed and memory beside other tools, in an environment of its own (half an hour);
 #              fails at the end where a script failed or a bar was missed
 # make clean   remove results and caches; `make distclean` the virtual environment too
@@ -23,11 +25,15 @@ BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_pl
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test test-slurm test-stale test-faults test-families test-real lint steps docs bench clean distclean
+.PHONY: demo new test test-slurm test-stale test-faults test-families test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
 	CUDA_VISIBLE_DEVICES= $(BIN)/snakemake --cores all --resources gpu=4 --max-threads 1
+
+new: $(VENV)/.installed
+	@PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.config.new --data "$(DATA)" \
+		--model "$(MODEL)" --name "$(NAME)" --judge "$(JUDGE)"
 
 # Files side by side, as many as there are cores, up to four: a model or two are in memory for each.
 # The long ones first, so that all are done at about the same time.

@@ -36,6 +36,7 @@ else:
 
 sys.path.append(str(HERE / "workflow" / "scripts"))
 from snaketune.config.base import own_file
+from snaketune.config.changes import drawn_notes, with_test_splits
 from snaketune.config.read import load_experiment, write_resolved
 from snaketune.config.checks import data_files
 from snaketune.plan.experiment_plan import make_plan
@@ -60,8 +61,9 @@ if "experiment" not in config and not workflow.configfiles:
 
 try:
     CONFIG_FILES = [Path(f) for f in workflow.configfiles]
-    CONFIGURED = load_experiment(config, CONFIG_FILES)
-    data_files(CONFIGURED, CONFIG_FILES)
+    WRITTEN = load_experiment(config, CONFIG_FILES)
+    data_files(WRITTEN, CONFIG_FILES)
+    CONFIGURED = with_test_splits(WRITTEN)
     PLAN = make_plan(CONFIGURED)
     limit = workflow.global_resources.get("gpu")
     GPUS = gpus_at_once(limit.value if limit else None, workflow.is_main_process)
@@ -144,6 +146,7 @@ if workflow.is_main_process:
     notes = [
         *code_notes(EXPERIMENT),
         *kept_notes(EXPERIMENT, Path(E)),
+        *drawn_notes(WRITTEN, CONFIGURED),
         *prompt_notes(EXPERIMENT, PLAN),
         *([] if EXPERIMENT.smoke else power_notes(PLAN, Path(E))),
     ]

@@ -3,6 +3,7 @@
 
 import json
 
+from snaketune.config.changes import asked_splits
 from snaketune.data.steps import source_places
 from snaketune.plan.experiment_plan import Cell
 from snaketune.plan.lookups import Lookup, weights_in
@@ -13,6 +14,7 @@ from snaketune.steps.versions import made_by, step_version
 
 LOOKUP = Lookup(EXPERIMENT, PLAN)
 TABLE = TablePlan(experiment=Path(E).name, runs=PLAN.table, drops=EXPERIMENT.drops)
+ASKED_SPLITS = asked_splits(EXPERIMENT)
 TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 
 
@@ -39,8 +41,10 @@ def dataset_of(wildcards):
 
 
 def places_of(wildcards, output) -> dict:
-    """Where the dataset's files lie. Takes `output`, so that Snakemake doesn't compare it."""
-    return source_places(dataset_of(wildcards))
+    """Where the dataset's files lie, and whether the split has to be there. Takes `output`, so that
+    Snakemake doesn't compare it."""
+    asked = (wildcards.dataset, wildcards.get("split")) in ASKED_SPLITS
+    return source_places(dataset_of(wildcards)) | {"asked": asked}
 
 
 # States under protocols.

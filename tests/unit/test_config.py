@@ -413,7 +413,7 @@ def test_labels_may_be_written_as_numbers() -> None:
         ({"labels": [0, 1], "names": {2: "odd"}}, "found '2', expected one of ['0', '1']"),
         ({"names": {0: "a", "0": "b"}}, "classes.names: found [0, '0'], expected each label once"),
         ({"by": "label"}, "by: found label, by which results are split in any case"),
-        ({"data": {"labels": [True, False]}}, "datasets.kinds.labels.0: found True"),
+        ({"data": {"labels": [1.5, "a"]}}, "datasets.kinds.labels.0: found 1.5"),
         ({"data": {"labels": ["0"]}}, "labels: found ['0'], expected at least two classes"),
     ],
 )

@@ -148,9 +148,13 @@ def test_a_folder_without_articles(tmp_path):
         both(tmp_path)
 
 
-def test_an_article_that_is_not_utf_8(tmp_path):
+def test_an_article_that_is_not_utf_8(tmp_path, capsys):
     articles(tmp_path, [RAW])
     (tmp_path / "qa_2.json").write_bytes('{"title": "Räikkönen"}'.encode("latin-1"))
+    with pytest.raises(UserError, match=r"qa_2.json:1: field qa_pairs"):
+        both(tmp_path)
+    assert "qa_2.json was read as: Windows-1252 (Latin-1)" in capsys.readouterr().out
+    (tmp_path / "qa_2.json").write_bytes('{"title": "Räikkönen '.encode() + b'\xe4"}')
     with pytest.raises(UserError, match=r"qa_2.json: line 1: found the byte 0xe4"):
         both(tmp_path)
 

@@ -9,7 +9,7 @@ import pytest
 from prepared_data import problems, write_lines
 
 from snaketune.config.dataset import DatasetSpec, split_of
-from snaketune.data import locate
+from snaketune.data import locate, steps
 from snaketune.data.locate import source_files, source_parts
 from snaketune.runtime.errors import UserError
 
@@ -66,6 +66,45 @@ def test_shards_are_one_split(tmp_path):
     assert [split for split, _ in _found(str(tmp_path))] == ["train", "train"]
 
 
+@pytest.mark.parametrize(
+    ("files", "subset", "expected"),
+    [
+        (["main/train-00000-of-00001.parquet", "main/test-00000-of-00001.parquet"], None,
+         ["train", "test"]),
+        (["data/train-00000-of-00002-0123456789abcdef.parquet",
+          "data/train-00001-of-00002-fedcba9876543210.parquet"], None, ["train", "train"]),
+        (["main/train.csv", "socratic/train.csv", "socratic/test.csv"], "socratic",
+         ["train", "test"]),
+        (["main/train/0000.parquet", "main/train/0001.parquet", "main/test/0000.parquet"], "main",
+         ["train", "train", "test"]),
+        (["refs/main", ".hidden/train.csv", "snapshots/0123/main/train.jsonl.gz"], None,
+         ["train"]),
+        (["train.tsv", "test.csv.bz2"], None, ["train", "test"]),
+        # As it was before these kinds were read.
+        (["train.csv", "train.tsv", "test.csv.gz"], None, ["train"]),
+    ],
+)  # fmt: skip
+def test_folders_as_the_hub_writes_them(tmp_path, files, subset, expected):
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    parts = source_parts(_spec(str(tmp_path), subset=subset))
+    assert [part.split for part in parts] == expected
+    if subset:
+        assert all(subset in part.address for part in parts)
+    # The job finds them too, by what it is told.
+    spec = _spec(str(tmp_path), subset=subset)
+    settings = steps.split_settings(spec, ["train"], False)
+    assert source_parts(steps.spec_of(settings, steps.source_places(spec))) == parts
+
+
+def test_what_lies_in_another_folder_is_told(tmp_path):
+    for name in ("main/train.csv", "main/train.tsv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    assert locate.left_aside(_spec(str(tmp_path))) == ["train.tsv"]
+
+
 def test_source_by_split_overrules_the_names(tmp_path):
     write_lines(tmp_path / "train.jsonl", problems(0, 2))
     (part,) = source_parts(_spec({"test": f"{tmp_path}/train.jsonl"}))
@@ -96,7 +135,11 @@ def test_hub_and_downloads_have_no_local_files():
         ([], "nothing.jsonl", ["datasets.d.source", "no file or folder", "nothing.jsonl"]),
         ([], "", ["no data file in the folder"]),
         (["README.md"], "", ["no data file in the folder", ".jsonl"]),
-        (["a.txt"], "a.txt", ["a.txt", "expected a file of .jsonl"]),
+        (["a.md"], "a.md", ["a.md", "expected a file of .jsonl"]),
+        (["a.csv.zip"], "a.csv.zip", ["a.csv.zip", "; unpack it first"]),
+        (["a.xlsx"], "a.xlsx", ["a.xlsx", "; save the sheet as CSV first"]),
+        (["main/train.csv", "other/train.csv"], "", ["(main, other)", "as `subset`"]),
+        (["a/b/c/d/e/train.csv"], "", ["no data file in the folder"]),
         (["a.jsonl", "b.jsonl"], "", ["2 files", "none is named for a split", "train.jsonl"]),
         (["train.csv", "train.jsonl"], "", ["2 files for the split train", "train.csv"]),
         (["test_a.jsonl", "test_b.jsonl"], "", ["2 files for the split test", "test_b.jsonl"]),
@@ -109,6 +152,7 @@ def test_bad_sources_are_named_with_their_place_in_the_config(tmp_path, files, s
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
     with pytest.raises(UserError) as error:
         source_files(_spec(str(folder / source)), "datasets.d")

@@ -1,13 +1,17 @@
 """Seeded subsets are the recipe's."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
-from prepared_data import prepared_from, write_lines
+from prepared_data import prepared_from, problems, write_lines
 
-from snaketune.config.dataset import DatasetSpec, SampleSpec
+from snaketune.config.changes import drawn_notes, with_test_splits
+from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SampleSpec
+from snaketune.config.experiment import Experiment
 from snaketune.data.example import take_sample
+from snaketune.data.prepare import prepare_split
 from snaketune.runtime.errors import UserError
 
 # Printed by the recipe's own line; they pin NumPy's generator too.
@@ -84,3 +88,163 @@ def test_a_record_without_its_group_is_rejected(tmp_path):
     spec = visits(tmp_path / "v.jsonl") | {"group": "doctor"}
     with pytest.raises(UserError, match="doctor"):
         prepared_from(DatasetSpec.model_validate(spec))
+
+
+# Shares and strata.
+
+
+def table_of(path, labels, **draw):
+    rows = [{"q": f"question {n}", "kind": label} for n, label in enumerate(labels)]
+    write_lines(path, rows)
+    return {
+        "source": str(path),
+        "format": "table",
+        "columns": {"question": "q", "label": "kind"},
+        "labels": sorted(set(labels)),
+        "draw": draw,
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "draw", "test", "train"),
+    [
+        (60, {"test": 0.2}, 12, 48),
+        (100, {"test": 0.29}, 29, 71),  # which as a product of floats are 28.999…
+        (7, {"test": 0.1}, 1, 6),  # one at least
+        (60, {"test": 0.2, "at_most": 11}, 11, 49),
+        (60, {"test": 0.2, "at_most": 13}, 12, 48),
+        (60, {"test": 10, "train": 0.5}, 10, 30),
+        (60, {"test": 0.25, "train": 0.75}, 15, 45),
+        (60, {"test": 20}, 20, 40),
+    ],
+)
+def test_shares_are_rounded_down(tmp_path, rows, draw, test, train):
+    spec = table_of(tmp_path / "d.jsonl", ["ab"[n % 2] for n in range(rows)], **draw)
+    found = prepared_from(DatasetSpec.model_validate(spec))
+    assert (len(found.splits["test"]), len(found.splits["train"])) == (test, train)
+    order = np.random.default_rng(42).permutation(rows)
+    assert [e.record - 1 for e in found.splits["test"]] == list(order[:test])
+
+
+@pytest.mark.parametrize(
+    ("draw", "words"),
+    [
+        ({"test": 0}, "found 0, expected a number of records, or a share"),
+        ({"test": 1.0}, "found 1.0, expected"),
+        ({"test": -0.1}, "found -0.1, expected"),
+        ({"test": 0.6, "train": 0.5}, "found the shares 0.6 and 0.5, expected 1 at most"),
+        ({"test": 5, "at_most": 3}, "at_most: found 3 beside test: 5, no share"),
+    ],
+)
+def test_what_no_draw_can_be(draw, words):
+    with pytest.raises(ValueError, match=words):
+        DrawnSplitsSpec.model_validate(draw)
+    DrawnSplitsSpec.model_validate({"test": 0.5, "train": 0.5})
+
+
+def test_a_draw_that_was_written_before_is_told_as_before():
+    spec = DrawnSplitsSpec(test=5)
+    assert spec.model_dump(mode="json") == {"test": 5, "train": None, "seed": 42}
+    assert spec.model_copy(update={"stratify": "kind"}).model_dump()["stratify"] == "kind"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_strata_are_within_a_record_of_their_share_as_sklearn_has_them(tmp_path, seed):
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    labels = ["a"] * 61 + ["b"] * 29 + ["c"] * 10
+    spec = table_of(tmp_path / "d.jsonl", labels, test=0.2, train=30, stratify="kind", seed=seed)
+    found = prepared_from(DatasetSpec.model_validate(spec))
+    split = StratifiedShuffleSplit(1, test_size=20, train_size=30, random_state=seed)
+    (train, test), *_ = split.split(np.zeros(100), labels)
+    for name, peer in (("test", test), ("train", train)):
+        own = Counter(e.label for e in found.splits[name])
+        other = Counter(labels[i] for i in peer)
+        size = len(peer)
+        assert own.total() == size
+        for label, share in Counter(labels).items():
+            assert abs(own[label] - size * share / 100) < 1
+            assert abs(own[label] - other[label]) <= 1
+    records = [e.record for split in found.splits.values() for e in split]
+    assert len(set(records)) == len(records) == 50
+
+
+def test_strata_that_fit_no_test_split_are_refused(tmp_path):
+    labels = [f"l{n}" for n in range(10)] * 2
+    spec = table_of(tmp_path / "d.jsonl", labels, test=9, stratify="kind")
+    with pytest.raises(UserError, match="found 10 values of kind with 9 test records"):
+        prepared_from(DatasetSpec.model_validate(spec))
+    spec["draw"]["test"] = 10
+    found = prepared_from(DatasetSpec.model_validate(spec))
+    assert len({e.label for e in found.splits["test"]}) == 10
+    spec["draw"]["stratify"] = "sort"
+    with pytest.raises(UserError, match="no record with a value of sort"):
+        prepared_from(DatasetSpec.model_validate(spec))
+    with pytest.raises(ValueError, match=r"found group q and draw\.stratify sort, expected either"):
+        DatasetSpec.model_validate(spec | {"group": "q"})
+
+
+# Splits that nobody asked to draw.
+
+
+def experiment_on(dataset, **evals):
+    return Experiment.model_validate(
+        {
+            "experiment": "e",
+            "models": {"m": {"id": "m"}},
+            "datasets": {"d": dataset},
+            "presets": {"p": {}},
+            "evals": {"e": {"task": "math", "dataset": "d", **evals}},
+            "runs": {"r": {"model": "m", "preset": "p", "train": "d"}},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "source", "evals", "drawn"),
+    [
+        (["all.jsonl"], "all.jsonl", {}, True),
+        (["train.jsonl"], "train.jsonl", {}, True),
+        (["train.jsonl"], {"train": "train.jsonl"}, {}, True),
+        (["train.jsonl", "dev.jsonl"], "", {}, True),
+        (["train.jsonl", "test.jsonl"], "", {}, False),
+        (["a_test.jsonl"], "a_test.jsonl", {}, False),
+        (["train.jsonl"], "train.jsonl", {"split": "dev"}, False),
+        ([], "hub:a/b", {}, False),
+    ],
+)
+def test_where_a_test_split_is_drawn_unasked(tmp_path, files, source, evals, drawn):
+    for name in files:
+        first = 100 * files.index(name)
+        write_lines(tmp_path / name, problems(first, first + 40))
+    if isinstance(source, dict):
+        source = {k: str(tmp_path / v) for k, v in source.items()}
+    elif not source.startswith("hub:"):
+        source = str(tmp_path / source)
+    given = experiment_on({"source": source, "format": "gsm8k"}, **evals)
+    planned = with_test_splits(given)
+    (spec,) = planned.datasets.values()
+    assert (spec.draw is not None) == drawn
+    notes = list(drawn_notes(given, planned))
+    assert len(notes) == drawn
+    if drawn:
+        assert "datasets.d.draw, such as {test: 0.1}" in notes[0] and "20 %" in notes[0]
+        found = prepared_from(spec)
+        order = np.random.default_rng(42).permutation(40)
+        assert [e.record - 1 for e in found.splits["test"]] == list(order[:8])
+        assert len(found.splits["train"]) == 32
+        assert len(found.splits["dev"]) == 40 * ("dev.jsonl" in files)
+        # What is planned is written down, and says the same when it is read again.
+        again = DatasetSpec.model_validate(spec.model_dump(mode="json"))
+        assert again.draw == spec.draw
+
+
+def test_a_split_that_an_eval_asks_for_has_to_be_there(tmp_path):
+    path = write_lines(tmp_path / "train.jsonl", problems(0, 4))
+    spec = DatasetSpec(source=str(path), format="gsm8k")
+    prepare_split(spec, "test", tmp_path / "d")
+    with pytest.raises(UserError, match=r"found no test split, .* datasets.d.draw, such as"):
+        prepare_split(spec, "test", tmp_path / "d", asked=True)
+    with pytest.raises(UserError, match=r"found no dev split, .* expected datasets.d.dev: N"):
+        prepare_split(spec, "dev", tmp_path / "d", asked=True)
+    prepare_split(spec, "train", tmp_path / "d", asked=True)

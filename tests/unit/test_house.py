@@ -30,8 +30,9 @@ def test_the_library_has_no_more_files():
     verdict in words has five: what is known, what is said of it, the gate, origins, exports;
     the report's examples one; padded batches one, and what presets can't train of a model one.
     Conversations and text have one each among the formats, perplexity one among the tasks: a
-    registry finds them by their files. Mixtures have one."""
-    assert len(MODULES) <= 160
+    registry finds them by their files. Mixtures have one. Files as they come have four: text,
+    folders, guesses, drafts, of which none fits into a file that was there."""
+    assert len(MODULES) <= 164
 
 
 def test_no_file_has_more_than_300_lines():

@@ -15,5 +15,6 @@ with job(snakemake.log[0]):
         split=snakemake.wildcards.split,
         folder=report.parent,
         numeric=snakemake.params.dataset["numeric"],
+        asked=snakemake.params.places["asked"],
     )
     sign(report, snakemake.params.made_by)

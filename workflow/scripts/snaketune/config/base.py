@@ -8,6 +8,7 @@ file is run only where replies are measured, compared or shown; a format's where
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +75,10 @@ Value = Annotated[Any, BeforeValidator(_number)]
 
 
 def _text(value: object) -> object:
-    """YAML reads `[0, 1]` as numbers."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """YAML reads `[0, 1]` as numbers and `[true, false]` as neither text nor number."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else value
 
 
 def _switch(value: object) -> object:
@@ -116,7 +119,7 @@ def thought_budget(thinking: object) -> int | None:
     return thinking.budget if isinstance(thinking, BudgetSpec) else None
 
 
-Label = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int)]
+Label = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int | bool)]
 
 
 class ResourceSpec(Strict):
@@ -127,6 +130,33 @@ class ResourceSpec(Strict):
     """Main memory of a job in GB; unset: estimated from model, method and batch."""
     minutes: int | None = Field(None, ge=1)
     """Run time of a job; unset: estimated."""
+
+
+SplitName = Literal["train", "dev", "test"]
+SPLIT_WORDS: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+}
+
+
+def called_exactly(name: str) -> SplitName | None:
+    """The split of a name that is a word for one and nothing else: not `train_sft`."""
+    return SPLIT_WORDS.get(name.lower())
+
+
+def split_of(name: str) -> SplitName | None:
+    """The split that a file or split name speaks of: `gsm8k_train_v2` is train.
+
+    None where it speaks of none, or of several.
+    """
+    words = re.split(r"[^a-z]+", name.lower())
+    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
+    return found.pop() if len(found) == 1 else None
 
 
 _LIBRARY = Path(__file__).parents[1]

@@ -1,5 +1,5 @@
-"""Variants of what the config says: evals as runs change them, and the smoke variant of an
-experiment, its whole DAG in a minute or two on a laptop."""
+"""Variants of what the config says: evals as runs change them, the smoke variant of an experiment,
+its whole DAG in a minute or two on a laptop, and test splits that are drawn unasked."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snaketune.config.base import own_file, thinking_mode
-from snaketune.config.dataset import DatasetSpec, SampleSpec
+from snaketune.config.base import SplitName, own_file, thinking_mode
+from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SampleSpec
 from snaketune.config.evaluation import EvalSpec, SamplingSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.model import ModelSpec, Preset
+from snaketune.data.locate import source_parts
 
 
 def changed_eval(spec: EvalSpec, change: dict[str, Any]) -> EvalSpec:
@@ -135,3 +136,45 @@ def _few_steps(preset: Preset) -> Preset:
     return preset.model_copy(
         update={"max_steps": STEPS, "batch_size": small, "accumulation": 1, "dtype": "auto"}
     )
+
+
+# Splits that are drawn without being asked for.
+
+DRAWN = DrawnSplitsSpec(test=0.2, at_most=1000)
+"""Of a source without a test split that an eval asks for."""
+
+
+def asked_splits(experiment: Experiment) -> set[tuple[str, SplitName]]:
+    """The splits that evals ask for, each with its dataset."""
+    return {(spec.dataset, spec.split) for spec in every_eval(experiment)}
+
+
+def with_test_splits(experiment: Experiment) -> Experiment:
+    """The experiment with a test split drawn wherever an eval asks for one and the source has none.
+
+    Which splits a dataset of the hub has is not known before it is loaded: see `prepare_split`.
+    """
+    asked = {name for name, split in asked_splits(experiment) if split == "test"}
+    drawn = {
+        name: spec.model_copy(update={"draw": DRAWN})
+        for name, spec in experiment.datasets.items()
+        if name in asked and spec.draw is None and _splits(spec) <= {"train", "dev"}
+    }
+    return experiment.model_copy(update={"datasets": experiment.datasets | drawn})
+
+
+def _splits(spec: DatasetSpec) -> set[SplitName | None]:
+    """The splits of the source; None among them: it may have any."""
+    return {part.split for part in source_parts(spec)}
+
+
+def drawn_notes(given: Experiment, planned: Experiment) -> Iterator[str]:
+    """For the plan, in words: which test splits are drawn without being asked for."""
+    for name, spec in planned.datasets.items():
+        if spec.draw and given.datasets[name].draw is None:
+            yield (
+                f"datasets.{name} has no test split, which an eval asks for: 20 % of its records, "
+                "at most 1,000, are drawn with seed 42 and not trained on. To change it: "
+                f"datasets.{name}.draw, such as {{test: 0.1}}, or a source by split, such as "
+                "{train: FILE, test: FILE}"
+            )

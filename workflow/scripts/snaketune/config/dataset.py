@@ -4,45 +4,37 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from snaketune.config.base import FORMATS, Label, Number, Prefix, Strict, Thinking, own_file
+from snaketune.config.base import (
+    FORMATS,
+    Label,
+    Number,
+    Prefix,
+    SplitName,
+    Strict,
+    Thinking,
+    own_file,
+    split_of,
+)
 
-SplitName = Literal["train", "dev", "test"]
 if TYPE_CHECKING:
     FormatName = str
 else:
     # One of the files in data/formats.
     FormatName = Literal[tuple(FORMATS)]
 
-_FILE = re.compile(r"\.(jsonl|json|csv|parquet|txt)$", re.IGNORECASE)
+_FILE = re.compile(
+    r"\.(parquet|(jsonl|ndjson|json|csv|tsv|txt)(\.(gz|bz2|xz|zst))?)$", re.IGNORECASE
+)
 _HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
-
-
-SPLIT_WORDS: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-}
-
-
-def called_exactly(name: str) -> SplitName | None:
-    """The split of a name that is a word for one and nothing else: not `train_sft`."""
-    return SPLIT_WORDS.get(name.lower())
-
-
-def split_of(name: str) -> SplitName | None:
-    """The split that a file or split name speaks of: `gsm8k_train_v2` is train.
-
-    None where it speaks of none, or of several.
-    """
-    words = re.split(r"[^a-z]+", name.lower())
-    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
-    return found.pop() if len(found) == 1 else None
 
 
 def _source(value: str) -> str:
@@ -145,26 +137,57 @@ class CatalogueSpec(Strict):
     """Columns that are taken over."""
 
 
+def _count_or_share(value: int | float) -> int | float:
+    if value <= 0 or (isinstance(value, float) and value >= 1):
+        raise ValueError(f"found {value}, expected a number of records, or a share such as 0.2")
+    return value
+
+
+CountOrShare = Annotated[int | float, AllowInfNan(False), AfterValidator(_count_or_share)]
+
+
 class DrawnSplitsSpec(Strict):
     """Splits drawn from a source that has only one: its records in the order of
     `numpy.random.default_rng(seed).permutation(n)`, as `datasets.shuffle` orders them."""
 
-    test: int = Field(ge=1)
-    """The first so many records."""
-    train: int | None = Field(None, ge=1)
-    """The next so many; unset: all others."""
+    test: CountOrShare
+    """The first so many records; a number below 1 is a share of all, rounded down."""
+    train: CountOrShare | None = None
+    """The next so many, or such a share of all; unset: all others."""
+    at_most: int | None = Field(None, ge=1)
+    """Test records at most, where `test` is a share."""
     seed: int = 42
     """Seed of the permutation."""
+    stratify: str | None = None
+    """A field, such as the label's: test and train have of each of its values the share that all
+    records have (of what is left after rounding down, the values nearest to one more get one)."""
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "DrawnSplitsSpec":
+        shares = [x for x in (self.test, self.train) if isinstance(x, float)]
+        if sum(shares) > 1:
+            raise ValueError(f"found the shares {self.test} and {self.train}, expected 1 at most")
+        if self.at_most and not isinstance(self.test, float):
+            raise ValueError(f"at_most: found {self.at_most} beside test: {self.test}, no share")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_it_was(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without keys that came later, where they are unset: nothing is drawn anew for them."""
+        later = {"stratify", "at_most"}
+        return {k: v for k, v in handler(self).items() if v is not None or k not in later}
 
 
 class DatasetSpec(Strict):
     """Records from one source, as examples with splits train, dev and test."""
 
     source: Source | dict[SplitName, Source]
-    """`hub:OWNER/NAME`, an `https://` address of a file, a file (.jsonl, .json, .csv, .parquet,
-    .txt), or a folder (`save_to_disk`, or one file a split, named for it); or one of these a
-    split. A lone file belongs to the split that its name speaks of (`gsm8k_test.jsonl`;
-    `validation` is dev), else to train, or to test where the format has no answers to train on."""
+    """`hub:OWNER/NAME`, an `https://` address of a file, a file (.jsonl, .json, .csv, .tsv,
+    .parquet, .txt; all but Parquet also as .gz, .bz2, .xz, .zst), or a folder (`save_to_disk`, one
+    file a split, named for it, or a snapshot of the hub); or one of these a split. A lone file
+    belongs to the split that its name speaks of (`gsm8k_test.jsonl`; `validation` is dev), else to
+    train, or to test where the format has no answers to train on. Encoding, separator and shape are
+    recognised, and told."""
     format: FormatName
     """The adapter that reads a record."""
     columns: ColumnsSpec | None = None
@@ -177,7 +200,8 @@ class DatasetSpec(Strict):
     """Multiple-choice records in which an option stands twice: rejected, or kept. Either way the
     manifest and the report name them."""
     subset: str | None = None
-    """The hub dataset's configuration, such as `main`."""
+    """The hub dataset's configuration, such as `main`; of a local snapshot with several the folder
+    of one."""
     revision: str | None = None
     """The hub dataset's revision; it is resolved to a commit, which is recorded."""
     sha256: dict[SplitName, Sha256] = Field(default_factory=dict)
@@ -190,7 +214,8 @@ class DatasetSpec(Strict):
     `few_shot.count` (up to 5, 21, 85, …), in file order; and of the letters that options get where
     the source has none."""
     draw: DrawnSplitsSpec | None = None
-    """Draws train and test from a source that has one split."""
+    """Draws train and test from a source that has one split. Unset, where an eval asks for a test
+    split and a local source has none: `{test: 0.2, at_most: 1000}`."""
     limit: int | None = Field(None, ge=1)
     """At most this many records of each split, the first ones."""
     group: str | None = None
@@ -262,6 +287,13 @@ class DatasetSpec(Strict):
             raise ValueError("prompt: found no {question} in it")
         if self.system and not self.chat:
             raise ValueError("a system turn needs a chat template; put its text into the prompt")
+        return self
+
+    @model_validator(mode="after")
+    def _strata_or_groups(self) -> "DatasetSpec":
+        if self.group and self.draw and self.draw.stratify:
+            found = f"found group {self.group} and draw.stratify {self.draw.stratify}"
+            raise ValueError(f"{found}, expected either: groups stay whole, whatever they hold")
         return self
 
     @model_validator(mode="after")

@@ -1,14 +1,20 @@
-"""Writes config/schema.json and config/README.md from the config models.
+"""Writes config/schema.json and config/README.md from the config models, and docs/formats.md from
+the formats and the default prompts.
 
 Run as `python -m snaketune.config.document` in `workflow/scripts`, or `make docs`.
 """
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
+from snaketune.config.base import FORMATS, TASKS
 from snaketune.config.experiment import Experiment
+from snaketune.data.formats.base import adapter_of
+from snaketune.prompts import wording
 
 _INTRODUCTION = """\
 # Configuration
@@ -137,12 +143,100 @@ def _mapping(node: dict[str, Any]) -> str:
     return f"by name: {_type(values)}"
 
 
+_FORMATS = """\
+# Formats of data, default prompts
+
+A dataset's `format` says what its records are; `make new DATA=FILE MODEL=FOLDER` finds it out and
+drafts an experiment. Below, fields in one line stand for one another. What else records hold is
+left aside. Any format is read from JSON lines, JSON (also `{"data": […]}`), CSV, Parquet,
+`save_to_disk` folders, snapshots of the hub or the hub itself. Text may be compressed (.gz, .bz2,
+.xz, .zst), in UTF-8, UTF-16 or Windows-1252, and tables separated by commas, semicolons, tabs or
+bars: what was recognised stands in the log and, as `read_as`, in the manifest.
+This page is generated from the code (`make docs`).
+"""
+
+
+_PROMPTS = """\
+# Default prompts
+
+Each can be replaced: `system` and `prompt` of a dataset, an eval or a run. A context stands below
+the question, unless the prompt has `{context}`.
+"""
+
+
+def formats_page() -> str:
+    """docs/formats.md"""
+    tasks = [name for name, info in TASKS.items() if not info.samples_of]
+    parts = [
+        _FORMATS,
+        *(_format(name) for name in FORMATS),
+        _PROMPTS,
+        *(_prompt(name) for name in tasks),
+    ]
+    return "\n".join(parts)
+
+
+def _format(name: str) -> str:
+    adapter, info = adapter_of(name)
+    lines = [f"## `{name}`", _doc(import_module(adapter.__module__)), "", _doc(adapter), ""]
+    if adapter.columns:
+        names = [" or ".join(f"`{name}`" for name in either) for either in adapter.columns]
+        lines += ["Required:", *(f"- {name}" for name in names), ""]
+    if info.many_files:
+        lines += [f"Files: `{info.many_files}`, of which a folder holds many.", ""]
+    if info.evaluation_only:
+        lines += ["There is nothing to train on: a lone file is a test split.", ""]
+    if name != "table":
+        lines += [f"Task: `{info.task}`.", ""]
+    if adapter.settings:
+        settings = json.dumps(adapter.settings, ensure_ascii=False).replace('"', "")
+        lines += ["With these settings of the dataset:", _code(settings[1:-1], "yaml"), ""]
+    if adapter.shown:
+        lines += ["A record:", _code(json.dumps(adapter.shown, ensure_ascii=False), "json"), ""]
+    return "\n".join(lines)
+
+
+def _prompt(task: str) -> str:
+    system = wording.MATH_SYSTEM if task == "math" else None
+    prompt = {
+        "multiple_choice": wording.MULTIPLE_CHOICE,
+        "classification": wording.CLASSIFICATION,
+        "perplexity": "",
+    }.get(task, "{question}")
+    lines = [f"## `{task}`"]
+    if system:
+        lines += ["System turn:", _code(system), ""]
+    lines += ["User turn:", _code(prompt), ""] if prompt else ["None: the text as it is.", ""]
+    if task == "math":
+        lines += ["In plain text (`chat: false`):", _code(wording.MATH), ""]
+    if task == "safety":
+        judge = wording.judge_system("{the guideline}"), wording.judge_user("{question}", "{reply}")
+        lines += [
+            "The judge's system turn:",
+            _code(judge[0]),
+            "",
+            "Its user turn:",
+            _code(judge[1]),
+        ]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _doc(thing: object) -> str:
+    return getdoc(thing) or ""
+
+
+def _code(text: str, language: str = "text") -> str:
+    return f"```{language}\n{text}\n```"
+
+
 def main() -> None:
-    """Writes both files into the project's `config` folder."""
-    folder = Path(__file__).resolve().parents[4] / "config"
+    """Writes the files into the project."""
+    project = Path(__file__).resolve().parents[4]
     text = json.dumps(schema(), indent=2) + "\n"
-    (folder / "schema.json").write_text(text, encoding="utf-8")
-    (folder / "README.md").write_text(page(), encoding="utf-8")
+    (project / "config/schema.json").write_text(text, encoding="utf-8")
+    (project / "config/README.md").write_text(page(), encoding="utf-8")
+    (project / "docs/formats.md").write_text(formats_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def check_records(
         records += 1
         number = _file_part(table, tables) + f"{record.number:05d}"
         try:
-            example = _example(record, form, f"{dataset}-{split}-{number}")
+            example = _example(record, table, form, f"{dataset}-{split}-{number}")
             example = _grouped(example, record, form, group)
             _require_new_id(example.id, places, f"{table.name}:{record.number}", form.private)
         except RecordError as fault:
@@ -141,11 +141,11 @@ def _file_part(table: Table, tables: list[Table]) -> str:
     return f"{PurePath(table.name).stem}-" if len(tables) > 1 else ""
 
 
-def _example(record: Record, form: Format, own_id: str) -> Example:
+def _example(record: Record, table: Table, form: Format, own_id: str) -> Example:
     if isinstance(record.value, RecordError):
         # A key that stands twice may be a prompt that stands in the wrong place.
         raise replace(record.value, field=None) if form.private else record.value
-    example = form.example(Fields(record.value, form.private))
+    example = form.example(Fields(record.value, form.private, table.classes))
     return example if example.id else replace(example, id=own_id)
 
 
@@ -240,10 +240,22 @@ def sources_of(loaded: Loaded, split: SplitName, checked: Checked) -> list[dict]
     """The report's entries for the tables that `checked` was read from."""
     read = Counter(e.source for e in checked.examples)
     read += Counter(r.source for r in checked.rejected)
+    labels = {e.label for e in checked.examples}
     return [
-        {"split": split, **origin, "records": read[origin["name"]]}
-        for origin in loaded.origins[split]
+        {"split": split, **origin, "records": read[origin["name"]], **_read_as(table, labels)}
+        for table, origin in zip(loaded.tables[split], loaded.origins[split], strict=True)
     ]
+
+
+def _read_as(table: Table, labels: set[str | None]) -> dict[str, list[str]]:
+    """What was recognised to read a table, in words; nothing where it is as usual."""
+    named = [
+        f"numbers of {column} as the source's class names"
+        for column, names in table.classes.items()
+        if labels & set(names)
+    ]
+    words = [*table.read_as, *named]
+    return {"read_as": words} if words else {}
 
 
 def repeated_options_of(
@@ -264,6 +276,9 @@ def print_report(split: SplitName, report: SplitReport) -> None:
     print(f"{split}: {n['in']} in, {n['out']} out, rejected {reasons}")
     for what, count in report.recognised.items():
         print(f"{split}: {count} taken for {what}")
+    for source in report.sources:
+        if words := source.get("read_as"):
+            print(f"{source['name']} was read as: {', '.join(words)}")
     for row in report.repeated_options:
         done = f"kept as {row['id']}" if row["kept"] else "rejected"
         print(f"options repeat, {done}: {row['source']}, record {row['record']} for {split}")

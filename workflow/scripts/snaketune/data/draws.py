@@ -16,7 +16,7 @@ from snaketune.data.check import SplitReport
 from snaketune.data.example import GROUP, Example, normalise, read_examples
 from snaketune.data.formats.base import Format, format_for
 from snaketune.data.record import Fields, RecordError, Repeat, describe, key_twice, parse
-from snaketune.data.sources.local import read_text
+from snaketune.data.sources.text import read_text
 from snaketune.data.steps import same_draw
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json

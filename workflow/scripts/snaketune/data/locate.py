@@ -3,7 +3,6 @@
 Light on purpose, and without the network: the Snakefile asks for the files at every parse.
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,27 +10,24 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from snaketune.config.base import FORMATS
-from snaketune.config.dataset import (
-    SPLIT_WORDS,
-    DatasetSpec,
-    FormatName,
-    SplitName,
-    called_exactly,
-    split_of,
+from snaketune.config.base import FORMATS, SPLIT_WORDS, called_exactly, split_of
+from snaketune.config.dataset import DatasetSpec, FormatName, SplitName
+from snaketune.data.folders import (
+    are_shards,
+    claimed_splits,
+    data_in,
+    files_by_split,
+    holds_data,
+    is_data,
+    kinds_of,
+    readable_files,
+    saved_files,
+    saved_splits,
+    stem_of,
 )
 from snaketune.runtime.errors import UserError
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-
-
-def suffixes_of(form: FormatName) -> tuple[str, ...]:
-    """Of local files: what is called .txt is data only where text is read."""
-    return SUFFIXES if form == "text" else SUFFIXES[:-1]
-
-
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 @dataclass(frozen=True)
@@ -72,12 +68,12 @@ def source_parts(spec: DatasetSpec, where: str = "datasets") -> list[SourcePart]
     that is missing, empty or ambiguous.
     """
     if isinstance(spec.source, str):
-        return _parts(spec.source, None, spec.format, f"{where}.source")
+        return _parts(spec.source, None, spec, f"{where}.source")
     return [
         part
         for split in SPLITS
         if split in spec.source
-        for part in _parts(spec.source[split], split, spec.format, f"{where}.source.{split}")
+        for part in _parts(spec.source[split], split, spec, f"{where}.source.{split}")
     ]
 
 
@@ -91,8 +87,8 @@ def source_parts_for(
     ]
 
 
-def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -> list[SourcePart]:
-    pinned = split is not None
+def _parts(source: str, split: SplitName | None, spec: DatasetSpec, where: str) -> list[SourcePart]:
+    pinned, form = split is not None, spec.format
     if source.startswith("hub:"):
         return [SourcePart("hub", source.removeprefix("hub:"), split, pinned)]
     if "://" in source:
@@ -100,16 +96,24 @@ def _parts(source: str, split: SplitName | None, form: FormatName, where: str) -
         return [SourcePart("download", source, split or _split_for(stem, form, where), pinned)]
     path = Path(source)
     if path.is_dir():
-        return list(_folder(path, split, form, where))
+        return list(_folder(path, split, spec, where))
     if not path.is_file():
         raise UserError(
             f"{where}: found no file or folder {source}, expected a path relative to the working "
             "directory, `hub:OWNER/NAME` or an `https://` address"
         )
-    if path.suffix.lower() not in suffixes_of(form):
-        expected = f"a file of {', '.join(suffixes_of(form))}"
+    if not is_data(path, form):
+        expected = f"a file of {kinds_of(form)}{_way_to(path)}"
         raise UserError(f"{where}: found {source}, expected {expected}")
-    return [SourcePart("file", source, split or _split_for(path.stem, form, where), pinned)]
+    return [SourcePart("file", source, split or _split_for(stem_of(path), form, where), pinned)]
+
+
+def _way_to(path: Path) -> str:
+    """What to do about a file of another kind."""
+    ways = {".zip": "unpack it", ".tar": "unpack it", ".xlsx": "save the sheet as CSV"}
+    ways |= {".xls": ways[".xlsx"], ".ods": ways[".xlsx"], ".tgz": "unpack it"}
+    way = ways.get(path.suffix.lower()) or ways.get(Path(path.stem).suffix.lower())
+    return f"; {way} first" if way else ""
 
 
 def _split_for(stem: str, form: FormatName, where: str) -> SplitName:
@@ -124,21 +128,17 @@ def _split_for(stem: str, form: FormatName, where: str) -> SplitName:
 
 
 def _folder(
-    folder: Path, split: SplitName | None, form: FormatName, where: str
+    folder: Path, split: SplitName | None, spec: DatasetSpec, where: str
 ) -> Iterator[SourcePart]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-        yield from _saved(folder, split, form, where)
+        yield from _saved(folder, split, spec.format, where)
         return
-    pattern, suffixes = FORMATS[form].many_files, suffixes_of(form)
-    files = sorted(
-        p for p in folder.glob(pattern or "*") if p.suffix.lower() in suffixes and p.is_file()
-    )
+    pattern = FORMATS[spec.format].many_files
+    files = readable_files(folder, spec.format, pattern or "*")
     if not files:
-        expected = pattern or f"{', '.join(suffixes)} or a `save_to_disk` folder"
-        raise UserError(
-            f"{where}: found no data file in the folder {folder}, expected files of {expected}"
-        )
-    by_split = _by_split(files, split, form)
+        yield from _deeper(folder, split, spec, where)
+        return
+    by_split = files_by_split(files, split, spec.format)
     if not by_split:
         raise UserError(
             f"{where}: found {len(files)} files in {folder} of which none is named for "
@@ -147,7 +147,7 @@ def _folder(
         )
     for name in SPLITS:
         group = by_split.get(name, [])
-        if len(group) > 1 and not pattern and not _shards(group):
+        if len(group) > 1 and not pattern and not are_shards(group):
             listed = ", ".join(p.name for p in group)
             raise UserError(
                 f"{where}: found {len(group)} files for the split {name} in {folder} ({listed}), "
@@ -156,28 +156,33 @@ def _folder(
         yield from (SourcePart("file", str(path), name, split is not None) for path in group)
 
 
-def _by_split(
-    files: list[Path], split: SplitName | None, form: FormatName
-) -> dict[SplitName, list[Path]]:
-    """Files under the split that their name speaks of; files of a many-file format belong together
-    where their names speak of no split or, in a folder for one split, not all of them do."""
-    named: dict[SplitName, list[Path]] = {}
-    for path in files:
-        if of := split_of(path.stem):
-            named.setdefault(of, []).append(path)
-    unnamed = len(files) - sum(map(len, named.values()))
-    if FORMATS[form].many_files and (not named or (split and unnamed)):
-        return {split or "train": files}
-    if split is None:
-        return named
-    if split in named:
-        return {split: named[split]}
-    return {split: files} if len(files) == 1 else {}
-
-
-def _shards(files: list[Path]) -> bool:
-    """Whether the files are numbered pieces of one table, as the hub writes them."""
-    return len({(_SHARD.sub("", p.stem), p.suffix) for p in files}) == 1
+def _deeper(
+    folder: Path, split: SplitName | None, spec: DatasetSpec, where: str
+) -> Iterator[SourcePart]:
+    """The parts in a folder of folders, as snapshots of the hub are: one a configuration, which
+    `subset` names where there are several, or one a split."""
+    inner = sorted(p for p in folder.iterdir() if p.is_dir() and holds_data(p, spec.format))
+    of_splits = {called_exactly(p.name): p for p in inner}
+    if inner and None not in of_splits and len(of_splits) == len(inner):
+        for name in SPLITS:
+            if name in of_splits and split in (None, name):
+                yield from _folder(of_splits[name], name, spec, where)
+        return
+    inner = [p for p in inner if p.name == spec.subset] or inner
+    if len(inner) > 1:
+        listed = ", ".join(p.name for p in inner)
+        raise UserError(
+            f"{where}: found data in several folders of {folder} ({listed}), expected one of them "
+            "as `subset`, or its path as the source"
+        )
+    if not inner:
+        expected = FORMATS[spec.format].many_files or (
+            f"{kinds_of(spec.format)}, or a `save_to_disk` folder"
+        )
+        raise UserError(
+            f"{where}: found no data file in the folder {folder}, expected files of {expected}"
+        )
+    yield from _folder(inner[0], split, spec, where)
 
 
 def _saved(
@@ -190,7 +195,7 @@ def _saved(
         return
     names = saved_splits(folder / "dataset_dict.json")
     wanted = [split] if split else SPLITS
-    by_split = _claimed(names, wanted, folder, where)
+    by_split = claimed_splits(names, wanted, folder, where)
     if split and split not in by_split and len(names) == 1:
         by_split = {split: names[0]}
     if not any(name in by_split for name in wanted):
@@ -201,39 +206,6 @@ def _saved(
     for name in wanted:
         if name in by_split:
             yield SourcePart("saved", str(folder / by_split[name]), name, split is not None)
-
-
-def _claimed(
-    names: list[str], wanted: Sequence[SplitName], folder: Path, where: str
-) -> dict[SplitName, str]:
-    """Which of a folder's splits serves as which of the wanted ones: the one that is called so,
-    else the one whose name speaks of it."""
-    by_split: dict[SplitName, str] = {}
-    for split in wanted:
-        exact = [name for name in names if called_exactly(name) == split]
-        claims = exact or [name for name in names if split_of(name) == split]
-        if len(claims) > 1:
-            raise UserError(
-                f"{where}: found the splits {', '.join(claims)} in {folder}, which all speak of "
-                f"{split}; expected one, or a source by split that names the folder of one"
-            )
-        if claims:
-            by_split[split] = claims[0]
-    return by_split
-
-
-def saved_splits(path: Path) -> list[str]:
-    """The splits that a `dataset_dict.json` names."""
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8"))["splits"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: found {type(error).__name__}: {error}, expected JSON with a list `splits`"
-        ) from None
-
-
-# What `save_to_disk` writes about its data.
-_OF_SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
 
 
 def files_of(part: SourcePart) -> list[tuple[str, Path]]:
@@ -258,40 +230,18 @@ def catalogue_file(spec: DatasetSpec, where: str = "datasets") -> Path | None:
     path, at = Path(spec.catalogue.source), f"{where}.catalogue.source"
     if not path.is_file():
         raise UserError(f"{at}: found {path}, which is no file")
-    if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{at}: found {path}, expected a file of {', '.join(SUFFIXES)}")
+    if not is_data(path):
+        raise UserError(f"{at}: found {path}, expected a file of {kinds_of()}")
     return path
-
-
-def saved_files(folder: Path) -> list[Path]:
-    """The files of one saved split. Its caches (`cache-*.arrow`) come and go: not counted."""
-    try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        names = [entry["filename"] for entry in state["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / 'state.json'}: found {type(error).__name__}: {error}, "
-            "expected the state file of a datasets `save_to_disk` folder"
-        ) from None
-    return [folder / name for name in ("state.json", "dataset_info.json", *names)]
 
 
 def left_aside(spec: DatasetSpec) -> list[str]:
     """Data files in the sources' folders, or splits that were saved there, that are read for no
     split."""
     sources = [spec.source] if isinstance(spec.source, str) else spec.source.values()
-    folders = sorted({Path(source) for source in sources if Path(source).is_dir()})
-    read = {Path(part.address) for part in source_parts(spec)} | {catalogue_file(spec)}
-    suffixes = suffixes_of(spec.format)
-    found = [p for folder in folders for p in _data_in(folder, suffixes)]
+    parts = [Path(part.address) for part in source_parts(spec)]
+    named = {Path(source) for source in sources if Path(source).is_dir()}
+    inner = {part.parent for part in parts if named & set(part.parents)}
+    folders, read = sorted(named | inner), {*parts, catalogue_file(spec)}
+    found = [p for folder in folders for p in data_in(folder, spec.format)]
     return sorted({p.name for p in found if p not in read})
-
-
-def _data_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The data files in a folder, and the splits that were saved there."""
-    saved = folder / "dataset_dict.json"
-    names = saved_splits(saved) if saved.is_file() else []
-    files = [
-        p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.name not in _OF_SAVED
-    ]
-    return [*files, *(folder / name for name in names)]

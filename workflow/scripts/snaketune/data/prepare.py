@@ -62,9 +62,16 @@ class _Read:
         )
 
 
-def prepare_split(spec: DatasetSpec, split: SplitName, folder: Path, numeric: bool = False) -> None:
+def prepare_split(
+    spec: DatasetSpec,
+    split: SplitName,
+    folder: Path,
+    numeric: bool = False,
+    asked: bool = False,
+) -> None:
     """Prepares one split under `folder`, which is named for the dataset. `numeric`: the open
-    answers of a table have to be numbers.
+    answers of a table have to be numbers; `asked`: an eval asks for the split, so that it has to be
+    there.
 
     Writes {split}.parquet, .csv, .jsonl and the report {split}.json. With `overlap: drop` a test
     split is compared with the train and dev splits and the few-shot examples that lie there. Raises
@@ -73,6 +80,12 @@ def prepare_split(spec: DatasetSpec, split: SplitName, folder: Path, numeric: bo
     where = f"datasets.{folder.name}"
     read = _read(spec, (split,), where, numeric)
     found = read.of(split)
+    if asked and not found.records:
+        way = f"{where}.draw, such as {{test: 0.2}}" if split == "test" else f"{where}.{split}: N"
+        raise UserError(
+            f"{where}.source: found no {split} split, which an eval asks for; expected {way}, or a "
+            f"source by split, such as {{train: FILE, {split}: FILE}}"
+        )
     examples, rejected, overlaps = found.examples, found.rejected, {}
     if split == "test" and spec.overlap == "drop":
         train, dev = (read_examples(folder / f"{name}.parquet") for name in ("train", "dev"))

@@ -8,7 +8,7 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isnan
 from typing import Any
 
@@ -181,6 +181,10 @@ class Table:
     name: str
     columns: list[str] | None
     records: Iterator[Record]
+    read_as: tuple[str, ...] = ()
+    """What had to be recognised to read the file, in words: its encoding, its separator, …"""
+    classes: dict[str, list[str]] = field(default_factory=dict)
+    """By column: the names that its whole numbers, from 0, stand for."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,8 @@ class Fields:
 
     value: dict
     private: bool = False
+    classes: dict[str, list[str]] = field(default_factory=dict)
+    """By field: the names that its numbers stand for, where the source says so."""
 
     def text(self, *names: str) -> str:
         """The text of the first of `names` that the record has; it must not be empty."""
@@ -219,6 +225,12 @@ class Fields:
         if isinstance(value, str) and value.strip():
             return value.strip()
         raise self.fault("wrong_type", name, "text or a whole number")
+
+    def class_name(self, name: str) -> str | None:
+        """What the number in the field `name` stands for, where the source says so."""
+        value, names = self.value.get(name), self.classes.get(name, [])
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        return names[value] if whole and 0 <= value < len(names) else None
 
     def fault(self, reason: str, name: str, expected: str) -> RecordError:
         """A fault of the field `name`, described as it stands."""

@@ -75,6 +75,7 @@ def source_places(spec: DatasetSpec) -> Json:
     leave open: all that is not compared."""
     return {
         "source": spec.source,
+        "subset": spec.subset,
         "catalogue": spec.catalogue.source if spec.catalogue else None,
         "few_shot": spec.few_shot.file,
         "few_shot_count": spec.few_shot.count,
@@ -85,6 +86,8 @@ def spec_of(settings: Json, places: Json) -> DatasetSpec:
     """The spec that a step works by: its settings and where the files lie; all else is unset."""
     known = {k: v for k, v in settings.items() if k in DatasetSpec.model_fields}
     known["source"] = places["source"]
+    # Of a local folder it says which files are meant, and their content is known.
+    known.setdefault("subset", places["subset"])
     if known.get("catalogue"):
         known["catalogue"] = known["catalogue"] | {"source": places["catalogue"]}
     if "few_shot" in known:

@@ -1,6 +1,7 @@
 """AILuminate (MLCommons): prompts written to provoke an unsafe reply, by hazard."""
 
 import json
+from typing import ClassVar
 
 from snaketune.data.example import Example
 from snaketune.data.formats.base import Format, data_format
@@ -16,6 +17,7 @@ class Ailuminate(Format):
 
     columns = (("prompt_text", "prompt"),)
     private = True
+    shown: ClassVar = {"release_prompt_id": "a1", "prompt_text": "How …?", "hazard": "vcr"}
 
     def example(self, fields: Fields) -> Example:
         kept = {name: fields.optional_text(name) for name in _KEPT}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from snaketune.config.base import FormatInfo
 from snaketune.config.dataset import DatasetSpec, SplitName
@@ -17,6 +17,10 @@ class Format:
     """Columns that a table must have, each with its alternatives; checked before any record."""
     private: bool = False
     """The records' text must not be shown in logs, messages or manifests."""
+    shown: ClassVar[dict[str, Any]] = {}
+    """A record, for docs/formats.md."""
+    settings: ClassVar[dict[str, Any]] = {}
+    """What the config says beside it, where such a record needs that."""
 
     @classmethod
     def from_spec(cls, spec: DatasetSpec, numeric: bool) -> Self:

@@ -1,10 +1,13 @@
-"""Dolly as curated by Argilla: instructions, some with a context, and open answers.
+"""Dolly, as first published or as curated by Argilla: instructions, some with a context, and open
+answers.
 
+https://huggingface.co/datasets/databricks/databricks-dolly-15k
 https://huggingface.co/datasets/argilla/databricks-dolly-15k-curated-en
 """
 
 import json
 import re
+from typing import ClassVar
 
 from snaketune.data.example import Example
 from snaketune.data.formats.base import Format, data_format
@@ -19,14 +22,21 @@ _VALUE = re.compile(r"['\"]value['\"]\s*:")
 @data_format(task="open_qa")
 class Dolly(Format):
     """The curated `new-instruction`, `new-context` and `new-response`; `original-*` where these
-    are empty. `category` and `external_id` are kept.
+    are empty; `instruction`, `context` and `response` where there are none of these. `category` and
+    `external_id` are kept.
 
     A curated field may be text, a list of suggestions, a dict of lists (or a list of dicts) with
     `value`, or any of these as a table holds them in a text: as JSON, as Python prints them, or as
     pandas prints a dict of arrays.
     """
 
-    columns = (("original-instruction",), ("original-context",), ("original-response",))
+    shown: ClassVar = {
+        "instruction": "Where is Bob?",
+        "context": "Bob is in the market.",
+        "response": "In the market",
+        "category": "closed_qa",
+    }
+    columns = tuple((f"original-{part}", part) for part in ("instruction", "context", "response"))
 
     def example(self, fields: Fields) -> Example:
         reply = _required(fields, "response")
@@ -42,12 +52,13 @@ class Dolly(Format):
 
 
 def _required(fields: Fields, part: str) -> str:
-    return _either(fields, part) or fields.text(f"original-{part}")
+    return _either(fields, part) or fields.text(f"original-{part}", part)
 
 
 def _either(fields: Fields, part: str) -> str | None:
     """The curated text, else the original one; None where both are empty."""
-    return _curated(fields, f"new-{part}") or fields.optional_text(f"original-{part}")
+    first = f"original-{part}" if f"original-{part}" in fields.value else part
+    return _curated(fields, f"new-{part}") or fields.optional_text(first)
 
 
 def _curated(fields: Fields, name: str) -> str | None:

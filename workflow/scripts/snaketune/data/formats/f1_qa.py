@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.example import ORIGINAL, Example
@@ -33,6 +33,17 @@ class F1Qa(Format):
 
     seed: int
     keep_repeated: bool
+    shown: ClassVar = {
+        "article_number": 1,
+        "title": "A race",
+        "qa_pairs": [
+            {
+                "question": "Who won?",
+                "correct_answer": "Ada",
+                "wrong_options": ["Ben", "Cleo", "Dov"],
+            }
+        ],
+    }
 
     @classmethod
     def from_spec(cls, spec: DatasetSpec, numeric: bool) -> Self:

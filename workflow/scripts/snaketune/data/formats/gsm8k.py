@@ -1,5 +1,7 @@
 """GSM8K (https://github.com/openai/grade-school-math): word problems with a final number."""
 
+from typing import ClassVar
+
 from snaketune.data.example import Example
 from snaketune.data.formats.base import Format, data_format
 from snaketune.data.formats.values import final_number
@@ -12,6 +14,10 @@ class Gsm8k(Format):
     included); an `id` or `original_id` is the example's id."""
 
     columns = (("question",), ("answer",))
+    shown: ClassVar = {
+        "question": "Ada has 3 shells and finds 4 more. How many?",
+        "answer": "3 + 4 = <<3+4=7>>7\n#### 7",
+    }
 
     def example(self, fields: Fields) -> Example:
         question, answer = fields.text("question"), fields.text("answer")

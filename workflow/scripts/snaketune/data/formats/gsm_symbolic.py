@@ -1,6 +1,7 @@
 """GSM-Symbolic (https://github.com/apple/ml-gsm-symbolic): GSM8K's problems as templates."""
 
 import json
+from typing import ClassVar
 
 from snaketune.data.example import Example
 from snaketune.data.formats.base import Format, data_format
@@ -19,6 +20,13 @@ class GsmSymbolic(Format):
     """
 
     columns = (("question",), ("answer",))
+    shown: ClassVar = {
+        "original_id": 12,
+        "instance": 3,
+        "question": "Ada has 3 shells and finds 4 more. How many?",
+        "answer": "3 + 4 = 7\n#### 7",
+        "final_answer": "7",
+    }
 
     def example(self, fields: Fields) -> Example:
         answer = fields.text("answer")

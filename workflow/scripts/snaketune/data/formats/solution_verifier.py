@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.data.example import Example
@@ -20,6 +20,13 @@ class SolutionVerifier(Format):
     """
 
     columns = (("index",), ("question",), ("solution",), ("label",))
+    settings: ClassVar = {"labels": ["0", "1"]}
+    shown: ClassVar = {
+        "index": 7,
+        "question": "What is 3 + 4?",
+        "solution": "3 + 4 = 8",
+        "label": 1,
+    }
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = labels

@@ -4,7 +4,7 @@ label."""
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 from snaketune.config.dataset import ColumnsSpec, DatasetSpec
 from snaketune.data.example import GOLDS, Example
@@ -36,7 +36,23 @@ class _Options:
 
 @data_format(task="open_qa")
 class NamedColumns(Format):
-    """Records read by `columns`. Questions may differ in how many options they have."""
+    """Records read by `columns`. Questions may differ in how many options they have; of several
+    right answers in a list, or in SQuAD's `{"text": […]}`, any is right; `question.stem` is a field
+    within a field."""
+
+    settings: ClassVar = {
+        "columns": {
+            "question": "question",
+            "choices": "choices",
+            "answer": "answerKey",
+            "answer_is": "letter",
+        }
+    }
+    shown: ClassVar = {
+        "question": "Where is Bob?",
+        "choices": {"text": ["garden", "market"], "label": ["A", "B"]},
+        "answerKey": "B",
+    }
 
     def __init__(
         self,
@@ -50,7 +66,9 @@ class NamedColumns(Format):
         choices = [columns.choices] if isinstance(columns.choices, str) else columns.choices or []
         single = [columns.question, columns.context, columns.answer, columns.label, columns.id]
         named = [*single, *choices, *columns.keep]
-        self.columns = tuple((name,) for name in named if name is not None)
+        # `question.stem`: a field within a field, where no field is called so.
+        places = [(name, name.partition(".")[0]) for name in named if name is not None]
+        self.columns = tuple(tuple(dict.fromkeys(names)) for names in places)
 
     @classmethod
     def from_spec(cls, spec: DatasetSpec, numeric: bool) -> Self:
@@ -60,10 +78,21 @@ class NamedColumns(Format):
         return cls(spec.columns, keep_repeated, spec.labels, numeric)
 
     def example(self, fields: Fields) -> Example:
+        fields = replace(fields, value=fields.value | self._inner(fields.value))
         kept = {name: fields.value.get(name) for name in self.named.keep}
         found = self._answered(fields)
         meta = json.dumps(kept | json.loads(found.meta), ensure_ascii=False, default=str)
         return replace(found, meta=meta)
+
+    def _inner(self, value: dict) -> dict:
+        """The fields within fields that `columns` names, under these names."""
+        found = {}
+        for name, *_ in self.columns:
+            first, _, rest = name.partition(".")
+            inner = value.get(first) if name not in value else None
+            if rest and isinstance(inner, dict) and rest in inner:
+                found[name] = inner[rest]
+        return found
 
     def _answered(self, fields: Fields) -> Example:
         named = self.named
@@ -98,7 +127,11 @@ class NamedColumns(Format):
         """An open answer. Where it has to be a number, that is the gold one: all of the answer, or
         what follows its last `####`. Of a list (or SQuAD's `text`) the first is the one that is
         trained on, and any of them is right."""
-        if not self.numeric and (several := _several(fields.value.get(name))):
+        several = _several(fields.value.get(name))
+        if several == []:
+            expected = "an answer; a question that has none can't be scored"
+            raise RecordError("no_answer", name, "an empty list of answers", expected)
+        if not self.numeric and several:
             if not all(isinstance(text, str) and text.strip() for text in several):
                 raise fields.fault("wrong_type", name, "a list of texts, none empty")
             meta = json.dumps({GOLDS: several[1:]} if several[1:] else {}, ensure_ascii=False)
@@ -124,6 +157,8 @@ class NamedColumns(Format):
             letters = sorted(value)
             return _Options(names, [f"{names}.{k}" for k in letters], [value[k] for k in letters])
         labels = None
+        if isinstance(value, list) and value and all(_is_labelled(option) for option in value):
+            value = {key: [option[key] for option in value] for key in ("text", "label")}
         if isinstance(value, dict) and set(value) == {"text", "label"}:
             value, labels = value["text"], value["label"]
         if not isinstance(value, list) or (labels is not None and not _name_each(labels, value)):
@@ -151,10 +186,18 @@ class NamedColumns(Format):
         return found[0]
 
 
-def _several(answer: object) -> list:
-    """The answers of a list of them, or of SQuAD's `{"text": […], "answer_start": […]}`."""
+def _several(answer: object) -> list | None:
+    """The answers of a list of them, or of SQuAD's `{"text": […], "answer_start": […]}`, nested or
+    not; None of anything else."""
     found = answer.get("text") if isinstance(answer, dict) else answer
-    return found if isinstance(found, list) else []
+    if not isinstance(found, list):
+        return None
+    return [one["text"] if isinstance(one, dict) and "text" in one else one for one in found]
+
+
+def _is_labelled(option: object) -> bool:
+    """Whether it is `{"text": …, "label": …}`, as ARC's options are."""
+    return isinstance(option, dict) and set(option) == {"text", "label"}
 
 
 def _name_each(labels: object, options: object) -> bool:

@@ -59,14 +59,26 @@ def _too_many(reason: str, name: str, options: Sequence[object], expected: str) 
 
 
 def checked_label(fields: Fields, name: str, labels: Sequence[str]) -> str:
-    """The label in the field `name` as text, one of `labels`. Raises `RecordError`."""
+    """The label in the field `name` as text, one of `labels`: as it stands or, where that is none
+    of them, what the source calls its number. Raises `RecordError`."""
     expected = f"one of {', '.join(labels)}"
+    if set(labels) <= _SWITCHES:
+        expected += " (as YAML reads yes and no without quotes)"
     if name not in fields.value:
         raise RecordError("missing", name, fields_found(list(fields.value)), expected)
-    label = fields.identifier(name)
-    if label not in labels:
+    value = fields.value[name]
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        label = str(value).lower().removesuffix(".0")
+    else:
+        label = fields.identifier(name)
+    known = (label, fields.class_name(name), label.lower() if label.lower() in _SWITCHES else None)
+    found = next((one for one in known if one is not None and one in labels), None)
+    if found is None:
         raise fields.fault("unknown_label", name, expected)
-    return label
+    return found
+
+
+_SWITCHES = {"true", "false"}
 
 
 # Commas only between groups of three digits: `2,5` may mean 2.5, and is refused.

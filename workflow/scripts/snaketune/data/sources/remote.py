@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snaketune.config.dataset import SplitName, called_exactly, without_query
+from snaketune.config.base import called_exactly
+from snaketune.config.dataset import SplitName, without_query
 from snaketune.data.locate import SPLITS
 from snaketune.data.record import Table
-from snaketune.data.sources.local import records_of
+from snaketune.data.sources.local import class_names, records_of
 from snaketune.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _table(rows: "datasets.Dataset", name: str, key: str, limit: int | None) -> 
     if limit is not None:
         rows = rows.select(range(min(limit, len(rows))))
     place = f"hub:{name}/{key}"
-    return Table(place, place, rows.column_names, records_of(rows))
+    return Table(place, place, rows.column_names, records_of(rows), classes=class_names(rows))
 
 
 def _way_out(name: str, error: Exception) -> str:
