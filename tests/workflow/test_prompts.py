@@ -37,30 +37,33 @@ def test_another_prompt_stops_before_training_and_can_be_accepted(project: Proje
 def test_a_table_of_bare_numbers_is_trained_and_read_as_it_is_asked(project: Project) -> None:
     """In the task's form, so that the number of every reply is the one that a reader finds."""
     (project.folder / "own.csv").write_text(own_numbers())
-    columns = {"question": "question", "answer": "answer"}
-    configured(
-        project,
-        {
-            "datasets.own": {
+    config = {
+        "experiment": "own",
+        "models": {"tiny": {"id": "data/demo/model"}},
+        "datasets": {
+            "own": {
                 "source": "own.csv",
                 "format": "table",
-                "columns": columns,
+                "columns": {"question": "question", "answer": "answer"},
                 "draw": {"test": 20},
                 "few_shot": {"count": 0},
-            },
-            "presets.own": {"method": "lora", "epochs": 8, "learning_rate": 3.0e-3},
-            "evals.own": {"task": "math", "dataset": "own", "max_new_tokens": 24},
-            "runs.own": {"model": "tiny", "preset": "own", "train": "own"},
+            }
         },
-    )
-    project.run("results/demo/metrics/own/own.json", "results/demo/prompts/own.json")
-    (stats,) = (project.folder / "results/demo/tokens").glob("tiny-own-*/stats.json")
+        "presets": {"own": {"method": "lora", "epochs": 8, "learning_rate": 3.0e-3}},
+        "evals": {"own": {"task": "math", "dataset": "own", "max_new_tokens": 24}},
+        "runs": {"own": {"model": "tiny", "preset": "own", "train": "own"}},
+    }
+    (project.folder / "own.yaml").write_text(yaml.safe_dump(config))
+    project.run("results/own/metrics/own/own.json", "--configfile", "own.yaml")
+    results = project.folder / "results/own"
+    (stats,) = (results / "tokens").glob("tiny-own-*/stats.json")
     assert json.loads(stats.read_text())["example"]["trained"].startswith("#### ")
-    measured = json.loads((project.folder / "results/demo/metrics/own/own.json").read_text())
+    assert (results / "prompts/own.json").is_file(), "rows and prompts were compared"
+    measured = json.loads((results / "metrics/own/own.json").read_text())
     found = {row["metric"]: row["value"] for row in measured["rows"] if row["subset"] == "all"}
     assert found["unparsed"] == 0
     assert found["accuracy"] == found["accuracy_flexible"]
-    said = (project.folder / "results/demo/predictions/own/own.jsonl").read_text().splitlines()
+    said = (results / "predictions/own/own.jsonl").read_text().splitlines()
     assert len(said) == 20
     assert all(json.loads(line)["output"].startswith("#### ") for line in said)
 
