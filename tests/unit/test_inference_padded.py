@@ -182,6 +182,20 @@ def test_states_in_16_bits_go_in_batches_too(name):
     assert isinstance(start_engine(made(name).bfloat16()), PaddedModel)
 
 
+def test_long_options_go_a_question_at_a_time(monkeypatch):
+    model = made("Gemma 2")
+    padded, asked = start_engine(model), []
+    own = padded.sums
+    monkeypatch.setattr(
+        padded, "sums", lambda trees, where: asked.append(trees) or own(trees, where)
+    )
+    trees = [Tree([20, 21], [[22] * n, [23]], [0, 0]) for n in (4, 5)]
+    found = {s.index: s.sums for s in score_trees(model, padded, trees)}
+    assert [[tree[1] for tree in group] for group in asked] == [[trees[0].branches]]
+    for i, tree in enumerate(trees):
+        assert found[i] == pytest.approx(alone(model, tree), abs=1e-3)
+
+
 def test_a_row_s_memory_is_its_state_and_its_columns():
     padded = start_engine(made("Falcon-H1"))
     attention = 2 * 2 * 2 * 8 * 4  # keys and values, layers, heads, numbers, bytes
@@ -217,7 +231,8 @@ def test_they_are_faster_than_row_by_row(name):
     prompts = [some_prompts(20 + 3 * i, 1, seed=i)[0] for i in range(32)]
     padded, plain_model = start_engine(model), PlainModel(model)
     one, other = seconds(plain_model, prompts, 1), seconds(padded, prompts, "auto")
-    options = [Tree(prompt, some_prompts(0, 4, seed=7), [0] * 4) for prompt in prompts]
+    labels = [label[:3] for label in some_prompts(0, 4, seed=7)]
+    options = [Tree(prompt, labels, [0] * 4) for prompt in prompts]
     start = time.perf_counter()
     list(score_trees(model, None, options))
     third = time.perf_counter()

@@ -185,9 +185,9 @@ def score_trees(
 
 
 def _goes_apart(tree: Tree, engine: Engine | PaddedModel) -> bool:
-    """Whether it is too long for a batch, or has no stem that padded rows could begin with."""
-    stemless = isinstance(engine, PaddedModel) and not tree.stem
-    return stemless or bool(engine.limit and tree.longest > engine.limit)
+    """Whether it is too long for a batch, or nothing for padded rows."""
+    left = isinstance(engine, PaddedModel) and not engine.takes(tree.stem, tree.branches)
+    return left or bool(engine.limit and tree.longest > engine.limit)
 
 
 def _score_padded(

@@ -21,6 +21,7 @@ from snaketune.models.load import rope_switch
 from snaketune.runtime.errors import is_out_of_memory
 
 _AT_ONCE = {"cuda": 16384, "cpu": 4096}  # of prompts, in one forward pass
+_FEW = 4  # tokens of an option
 _LENGTHS, _MORE = (24, 17, 4), 4  # tokens of the check's rows, and of what is read behind each
 _WINDOWS = ("sliding_window", "attention_window_size", "attention_chunk_size")
 # Of a token's logits, by bits of a number: what shapes round, and what padding may change at all.
@@ -95,6 +96,11 @@ class PaddedModel:
         if states := getattr(cache, "linear_cache", None):  # MiniMax's, which that leaves out
             cache.linear_cache = [s[index] if isinstance(s, Tensor) else s for s in states]
         return PaddedRows(cache, rows.mask[index])
+
+    def takes(self, stem: list[int], branches: list[list[int]]) -> bool:
+        """Whether `sums` should take these: behind a stem, and few tokens each. Longer ones are
+        faster a question at a time, as each is one pass there, and a step a token here."""
+        return bool(stem) and max(map(len, branches)) <= _FEW
 
     def alone(self, tokens: list[int]) -> object:
         """A row by itself."""
