@@ -35,9 +35,7 @@ rule ready:
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
         adapters=expand(f"{E}/train/{{run}}/adapter.json", run=GIVEN_ADAPTERS),
         prompts=[
-            f"{E}/prompts/{name}.json"
-            for run in TRAINED
-            for name in (PART_CHECKS[run] or [run])
+            f"{E}/prompts/{name}.json" for run in TRAINED for name in (PART_CHECKS[run] or [run])
         ],
         environment=f"{E}/environment.json",
 

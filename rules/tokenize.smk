@@ -55,8 +55,7 @@ rule mix:
             for name in ("train.parquet", "dev.parquet", "lengths.json", "dropped.jsonl")
         ],
         stats=lambda wildcards: [
-            f"{E}/tokens/{tokens}/stats.json"
-            for tokens in PLAN.mixtures[wildcards.tokens].tokens
+            f"{E}/tokens/{tokens}/stats.json" for tokens in PLAN.mixtures[wildcards.tokens].tokens
         ],
     output:
         train=f"{E}/tokens/{{tokens}}/train.parquet",
