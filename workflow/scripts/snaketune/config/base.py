@@ -226,3 +226,35 @@ FORMATS = {
     for name, facts in stated_in(_LIBRARY / "data/formats", "data_format").items()
 }
 """The formats by name."""
+
+
+_HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
+
+
+def _source(value: str) -> str:
+    """Refuses at once what no later step could read."""
+    if not value.strip():
+        raise ValueError("found empty text, expected a file, a folder, hub:OWNER/NAME or https://…")
+    if value.startswith("hub:") and not _HUB.fullmatch(value):
+        raise ValueError(f"found {value!r}, expected hub:OWNER/NAME")
+    if "://" in value and not value.startswith("https://"):
+        raise ValueError(f"found {value!r}, expected https://: other addresses are not read")
+    return value
+
+
+def without_query(source: str) -> str:
+    """An address without what follows `?`, which may be a signature: for messages and files."""
+    return source.partition("?")[0] if "://" in source else source
+
+
+Source = Annotated[str, AfterValidator(_source), AfterValidator(own_file)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
+
+
+def _count_or_share(value: int | float) -> int | float:
+    if value <= 0 or (isinstance(value, float) and value >= 1):
+        raise ValueError(f"found {value}, expected a number of records, or a share such as 0.2")
+    return value
+
+
+CountOrShare = Annotated[int | float, AllowInfNan(False), AfterValidator(_count_or_share)]

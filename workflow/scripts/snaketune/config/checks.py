@@ -13,6 +13,7 @@ from snaketune.config.dataset import may_have_dev
 from snaketune.config.eval_checks import (
     against_faults,
     change_faults,
+    choose_faults,
     eval_faults,
     gate_faults,
     judges_of,
@@ -104,7 +105,7 @@ def _run_faults(
             found = f"found {eval_name}, which runs.{name}.evals leaves out"
             yield Fault(("runs", name, "follow"), found)
     if run.choose:
-        yield from _choose_faults(experiment, name, run, run.choose)
+        yield from choose_faults(experiment, name, run, run.choose)
     for eval_name, change in run.evals.items():
         path: Path_ = ("runs", name, "evals", eval_name)
         if eval_name not in experiment.evals:
@@ -129,11 +130,11 @@ def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[F
         yield Fault(("runs", name, "base"), f"found {name}, the run itself; expected another one")
     elif run.base:
         other = experiment.runs[run.base]
-        asked = run.predictions or {
-            key: None
+        asked = run.predictions or [
+            key
             for key in experiment.evals
             if run.evals.get(key) is not False and key not in experiment.leave_out
-        }
+        ]
         for eval_name in asked:
             if other.predictions and eval_name not in other.predictions:
                 found = f"found {run.base}, which has no predictions for {eval_name}"
@@ -172,24 +173,6 @@ def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> 
             yield Fault(path, f"{found}; expected a classification dataset, or best: loss")
     if known and not any(map(may_have_dev, known.values())):
         found = f"{key} is {best}, but datasets.{', '.join(known)} has no dev split"
-        yield Fault(path, f"{found}; expected dev: N there, or a source that has one")
-
-
-def _choose_faults(experiment: Experiment, name: str, run: RunSpec, choose: str) -> Iterator[Fault]:
-    path = ("runs", name, "choose")
-    faults = list(metric_faults(experiment, path, choose))
-    yield from faults
-    if faults:
-        return
-    eval_name = choose.partition(".")[0]
-    if eval_name in experiment.leave_out:
-        yield Fault(path, f"eval {eval_name} is left out, but it chooses the snapshot")
-    change, dataset = run.evals.get(eval_name), experiment.evals[eval_name].dataset
-    if isinstance(change, dict):
-        dataset = change.get("dataset", dataset)
-    data = experiment.datasets.get(dataset)
-    if data and not may_have_dev(data):
-        found = f"found {choose}, but datasets.{dataset} has no dev split to choose on"
         yield Fault(path, f"{found}; expected dev: N there, or a source that has one")
 
 

@@ -2,11 +2,9 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    AllowInfNan,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -15,13 +13,15 @@ from pydantic import (
 
 from snaketune.config.base import (
     FORMATS,
+    CountOrShare,
     Label,
     Number,
     Prefix,
+    Sha256,
+    Source,
     SplitName,
     Strict,
     Thinking,
-    own_file,
     split_of,
 )
 
@@ -34,29 +34,6 @@ else:
 _FILE = re.compile(
     r"\.(parquet|(jsonl|ndjson|json|csv|tsv|txt)(\.(gz|bz2|xz|zst))?)$", re.IGNORECASE
 )
-_HUB = re.compile(r"hub:([\w.-]+/)?[\w.-]+")
-
-
-def _source(value: str) -> str:
-    """Refuses at once what no later step could read."""
-    if not value.strip():
-        raise ValueError("found empty text, expected a file, a folder, hub:OWNER/NAME or https://…")
-    if value.startswith("hub:") and not _HUB.fullmatch(value):
-        raise ValueError(f"found {value!r}, expected hub:OWNER/NAME")
-    if "://" in value and not value.startswith("https://"):
-        raise ValueError(f"found {value!r}, expected https://: other addresses are not read")
-    return value
-
-
-def without_query(source: str) -> str:
-    """An address without what follows `?`, which may be a signature: for messages and files."""
-    return source.partition("?")[0] if "://" in source else source
-
-
-Source = Annotated[str, AfterValidator(_source), AfterValidator(own_file)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
-
-
 FORM = ("system", "prompt", "chat", "reply_prefix", "template_args", "thinking")
 """What evals and runs take from their dataset, unless they say otherwise."""
 
@@ -135,15 +112,6 @@ class CatalogueSpec(Strict):
     """Fields that the catalogue and the records share and that together name a record."""
     columns: list[str] = Field(min_length=1)
     """Columns that are taken over."""
-
-
-def _count_or_share(value: int | float) -> int | float:
-    if value <= 0 or (isinstance(value, float) and value >= 1):
-        raise ValueError(f"found {value}, expected a number of records, or a share such as 0.2")
-    return value
-
-
-CountOrShare = Annotated[int | float, AllowInfNan(False), AfterValidator(_count_or_share)]
 
 
 class DrawnSplitsSpec(Strict):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from snaketune.config.base import PERPLEXITY, TASKS, thought_budget
 from snaketune.config.changes import changed_eval, every_eval
-from snaketune.config.dataset import FORM, DatasetSpec
+from snaketune.config.dataset import FORM, DatasetSpec, may_have_dev
 from snaketune.config.evaluation import ClassesSpec, EvalSpec
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
@@ -258,3 +258,22 @@ def against_faults(experiment: Experiment) -> Iterator[Fault]:
     elif not Path(against, FINAL_METRICS).is_file():
         found = f"found {against}, in which there is no {FINAL_METRICS}"
         yield Fault(("gate", "against"), f"{found}; expected a folder of finished results")
+
+
+def choose_faults(experiment: Experiment, name: str, run: RunSpec, choose: str) -> Iterator[Fault]:
+    """The metric that chooses a snapshot."""
+    path = ("runs", name, "choose")
+    faults = list(metric_faults(experiment, path, choose))
+    yield from faults
+    if faults:
+        return
+    eval_name = choose.partition(".")[0]
+    if eval_name in experiment.leave_out:
+        yield Fault(path, f"eval {eval_name} is left out, but it chooses the snapshot")
+    change, dataset = run.evals.get(eval_name), experiment.evals[eval_name].dataset
+    if isinstance(change, dict):
+        dataset = change.get("dataset", dataset)
+    data = experiment.datasets.get(dataset)
+    if data and not may_have_dev(data):
+        found = f"found {choose}, but datasets.{dataset} has no dev split to choose on"
+        yield Fault(path, f"{found}; expected dev: N there, or a source that has one")

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Thinking, Value, alone_as
 from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.model import ModelSpec, Preset
+from snaketune.config.model import ModelSpec, Preset, TrainData, TrainPart
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 RUN_IN_NAME = "{run}"
@@ -25,36 +25,6 @@ class PushSpec(Strict):
     merged: bool = False
     """Upload the merged model instead of the adapter; a run of method `full` is whole in any
     case."""
-
-
-class TrainPart(Strict):
-    """One of several datasets that a run trains on."""
-
-    dataset: str
-    """Name of an entry under `datasets`."""
-    weight: Number | None = Field(None, gt=0, le=1000)
-    """How often each of its rows occurs in an epoch; of a fraction so many rows, drawn with the
-    run's seed, occur once more. Unset: once."""
-    rows: int | None = Field(None, ge=1)
-    """Instead of a weight: so many of its rows, drawn with the run's seed, once an epoch."""
-
-    @model_validator(mode="after")
-    def _one_measure(self) -> "TrainPart":
-        if self.weight is not None and self.rows is not None:
-            raise ValueError("give either weight or rows")
-        return self
-
-
-def _train_kind(value: object) -> str:
-    """Which of the two is meant, so that a fault is told of one."""
-    return "train_parts" if isinstance(value, list) else "train_dataset"
-
-
-TrainData = Annotated[
-    Annotated[str, Tag("train_dataset")]
-    | Annotated[list[TrainPart], Field(min_length=1), Tag("train_parts")],
-    Discriminator(_train_kind),
-]
 
 
 def _as_it_is(change: dict[str, Any] | bool | None) -> dict[str, Any] | bool | None:

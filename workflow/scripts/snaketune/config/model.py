@@ -1,8 +1,9 @@
-"""Models: where weights come from and in what numbers they are held. Presets: how a run trains."""
+"""Models: where weights come from and in what numbers they are held. Presets: how a run trains, and
+of several datasets how much."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from snaketune.config.base import Number, OwnFile, Strict
 
@@ -133,3 +134,33 @@ class Preset(Strict):
     def identity(self) -> dict:
         """What makes a training another one: not how many weights are kept, nor what is checked."""
         return self.model_dump(mode="json", exclude={"keep", "dropped_at_most"})
+
+
+class TrainPart(Strict):
+    """One of several datasets that a run trains on."""
+
+    dataset: str
+    """Name of an entry under `datasets`."""
+    weight: Number | None = Field(None, gt=0, le=1000)
+    """How often each of its rows occurs in an epoch; of a fraction so many rows, drawn with the
+    run's seed, occur once more. Unset: once."""
+    rows: int | None = Field(None, ge=1)
+    """Instead of a weight: so many of its rows, drawn with the run's seed, once an epoch."""
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> "TrainPart":
+        if self.weight is not None and self.rows is not None:
+            raise ValueError("give either weight or rows")
+        return self
+
+
+def _train_kind(value: object) -> str:
+    """Which of the two is meant, so that a fault is told of one."""
+    return "train_parts" if isinstance(value, list) else "train_dataset"
+
+
+TrainData = Annotated[
+    Annotated[str, Tag("train_dataset")]
+    | Annotated[list[TrainPart], Field(min_length=1), Tag("train_parts")],
+    Discriminator(_train_kind),
+]

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from snaketune.config.base import without_query
 from snaketune.config.changes import smoke
 from snaketune.config.checks import experiment_faults, reference_faults
-from snaketune.config.dataset import without_query
 from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
 from snaketune.config.faults import (
     Fault,

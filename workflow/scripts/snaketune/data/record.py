@@ -229,8 +229,9 @@ class Fields:
     def class_name(self, name: str) -> str | None:
         """What the number in the field `name` stands for, where the source says so."""
         value, names = self.value.get(name), self.classes.get(name, [])
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        return names[value] if whole and 0 <= value < len(names) else None
+        if not isinstance(value, int) or isinstance(value, bool):
+            return None
+        return names[value] if 0 <= value < len(names) else None
 
     def fault(self, reason: str, name: str, expected: str) -> RecordError:
         """A fault of the field `name`, described as it stands."""

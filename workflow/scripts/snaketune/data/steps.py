@@ -10,8 +10,8 @@ from math import ceil, log
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.base import FORMATS
-from snaketune.config.dataset import DatasetSpec, SplitName, without_query
+from snaketune.config.base import FORMATS, without_query
+from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data.locate import catalogue_file, files_of, source_parts_for
 from snaketune.runtime.content import content_hash, digest
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SplitName, without_query
+from snaketune.config.base import without_query
+from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SplitName
 from snaketune.data.folders import is_data, kind_of, kinds_of, saved_files
 from snaketune.data.locate import SourcePart, source_parts_for
 from snaketune.data.record import Record, Table, is_missing
@@ -146,7 +147,8 @@ def draw_splits(
 
     Raises `UserError` where the source has several splits, or too few records.
     """
-    drawn_from = [split for split in loaded.tables if split != "dev"] or list(loaded.tables)
+    drawn_from: list[SplitName] = [split for split in loaded.tables if split != "dev"]
+    drawn_from = drawn_from or list(loaded.tables)
     if len(drawn_from) != 1:
         raise UserError(
             f"{where}.draw: found the splits {', '.join(loaded.tables)} in the source, expected "

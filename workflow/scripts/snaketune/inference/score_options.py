@@ -174,7 +174,7 @@ def text_windows(tokenizer: Any, text: str, limit: int) -> list[Tree]:
     """A text in windows of at most `limit` tokens: what stands before, and what is scored."""
     head, own = text_tokens(tokenizer, text)
     whole, first = [*head, *own], len(head)
-    trees = []
+    trees: list[Tree] = []
     while first < len(whole):
         before = whole[max(0, first - limit // 2) : first] if trees else head
         last = first + limit - len(before)

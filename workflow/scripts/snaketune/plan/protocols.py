@@ -195,8 +195,11 @@ class TokenSet:
     @property
     def _newer(self) -> dict[str, Any]:
         """What is mentioned only where it is not as usual, so that names stay."""
-        newer = {"template_args": self.template_args, "thinking": self.thinking}
-        newer |= {"train_on": "" if self.train_on == "all" else self.train_on}
+        newer = {
+            "template_args": self.template_args,
+            "thinking": self.thinking,
+            "train_on": "" if self.train_on == "all" else self.train_on,
+        }
         return {key: value for key, value in newer.items() if value}
 
     @property

@@ -2,8 +2,7 @@
 
 The Snakefile builds a `TablePlan` from the config, because only the config knows what belongs
 together: which base a run is compared with, which protocol an eval has under a run, what the
-thresholds are. Everything else (numbers, counts, protocols) comes from the files that the jobs
-wrote. Light on purpose: only the standard library is imported.
+thresholds are. All else comes from the files that jobs wrote. Light: no import but Python's own.
 
 Nothing here names a path: files are found among the job's inputs by the two names at the end of
 their paths, `metrics/{state}/{protocol_name}.json` and `train/{run}/train_meta.json`. Labels are
@@ -137,8 +136,7 @@ def single_seeds(plan: TablePlan) -> set[str]:
 
 
 def compared_in(verdict: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The comparison that a verdict of `final_metrics.json` rests on; its n is 0 where there is
-    none."""
+    """The comparison that a verdict of `final_metrics.json` rests on; n is 0 if there is none."""
     return verdict["evidence"]["compared"] if verdict["evidence"] else {"n": 0}
 
 

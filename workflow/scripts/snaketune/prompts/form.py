@@ -2,9 +2,9 @@
 generation, options, labels and judges.
 
 What a template prints between the last turn and a reply's first character (an empty think block, a
-channel, a line end) belongs to the prompt: it carries no loss and stands before whatever is scored
-or generated. It is asked of the template itself, which prints a reply that is a mark: templates
-print more before a reply that is there than before one that is to come, or less.
+channel, a line end) belongs to the prompt: it carries no loss and stands before what is scored. It
+is asked of the template itself, which prints a mark for a reply: templates print more before a
+reply that is there than before one that is to come, or less.
 """
 
 from collections.abc import Mapping, Sequence
@@ -295,7 +295,6 @@ def text_tokens(tokenizer: Any, text: str) -> tuple[list[int], list[int]]:
 def opening_tokens(
     tokenizer: Any, openings: Sequence[Opening], chat: bool = True
 ) -> list[list[int]]:
-    """The token ids of prompts. The template itself prints the beginning-of-text token, so none is
-    added; plain text gets the tokenizer's special tokens."""
+    """Token ids of prompts. Templates print special tokens themselves; plain text is given them."""
     texts = [found.text for found in openings]
     return encode_texts(tokenizer, texts, add_special_tokens=not chat)

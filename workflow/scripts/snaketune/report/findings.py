@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from snaketune.data.example import FEW_SHOT
-from snaketune.plan.table_plan import compared_in, p_figure
-from snaketune.report.results import PLAIN
+from snaketune.plan.table_plan import GATE_SIGNS, compared_in, p_figure
+from snaketune.report.results import PLAIN, Row
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import (
     excerpt,
@@ -209,3 +209,14 @@ def _row(row: CsvRow) -> dict[str, Any]:
         "changes": [points(optional(row[f"{metric}_change"])) for metric in _metrics(row)],
         "words": f"{int(row['words_change']):+d}".replace("-", "−"),
     }
+
+
+def gate_table(sources: ReportSources) -> Row:
+    """Every check of the gate and what came of them; one without checks is none."""
+    found = sources.gate
+    checks = [
+        check | {"run": sources.shown(check["run"]), "sign": GATE_SIGNS[check["outcome"]]}
+        for check in found["checks"]
+    ]
+    passed = sum(check["outcome"] == "passed" for check in checks)
+    return {"outcome": found["outcome"], "checks": checks, "passed": passed}

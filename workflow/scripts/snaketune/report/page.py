@@ -75,7 +75,7 @@ def render_page(sources: ReportSources, figures: Mapping[str, str]) -> str:
         headline=findings.headline(sources) + visible(findings.dropped_rows(sources.stats)),
         cards=cards,
         tables=results.result_tables(sources),
-        gate=results.gate_table(sources),
+        gate=findings.gate_table(sources),
         figures=_inlined(figures),
         settings=training.settings_table(sources),
         resources=training.resources_table(sources),

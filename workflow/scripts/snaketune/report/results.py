@@ -4,7 +4,7 @@ results over seeds, and how much worse states are on one eval than on another.
 
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import GATE_SIGNS, EvalPlan
+from snaketune.plan.table_plan import EvalPlan
 from snaketune.report.classes import PICKED, LetterTable, chosen_letters
 from snaketune.report.sources import Cell, CsvRow, ReportSources
 from snaketune.report.style import (
@@ -47,17 +47,6 @@ class ResultTable(TypedDict):
 def result_tables(sources: ReportSources) -> list[ResultTable]:
     """One an eval, in the order of the runs."""
     return [_table(sources, name) for name in sources.tasks()]
-
-
-def gate_table(sources: ReportSources) -> Row:
-    """Every check of the gate and what came of them; one without checks is none."""
-    found = sources.gate
-    checks = [
-        check | {"run": sources.shown(check["run"]), "sign": GATE_SIGNS[check["outcome"]]}
-        for check in found["checks"]
-    ]
-    passed = sum(check["outcome"] == "passed" for check in checks)
-    return {"outcome": found["outcome"], "checks": checks, "passed": passed}
 
 
 def _table(sources: ReportSources, name: str) -> ResultTable:

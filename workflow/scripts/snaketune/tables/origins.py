@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snaketune.data.example import FEW_SHOT
-from snaketune.plan.table_plan import RunPlan, TablePlan
+from snaketune.plan.table_plan import RunPlan, TablePlan, learned_data
 from snaketune.runtime.content import flat, settings_of
 from snaketune.tables.evidence import Evidence, Place
 from snaketune.tables.sources import NUMBER, Row, TableSources, number_of

@@ -1,9 +1,9 @@
 """Did it help? What a careful statistician would say of a run on one eval, and of all runs on it.
 
 The one place for it: page, terminal, model card, gate and `final_metrics.json` show these words. A
-gain is called better only where p, adjusted for all runs on the eval (Holm), is below 0.05, where
-it is there in content too, not in the answer's form alone, where the run is above what guessing
-gives, and where it is there without the rows that resemble training rows.
+gain is called better only where p, adjusted for all runs on the eval (Holm), is below 0.05, in
+content too, not in the answer's form alone, above what guessing gives, and without the rows that
+resemble training rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,6 @@ Kind = Literal[
     "silence", "worse", "form lost", "undecided", "too few rows", "no figure", "not compared",
 ]  # fmt: skip
 """In a word or two, as terminal and tables show it."""
-
 LEVEL = 0.05
 FEWEST = 4  # with fewer rows the score test can't fall below 0.05: 3 to none gives 0.08
 _UNPARSED_SAID = 0.02

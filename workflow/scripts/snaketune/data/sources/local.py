@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from snaketune.config.base import SPLIT_WORDS
 from snaketune.data.record import Record, RecordError, Repeat, Table, describe, key_twice, parse
-from snaketune.data.sources.text import csv_table, decoded
+from snaketune.data.sources.text import csv_table, decoded, text_table
 from snaketune.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -269,25 +269,6 @@ def records_of(rows: "datasets.Dataset") -> Iterator[Record]:
     """The rows of a dataset as plain Python values."""
     for number, row in enumerate(rows.with_format(None), start=1):
         yield Record(number, row, row)
-
-
-def text_table(path: Path, place: str) -> Table:
-    """A record a paragraph, with its `text`: paragraphs stand apart by blank lines. Records are
-    numbered by their first line."""
-    found = decoded(path, place)
-    lines = found.text.replace("\r\n", "\n").split("\n")
-    return Table(place, path.name, ["text"], _paragraphs(lines), found.read_as)
-
-
-def _paragraphs(lines: list[str]) -> Iterator[Record]:
-    held: list[str] = []
-    for number, line in enumerate([*lines, ""], start=1):
-        if line.strip():
-            held.append(line)
-        elif held:
-            value = {"text": "\n".join(held)}
-            yield Record(number - len(held), value, value)
-            held = []
 
 
 READERS: dict[str, Callable[[Path, str], Table]] = {

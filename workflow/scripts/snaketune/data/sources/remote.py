@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from snaketune.config.base import called_exactly
-from snaketune.config.dataset import SplitName, without_query
+from snaketune.config.base import called_exactly, without_query
+from snaketune.config.dataset import SplitName
 from snaketune.data.locate import SPLITS
 from snaketune.data.record import Table
 from snaketune.data.sources.local import class_names, records_of

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from snaketune.data.record import Record, RecordError, Table
 from snaketune.runtime.errors import UserError
@@ -176,6 +176,10 @@ def _decodes(data: bytes, encoding: str) -> bool:
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
+_Quoting = Literal[0, 3]
+"""csv's QUOTE_MINIMAL and QUOTE_NONE."""
+
+
 def csv_table(path: Path, place: str) -> Table:
     """Records of text fields under the header's names. Raises `UserError` for a file that is no
     table with a header."""
@@ -184,7 +188,7 @@ def csv_table(path: Path, place: str) -> Table:
     found = decoded(path, place)
     text, separator = _separated(found.text, "\t" if ".tsv" in path.suffixes else ",")
     read_as = list(found.read_as)
-    quoting = csv.QUOTE_MINIMAL
+    quoting: _Quoting = csv.QUOTE_MINIMAL
     if separator != ",":
         read_as.append(f"separated by {_SEPARATORS.get(separator, repr(separator))}")
     if separator == "\t" and _quotes_are_text(text):
@@ -231,7 +235,7 @@ def _quotes_are_text(text: str) -> bool:
     return not _even(text, csv.QUOTE_MINIMAL) and _even(text, csv.QUOTE_NONE)
 
 
-def _even(text: str, quoting: int) -> bool:
+def _even(text: str, quoting: _Quoting) -> bool:
     rows = csv.reader(io.StringIO(text, newline=""), "excel-tab", quoting=quoting, strict=True)
     try:
         widths = {len(row) for row in rows if row}
@@ -265,3 +269,22 @@ def _csv_records(
                 "wrong_width", None, found, f"{len(header)} fields, as in the header"
             )
             yield Record(number, fault, row)
+
+
+def text_table(path: Path, place: str) -> Table:
+    """A record a paragraph, with its `text`: paragraphs stand apart by blank lines. Records are
+    numbered by their first line."""
+    found = decoded(path, place)
+    lines = found.text.replace("\r\n", "\n").split("\n")
+    return Table(place, path.name, ["text"], _paragraphs(lines), found.read_as)
+
+
+def _paragraphs(lines: list[str]) -> Iterator[Record]:
+    held: list[str] = []
+    for number, line in enumerate([*lines, ""], start=1):
+        if line.strip():
+            held.append(line)
+        elif held:
+            value = {"text": "\n".join(held)}
+            yield Record(number - len(held), value, value)
+            held = []
