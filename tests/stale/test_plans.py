@@ -3,18 +3,15 @@
 import random
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from fnmatch import fnmatchcase
 from itertools import islice
 from queue import SimpleQueue
 
 import pytest
 from project_copy import Project
 from stale.edit import Edit, apart, expected_after
-from stale.edits import EDITS, leaf_keys, named_keys
+from stale.edits import EDITS
 from stale.experiment import CONFIG, copied
 from stale.starts import fault_of, planned
-
-from snaketune.config.experiment import Experiment
 
 COMBINED = 100
 AT_ONCE = 2
@@ -35,16 +32,6 @@ SETS = [[edit] for edit in EDITS] + list(islice(combinations(), COMBINED))
 
 def name(edits: Sequence[Edit]) -> str:
     return " + ".join(edit.name for edit in edits)
-
-
-def test_every_key_of_the_config_is_edited() -> None:
-    named = named_keys(EDITS)
-    missing = [
-        key
-        for key in leaf_keys(Experiment)
-        if not any(fnmatchcase(path, key) or fnmatchcase(path, f"{key}.*") for path in named)
-    ]
-    assert missing == []
 
 
 def test_there_are_enough_of_them() -> None:
@@ -74,7 +61,7 @@ def dry_runs(
         pool.shutdown(cancel_futures=True)
 
 
-@pytest.mark.parametrize("case", map(name, SETS))
+@pytest.mark.parametrize("case", [name(edits) for edits in SETS])
 def test_a_dry_run_lists_what_must_run(dry_runs: dict[str, Future[str]], case: str) -> None:
     fault = dry_runs[case].result()
     assert not fault, fault

@@ -186,6 +186,30 @@ def test_intervals_over_20_clusters_cover(share, alike):
     assert few[1] - few[0] > 0.7
 
 
+@pytest.mark.parametrize("gain", [0.0, 0.1])
+def test_paired_intervals_over_20_clusters_cover(gain):
+    """Rows of a group are alike in how hard they are, half of it for both models."""
+    draw, held, times = np.random.default_rng(1), 0, 800
+    limits = stats.norm.ppf([0.5, 0.5 + gain])
+    for _ in range(times):
+        groups = np.repeat(np.arange(20), draw.integers(1, 10, 20))
+        group, row = draw.normal(size=(20, 2, 2)), draw.normal(size=(len(groups), 2, 2))
+        # Of each a part that both models share, and one of their own.
+        hard = 0.15**0.5 * (group[..., :1, 1] + group[:, 0])[groups]
+        hits = hard + 0.35**0.5 * (row[..., :1, 1] + row[:, 0]) < limits
+        both = [
+            [{"id": str(i), "cluster": str(g), "hit": bool(h)} for i, (g, h) in enumerate(pairs)]
+            for pairs in (
+                zip(groups, hits[:, 0], strict=True),
+                zip(groups, hits[:, 1], strict=True),
+            )
+        ]
+        found = compare(*both, lambda score: score["hit"])
+        held += found["low"] <= gain <= found["high"]
+        assert (found["p"] < 0.05) == (not found["low"] <= 0 <= found["high"])
+    assert 0.93 <= held / times <= 0.98
+
+
 def test_rows_that_stand_twice_add_nothing_to_the_roc_interval():
     """Obuchowski's interval of doubled rows is DeLong's of the rows, but for the lost degrees of
     freedom of neither."""

@@ -4,15 +4,18 @@ One run of the experiment there, some dry runs, and two starts.
 """
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 from project_copy import Project
 from stale.edit import expected_after
-from stale.edits import BY_NAME
+from stale.edits import BY_NAME, EDITS, leaf_keys, named_keys
 from stale.experiment import config_of, new_project, write_config
 from stale.listing import jobs_listed
 from stale.starts import ARGUMENTS, fault_of, planned
+
+from snaketune.config.experiment import Experiment
 
 CONFIG = config_of("low")
 PLANS = [
@@ -26,6 +29,16 @@ PLANS = [
     ["other code in few_shot.py, strictly", "other code in leakage.py, strictly"],
     ["other code in prepare.py, strictly", "other code in pin_model.py, strictly"],
 ]
+
+
+def test_every_key_of_the_config_is_edited() -> None:
+    named = named_keys(EDITS)
+    missing = [
+        key
+        for key in leaf_keys(Experiment)
+        if not any(fnmatchcase(path, key) or fnmatchcase(path, f"{key}.*") for path in named)
+    ]
+    assert missing == []
 
 
 @pytest.fixture(scope="module")
