@@ -1,5 +1,5 @@
-"""The reference recipes on the real files, with the demo's models. All rows through a whole recipe
-are for `make test-real`."""
+"""The reference recipes on the real files, with the demo's models. All rows through a whole recipe,
+and recipes whose steps the demo and the others have too, are for `make test-real`."""
 
 import csv
 import json
@@ -210,6 +210,7 @@ def verifier_sources() -> dict:
     return {"solutions": {"source": str(folder), "catalogue": catalogue}}
 
 
+@pytest.mark.long
 def test_recipe_4_runs_end_to_end_in_smoke(project: Project) -> None:
     project.run(*other_recipe(project, "solution_verifier", verifier_sources()))
     folder = project.folder / "results/solution_verifier-smoke"
@@ -285,6 +286,7 @@ def best_of_n(project: Project) -> dict:
     return config
 
 
+@pytest.mark.long
 def test_recipe_5_runs_end_to_end_in_smoke(project: Project) -> None:
     (project.folder / "one.yaml").write_text(yaml.safe_dump(best_of_n(project)))
     project.run("--configfile", "one.yaml", "--config", "smoke=true")
