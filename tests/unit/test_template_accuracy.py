@@ -11,7 +11,7 @@ from snaketune.config.model import Preset
 from snaketune.data.example import Example, write_examples
 
 PRESET = Preset(
-    method="full", epochs=6, learning_rate=2e-3, batch_size=8, max_length=128, eval_per_epoch=0
+    method="full", epochs=6, learning_rate=2e-3, batch_size=8, max_length=256, eval_per_epoch=0
 )
 
 

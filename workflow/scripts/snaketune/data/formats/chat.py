@@ -7,7 +7,7 @@ question, and what stands before these their history, each turn with its `weight
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from snaketune.data.example import HISTORY, WEIGHT, Example
 from snaketune.data.formats.base import Format, data_format
@@ -30,6 +30,14 @@ _NOT_HELD = ("tool_calls", "function_call", "reasoning_content", "reasoning", "t
 @data_format(task="open_qa")
 class Chat(Format):
     """The turns of a conversation; of a preference pair those with the chosen reply."""
+
+    shown: ClassVar = {
+        "messages": [
+            {"role": "system", "content": "Answer in a word."},
+            {"role": "user", "content": "Which bird can't fly?"},
+            {"role": "assistant", "content": "The penguin."},
+        ]
+    }
 
     def recognised(self, fields: Fields) -> str | None:
         kind = _kind(fields)

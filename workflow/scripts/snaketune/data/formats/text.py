@@ -2,6 +2,7 @@
 file. All of it is learned, and held-out text is scored by its perplexity."""
 
 import json
+from typing import ClassVar
 
 from snaketune.data.example import Example
 from snaketune.data.formats.base import Format, data_format
@@ -13,6 +14,7 @@ class Text(Format):
     """The field `text`; `title` and `url` are kept where they are text."""
 
     columns = (("text",),)
+    shown: ClassVar = {"text": "The ferry leaves at six. It is back by noon.", "title": "Ferries"}
 
     def recognised(self, fields: Fields) -> str | None:
         return "plain text"
