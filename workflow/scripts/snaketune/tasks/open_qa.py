@@ -84,7 +84,7 @@ class OpenQa(Task):
     schema = SCHEMA
     paired = MEANS | SHARES
     content: ClassVar = (
-        "by how much of the gold answer the reply holds",
+        "by token recall of the gold answer",
         lambda score: _held(score),
     )
     subsets: ClassVar = {SHORT: lambda score: score["short"]}
