@@ -162,7 +162,7 @@ def _plain(key: str, value: object, checked: str = "") -> Edit:
 
 
 PRESETS = [
-    _key("presets.plain.dropped_at_most", 0.5),
+    _key("presets.plain.dropped_at_most", 0.5, "aggregate"),
     _plain("epochs", 0.5),
     _plain("max_steps", 3),
     _plain("learning_rate", 9.0e-4),
