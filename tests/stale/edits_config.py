@@ -145,7 +145,7 @@ DATASETS = [
     _key("datasets.prompts.reply_prefix", "Well,", "generate:*/safety"),
     _key("datasets.prompts.template_args", {"a": 1}, "generate:*/safety"),
     _key("datasets.prompts.thinking", "off", "generate:*/safety"),
-    _key("datasets.prompts.thinking.budget", 2, "generate:*/safety"),
+    _key("datasets.prompts.thinking.budget", 2, "generate:*/safety model:tiny"),
     _key("datasets.problems.rejected_at_most", 0.5, "manifest:problems"),
     # It names what a row's cluster is called, for draws and intervals alike.
     _key("datasets.problems.group", "question", OF_PROBLEMS),
