@@ -116,8 +116,8 @@ BAD_ARTICLES = {
         article(wrong_options=["Ben", " ", "Dov"]),
         "qa_1.json:2: field wrong_options[1]: found",
     ),
-    "latin": (
-        article(question="Who?") + "ö".encode("latin-1"),
+    "bytes": (
+        article(question="Who?") + b"\x81",
         "qa_1.json: line 1: found the byte",
     ),
 }
