@@ -18,7 +18,7 @@ import yaml
 
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.read import load_experiment
-from snaketune.data.folders import holds_data
+from snaketune.data.folders import holds_data, kind_of
 from snaketune.data.guess import Guess, guess, unreadable
 from snaketune.data.locate import source_parts
 from snaketune.data.record import RecordError, Table
@@ -57,8 +57,9 @@ def look_at(source: str) -> Looked:
         raise UserError(f"DATA: found {source}, expected a file or folder: download it first")
     path = Path(source)
     articles = path.is_dir() and any(path.glob("qa_*.json"))
-    spec = DatasetSpec(source=source, format="f1_qa" if articles else "gsm8k")
-    parts = source_parts(spec, "DATA")
+    # Any format will do to find the files, but for those that only one reads.
+    form = "text" if kind_of(path) == ".txt" else "f1_qa" if articles else "gsm8k"
+    parts = source_parts(DatasetSpec(source=source, format=form), "DATA")
     first = [part for part in parts if part.split == parts[0].split]
     tables = [
         saved_table(Path(p.address)) if p.kind == "saved" else read_file(Path(p.address))[0]
