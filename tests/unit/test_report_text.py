@@ -55,7 +55,8 @@ def test_sizes_and_numbers():
 
 def test_points_have_a_sign():
     assert (points(0.1), points(-0.1), points(0.0)) == ("+10.0", "−10.0", "0.0")
-    assert points(-0.0004) == points(0.0004) == "0.0"
+    assert (points(-0.0004), points(0.0004)) == ("−0.04", "+0.04"), "no difference is shown as none"
+    assert points(-0.0000049) == points(0.0000049) == "0.0"
 
 
 def test_visible_keeps_lines_and_letters_of_every_script():

@@ -91,7 +91,13 @@ def test_what_is_missing_is_called_missing():
 
 @pytest.mark.parametrize(
     ("difference", "shown"),
-    [("0.0", "0.0"), ("0.0004", "0.0"), ("-0.0004", "0.0"), ("0.125", "+12.5"), ("-0.02", "−2.0")],
+    [
+        ("0.0", "0.0"),
+        ("0.0004", "+0.04"),
+        ("-0.000001", "0.0"),
+        ("0.125", "+12.5"),
+        ("-0.02", "−2.0"),
+    ],
 )
 def test_differences_are_written_as_in_the_headline(difference, shown):
     evals = {"gsm8k": _result(0.43)}

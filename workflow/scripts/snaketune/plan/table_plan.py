@@ -270,11 +270,8 @@ GATE_SIGNS = {"passed": "✓", "failed": "✗", "undecided": "?", "skipped": "�
 
 def percent_figure(value: float) -> str:
     """The figure of a share in percent, with as many digits as tell it from 0 and 100."""
-    for digits in (1, 2, 3, 4):
-        text = f"{100 * value:.{digits}f}"
-        if float(text) not in (0, 100) or value in (0, 1):
-            return text
-    return text
+    told = [f"{100 * value:.{digits}f}" for digits in (1, 2, 3, 4)]
+    return next((text for text in told if float(text) not in (0, 100) or value in (0, 1)), told[-1])
 
 
 def p_figure(p: float) -> str:
@@ -295,6 +292,7 @@ def p_words(p: float) -> str:
 
 
 def points_figure(value: float) -> str:
-    """0.425 as `+42.5`, with a true minus sign; nothing is neither."""
-    text = f"{100 * value:+.1f}".replace("-", "−")
+    """0.425 as `+42.5`, with a true minus sign and digits that tell it from 0, which has none."""
+    digits = next((digits for digits in (1, 2, 3) if round(100 * value, digits)), 1)
+    text = f"{100 * value:+.{digits}f}".replace("-", "−")
     return "0.0" if text in ("+0.0", "−0.0") else text
