@@ -19,15 +19,6 @@ ALONE = [run for run, checks in PART_CHECKS.items() if not checks]
 GIVEN_ADAPTERS = [name for name, run in EXPERIMENT.runs.items() if run.adapter]
 
 
-def data_of(wildcards) -> str:
-    """The dataset that is checked: the run's, or the one of several that is named."""
-    return wildcards.get("dataset") or EXPERIMENT.runs[wildcards.run].learns_from[0]
-
-
-def tokens_of(wildcards) -> str:
-    return PLAN.run_parts[wildcards.run][data_of(wildcards)]
-
-
 rule ready:
     """All data, models and prompts are checked and the machine is noted."""
     input:

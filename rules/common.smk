@@ -40,6 +40,15 @@ def dataset_of(wildcards):
     return EXPERIMENT.datasets[wildcards.dataset]
 
 
+def data_of(wildcards) -> str:
+    """The dataset that is checked: the run's, or the one of several that is named."""
+    return wildcards.get("dataset") or EXPERIMENT.runs[wildcards.run].learns_from[0]
+
+
+def tokens_of(wildcards) -> str:
+    return PLAN.run_parts[wildcards.run][data_of(wildcards)]
+
+
 def places_of(wildcards, output) -> dict:
     """Where the dataset's files lie, and whether the split has to be there. Takes `output`, so that
     Snakemake doesn't compare it."""
