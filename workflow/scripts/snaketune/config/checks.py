@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from snaketune.config.base import PERPLEXITY
 from snaketune.config.dataset import may_have_dev
 from snaketune.config.eval_checks import (
     against_faults,
@@ -121,7 +122,7 @@ def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[F
         if eval_name not in experiment.evals:
             path = ("runs", name, "predictions", eval_name)
             yield missing_name(path, "evals", eval_name, experiment.evals)
-        elif experiment.evals[eval_name].task == "perplexity":
+        elif experiment.evals[eval_name].task == PERPLEXITY:
             found = "found a file, but perplexity is of a model, which no predictions stand for"
             yield Fault(("runs", name, "predictions", eval_name), found)
     if run.base and run.base not in experiment.runs:

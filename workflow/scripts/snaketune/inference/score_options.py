@@ -69,9 +69,6 @@ class OptionsProtocol:
         )
 
 
-_NONE = ("window", None)
-
-
 def score_options(
     state: LoadableState,
     protocol: OptionsProtocol,
@@ -89,8 +86,10 @@ def score_options(
     where none is missing, no model is loaded."""
     asked = shard.of(read_sample(examples, protocol.sample))
     shots = read_worked(few_shot, protocol.few_shot)
-    # Records of before these keys stay what they were.
-    settings = {k: v for k, v in asdict(protocol).items() if k != "few_shot" and (k, v) != _NONE}
+    settings = asdict(protocol)
+    del settings["few_shot"]  # the examples that are shown stand in its place
+    if protocol.window is None:
+        del settings["window"]  # records of before this key stay what they were
     identity = identity_of(
         state.model,
         version,

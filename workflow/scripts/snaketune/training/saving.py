@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -86,26 +86,29 @@ def save_weights(model: nn.Module, folder: Path, dtype: torch.dtype) -> None:
         else:
             adapted: Any = model  # PEFT's, whose methods torch's modules do not have
             adapted.save_pretrained(str(new))
-            _in_order(new / "adapter_config.json")
+            _change(new / "adapter_config.json", _in_order)
 
 
-def _in_order(config: Path) -> None:
+def _in_order(config: dict[str, Any]) -> None:
     """PEFT writes sets, such as the layers' names, in an order that is another in each process;
     equal trainings are to leave equal files."""
-    text = json.loads(config.read_text(encoding="utf-8"))
     for key in ("target_modules", "exclude_modules"):
-        if isinstance(text[key], list):
-            text[key].sort()
+        if isinstance(config[key], list):
+            config[key].sort()
+
+
+def _change(config: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Writes a config anew, with its keys in order."""
+    text = json.loads(config.read_text(encoding="utf-8"))
+    change(text)
     config.write_text(json.dumps(text, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _save_whole(model: PreTrainedModel, folder: Path, dtype: torch.dtype) -> None:
     state = _cast(model.state_dict(), dtype)
     model.save_pretrained(str(folder), state_dict=state, max_shard_size="1000GB")
-    config = folder / "config.json"
-    text = json.loads(config.read_text(encoding="utf-8"))
-    text["dtype"] = str(dtype).removeprefix("torch.")
-    config.write_text(json.dumps(text, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    name = str(dtype).removeprefix("torch.")
+    _change(folder / "config.json", lambda config: config.update(dtype=name))
 
 
 def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
