@@ -84,12 +84,11 @@ def test_with_another_environment_for_packages_it_starts_itself(
 
 
 WAITS = """
-import signal, sys, time
+import os, signal, sys, time
 def end(number, frame):
-    print("ended", number, flush=True)
+    os.write(1, f"ended {number}\n".encode())
     sys.exit(3)
 signal.signal(signal.SIGTERM, end)
-import os
 print(os.getpid(), flush=True)
 time.sleep(60)
 """
