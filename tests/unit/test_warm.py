@@ -86,7 +86,7 @@ def test_with_another_environment_for_packages_it_starts_itself(
 WAITS = """
 import os, signal, sys, time
 def end(number, frame):
-    os.write(1, f"ended {number}\n".encode())
+    os.write(1, f"ended {number}\\n".encode())
     sys.exit(3)
 signal.signal(signal.SIGTERM, end)
 print(os.getpid(), flush=True)
