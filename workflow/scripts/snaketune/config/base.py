@@ -27,9 +27,10 @@ from pydantic import (
 
 
 class Strict(BaseModel):
-    """A frozen model that takes no unknown key; each field's description documents it."""
+    """A frozen model that takes no unknown key. The text below a field documents it: `document`
+    reads it from the source, which pydantic would do at every start."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _number(value: object) -> object:

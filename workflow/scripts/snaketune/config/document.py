@@ -4,14 +4,20 @@ the formats and the default prompts.
 Run as `python -m snaketune.config.document` in `workflow/scripts`, or `make docs`.
 """
 
+import ast
 import json
+import textwrap
 from collections.abc import Iterator
 from importlib import import_module
-from inspect import getdoc
+from inspect import cleandoc, getdoc, getsource
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.base import FORMATS, TASKS
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import ModelSchema
+
+from snaketune.config.base import FORMATS, TASKS, Strict
 from snaketune.config.experiment import Experiment
 from snaketune.data.formats.base import adapter_of
 from snaketune.prompts import wording
@@ -35,7 +41,32 @@ def schema() -> dict[str, Any]:
     """The JSON schema of a config file."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Experiment.model_json_schema(),
+        **Experiment.model_json_schema(schema_generator=_WithTexts),
+    }
+
+
+class _WithTexts(GenerateJsonSchema):
+    """Describes each field by the text below it in the source."""
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        for cls in reversed(schema["cls"].__mro__):
+            if issubclass(cls, Strict):
+                for name, text in _texts(cls).items():
+                    made["properties"][name]["description"] = text
+        return made
+
+
+def _texts(cls: type) -> dict[str, str]:
+    """The string that stands alone below a field of the class, by the field."""
+    (tree,) = ast.parse(textwrap.dedent(getsource(cls))).body
+    body = tree.body if isinstance(tree, ast.ClassDef) else []
+    return {
+        field.target.id: cleandoc(text.value.value)
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+        if isinstance(text.value.value, str)
     }
 
 
