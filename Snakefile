@@ -43,6 +43,7 @@ from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus, write_requests
 from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
 from snaketune.plan.trained_forms import prompt_notes
+from snaketune.runtime.alive import begin_start, note_place, stop_jobs_too
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.start import (
     ask_before_planning,
@@ -78,7 +79,7 @@ E = EXPERIMENT.folder
 
 # A warning before a job's end (see snaketune.runtime.job) reaches every process of it. The shell around
 # a script and the Snakemake around that must not die of it while the script saves.
-shell.prefix("set -euo pipefail; trap : TERM USR1; ")
+shell.prefix("set -euo pipefail; trap : TERM USR1 INT HUP; ")
 if not workflow.is_main_process:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
@@ -150,6 +151,7 @@ if workflow.is_main_process:
         *prompt_notes(EXPERIMENT, PLAN),
         *([] if EXPERIMENT.smoke else power_notes(PLAN, Path(E))),
     ]
+    notes += begin_start()
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
@@ -165,6 +167,10 @@ onstart:
                 anew=workflow.dag.reason(job).forced,
                 strict=EXPERIMENT.code == "strict",
             )
+    if workflow.executor_plugin.name == "local":
+        stop_jobs_too()
+    else:
+        note_place("cluster")
     if workflow.executor_plugin.name == "slurm":
         try:
             check_site(

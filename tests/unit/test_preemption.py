@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from tiny_chat import questions, save_chat_model
 
 from snaketune.data.example import Example, write_examples
 from snaketune.runtime.files import read_jsonl
+from snaketune.runtime.job import SIGNALS
 
 files = trainings.files
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
@@ -66,7 +68,7 @@ def warned_when(command: list[str], ready, number: signal.Signals) -> tuple[int,
     return child.wait(60), child.communicate()[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_work_that_keeps_records_ends_at_once_and_says_why(tmp_path: Path, number) -> None:
     records = tmp_path / "1of1/records.jsonl"
     code, said = warned_when(
@@ -187,6 +189,67 @@ def test_the_shell_and_the_snakemake_around_a_script_wait_until_it_has_saved(
         process.send_signal(number)
     assert running.wait(60) == 1, running.stderr.read()
     assert (tmp_path / "saved").exists()
+
+
+INTERRUPTED = """
+import sys
+sys.path.append("{scripts}")
+from snaketune.runtime.alive import begin_start, stop_jobs_too
+begin_start()
+{lines}
+rule one:
+    output: "one.txt"
+    log: "one.log"
+    script: "one.py"
+onstart:
+    stop_jobs_too()
+"""
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path):
+    """A start whose job works, in a session of its own."""
+    head = SCRIPTS.parents[1].joinpath("Snakefile").read_text()
+    lines = re.search(r"^shell\.prefix.*?$", head, re.MULTILINE)[0]
+    (tmp_path / "Snakefile").write_text(INTERRUPTED.format(lines=lines, scripts=SCRIPTS))
+    (tmp_path / "one.py").write_text(SAVES)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "one.txt", "--cores", "1"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until((tmp_path / "started").exists, running)
+    yield running
+    with suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_start_that_is_stopped_waits_until_its_jobs_have_saved(
+    interrupted: subprocess.Popen, tmp_path: Path, number: signal.Signals
+) -> None:
+    below = psutil.Process(interrupted.pid).children(recursive=True)
+    interrupted.send_signal(number)
+    assert interrupted.wait(60) == 1
+    assert (tmp_path / "saved").exists()
+    said = interrupted.communicate()[1]
+    assert said.count("stopped by you") == 1 and "Traceback" not in said
+    assert not psutil.wait_procs(below, timeout=5)[1]
+
+
+def test_a_second_interrupt_ends_all_at_once(interrupted: subprocess.Popen, tmp_path: Path) -> None:
+    below = psutil.Process(interrupted.pid).children(recursive=True)
+    interrupted.send_signal(signal.SIGINT)
+    while "stopped by you" not in interrupted.stderr.readline():
+        pass
+    interrupted.send_signal(signal.SIGINT)
+    assert interrupted.wait(10) == 130
+    assert not psutil.wait_procs(below, timeout=5)[1]
+    assert not (tmp_path / "saved").exists()
+    # And the locks that it left don't stop the next one.
+    (tmp_path / "one.py").write_text("open(snakemake.output[0], 'w').close()")
+    again = subprocess.run(interrupted.args, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
 
 
 LOST = """

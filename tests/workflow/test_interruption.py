@@ -3,6 +3,7 @@ for `make test-faults`."""
 
 import csv
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterable
@@ -23,8 +24,9 @@ RULES = {
 RESUMABLE = ("train", "generate", "judge")
 
 
-def kill_in(project: Project, script: str) -> int:
-    """Runs until `script` has worked for a while, kills its process and returns the exit code."""
+def kill_in(project: Project, script: str, whole: bool = False) -> int:
+    """Runs until `script` has worked for a while, kills its process, or with `whole` the start and
+    all that it has begun as a power cut would, and returns the exit code."""
     with (project.folder / "killed.log").open("a") as log:
         process = subprocess.Popen(
             # One job at a time, so that the work that is waited for is the victim's.
@@ -36,10 +38,13 @@ def kill_in(project: Project, script: str) -> int:
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         victim = wait_for(process, f".{script}.py")
         if script in RESUMABLE:
             wait_for_work(victim, project.folder / "results/demo/.work" / script)
+        if whole:
+            os.killpg(process.pid, signal.SIGKILL)
         victim.kill()
         return process.wait(timeout=300)
 
@@ -89,14 +94,17 @@ def _timeless(row: dict[str, str]) -> dict[str, str]:
 
 def killed_in(project: Project, scripts: Iterable[str]) -> Project:
     """The reduced demo, at its end after a kill in each of these scripts."""
-    for script in scripts:
-        assert kill_in(project, script) != 0, f"{script} had finished before it was killed"
+    for number, script in enumerate(scripts):
+        # The first time all of it: Snakemake's locks stay.
+        assert kill_in(project, script, whole=number == 0) != 0, (
+            f"{script} had finished before it was killed"
+        )
     project.run()
     return project
 
 
 def test_kills_change_nothing(finished: Project, tmp_path: Path) -> None:
-    """In what goes on where it was, and in a rule that begins anew."""
+    """In what goes on where it was, in a rule that begins anew, and of the whole start."""
     project = killed_in(reduced_project(tmp_path / "project"), [*RESUMABLE, "measure"])
     assert tables(project) == tables(finished)
 

@@ -1,9 +1,10 @@
 """How a rule's script runs: output to the rule's log, errors that end with what to do, lines that
 say how far the work is, and an end ahead of time.
 
-A job is warned before its end by SIGTERM, as SLURM sends it ahead of a kill, or SIGUSR1. Most work
-is kept as it is done, so a warned job ends at once. A training, whose checkpoints are seldom,
-defers the end to its next step and saves first. Light: every job imports this.
+A job is warned before its end by SIGTERM, as SLURM sends it ahead of a kill, or SIGUSR1, by SIGINT
+(Ctrl-C) or by SIGHUP, when the terminal is gone. Most work is kept as it is done, so a warned job
+ends at once. A training, whose checkpoints are seldom, defers the end to its next step and saves
+first; a second Ctrl-C does not wait for that. Light: every job imports this.
 """
 
 import logging
@@ -19,10 +20,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
+from snaketune.runtime.alive import hold
 from snaketune.runtime.devices import claim_devices
 from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 
 
 class Preempted(BaseException):
@@ -68,6 +70,8 @@ def preemption_deferred() -> Iterator[None]:
 def _on_signal(number: int, frame: FrameType | None) -> None:
     global _signal
     _signal = signal.Signals(number).name
+    if number == signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)
     end_if_preempted()
 
 
@@ -122,9 +126,9 @@ def _keep_libraries_quiet() -> None:
 def job(log: str, gpu: int | None = None) -> Iterator[None]:
     """Runs a script's body with stdout and stderr in the file `log`.
 
-    With `gpu`, the GPUs that Snakemake granted, the job takes that many devices for itself and
-    its output goes to the terminal too, and a warning before its end (SIGTERM, SIGUSR1) ends it
-    with what it has done kept. A `UserError` ends the process with its message alone, anything
+    A warning before its end ends it with what it has done kept. With `gpu`, the GPUs that
+    Snakemake granted, the job takes that many devices for itself and its output goes to the
+    terminal too. A `UserError` ends the process with its message alone, anything
     else with the traceback; all end the log with what to do.
     """
     # Before torch is loaded: on busy cores, threads that spin at barriers made small models ten
@@ -132,13 +136,14 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
     # shared cores 20 times).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_libraries_quiet()
+    hold()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     out, err = sys.stdout, sys.stderr
     with Path(log).open("a", buffering=1, encoding="utf-8") as file:
         sys.stdout = sys.stderr = file if gpu is None else _Tee(file, err)
         try:
+            end_on_preemption()
             if gpu is not None:
-                end_on_preemption()
                 claim_devices(gpu)
             yield
         except Preempted as warning:

@@ -1,0 +1,79 @@
+"""Locks that nobody holds are removed at the next start; all others stay."""
+
+import fcntl
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from snaketune.runtime import alive
+
+HERE = f"{socket.gethostname()} here\n"
+
+
+@pytest.fixture
+def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that a start on this host has left with its locks."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / ".snakemake/locks"
+    folder.mkdir(parents=True)
+    for name in ("0.input.lock", "0.output.lock"):
+        (folder / name).write_text("results/report.html\n")
+    (tmp_path / ".snakemake/alive").write_text(HERE)
+    return folder
+
+
+def test_after_a_kill_they_are_removed_with_a_word(locks: Path) -> None:
+    assert alive.begin_start() == ["the start before was killed; this one goes on where it was"]
+    assert not list(locks.iterdir())
+    assert (locks.parent / "alive").read_text() == HERE
+
+
+def test_without_any_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert alive.begin_start() == []
+
+
+@pytest.mark.parametrize("who", ["job", "start"])
+def test_while_somebody_works_they_stay(locks: Path, who: str) -> None:
+    call = "hold" if who == "job" else "begin_start"
+    if who == "start":
+        (locks.parent / "alive").unlink()
+    code = f"from snaketune.runtime import alive\nalive.{call}()\nprint('in', flush=True)\ninput()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )  # fmt: skip
+    assert other.stdout is not None
+    assert other.stdout.readline() == "in\n"
+    kept = sorted(locks.iterdir())
+    (line,) = alive.begin_start()
+    assert f"(process {other.pid})" in line
+    assert sorted(locks.iterdir()) == kept
+    other.communicate("")
+    # What this process has noted by its own start is let go.
+    for descriptor in alive._held:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    alive.begin_start()
+    assert not list(locks.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [("elsewhere here\n", "on elsewhere stay"), (HERE.replace("here", "cluster"), "cluster stay")],
+)
+def test_what_cannot_be_seen_from_here_stays(locks: Path, left: str, words: str) -> None:
+    (locks.parent / "alive").write_text(left)
+    (line,) = alive.begin_start()
+    assert words in line and "--unlock" in line
+    assert len(list(locks.iterdir())) == 2
+
+
+def test_a_job_without_a_start_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    alive.hold()
+    assert not (tmp_path / ".snakemake").exists()

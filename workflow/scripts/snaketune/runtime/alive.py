@@ -1,0 +1,117 @@
+"""Who works in a folder: a start that is stopped leaves no job behind, and the locks of one that
+was killed don't stop the next one.
+
+Snakemake locks the files that a start makes by files of its own, without saying whose they are, and
+takes them away at its end: after a kill, a lost connection or a power cut they stay, and every
+further start is refused. Here each start and each of its jobs holds a shared `flock` on one file,
+which ends with the process, however that ends. A start that gets it alone knows that nobody works
+here.
+"""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+_ALIVE = Path(".snakemake/alive")
+_LOCKS = Path(".snakemake/locks")
+_held: list[int] = []
+"""Descriptors, open until the process ends."""
+
+
+def hold() -> None:
+    """For a job: notes that it works in this folder, where starts do so."""
+    with suppress(OSError):
+        descriptor = os.open(_ALIVE, os.O_RDWR)
+        _held.append(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def begin_start() -> list[str]:
+    """For a start, before Snakemake takes its locks: removes those that nobody holds any more.
+
+    Returns a line about what it found, where there is something to say. Locks from another host
+    stay, since a `flock` may not be seen from here, and those of a start that had jobs on a
+    cluster, since they may still run there.
+    """
+    try:
+        _ALIVE.parent.mkdir(exist_ok=True)
+        descriptor = os.open(_ALIVE, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:
+        return []  # Snakemake says what it needs to write, if it does.
+    _held.append(descriptor)
+    locks = sorted(_LOCKS.glob("*.lock"))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return [f"another start works in this folder, or a job that one left{_by(descriptor)}"]
+    left_by = os.pread(descriptor, 1000, 0).decode(errors="replace").split()
+    if locks and left_by[:1] not in ([], [socket.gethostname()]):
+        return [f"the locks of a start on {left_by[0]} stay: {_IF_ENDED}"]
+    if locks and left_by[1:2] == ["cluster"]:
+        return [f"the locks of a start that submitted jobs to the cluster stay: {_IF_ENDED}"]
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+    note_place("here")
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return ["the start before was killed; this one goes on where it was"] if locks else []
+
+
+_IF_ENDED = "if it has ended, and its jobs with it, run the same command with --unlock once"
+
+
+def note_place(place: str) -> None:
+    """Notes whether the jobs of this start run `here` or on a `cluster`."""
+    _ALIVE.write_text(f"{socket.gethostname()} {place}\n", encoding="utf-8")
+
+
+def _by(descriptor: int) -> str:
+    """The processes that hold it, where the system tells."""
+    inode = str(os.fstat(descriptor).st_ino)
+    try:
+        rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return ""
+    # "1: FLOCK ADVISORY READ 4242 fe:00:1234 0 EOF", with the process and the inode.
+    found = {r[4] for r in rows if r[1] == "FLOCK" and r[5].rpartition(":")[2] == inode}
+    others = sorted(found - {str(os.getpid())}, key=int)
+    return f" (process {', '.join(others)})" if others else ""
+
+
+def stop_jobs_too() -> None:
+    """From here on Ctrl-C, or the end of the terminal, stops this start and its jobs, which save
+    what they have done; a second Ctrl-C doesn't wait for that. Snakemake alone would wait for its
+    jobs, which hear of it only where they belong to the same terminal."""
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGHUP, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, _stop_at_once)
+    with suppress(OSError):  # The terminal may be gone.
+        print("stopped by you: jobs save what they have done; Ctrl-C again ends them at once. "
+              "The same command goes on.", file=sys.stderr, flush=True)  # fmt: skip
+    _all_below(psutil.Process.terminate)
+    raise KeyboardInterrupt
+
+
+def _stop_at_once(number: int, frame: FrameType | None) -> None:
+    _all_below(psutil.Process.kill)
+    # Snakemake's own way out waits; the next start removes the locks.
+    os._exit(130)
+
+
+def _all_below(end: Callable[[psutil.Process], None]) -> None:
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            end(process)
