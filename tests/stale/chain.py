@@ -67,7 +67,9 @@ class Walk:
         """What went wrong, start by start."""
         write_config(self.project, self.chain.config)
         first = self.project.snakemake("--cores", "1", *ARGUMENTS)
-        if first.returncode or jobs_listed(first.stdout) - {"aggregate", "report"}:
+        # A model is checked for how the runs train it, of which there are fewer now.
+        ran = {job for job in jobs_listed(first.stdout) if not job.startswith("model:")}
+        if first.returncode or ran - {"aggregate", "report"}:
             yield f"fewer runs alone: {first.stdout[-3000:]}"
         for one in self.chain.steps:
             yield from (f"{' + '.join(one.edits)}: {fault}" for fault in self._start(one))
