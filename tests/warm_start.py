@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,15 +25,28 @@ PACKAGES = (
 
 @cache
 def _address() -> str:
-    address = str(Path(tempfile.mkdtemp()) / "warm")
+    """Where the server will listen; processes that run tests side by side share the first one's."""
+    side_by_side = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    name = f"warm-{side_by_side or os.getpid()}"
+    folder = Path(tempfile.gettempdir()) / name
+    address = folder / "address"
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return str(address)
     server = subprocess.Popen(
         [sys.executable, FOLDER / "server.py", address, *PACKAGES],
         env=usual(),
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
-    atexit.register(server.communicate)
-    return address
+
+    def end() -> None:
+        server.communicate()
+        shutil.rmtree(folder)
+
+    atexit.register(end)
+    return str(address)
 
 
 def usual() -> dict[str, str]:

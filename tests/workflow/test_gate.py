@@ -1,7 +1,6 @@
 """The gate by the real command: passed, failed and undecided, on predictions made elsewhere."""
 
 import json
-import os
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -9,14 +8,14 @@ from xml.etree import ElementTree
 import yaml
 from project_copy import Project
 from test_given import experiment, scores
+from warm_start import warm
 
 
 def gate(project: Project, *arguments: str, target: str = "gate") -> subprocess.CompletedProcess:
     """The whole command: the profile says how many cores."""
     command = [sys.executable, "-m", "snakemake", target, "--configfile", "given.yaml", *arguments]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        command, cwd=project.folder, env=environment, text=True,
+        command, cwd=project.folder, env=warm(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
