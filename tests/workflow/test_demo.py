@@ -104,6 +104,25 @@ def test_a_fresh_checkout_has_nothing_to_do(finished: Project) -> None:
     assert finished.planned() == {}
 
 
+def test_an_update_of_ten_files_without_a_new_version_has_nothing_to_do(finished: Project) -> None:
+    """Other code in the library, scripts, a rule and the Snakefile, as a pull brings it."""
+    library = finished.folder / "workflow/scripts/snaketune"
+    names = (
+        "training/run.py", "models/load.py", "inference/decode.py", "tasks/math.py",
+        "tables/aggregate.py", "report/page.py", "config/model.py",
+    )  # fmt: skip
+    changed = [library / name for name in names]
+    changed += [library.parent / "train.py", finished.folder / "rules/train.smk"]
+    changed.append(finished.folder / "Snakefile")
+    with ExitStack() as stack:
+        for file in changed:
+            text = file.read_text()
+            stack.enter_context(edited(file, text, f"{text}\n_PULLED = 1\n"))
+        assert finished.planned() == {}
+        said = finished.run("-n")
+    assert "changed since its version was set" in said
+
+
 def test_a_presets_learning_rate_reruns_that_preset_and_what_follows(finished: Project) -> None:
     config = finished.folder / "config/config.yaml"
     medium = config.read_text().split("  medium:\n", 1)[1]
