@@ -4,8 +4,11 @@ import random
 import re
 import time
 
+import pytest
+
 from snaketune.data.example import Example, normalise
 from snaketune.data.overlap import (
+    COMMON,
     LISTED,
     NEAR,
     WORDS,
@@ -140,3 +143,42 @@ def test_other_questions_on_one_passage_are_no_duplicates():
         ("alike", "near"),
     ]
     assert (found.left_ids, found.near) == ({"same", "near", "alike"}, 2)
+
+
+def _numbered(rng: random.Random, name: str, n: int) -> list[Item]:
+    instruction = " ".join(f"told{i}" for i in range(37))
+    return [
+        Item(f"{name}{i}", f"{instruction} {' '.join(rng.choices(WORDS_OF, k=12))}")
+        for i in range(n)
+    ]
+
+
+WORDS_OF = [f"word{i}" for i in range(5000)]
+
+
+@pytest.mark.parametrize(("rows", "shared"), [(COMMON, True), (COMMON + 1, False)])
+def test_an_instruction_before_very_many_questions_makes_none_alike(rows, shared):
+    rng = random.Random(0)
+    left, right = _numbered(rng, "l", 40), _numbered(rng, "r", rows)
+    # One question differs in its last word, one is there word by word.
+    right[7] = Item("near", " ".join([*left[3].text.split()[:-1], "else"]))
+    right[8] = Item("same", left[4].text.upper())
+    found = find_overlap(left, right)
+    assert (found.near == 40 * rows - 1) is shared
+    if not shared:
+        # 9 of 11 n-grams are the same: one is another, and three of its words stand in the next.
+        assert [(p.left, p.right, p.kind) for p in found.pairs] == [
+            ("l4", "same", "exact"), ("l3", "near", "near"),
+        ]  # fmt: skip
+
+
+def test_time_and_memory_grow_with_the_rows_alone():
+    """An instruction that all share once made every pair a candidate."""
+    rng = random.Random(1)
+    seconds = []
+    for rows in (4000, 16_000):
+        left, right = _numbered(rng, "l", 1200), _numbered(rng, "r", rows)
+        start = time.process_time()
+        assert find_overlap(left, right).near == 0
+        seconds.append(time.process_time() - start)
+    assert seconds[1] < 8 * seconds[0], seconds

@@ -5,14 +5,15 @@ the Jaccard index of their sets of word 3-grams is at least `NEAR`. Texts are qu
 context; other questions on one passage are no duplicates, so there near ones must be as near
 without it.
 A question that was rephrased is compared in both wordings: where another equals the one that isn't
-asked, it is the same record rephrased. Texts are compared through one sparse product of incidence
-matrices, which counts the shared n-grams of all pairs at once: time and memory grow with the pairs
-that share any n-gram, a block of `_CHUNK` questions at a time.
-
-Shapes: L texts on the left, R on the right, G different n-grams.
+asked, it is the same record rephrased. Texts are compared through sparse products of incidence
+matrices, which count the shared n-grams of all pairs of a block of `_CHUNK` questions at once.
+N-grams that very many texts hold are left out: else an instruction before each question would make
+all of them alike, and all pairs of them would have to be looked at.
 """
 
+import heapq
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ from snaketune.runtime.errors import UserError
 # One changed word spoils as many n-grams as it has words: with 3 a question of 11 words is still
 # seen as near to its copy, with 5 it would take 19.
 WORDS, NEAR, LISTED = 3, 0.5, 10_000
+# What over a thousand texts hold, and over 1 % of them, says nothing of two being alike; without it
+# the pairs that share an n-gram grow no faster than the texts.
+COMMON, COMMON_SHARE = 1000, 0.01
 _WORD = re.compile(r"\w+|[^\w\s]")
 _CHUNK = 256
 KINDS = ("exact", "rephrased", "near")
@@ -35,7 +39,8 @@ KINDS = ("exact", "rephrased", "near")
 METHOD = (
     "exact: equal after folding case, white space and typography; rephrased: equal to the wording "
     f"that a question was rephrased from; near: Jaccard index of word {WORDS}-grams of at least "
-    f"{NEAR}, in either wording; where both have the same context, of the questions alone too"
+    f"{NEAR}, in either wording, without those that over {COMMON} texts and {COMMON_SHARE:.0%} of "
+    "them hold; where both have the same context, of the questions alone too"
 )
 
 
@@ -107,34 +112,38 @@ def leakage_between(
 def find_overlap(left: Sequence[Item], right: Sequence[Item]) -> Overlap:
     """The overlapping pairs between `left` and `right`, worst first, then in their order."""
     found = Overlap()
-    if not left or not right:
-        return found
-    worst = _worst(left, right)
-    for (i, _), (rank, _) in worst.items():
-        setattr(found, KINDS[rank], getattr(found, KINDS[rank]) + 1)
-        found.left_ids.add(left[i].id)
-    for (i, j), (rank, score) in sorted(worst.items(), key=lambda pair: (pair[1], pair[0]))[
-        :LISTED
-    ]:
+
+    def counted() -> Iterator[_Found]:
+        for pair in _worst(left, right):
+            (rank, _), (i, _) = pair
+            setattr(found, KINDS[rank], getattr(found, KINDS[rank]) + 1)
+            found.left_ids.add(left[i].id)
+            yield pair
+
+    for (rank, score), (i, j) in heapq.nsmallest(LISTED, counted()):
         found.pairs.append(Pair(left[i].id, right[j].id, KINDS[rank], round(-score, 4)))
     return found
 
 
-def _worst(left: Sequence[Item], right: Sequence[Item]) -> dict[tuple[int, int], tuple[int, float]]:
-    """By place in left and in right: the kind's place in `KINDS` and the negative Jaccard index of
-    the two wordings that are most alike."""
-    ours, others = _wordings(left), _wordings(right)
-    worst: dict[tuple[int, int], tuple[int, float]] = {}
-    for a, b, score, equal in _similar_pairs(
-        [text for *_, text in ours], [text for *_, text in others]
-    ):
-        (i, is_asked, text), (j, is_asked_too, other) = ours[a], others[b]
-        if not equal and not _questions_alike(left[i], text, right[j], other):
-            continue
-        kind = "near" if not equal else "exact" if is_asked and is_asked_too else "rephrased"
-        found = (KINDS.index(kind), -score)
-        worst[i, j] = min(found, worst.get((i, j), found))
-    return worst
+_Found = tuple[tuple[int, float], tuple[int, int]]
+"""The kind's place in `KINDS` and the negative Jaccard index; the places in left and in right."""
+
+
+def _worst(left: Sequence[Item], right: Sequence[Item]) -> Iterator[_Found]:
+    """Each overlapping pair once, by the two wordings that are most alike."""
+    others = _wordings(right)
+    index = _Index([text for *_, text in others], (text for *_, text in _wordings(left)))
+    for start in range(0, len(left), _CHUNK):
+        ours = _wordings(left[start : start + _CHUNK])
+        worst: dict[tuple[int, int], tuple[int, float]] = {}
+        for a, b, score, equal in index.similar([text for *_, text in ours]):
+            (i, is_asked, text), (j, is_asked_too, other) = ours[a], others[b]
+            if not equal and not _questions_alike(left[start + i], text, right[j], other):
+                continue
+            kind = "near" if not equal else "exact" if is_asked and is_asked_too else "rephrased"
+            found = (KINDS.index(kind), -score)
+            worst[i, j] = min(found, worst.get((i, j), found))
+        yield from ((found, (start + i, j)) for (i, j), found in worst.items())
 
 
 def _questions_alike(ours: Item, text: str, theirs: Item, other: str) -> bool:
@@ -158,33 +167,67 @@ def _wordings(items: Sequence[Item]) -> list[tuple[int, bool, str]]:
     return asked + originals
 
 
-def _similar_pairs(left: list[str], right: list[str]) -> Iterator[tuple[int, int, float, bool]]:
-    """(place in left, place in right, Jaccard index, whether equal) of every overlapping pair."""
-    left, right = [normalise(t) for t in left], [normalise(t) for t in right]
-    columns: dict[tuple[str, ...], int] = {}
-    a, b = _incidence(left, columns), _incidence(right, columns)
-    a.resize(len(left), len(columns))
-    b.resize(len(right), len(columns))
-    sizes_a, sizes_b = np.diff(a.indptr), np.diff(b.indptr)
-    others = b.T.tocsc()
-    for start in range(0, len(left), _CHUNK):
-        shared = (a[start : start + _CHUNK] @ others).tocoo()
-        rows = shared.row + start
-        scores = shared.data / (sizes_a[rows] + sizes_b[shared.col] - shared.data)
+class _Index:
+    """Texts that others are compared with. N-grams are known by their hash of 64 bits: among 10
+    million two are taken for one with a chance of 3 in a million."""
+
+    def __init__(self, right: Sequence[str], left: Iterable[str]) -> None:
+        self.texts = [normalise(text) for text in right]
+        self.equal: dict[str, list[int]] = {}
+        for place, text in enumerate(self.texts):
+            self.equal.setdefault(text, []).append(place)
+        values, ends = _hashes(self.texts)
+        ours, ours_end = _hashes(map(normalise, left))
+        self.common = np.union1d(_common(values, ends), _common(ours, ours_end))
+        self.grams = np.setdiff1d(ours, self.common)
+        incidence, self.sizes = self._incidence(values, ends)
+        self.by_gram = incidence.T.tocsr()
+
+    def similar(self, left: list[str]) -> Iterator[tuple[int, int, float, bool]]:
+        """(place in left, place in right, Jaccard index, whether equal) of every such pair. `left`
+        are texts that the index was made for."""
+        left = [normalise(text) for text in left]
+        incidence, sizes = self._incidence(*_hashes(left))
+        shared = (incidence @ self.by_gram).tocoo()
+        scores = shared.data / (sizes[shared.row] + self.sizes[shared.col] - shared.data)
         for k in np.flatnonzero(scores >= NEAR):
-            i, j = int(rows[k]), int(shared.col[k])
-            yield i, j, float(scores[k]), left[i] == right[j]
+            i, j = int(shared.row[k]), int(shared.col[k])
+            if left[i] != self.texts[j]:
+                yield i, j, float(scores[k]), False
+        for i, text in enumerate(left):
+            yield from ((i, j, 1.0, True) for j in self.equal.get(text, ()))
+
+    def _incidence(
+        self, values: np.ndarray, ends: np.ndarray
+    ) -> tuple[sparse.csr_matrix, np.ndarray]:
+        """Texts by n-grams of the left side, 1 where the text holds the n-gram, and how many
+        n-grams of its own, those that no other text here holds included, each text has."""
+        kept = np.concatenate([[0], np.cumsum(~np.isin(values, self.common))])
+        sizes = np.diff(kept[ends])
+        columns = np.searchsorted(self.grams, values)
+        columns[columns == len(self.grams)] = 0
+        known = self.grams[columns] == values if len(self.grams) else np.zeros(len(values), bool)
+        ends = np.concatenate([[0], np.cumsum(known)])[ends]
+        ones = np.ones(int(ends[-1]), dtype=np.int32)
+        shape = (len(ends) - 1, len(self.grams))
+        return sparse.csr_matrix((ones, columns[known], ends), shape=shape), sizes
 
 
-def _incidence(texts: Iterable[str], columns: dict[tuple[str, ...], int]) -> sparse.csr_matrix:
-    """Texts by n-grams, 1 where the text holds the n-gram; new n-grams are added to `columns`."""
-    indices: list[int] = []
+def _hashes(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The n-grams of all texts, text by text, and where those of each text begin and end."""
+    values = array("q")
     ends = [0]
     for text in texts:
-        indices += sorted(columns.setdefault(gram, len(columns)) for gram in _grams(text))
-        ends.append(len(indices))
-    ones = np.ones(len(indices), dtype=np.int32)
-    return sparse.csr_matrix((ones, indices, ends), shape=(len(ends) - 1, len(columns)))
+        values.extend(sorted(hash(gram) for gram in _grams(text)))
+        ends.append(len(values))
+    return np.frombuffer(values, dtype=np.int64), np.array(ends)
+
+
+def _common(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The n-grams that so many texts hold that they are shared wording: an instruction before
+    every question, or `how many`."""
+    grams, texts = np.unique(values, return_counts=True)
+    return grams[texts > max(COMMON, COMMON_SHARE * (len(ends) - 1))]
 
 
 def _grams(text: str) -> set[tuple[str, ...]]:
