@@ -7,7 +7,7 @@ parses the Snakefile and comes here: hence libyaml's loader, where PyYAML has it
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,12 @@ class FieldNames:
     """The keys that a model takes at a path, for suggestions."""
 
     def __init__(self, model: type[BaseModel]) -> None:
-        self.schema = model.model_json_schema()
+        self.model = model
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """Made where there is a fault."""
+        return self.model.model_json_schema()
 
     def at(self, path: Path_) -> list[str]:
         """Keys allowed at `path`; none where anything goes."""
