@@ -523,6 +523,21 @@ def test_a_signature_in_an_address_stays_out_of_the_resolved_config(tmp_path: Pa
     assert "https://x.org/a.jsonl" in text and "SECRET" not in text
 
 
+@pytest.mark.parametrize("address", ["https://me:SECRET@x.org/a.csv", "https://SECRET@x.org/a.csv"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(address: str) -> None:
+    config = demo()
+    config["datasets"]["problems"]["source"] = {"train": address}
+    with pytest.raises(UserError, match="password in the address") as error:
+        load_experiment(config, [])
+    assert "SECRET" not in str(error.value)
+
+
+def test_an_at_sign_behind_the_host_is_no_password() -> None:
+    config = demo()
+    config["datasets"]["problems"]["source"] = {"train": "https://x.org/@me/a.jsonl?u=a@b"}
+    load_experiment(config, [])
+
+
 def test_what_slips_through_the_checks_is_no_traceback() -> None:
     experiment = load_experiment(classes(), [])
     spec = experiment.evals["kinds"]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -240,6 +241,11 @@ def _source(value: str) -> str:
         raise ValueError(f"found {value!r}, expected hub:OWNER/NAME")
     if "://" in value and not value.startswith("https://"):
         raise ValueError(f"found {value!r}, expected https://: other addresses are not read")
+    if "://" in value and "@" in urlsplit(value).netloc:
+        raise ValueError(
+            "found a user name or password in the address, expected none, since this file and logs "
+            "keep it; give a local file, or an address that is signed behind its `?`"
+        )
     return value
 
 
