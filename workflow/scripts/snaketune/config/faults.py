@@ -4,7 +4,7 @@ Snakemake has read the files before, and of a key that stands twice it kept the 
 parses the Snakefile and comes here: hence libyaml's loader, where PyYAML has it.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from snaketune.data.record import Repeat, parse
 
@@ -45,7 +46,18 @@ def missing_name(path: Path_, kind: str, found: str, known: Iterable[str]) -> Fa
 
 def from_pydantic(error: ValidationError, fields: "FieldNames") -> list[Fault]:
     """Pydantic's errors in the config's words; `fields` lists the keys allowed at a place."""
-    return [_fault(e, fields) for e in error.errors()]
+    errors = error.errors()
+    within = [(_path(e), e["type"]) for e in errors]
+
+    def is_other_form(error: ErrorDetails) -> bool:
+        """Where a key takes text or a section, a fault in one is not that it is no other."""
+        path = _path(error)
+        return error["type"].endswith("_type") and any(
+            found[: len(path)] == path and (len(found) > len(path) or not kind.endswith("_type"))
+            for found, kind in within
+        )
+
+    return [_fault(e, fields) for e in errors if not is_other_form(e)]
 
 
 class FieldNames:
@@ -85,8 +97,12 @@ class FieldNames:
         return node
 
 
-def _fault(error: Mapping[str, Any], fields: FieldNames) -> Fault:
-    path = tuple(p for p in error["loc"] if p != "[key]" and not _is_union_branch(p))
+def _path(error: ErrorDetails) -> Path_:
+    return tuple(p for p in error["loc"] if p != "[key]" and not _is_union_branch(p))
+
+
+def _fault(error: ErrorDetails, fields: FieldNames) -> Fault:
+    path = _path(error)
     kind, found = error["type"], error["input"]
     if kind == "extra_forbidden":
         key = str(path[-1])
