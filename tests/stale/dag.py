@@ -38,7 +38,7 @@ tokenize:whole < prepare:reading/train prepare:reading/dev pin_model:other
 train:low < tokenize:low pin_model:tiny
 train:picked < tokenize:picked pin_model:tiny
 train:whole < tokenize:whole pin_model:other
-adapter:borrowed
+adapter:borrowed < pin_model:tiny
 
 generate:base-tiny-nf4/safety < prepare:prompts/test pin_model:tiny
 generate:low/safety < prepare:prompts/test train:low pin_model:tiny

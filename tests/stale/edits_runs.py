@@ -191,7 +191,7 @@ RUNS = [
     _key("runs.low.sweep", {"seed": [42]}, "aggregate"),
     _key("runs.low.sweep", {"seed": [1, 2]}, "train:low_seed_?", adds=_SEEDS,
          removes="*:low */low *:low/*", alone=True),
-    _key("runs.low.seeds", 2, "train:low_seed_?", adds=_JOINED,
+    _key("runs.low.seeds", 2, "train:low_seed_*", adds=_JOINED,
          removes="*:low */low *:low/*", alone=True),
     _key("runs.low.seed_of", "joined", "aggregate"),
     _key("runs.low.evals.safety", {"max_new_tokens": 5}, "generate:*/safety-*", adds=_CHANGED,

@@ -13,7 +13,7 @@ from stale.edits import EDITS
 from stale.experiment import CONFIG, copied
 from stale.starts import fault_of, planned
 
-COMBINED = 100
+COMBINED = 40
 AT_ONCE = 2
 
 
