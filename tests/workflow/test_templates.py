@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import Project
@@ -10,12 +11,15 @@ from five_templates import PROMPT, SYSTEM, TEMPLATES
 from snaketune.demo.files import verifier_splits
 from snaketune.runtime.files import write_jsonl
 
-PROBLEMS = {"train": 6000, "validation": 10, "test": 600}
-"""Each with a right solution and a flawed one."""
+PROBLEMS = {"train": 8000, "validation": 10, "test": 600}
+"""Each with a right solution and a flawed one. Many, as a label is all that a row tells: the reward
+model, which was taught token by token, is right on 94 % of such tests; the checker on 87 % after 800
+rows three times, and on 92 % after 6,000 once."""
+# All weights, embeddings too: the checker never read `<think>`. At 6e-4 it knows nothing any more.
 PRESET = {
     "method": "full",
     "epochs": 1,
-    "learning_rate": 4.0e-4,
+    "learning_rate": 2.0e-4,
     "warmup_ratio": 0.05,
     "batch_size": 8,
     "max_length": 256,
@@ -23,16 +27,28 @@ PRESET = {
 }
 
 
+SAME = {"thought_opened_by_the_prompt": "empty_thought"}
+"""Kinds that print this data as another one does, token by token: what is trained and asked is the
+same, so that one training tells of both."""
+
+
 @pytest.mark.long
 def test_the_verifier_is_as_right_under_every_kind_of_template(project: Project) -> None:
     """Trained and asked by the workflow: the same rows, preset and seed, five templates."""
     names = {name.replace(" ", "_"): text for name, text in TEMPLATES.items()}
     write_inputs(project, names)
-    asked = {name: f"results/templates/metrics/{name}/solutions.json" for name in names}
-    project.run(*asked.values(), "--configfile", "templates.yaml")
+    asked = {
+        name: f"results/templates/metrics/{name}/solutions.json"
+        for name in names
+        if name not in SAME
+    }
+    checked = [f"results/templates/prompts/{name}.json" for name in names]
+    project.run(*asked.values(), *checked, "--configfile", "templates.yaml")
+    for name, other in SAME.items():
+        assert token_rows(project, name) == token_rows(project, other)
     found = {name: accuracy(project, file) for name, file in asked.items()}
     print(found)
-    assert found["plain"] >= 0.95
+    assert found["plain"] >= 0.95, found
     assert max(abs(share - found["plain"]) for share in found.values()) <= 0.03, found
 
 
@@ -64,6 +80,12 @@ def write_inputs(project: Project, templates: dict[str, str]) -> None:
         },
     }
     (project.folder / "templates.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def token_rows(project: Project, model: str) -> list[dict]:
+    """What is trained: every row's tokens and which of them carry loss."""
+    (file,) = (project.folder / "results/templates/tokens").glob(f"{model}-*/train.parquet")
+    return pq.read_table(file, columns=["id", "input_ids", "labels"]).to_pylist()
 
 
 def accuracy(project: Project, file: str) -> float:
