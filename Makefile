@@ -7,7 +7,7 @@
 # make test-faults  a kill in every rule, then the same command (a quarter of an hour)
 # make test-families  tiny models of today's families, each step held against plain transformers;
 #              FAMILIES_TABLE=write writes the table in docs/models.md anew (some minutes)
-# make test-templates  the demo's verifier trained and asked under five kinds of chat template (25 minutes)
+# make test-templates  the demo's verifier trained and asked under five kinds of chat template (20 minutes)
 # make test-real  what takes a pretrained model, those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR, and
 #              all rows of the data in REAL_DATA_DIR through whole recipes
 # make lint    style and types of code and workflow

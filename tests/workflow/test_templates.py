@@ -11,15 +11,16 @@ from five_templates import PROMPT, SYSTEM, TEMPLATES
 from snaketune.demo.files import verifier_splits
 from snaketune.runtime.files import write_jsonl
 
-PROBLEMS = {"train": 8000, "validation": 10, "test": 600}
+PROBLEMS = {"train": 6000, "validation": 10, "test": 600}
 """Each with a right solution and a flawed one. Many, as a label is all that a row tells: the reward
-model, which was taught token by token, is right on 94 % of such tests; the checker on 87 % after 800
-rows three times, and on 92 % after 6,000 once."""
-# All weights, embeddings too: the checker never read `<think>`. At 6e-4 it knows nothing any more.
+model, which was taught token by token, is right on 94 % of such tests; the checker with the preset
+below on 93 % after 3,000 rows, with adapters on 87 % after 800 three times."""
+# All weights, embeddings too: the checker never read `<think>`. At twice the rate it is right on 91 %
+# after as many rows, at four times it has learned nothing after a thousand.
 PRESET = {
     "method": "full",
     "epochs": 1,
-    "learning_rate": 2.0e-4,
+    "learning_rate": 1.5e-4,
     "warmup_ratio": 0.05,
     "batch_size": 8,
     "max_length": 256,
