@@ -15,8 +15,8 @@ PROBLEMS = {"train": 6000, "validation": 10, "test": 600}
 """Each with a right solution and a flawed one. Many, as a label is all that a row tells: the reward
 model, which was taught token by token, is right on 94 % of such tests; the checker with the preset
 below on 93 % after 3,000 rows, with adapters on 87 % after 800 three times."""
-# All weights, embeddings too: the checker never read `<think>`. At twice the rate it is right on 91 %
-# after as many rows, at four times it has learned nothing after a thousand.
+# All weights, embeddings too: the checker never read `<think>`. At twice the rate it is right on
+# 91 % after as many rows, at four times it has learned nothing after a thousand.
 PRESET = {
     "method": "full",
     "epochs": 1,
