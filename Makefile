@@ -7,6 +7,7 @@
 # make test-faults  a kill in every rule, then the same command (a quarter of an hour)
 # make test-families  tiny models of today's families, each step held against plain transformers;
 #              FAMILIES_TABLE=write writes the table in docs/models.md anew (some minutes)
+# make test-templates  the demo's verifier trained and asked under five kinds of chat template (20 minutes)
 # make test-real  what takes a pretrained model, those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR, and
 #              all rows of the data in REAL_DATA_DIR through whole recipes
 # make lint    style and types of code and workflow
@@ -25,7 +26,7 @@ BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_pl
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo new test test-slurm test-stale test-faults test-families test-real lint steps docs bench clean distclean
+.PHONY: demo new test test-slurm test-stale test-faults test-families test-templates test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -52,6 +53,9 @@ test-families: $(VENV)/.installed
 
 test-faults: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_interruption.py -m long
+
+test-templates: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/workflow/test_templates.py -m long
 
 test-real: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/real -rs

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,15 +197,17 @@ def _readings(name: str) -> list[Reading]:
     return make_readings(COUNTS[name], SEEDS[name], known_wording=name == "reading_train")
 
 
-def verifier_splits() -> tuple[dict[str, list[dict]], Rows]:
-    """By split the solutions with their labels (0 right, 1 flawed), and the catalogue that says
-    what the flaw is. `index` numbers the problems; each has two solutions. No question is in two
-    splits."""
+def verifier_splits(
+    problems: Mapping[str, int] = VERIFIER,
+) -> tuple[dict[str, list[dict]], Rows]:
+    """By split, for so many problems, the solutions with their labels (0 right, 1 flawed), and the
+    catalogue that says what the flaw is. `index` numbers the problems; each has two solutions. No
+    question is in two splits."""
     rng = random.Random(SEEDS["verifier"])
     splits: dict[str, list[dict]] = {}
     catalogue: Rows = []
     asked: set[str] = set()
-    for split, count in VERIFIER.items():
+    for split, count in problems.items():
         rows = []
         for place in range(count):
             pair = _new_pair(place, asked, rng)
