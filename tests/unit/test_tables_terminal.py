@@ -70,7 +70,9 @@ def test_a_metric_that_is_no_share_has_neither_percent_nor_points():
     compared = _comparison("simple", "0.028", "better") | {"metric": metric}
     lines = _format(_run("simple", evals, base, kind="better"), comparisons=[compared]).splitlines()
     assert lines[2].split() == ["base-tiny", "0.125", "0.075", "to", "0.175", "100"]
-    assert lines[3].split() == [*["simple", "0.153", "0.103", "to", "0.203", "100", "+0.028", "better"]]
+    assert lines[3].split() == [
+        *["simple", "0.153", "0.103", "to", "0.203", "100", "+0.028", "better"]
+    ]
 
 
 def test_the_answer_comes_first_and_keeps_to_the_width():

@@ -202,7 +202,7 @@ def _dataset(
         ]
     if found.task != "safety" and not seen.has_test:
         draw: dict[str, Any] = {"test": 0.2, "at_most": 1000}
-        if found.labels and not found.group and len(found.labels) <= len(seen.rows) // 5:
+        if found.labels and len(found.labels) <= len(seen.rows) // 5:
             draw["stratify"] = found.columns["label"]
         lines += [
             "    # A fifth is held back for the test; instead: a number of records, or files by",
