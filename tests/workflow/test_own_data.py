@@ -84,6 +84,16 @@ def last(turns: Callable[[Row], list[str]]) -> Callable[[Row], list[str]]:
 
 PLACES = {"in the market": 7, "in the river": 1, "in the library": 2, "in the garden": 2}
 SUMS = {"56": 2} | dict.fromkeys(("17", "101", "71", "95", "41", "84", "40", "65", "75", "61"), 1)
+
+
+def sums(name: str, told: str | None = None) -> "Case":
+    """A bare number is learned in the form in which math asks for it."""
+    return Case(
+        "problems with a number each", "numbers", "accuracy", of(name), SUMS,
+        lambda row: [f"#### {row[name]}"], told,
+    )  # fmt: skip
+
+
 WORDS = {"words": 12 * 16}
 OPENAI = assistant("assistant", "messages", "content")
 SHAREGPT = assistant("gpt", "conversations", "value")
@@ -106,7 +116,7 @@ OWN = {
         {"in the market": 7, "in the river": 1, "in the library": 2, "in the café": 2},
         told="Windows-1252 (Latin-1)",
     ),
-    "math.csv": Case("problems with a number each", "numbers", "accuracy", of("answer"), SUMS),
+    "math.csv": sums("answer"),
     "mc.csv": Case(
         "questions with options", "choices", "accuracy", of("answer"),
         {"A": 6, "B": 1, "C": 2, "D": 3}, replies=lambda row: [row[row["answer"]]], guess=0.25,
@@ -121,20 +131,14 @@ OWN = {
     "safety.csv": Case(
         "prompts without answers", "safety", "safe_rate", of("prompt"), {"prompts": 60}, test=60
     ),
-    "semicolons.csv": Case(
-        "problems with a number each", "numbers", "accuracy", of("Antwort"), SUMS,
-        told="separated by semicolons",
-    ),
+    "semicolons.csv": sums("Antwort", "separated by semicolons"),
     "sharegpt.jsonl": Case(
         "conversations (ShareGPT)", *OPEN, last(SHAREGPT),
         {f"Yes, {place}": count for place, count in PLACES.items()}, SHAREGPT,
         "conversations (ShareGPT)",
     ),
     "squad_rows.jsonl": Case("questions with open answers", *OPEN, of("answers", "text"), PLACES),
-    "tabs.tsv": Case(
-        "problems with a number each", "numbers", "accuracy", of("answer"), SUMS,
-        told="separated by tabs",
-    ),
+    "tabs.tsv": sums("answer", "separated by tabs"),
     "text.jsonl": Case("plain text", "text", "token_probability", of("text"), WORDS),
     "text.txt": Case("plain text", "text", "token_probability", of("text"), WORDS),
     "visits.csv": Case(
@@ -266,7 +270,7 @@ def check(root: Path, name: str) -> None:
     _data(folder, case, rows, places)
     if case.eval != "safety":
         _training(folder, root, case, rows, places)
-    states = ["base-model"] if case.eval == "safety" else ["base-model", "tuned"]
+    states = ["untrained"] if case.eval == "safety" else ["base-model", "tuned"]
     found = {state: figure(case, folder, state, rows, places) for state in states}
     final = json.loads((folder / "tables/final_metrics.json").read_text())
     [run] = final["runs"]
