@@ -154,8 +154,8 @@ _TRIED = 1000
 
 def groups_alike(names: Sequence[str], strata: Sequence[str], count: int, seed: int) -> set[str]:
     """Whole groups that hold `count` records or, by a part of one, more: of 1,000 draws of groups,
-    all groups being as likely, the one in which the strata are nearest to their shares of `count`,
-    by the sum of what they are off; of equal ones the first.
+    all groups being as likely, the one in which the strata are nearest to their shares of it, by
+    the sum of the records that they are off; of equal ones the first.
 
     Draws are `numpy.random.default_rng(seed).permutation(groups)`, groups as they are met in the
     source, one after the other. Choosing among draws favours no group for its size.
@@ -165,12 +165,13 @@ def groups_alike(names: Sequence[str], strata: Sequence[str], count: int, seed: 
     held = np.zeros((len(groups), len(kinds)), dtype=np.int64)
     for name, stratum in zip(names, strata, strict=True):
         held[of[0][name], of[1][stratum]] += 1
-    wanted = count * held.sum(0) / len(names)
+    shares = held.sum(0) / len(names)
     draws, best = np.random.default_rng(seed), (np.inf, np.arange(0))
     for _ in range(_TRIED):
         drawn = draws.permutation(len(groups))
         last = int(np.searchsorted(held[drawn].sum(1).cumsum(), count))
-        off = float(np.abs(held[drawn[: last + 1]].sum(0) - wanted).sum())
+        found = held[drawn[: last + 1]].sum(0)
+        off = float(np.abs(found - found.sum() * shares).sum())
         if off < best[0]:
             best = off, drawn[: last + 1]
     return {groups[i] for i in best[1]}

@@ -204,6 +204,11 @@ def csv_table(path: Path, place: str) -> Table:
     header = next(_csv_rows(rows, place, separator), None)
     if header is None:
         raise UserError(f"{place}: line 1: found an empty file, expected a header and records")
+    # Columns without a name are as many as a spreadsheet left.
+    header = [
+        name or f"column {n}" * (header.index(name) < n - 1)
+        for n, name in enumerate(header, start=1)
+    ]
     for number, name in enumerate(header, start=1):
         if (first := header.index(name) + 1) < number:
             # By their numbers: where the header is missing, names are a record's own texts.
