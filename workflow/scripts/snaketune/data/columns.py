@@ -40,7 +40,11 @@ GROUPS = _words(
 )
 LISTS = ("choices", "options", "endings", "answers")
 LETTERED = re.compile(r"(?:option|choice|opt|answer|sol|ending|hyp)?[ _]?([A-Ha-h]|[0-9])")
-PAIRS = (("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"))
+PAIRS: tuple[tuple[str, str], ...] = (
+    ("premise", "hypothesis"),
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+)
 PAIRS += (("text1", "text2"), ("sentence", "question"), ("text_a", "text_b"))
 """Two texts of which a label says something: the one to read first, and the other."""
 _MOSTLABELS = 50

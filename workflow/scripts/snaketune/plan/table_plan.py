@@ -282,7 +282,7 @@ def _signed(value: float, least: int) -> str:
     return text if round(value, digits) else text[1:]
 
 
-PLAIN = ("brier", "roc_auc", "unique_answers")
+PLAIN: tuple[str, ...] = ("brier", "roc_auc", "unique_answers")
 PLAIN += ("token_probability", "perplexity", "word_perplexity", "bits_per_byte")
 """Metrics that are no shares of rows: percent and points mean nothing of them."""
 
