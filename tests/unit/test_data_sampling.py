@@ -82,6 +82,19 @@ def test_a_draw_by_group_leaves_no_group_on_both_sides(tmp_path, asked):
     assert len(splits["dev"]) == 10
 
 
+@pytest.mark.parametrize("train", [None, 17])
+def test_both_sides_of_a_draw_by_group_stand_group_by_group(tmp_path, train):
+    """In the order in which the permutation meets the groups; train as far as its number goes."""
+    spec = visits(tmp_path / "v.jsonl") | {"draw": {"test": 11, "train": train}}
+    found = prepared_from(DatasetSpec.model_validate(spec))
+    order = [int(i) for i in np.random.default_rng(42).permutation(60)]
+    met = list(dict.fromkeys(i // 5 for i in order))
+    expected = [i for patient in met for i in order if i // 5 == patient]
+    assert [e.record - 1 for e in found.splits["test"]] == expected[:15]
+    rest = expected[15:] if train is None else expected[15 : 15 + train]
+    assert [e.record - 1 for e in found.splits["train"]] == rest
+
+
 def test_groups_that_leave_nothing_to_train_on_are_refused(tmp_path):
     spec = visits(tmp_path / "v.jsonl", patients=2) | {"draw": {"test": 6}}
     with pytest.raises(UserError, match="expected other groups to train on"):

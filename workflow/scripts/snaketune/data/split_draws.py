@@ -76,6 +76,8 @@ def _chosen(
     strata = None
     if spec.stratify is not None:
         strata = _strata([record for _, record in records], spec.stratify, test, where)
+    if names and strata is None:
+        order = _group_by_group(order, names)
     first = _first(order, names, strata, test, spec.seed)
     taken = set(first)
     rest = [i for i in order if i not in taken]
@@ -98,11 +100,14 @@ def _first(
     count: int,
     seed: int,
 ) -> list[int]:
-    """The records of the test split, in drawn order; with groups, group by group."""
+    """The records of the test split, in the order given, which without strata is group by group."""
     if names is None:
         return order[:count] if strata is None else stratified(order, strata, count)
     if strata is None:
-        return _by_group(order, names, count)
+        place = min(count, len(order)) - 1
+        while place + 1 < len(order) and names[order[place + 1]] == names[order[place]]:
+            place += 1
+        return order[: place + 1]
     held = groups_alike(names, strata, count, seed)
     return [i for i in order if names[i] in held]
 
@@ -195,17 +200,12 @@ def _group_of(record: Record, group: str, place: int) -> str:
     return f"of record {place}" if found is None else str(found)
 
 
-def _by_group(order: list[int], names: Sequence[str], first: int) -> list[int]:
-    """The places of the whole groups that hold the `first`, group by group."""
+def _group_by_group(order: list[int], names: Sequence[str]) -> list[int]:
+    """The places in the order in which their groups are met."""
     members: dict[str, list[int]] = {}
     for place in order:
         members.setdefault(names[place], []).append(place)
-    chosen: list[int] = []
-    for group in members.values():
-        if len(chosen) >= first:
-            break
-        chosen += group
-    return chosen
+    return [place for group in members.values() for place in group]
 
 
 def _in_runs(
