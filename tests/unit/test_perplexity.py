@@ -110,7 +110,7 @@ def test_long_texts_are_counted_by_example(tmp_path, overlong):
 
 def test_further_rows_have_names_that_no_text_has(tmp_path):
     """A text that is called as another one's second row would be."""
-    ids = ["long", "long+1", "long++x", "a+b", "long+1+2"]
+    ids = ["long", "long+1", "long++1", "long+++x", "long+1+2"]
     paths = {"train": tmp_path / "train.parquet", "dev": tmp_path / "dev.parquet"}
     write_examples(paths["train"], [Example(name, "Long. " * 20) for name in ids])
     write_examples(paths["dev"], [])

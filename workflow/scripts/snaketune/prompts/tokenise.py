@@ -166,7 +166,9 @@ def _further_mark(ids: set[str]) -> str:
     """What stands between a text's id and the number of a further row of it: `+`, or more of them
     where the data has such an id of its own."""
     mark = "+"
-    while any(mark in name and name.rpartition(mark)[0] in ids for name in ids):
+    while any(
+        name.rpartition(mark)[0] in ids and name.rpartition(mark)[2].isdigit() for name in ids
+    ):
         mark += "+"
     return mark
 
