@@ -5,6 +5,8 @@
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make test-stale  what runs again after every kind of edit: dry runs and starts (half an hour)
 # make test-faults  a kill in every rule, then the same command (a quarter of an hour)
+# make test-own  each of the files that users came with, in REAL_DATA_DIR's neighbour cases/own-data,
+#              from make new to the report (a quarter of an hour)
 # make test-families  tiny models of today's families, each step held against plain transformers;
 #              FAMILIES_TABLE=write writes the table in docs/models.md anew (some minutes)
 # make test-templates  the demo's verifier trained and asked under five kinds of chat template (20 minutes)
@@ -26,7 +28,7 @@ BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_pl
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo new test test-slurm test-stale test-faults test-families test-templates test-real lint steps docs bench clean distclean
+.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-templates test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -56,6 +58,10 @@ test-faults: $(VENV)/.installed
 
 test-templates: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/workflow/test_templates.py -m long
+
+# Two files at a time, each on a core.
+test-own: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/workflow/test_own_data.py -m long -rs
 
 test-real: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/real -rs

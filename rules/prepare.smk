@@ -6,6 +6,7 @@
 # were rejected; data/leakage/, what a dataset that is evaluated shares with another that is trained
 # on.
 
+from snaketune.config.eval_checks import shows_options
 from snaketune.data import steps
 from snaketune.data.locate import left_aside
 
@@ -95,7 +96,9 @@ rule few_shot:
         runtime=30,
     params:
         dataset=lambda wildcards: steps.few_shot_settings(
-            dataset_of(wildcards), LOOKUP.numeric(wildcards.dataset)
+            dataset_of(wildcards),
+            LOOKUP.numeric(wildcards.dataset),
+            shows_options(EXPERIMENT, wildcards.dataset),
         ),
         content=lambda wildcards: steps.few_shot_content(dataset_of(wildcards)),
         places=places_of,

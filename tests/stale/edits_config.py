@@ -129,6 +129,7 @@ DATASETS = [
     _key("datasets.quiz.draw.train", 3, "prepare:quiz/*"),
     _key("datasets.quiz.draw.seed", 7, "prepare:quiz/*"),
     _key("datasets.quiz.draw.stratify", "right", "prepare:quiz/*"),
+    _key("datasets.quiz.draw.unless_there", True, "prepare:quiz/*"),
     _key("datasets.quiz.draw", {"test": 0.5, "at_most": 5}, "prepare:quiz/*"),
     _key("datasets.prompts.limit", 3, "prepare:prompts/*"),
     # Drawn alike, so that dev stays as it is: see snaketune.data.steps.same_draw.

@@ -8,7 +8,13 @@ from pathlib import Path
 from snaketune.config.dataset import DatasetSpec, SplitName
 from snaketune.data import steps
 from snaketune.data.check import Rejected
-from snaketune.data.draws import Shot, read_shots, training_records, write_few_shot
+from snaketune.data.draws import (
+    Shot,
+    held_places,
+    read_shots,
+    training_records,
+    write_few_shot,
+)
 from snaketune.data.example import Example, read_examples
 from snaketune.data.locate import SPLITS, left_aside
 from snaketune.data.manifest import write_manifest
@@ -50,7 +56,7 @@ class Prepared:
     rejected: list[Rejected]
 
 
-def prepare(spec: DatasetSpec, folder: Path, numeric: bool = False) -> None:
+def prepare(spec: DatasetSpec, folder: Path, numeric: bool = False, options: bool = False) -> None:
     """A dataset in `folder`, which is named for it: one step after another, each with the settings
     and files that its rule gives it."""
     lies = steps.source_places(spec)
@@ -67,19 +73,20 @@ def prepare(spec: DatasetSpec, folder: Path, numeric: bool = False) -> None:
     else:
         split_alone("train")
         split_alone("dev")
-    shown = steps.spec_of(steps.few_shot_settings(spec, numeric), lies)
-    where = f"datasets.{folder.name}"
-    write_few_shot(shown, training_records(training), folder / "few_shot.json", where, numeric)
+    settings = steps.few_shot_settings(spec, numeric, options)
+    shown, where = steps.spec_of(settings, lies), f"datasets.{folder.name}"
+    file, records = folder / "few_shot.json", training_records(training)
+    write_few_shot(shown, records, file, where, numeric, options, held_places(training))
     split_alone("test")
     summary = steps.spec_of(steps.manifest_settings(spec), lies)
     write_manifest(summary, folder, left_aside(spec))
 
 
-def prepared_from(spec: DatasetSpec, numeric: bool = False) -> Prepared:
+def prepared_from(spec: DatasetSpec, numeric: bool = False, options: bool = False) -> Prepared:
     """The dataset `d`, in memory."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "d"
-        prepare(spec, folder, numeric)
+        prepare(spec, folder, numeric, options)
         return Prepared(
             {split: read_examples(folder / f"{split}.parquet") for split in SPLITS},
             read_shots(folder / "few_shot.json"),

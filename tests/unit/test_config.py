@@ -104,7 +104,7 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
             "a section options belongs to task multiple_choice",
         ),
         ("evals.math.prompt", "Solve this.", "found no {question} in it"),
-        ("evals.math.task", "multiple_choice", "few_shot is not for task multiple_choice"),
+        ("evals.math.task", "multiple_choice", "found few-shot examples of task multiple_choice"),
         (
             "evals.math",
             {

@@ -97,6 +97,11 @@ GOOD = {
         "multiple_choice",
         QA | {"choices": ["option_a", "option_b"], "answer": "key", "answer_is": "text"},
     ),
+    "mmlu_test.csv": (
+        as_csv([[asked(n), *"1023", "ABCD"[n % 4]] for n in range(9)]),
+        "multiple_choice",
+        QA | {"choices": ["A", "B", "C", "D"], "answer_is": "letter"},
+    ),
     "numbered.csv": (
         table(["question", "choice1", "choice2", "label"], lambda n: [asked(n), *"xy", n % 2 + 1]),
         "multiple_choice",
@@ -154,6 +159,38 @@ GOOD = {
             "answer_is": "letter",
         },
     ),
+    # Public layouts.
+    "spam.csv": (  # columns that a spreadsheet left, and line ends within quotes
+        "\ufeff"
+        + table(["v1", "v2", "", "", ""], lambda n: ["hs"[n % 2], f'{asked(n)}\n"!"'] + [""] * 3),
+        "classification",
+        {"question": "v2", "label": "v1"},
+    ),
+    "pairs.jsonl": (
+        lines(lambda n: {"premise": asked(n), "hypothesis": f"Who {n}?", "label": n % 3}, 15),
+        "classification",
+        {"question": "hypothesis", "context": "premise", "label": "label"},
+    ),
+    "emotions.jsonl": (  # no plain text, though it has nothing else that is text
+        lines(lambda n: {"text": asked(n), "label": n % 3}, 15),
+        "classification",
+        {"question": "text", "label": "label"},
+    ),
+    "piqa.jsonl": (
+        lines(lambda n: {"goal": asked(n), "sol1": f"a {n}", "sol2": "b", "label": n % 2}),
+        "multiple_choice",
+        {"question": "goal", "choices": ["sol1", "sol2"], "answer": "label", "answer_is": "index"},
+    ),
+    "articles.jsonl": (
+        lines(lambda n: {"article": asked(n) * 3, "highlights": asked(n), "id": n}),
+        "open_qa",
+        {"question": "article", "answer": "highlights"},
+    ),
+    "trivia.jsonl": (
+        lines(lambda n: {"question": asked(n), "answer": {"value": "a", "aliases": ["a", "b"]}}),
+        "open_qa",
+        QA,
+    ),
     "gsm.jsonl": (lines(lambda n: {"question": asked(n), "answer": f"so\n#### {n}"}), "math", None),
     "dolly.jsonl": (
         lines(lambda n: {"instruction": asked(n), "context": "", "response": "r"}),
@@ -178,8 +215,7 @@ def test_what_is_in_a_file(tmp_path, model, name):
     assert spec.group == ("patient" if name == "patients.csv" else None)
     if task == "classification":
         assert all(f"\n{label}\n" in spec.prompt for label in spec.labels)
-        strata = None if spec.group else columns["label"]
-        assert spec.draw.stratify == strata or len(spec.labels) > 9 // 5
+        assert spec.draw.stratify == columns["label"] or len(spec.labels) > 9 // 5
     # Every record is read by what was written.
     reader = format_for(spec, task == "math" and spec.columns is not None)
     records = list(read_file(tmp_path / name)[0].records)
@@ -210,9 +246,16 @@ def test_what_is_in_a_file(tmp_path, model, name):
          "no column among .* that says which one is right"),
         ("outside.csv", table(["question", "A", "B", "answer"], lambda n: [asked(n), *"xyE"]),
          "20 of 20 records can't be read as such"),
+        ("labels.jsonl", lines(lambda n: {"text": asked(n), "labels": [1, n]}),
+         "field labels: found a list of 2"),
+        ("tree.jsonl", lines(lambda n: {"text": asked(n), "role": "prompter", "parent_id": n}),
+         "found a message a record .* expected a conversation a record: `messages`"),
+        ("turns.json", listed(lambda n: {"id": n, "dialog": [asked(n), "No."]}),
+         "`dialog` holds lists or objects: conversations are read from `messages`"),
+        ("pairs.json", listed(lambda n: {"id": n, "conversation": [{"human": "a", "bot": "b"}]}),
+         r"field conversation\[0\].role: found null, expected system, user"),
         ("prompts.csv", as_csv([["prompt"], *([asked(n)] for n in range(9))]), "expected JUDGE="),
         ("no_names.csv", as_csv([[asked(n), "AB"[n % 2]] for n in range(9)]), "found a record"),
-        ("mmlu.csv", as_csv([[asked(n), *"12", "AB"[n % 2]] for n in range(9)]), "such as q"),
         ("a.pdf", "%PDF", "expected a file of"),
         ("a.xlsx", "PK", "save the sheet as CSV"),
     ],
@@ -382,6 +425,16 @@ def test_records_that_cannot_be_read_are_told(tmp_path, model):
     (tmp_path / "some.csv").write_text(rows)
     _, text = drafted(tmp_path / "some.csv", model)
     assert "# 1 of the first 21 records can't be read;" in text and "rejected_at_most: 0.0" in text
+
+
+def test_columns_that_have_no_part_are_named(tmp_path, model):
+    more = lambda n: {"id": n, "stars": n % 2, "rating_by": f"u{n}", "empty": None}  # noqa: E731
+    (tmp_path / "more.jsonl").write_text(lines(lambda n: {"review": asked(n)} | more(n), 20))
+    experiment, text = drafted(tmp_path / "more.jsonl", model)
+    assert experiment.datasets["data"].columns.label == "stars"
+    assert "    # Not used: `rating_by`.\n" in text
+    (tmp_path / "open.csv").write_text(GOOD["open.csv"][0])
+    assert "Not used" not in drafted(tmp_path / "open.csv", model)[1]
 
 
 def test_the_command(tmp_path, model):

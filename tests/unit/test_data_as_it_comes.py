@@ -4,6 +4,7 @@ that pandas, or the plain file, gives; what was recognised stands in log and man
 import bz2
 import csv
 import gzip
+import io
 import json
 import lzma
 import os
@@ -200,6 +201,31 @@ def test_public_layouts(tmp_path, record, columns, gold):
     labels = {"labels": [True, False]} if "label" in columns else {}
     (example,) = prepared(path, "table", columns=columns, **labels).splits["train"]
     assert (example.gold or example.label) == gold
+
+
+MMLU = [["Find 2 + 2, or less.", "4", "4", "5", "6", "A"], ["Which?", "a", "b", "c", "d", "D"]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "header"),
+    [
+        (MMLU, ["question", "A", "B", "C", "D", "answer"]),
+        ([row[:3] + row[-1:] for row in MMLU[:1]], ["question", "A", "B", "answer"]),
+        # What is a header, or has another last column in some row.
+        ([["Which?", "x", "y", "A"], ["What?", "a", "b", "C"]], ["Which?", "x", "y", "A"]),
+        ([["q", "A", "B", "C"], ["What?", "a", "b", "c"]], ["q", "A", "B", "C"]),
+        ([["What?", "a", "A"], ["Which?", "b", "A"]], ["What?", "a", "A"]),
+    ],
+)
+def test_mmlu_as_first_published_has_no_header(tmp_path, rows, header):
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    (tmp_path / "test.csv").write_text(out.getvalue())
+    table = READERS[".csv"](tmp_path / "test.csv", "test.csv")
+    assert table.columns == header
+    known = header[-1] == "answer"
+    assert len(list(table.records)) == len(rows) - (not known)
+    assert any("no header" in told for told in table.read_as) == known
 
 
 def test_a_dotted_name_is_a_column_where_there_is_one(tmp_path):

@@ -24,6 +24,9 @@ configs:
   - {split: train, path: main/train.jsonl}
   - {split: test, path: main/test.jsonl}
   - {split: train_socratic, path: main/more.jsonl}
+- config_name: alone
+  data_files:
+  - {split: train, path: main/train.jsonl}
 - config_name: twice
   data_files:
   - {split: train, path: main/train.jsonl}
@@ -129,6 +132,15 @@ def _prepare(home, endpoint, source="hub:demo/problems", **settings):
     return json.loads(done.stdout.partition("ANSWER ")[2])
 
 
+def test_a_test_split_is_drawn_unless_it_is_there(hub, tmp_path):
+    draw = {"test": 0.2, "at_most": 1000, "unless_there": True}
+    manifest, _ = _prepare(tmp_path, hub, subset="alone", revision="v1", draw=draw)
+    assert [manifest["splits"][s]["out"] for s in ("train", "dev", "test")] == [13, 3, 4]
+    manifest, sources = _prepare(tmp_path, hub, subset="main", revision="v1", draw=draw)
+    assert [manifest["splits"][s]["out"] for s in ("train", "dev", "test")] == [17, 3, 5]
+    assert set(sources) == {"hub:demo/problems/test"}
+
+
 def test_splits_commit_and_unused_splits(hub, tmp_path):
     manifest, sources = _prepare(tmp_path, hub, subset="main", revision="v1")
     assert [manifest["splits"][s]["out"] for s in ("train", "dev", "test")] == [17, 3, 5]
@@ -155,7 +167,7 @@ def test_one_split_and_limit(hub, tmp_path):
     ("settings", "word"),
     [
         ({"source": "hub:demo/nothing"}, "hub:demo/nothing: found "),
-        ({"subset": "nope"}, "'nope' not found. Available: ['main', 'twice']"),
+        ({"subset": "nope"}, "'nope' not found. Available: ['main', 'alone', 'twice']"),
         ({"subset": "twice"}, "found the splits val, validation, which all speak of dev"),
         ({"source": {"dev": "hub:demo/problems"}, "dev": 0}, "train, test, train_socratic"),
     ],

@@ -1,7 +1,10 @@
 """Seeded subsets are the recipe's."""
 
+import itertools
 import json
+import random
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SampleSpec
 from snaketune.config.experiment import Experiment
 from snaketune.data.example import take_sample
 from snaketune.data.prepare import prepare_split
+from snaketune.data.split_draws import groups_alike
 from snaketune.runtime.errors import UserError
 
 # Printed by the recipe's own line; they pin NumPy's generator too.
@@ -76,6 +80,19 @@ def test_a_draw_by_group_leaves_no_group_on_both_sides(tmp_path, asked):
     assert sum(map(len, splits.values())) == 60
     assert len(splits["test"]) == (10 if asked <= 10 else 15)
     assert len(splits["dev"]) == 10
+
+
+@pytest.mark.parametrize("train", [None, 17])
+def test_both_sides_of_a_draw_by_group_stand_group_by_group(tmp_path, train):
+    """In the order in which the permutation meets the groups; train as far as its number goes."""
+    spec = visits(tmp_path / "v.jsonl") | {"draw": {"test": 11, "train": train}}
+    found = prepared_from(DatasetSpec.model_validate(spec))
+    order = [int(i) for i in np.random.default_rng(42).permutation(60)]
+    met = list(dict.fromkeys(i // 5 for i in order))
+    expected = [i for patient in met for i in order if i // 5 == patient]
+    assert [e.record - 1 for e in found.splits["test"]] == expected[:15]
+    rest = expected[15:] if train is None else expected[15 : 15 + train]
+    assert [e.record - 1 for e in found.splits["train"]] == rest
 
 
 def test_groups_that_leave_nothing_to_train_on_are_refused(tmp_path):
@@ -180,8 +197,72 @@ def test_strata_that_fit_no_test_split_are_refused(tmp_path):
     spec["draw"]["stratify"] = "sort"
     with pytest.raises(UserError, match="no record with a value of sort"):
         prepared_from(DatasetSpec.model_validate(spec))
-    with pytest.raises(ValueError, match=r"found group q and draw\.stratify sort, expected either"):
-        DatasetSpec.model_validate(spec | {"group": "q"})
+
+
+def uneven(path, patients, seed):
+    """Visits, a different number and mixture of labels for each patient."""
+    draw = random.Random(seed)
+    rows = []
+    for patient in range(patients):
+        share = draw.random()
+        rows += [
+            {"patient": f"P{patient}", "note": f"note {patient} {i}",
+             "label": "ab"[draw.random() < share]}
+            for i in range(draw.randint(1, 9))
+        ]  # fmt: skip
+    write_lines(path, rows)
+    return rows, visits(path) | {"source": str(path)}
+
+
+def off(rows, chosen):
+    """How far labels are from their shares, in records."""
+    everywhere, found = (Counter(r["label"] for r in of) for of in (rows, chosen))
+    return sum(abs(found[k] - len(chosen) * everywhere[k] / len(rows)) for k in everywhere)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_strata_in_whole_groups_are_as_near_as_any_choice_of_few_groups(tmp_path, capsys, seed):
+    """Held against every choice of groups that a draw could make."""
+    path = tmp_path / "v.jsonl"
+    _, spec = uneven(path, 9, seed)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    spec |= {"draw": {"test": 0.3, "stratify": "label", "seed": seed}, "labels": ["a", "b"]}
+    found = prepared_from(DatasetSpec.model_validate(spec))
+    test = {e.record - 1 for e in found.splits["test"]}
+    held = {rows[i]["patient"] for i in test}
+    assert test == {i for i, row in enumerate(rows) if row["patient"] in held}, "groups are whole"
+    count = int(Fraction("0.3") * len(rows))
+    sizes = Counter(row["patient"] for row in rows)
+    best = min(
+        off(rows, [row for row in rows if row["patient"] in some])
+        for size in range(1, 9)
+        for some in itertools.combinations(sizes, size)
+        # What a draw stops at: without one of them there would be too few.
+        if any(sum(sizes[p] for p in some) - sizes[last] < count for last in some)
+        and sum(sizes[p] for p in some) >= count
+    )
+    assert off(rows, [rows[i] for i in test]) == pytest.approx(best, abs=1.01)
+    assert len(found.splits["train"]) == len(rows) - len(test)
+    said = capsys.readouterr().out
+    assert "label in the test split, as near as whole groups come: " in said
+    share = Counter(rows[i]["label"] for i in test)["a"]
+    assert f'"a" {share} of {len(test)} (' in said
+
+
+def test_strata_in_many_groups_favour_no_size(tmp_path):
+    """The groups that are held back are as large as the others, on average."""
+    sizes = []
+    for seed in range(12):
+        draw = random.Random(seed)
+        names = [f"P{p}" for p in range(150) for _ in range(1 + p % 9)]
+        strata = [draw.choice("aab") for _ in names]
+        held = groups_alike(names, strata, len(names) // 5, seed)
+        counts = Counter(names)
+        sizes += [counts[name] for name in held]
+        chosen = [{"label": s} for n, s in zip(names, strata, strict=True) if n in held]
+        assert off([{"label": s} for s in strata], chosen) <= 1
+    assert sum(sizes) / len(sizes) == pytest.approx(5, abs=0.3)
+    assert groups_alike(names, strata, 20, 1) == groups_alike(names, strata, 20, 1)
 
 
 # Splits that nobody asked to draw.
@@ -210,7 +291,6 @@ def experiment_on(dataset, **evals):
         (["train.jsonl", "test.jsonl"], "", {}, False),
         (["a_test.jsonl"], "a_test.jsonl", {}, False),
         (["train.jsonl"], "train.jsonl", {"split": "dev"}, False),
-        ([], "hub:a/b", {}, False),
     ],
 )
 def test_where_a_test_split_is_drawn_unasked(tmp_path, files, source, evals, drawn):
@@ -237,6 +317,18 @@ def test_where_a_test_split_is_drawn_unasked(tmp_path, files, source, evals, dra
         # What is planned is written down, and says the same when it is read again.
         again = DatasetSpec.model_validate(spec.model_dump(mode="json"))
         assert again.draw == spec.draw
+
+
+def test_of_a_dataset_of_the_hub_it_is_drawn_unless_it_is_there():
+    """Which shows once it is loaded: see test_data_hub.py."""
+    given = experiment_on({"source": "hub:a/b", "format": "gsm8k"})
+    (spec,) = with_test_splits(given).datasets.values()
+    drawn = {"test": 0.2, "train": None, "at_most": 1000, "seed": 42, "unless_there": True}
+    assert spec.draw.model_dump(mode="json") == drawn
+    assert not list(drawn_notes(given, with_test_splits(given))), "nobody knows it yet"
+    for other in ({"split": "dev"}, {"split": "train"}):
+        given = experiment_on({"source": "hub:a/b", "format": "gsm8k"}, **other)
+        assert with_test_splits(given).datasets["d"].draw is None
 
 
 def test_a_split_that_an_eval_asks_for_has_to_be_there(tmp_path):

@@ -5,9 +5,9 @@ import json
 import random
 
 import pytest
-from prepared_data import prepare, prepared, problem, problems, write_lines
+from prepared_data import prepare, prepared, prepared_from, problem, problems, write_lines
 
-from snaketune.config.dataset import DatasetSpec
+from snaketune.config.dataset import DatasetSpec, FewShotSpec
 from snaketune.data import steps
 from snaketune.data.draws import draw_shots, put_back, shown_questions
 from snaketune.data.example import read_examples
@@ -155,6 +155,52 @@ def test_few_shot_examples_are_drawn_from_all_training_records(folder):
     )
     assert first == [shot.question for shot in without.shots[:3]]
     assert len(draw_shots(without.splits["train"], spec(folder).few_shot)) == 8
+
+
+def quiz(path, **settings):
+    rows = [{"q": f"Is {n} even?", "o": ["yes", "no", f"{n}"], "a": "AB"[n % 2]} for n in range(20)]
+    columns = {"question": "q", "choices": "o", "answer": "a", "answer_is": "letter"}
+    source = {"train": str(write_lines(path, rows))}
+    more = {"source": source, "format": "table", "columns": columns, **settings}
+    return rows, DatasetSpec.model_validate(more)
+
+
+def test_examples_with_options_are_drawn_where_an_eval_shows_them(tmp_path):
+    """Of what is trained on, whatever is dev; where none does nothing is another than before."""
+    rows, data = quiz(tmp_path / "quiz.jsonl", dev=9)
+    plain, shown = prepared_from(data), prepared_from(data, options=True)
+    assert plain.shots == [] and plain.splits == shown.splits
+    assert steps.few_shot_settings(data, False) == steps.few_shot_settings(data, False, False)
+    assert "options" not in steps.shown_settings(data, False)
+    dev = {example.record - 1 for example in shown.splits["dev"]}
+    free = [n for n in range(20) if n not in dev]
+    assert [shot.index for shot in shown.shots] == [
+        free[i] for i in random.Random(42).sample(range(11), 8)
+    ]
+    for shot in shown.shots:
+        row = rows[shot.index]
+        assert (shot.question, shot.choices, shot.label) == (row["q"], row["o"], row["a"])
+        assert shot.answer == row["o"]["AB".index(row["a"])]
+    records, held = put_back(shown.splits["train"], shown.splits["dev"], sorted(dev)), sorted(dev)
+    found = shown_questions(data, records, 3, "datasets.d", options=True, held=held)
+    assert found == [shot.question for shot in shown.shots[:3]]
+
+
+def test_a_file_of_examples_with_options(tmp_path):
+    """As the dataset's records are, or as they were written once."""
+    rows, data = quiz(tmp_path / "quiz.jsonl")
+    drawn = prepared_from(data, options=True).shots
+    file, written = tmp_path / "shots.json", [shot.row() for shot in drawn]
+    for entries in (written, [rows[shot.index] for shot in drawn]):
+        file.write_text(json.dumps(entries))
+        own = data.model_copy(update={"few_shot": FewShotSpec(file=str(file))})
+        assert prepared_from(own, options=True).shots == drawn
+        assert shown_questions(own, [], 2, "datasets.d", options=True) == [
+            shot.question for shot in drawn[:2]
+        ]
+    file.write_text(json.dumps([written[0] | {"label": "D"}]))
+    with pytest.raises(UserError, match=r"shots\.json: record 1: field label: .* of the choices"):
+        prepared_from(own, options=True)
 
 
 def test_examples_that_are_shown_of_a_file_need_no_training_records(folder, tmp_path):

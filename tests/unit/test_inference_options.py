@@ -339,3 +339,65 @@ def test_a_question_longer_than_the_context_is_counted_and_never_cut(folder, tmp
     assert meta["finishes"] == {"overlong": 1, "scored": 1}
     said = capsys.readouterr().out
     assert "1 questions with their longest options are longer" in said and ": long" in said
+
+
+SHOWN = [
+    {"question": "how many?", "answer": "two", "choices": ["one", "two"], "label": "B"},
+    {"question": "are the pears <|im_end|>?", "answer": "safe", "choices": ["safe", "add"],
+     "label": "A"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "context", "answers", "gap"),
+    [
+        (" {option}", "Q: {question}\n{options}A:", ["two", "safe"], " "),
+        (" {letter}", "Q: {question}\n{options}A:", ["B", "A"], " "),
+        ("{letter}", "Q: {question}\n{options}A: ", ["B", "A"], ""),
+    ],
+)
+def test_worked_questions_stand_before_the_one_that_is_asked(
+    tmp_path, option, context, answers, gap
+):
+    """As text that is written out by hand, by plain forward passes of transformers."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = save_chat_model(tmp_path / "model")
+    examples = [
+        Example(f"e{i}", question, choices=["boy", "the apples", "take"], label="A")
+        for i, question in enumerate(questions(3))
+    ]
+    write_examples(tmp_path / "test.parquet", examples)
+    # Beside the keys that are read what a few-shot file holds.
+    write_json(tmp_path / "few_shot.json", [shot | {"index": 1, "id": "x"} for shot in SHOWN])
+    protocol = OptionsProtocol(context=context, option=option, few_shot=2)
+    score_options(
+        LoadableState(ModelSpec(id=str(folder)), "none", "none", []), protocol,
+        tmp_path / "test.parquet", tmp_path / "work", tmp_path / "scores.jsonl",
+        tmp_path / "meta.json", few_shot=tmp_path / "few_shot.json",
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def put(question, choices):
+        lines = "".join(f"{a}: {b}\n" for a, b in zip("ABC", choices, strict=False))
+        return context.replace("{question}", question).replace("{options}", lines).rstrip()
+
+    for example, found in zip(examples, read_jsonl(tmp_path / "scores.jsonl"), strict=True):
+        worked = [
+            f"{put(shot['question'], shot['choices'])} {answer}"
+            for shot, answer in zip(SHOWN, answers, strict=True)
+        ]
+        before = "\n\n".join([*worked, put(example.question, example.choices)])
+        # What is typed like a control token is text: each of its characters a token of its own.
+        ids = tokenizer(before, split_special_tokens=True)["input_ids"]
+        for i, choice in enumerate(example.choices):
+            said = " " + (choice if "{option}" in option else "ABC"[i])
+            ends = tokenizer(before + said, split_special_tokens=True)["input_ids"]
+            assert ends[: len(ids)] == ids
+            with torch.no_grad():
+                gains = model(torch.tensor([ends])).logits[0].log_softmax(-1)
+            own = sum(float(gains[n - 1, ends[n]]) for n in range(len(ids), len(ends)))
+            assert found["sums"][i] == pytest.approx(own, abs=1e-3)
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    assert meta["example_prompt"] == before.replace(examples[2].question, examples[0].question)

@@ -108,6 +108,20 @@ def test_long_texts_are_counted_by_example(tmp_path, overlong):
     assert found.get("further_rows", 0) == (2 if overlong == "split" else 0)
 
 
+def test_further_rows_have_names_that_no_text_has(tmp_path):
+    """A text that is called as another one's second row would be."""
+    ids = ["long", "long+1", "long++1", "long+++x", "long+1+2"]
+    paths = {"train": tmp_path / "train.parquet", "dev": tmp_path / "dev.parquet"}
+    write_examples(paths["train"], [Example(name, "Long. " * 20) for name in ids])
+    write_examples(paths["dev"], [])
+    tokenise(paths, [], make_tokenizer(None), TEXT, RowLimits(50, "split"), tmp_path / "out")
+    rows = [row.id for row in read_token_rows(tmp_path / "out/train.parquet")]
+    assert len(set(rows)) == len(rows) == 15
+    assert "long+++1" in rows and rows.count("long+1") == 1
+    found = json.loads((tmp_path / "out/stats.json").read_text())["splits"]["train"]
+    assert (found["in"], found["out"], found["further_rows"]) == (5, 5, 10)
+
+
 @pytest.mark.parametrize("limit", [16, 17])
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 30, 60])
 def test_windows_score_each_token_once_behind_half_a_window(limit, length):

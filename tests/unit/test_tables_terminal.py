@@ -64,6 +64,17 @@ def test_a_run_stands_under_its_base_with_its_gain():
     assert lines[3].split()[7:] == ["+23.0", "form", "7", "unparsed"], "the verdict, not p alone"
 
 
+def test_a_metric_that_is_no_share_has_neither_percent_nor_points():
+    metric = "token_probability"
+    evals, base = {"gsm8k": _result(0.153, metric=metric)}, {"gsm8k": _result(0.125, metric=metric)}
+    compared = _comparison("simple", "0.028", "better") | {"metric": metric}
+    lines = _format(_run("simple", evals, base, kind="better"), comparisons=[compared]).splitlines()
+    assert lines[2].split() == ["base-tiny", "0.125", "0.075", "to", "0.175", "100"]
+    assert lines[3].split() == [
+        *["simple", "0.153", "0.103", "to", "0.203", "100", "+0.028", "better"]
+    ]
+
+
 def test_the_answer_comes_first_and_keeps_to_the_width():
     evals = {"gsm8k": _result(0.43)}
     sentence = "gsm8k: " + "learned the answer's form, no significant gain in content, " * 3

@@ -228,6 +228,21 @@ SAID = {
         "form. The base is not above chance (guessing gives 40.0 %). Could not be read: base "
         "37.0 %, run 0.4 %.",
     ),
+    "text, likelier now": (
+        "better",
+        "Better: perplexity from 8.00 to 6.67, token probability from 0.125 to 0.150, +0.025 (95 % "
+        "interval +0.020 to +0.030, p < 0.001, 60 rows).",
+    ),
+    "text, too few to tell": (
+        "undecided",
+        "Undecided: perplexity from 8.00 to 7.69, token probability from 0.125 to 0.130, +0.005 "
+        "(95 % interval −0.021 to +0.031, p = 0.70 adjusted for 3 runs, 60 rows).",
+    ),
+    "text, as likely": (
+        "undecided",
+        "Undecided: perplexity 8.00, token probability 0.125 in base and run alike, 0.000 (95 % "
+        "interval −0.026 to +0.026, p = 1.00, 60 rows).",
+    ),
 }
 
 
@@ -306,6 +321,8 @@ def test_the_answer_over_all_runs():
             "solutions": _said("better, from below chance"),
             "safety": _said("no figure", "undecided"),
             "made": [verdict_on(None)],
+            "text": _said("text, likelier now"),
+            "texts": _said("text, too few to tell", "text, as likely"),
         }
     )
     assert found == [
@@ -316,6 +333,8 @@ def test_the_answer_over_all_runs():
         "safety: no figure, as too little could be read or scored, in 1 of 2 runs; "
         "undecided, in 1 of 2 runs (+1.2 points; such rows show 5.8 or more).",
         "made: compared with nothing.",
+        "text: better (perplexity from 8.00 to 6.67, +0.025 in token probability).",
+        "texts: undecided, in 2 of 2 runs (0.000 to +0.005 in token probability).",
     ]
     assert headlines({}) == []
 

@@ -66,6 +66,7 @@ def near(rows, equal=0):
     return {"equal": equal, "near": rows - equal, "rows": rows}
 
 
+PROBABILITY = "token_probability"
 CASES = {
     "better, form plays no part": case(shares(320, 128, 60, 20)),
     "better in content, by a reading of its own": case(
@@ -97,6 +98,9 @@ CASES = {
     "three rows": case(shares(3, 0, 3)),
     "four rows": case(shares(4, 0, 4)),
     "means": case(means(200, 0.4, 0.05), metric="f1"),
+    "text, likelier now": case(means(60, 0.125, 0.025, 0.02), metric=PROBABILITY),
+    "text, too few to tell": case(means(60, 0.125, 0.005), metric=PROBABILITY, runs=3),
+    "text, as likely": case(means(60, 0.125, 0.0), metric=PROBABILITY),
     "no figure": case(
         missing(60),
         metric="safe_rate",

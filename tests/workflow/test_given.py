@@ -197,7 +197,7 @@ def test_a_base_model_without_a_template_is_asked_in_plain_text_alone_and_beside
     sums = [{"q": f"Mia has {n} cups and buys {n + 2} more. How many cups?", "a": f"{2 * n + 2}"}
             for n in range(30)]  # fmt: skip
     classes = [{"q": f"Is {n} even?", "l": ("no", "yes")[n % 2 == 0]} for n in range(30)]
-    for name, rows in (("sums", sums), ("classes", classes), ("even_test", ROWS)):
+    for name, rows in (("sums", sums), ("classes", classes), ("even", ROWS)):
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     table = {"format": "table", "chat": False, "prompt": "Question: {question}\nAnswer:"}
     drawn = table | {"draw": {"test": 10}}
@@ -210,7 +210,8 @@ def test_a_base_model_without_a_template_is_asked_in_plain_text_alone_and_beside
             | {"source": "classes.jsonl", "columns": {"question": "q", "label": "l"}}
             | {"labels": ["yes", "no"]},
             "even": {
-                "source": "even_test.jsonl",
+                "source": "even.jsonl",
+                "draw": {"test": 12},
                 "format": "table",
                 "chat": False,
                 "columns": {"question": "q", "choices": "o", "answer": "a", "answer_is": "index"},
@@ -223,7 +224,7 @@ def test_a_base_model_without_a_template_is_asked_in_plain_text_alone_and_beside
             "labels": {"task": "classification", "dataset": "classes", "few_shot": 3},
             "said": {"task": "classification", "dataset": "classes", "few_shot": 3,
                      "max_new_tokens": 8, "classes": {"read": "text"}},
-            "even": {"task": "multiple_choice", "dataset": "even"},
+            "even": {"task": "multiple_choice", "dataset": "even", "few_shot": 2},
         },
         "runs": {"b": {"model": "x"}, "mine": {"model": "m", "base": "b"}},
     }  # fmt: skip
@@ -240,4 +241,11 @@ def test_a_base_model_without_a_template_is_asked_in_plain_text_alone_and_beside
     made = json.loads((results / "predictions/b/labels.meta.json").read_text())
     assert made["example_prompt"].count("Question: ") == 4
     assert made["example_prompt"].endswith("Answer:")
+    made = json.loads((results / "predictions/b/even.meta.json").read_text())
+    worked = [part.splitlines() for part in made["example_prompt"].split("\n\n")]
+    assert [part[-1] for part in worked[:2]] == [
+        f"Answer: {shot['answer']}"
+        for shot in json.loads((results / "data/even/few_shot.json").read_text())[:2]
+    ]
+    assert worked[2][1:] == ["Options:", "A: yes", "B: no", "Answer:"]
     assert "a model as it is" in (results / "tables/final_metrics.json").read_text()

@@ -5,7 +5,7 @@ from pathlib import Path
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
-    from snaketune.data.draws import shown_questions, training_records
+    from snaketune.data.draws import held_places, shown_questions, training_records
     from snaketune.data.steps import spec_of
     from snaketune.models.folder import load_tokenizer, pinned
     from snaketune.prompts.form import Form
@@ -15,13 +15,15 @@ with job(snakemake.log[0]):
     params = snakemake.params
 
     def shown_of(dataset: str, count: int, settings: dict) -> list[str]:
-        files = snakemake.input.get(f"shown_{dataset}", [])
+        files = [Path(file) for file in snakemake.input.get(f"shown_{dataset}", [])]
         return shown_questions(
             spec=spec_of(settings, params.places[dataset]),
-            train=training_records([Path(file) for file in files]),
+            train=training_records(files),
             count=count,
             where=f"datasets.{dataset}",
             numeric=settings["numeric"],
+            options=settings.get("options", False),
+            held=held_places(files),
         )
 
     tokenise(

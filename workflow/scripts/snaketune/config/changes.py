@@ -152,15 +152,22 @@ def asked_splits(experiment: Experiment) -> set[tuple[str, SplitName]]:
 def with_test_splits(experiment: Experiment) -> Experiment:
     """The experiment with a test split drawn wherever an eval asks for one and the source has none.
 
-    Which splits a dataset of the hub has is not known before it is loaded: see `prepare_split`.
+    Which splits a dataset of the hub has is not known before it is loaded: it is drawn unless it is
+    there.
     """
     asked = {name for name, split in asked_splits(experiment) if split == "test"}
     drawn = {
-        name: spec.model_copy(update={"draw": DRAWN})
+        name: spec.model_copy(update={"draw": draw})
         for name, spec in experiment.datasets.items()
-        if name in asked and spec.draw is None and _splits(spec) <= {"train", "dev"}
+        if name in asked and spec.draw is None and (draw := _unasked(_splits(spec)))
     }
     return experiment.model_copy(update={"datasets": experiment.datasets | drawn})
+
+
+def _unasked(splits: set[SplitName | None]) -> DrawnSplitsSpec | None:
+    if splits == {None}:
+        return DRAWN.model_copy(update={"unless_there": True})
+    return DRAWN if splits <= {"train", "dev"} else None
 
 
 def _splits(spec: DatasetSpec) -> set[SplitName | None]:
@@ -171,7 +178,7 @@ def _splits(spec: DatasetSpec) -> set[SplitName | None]:
 def drawn_notes(given: Experiment, planned: Experiment) -> Iterator[str]:
     """For the plan, in words: which test splits are drawn without being asked for."""
     for name, spec in planned.datasets.items():
-        if spec.draw and given.datasets[name].draw is None:
+        if spec.draw and given.datasets[name].draw is None and not spec.draw.unless_there:
             yield (
                 f"datasets.{name} has no test split, which an eval asks for: 20 % of its records, "
                 "at most 1,000, are drawn with seed 42 and not trained on. To change it: "

@@ -128,7 +128,13 @@ class DrawnSplitsSpec(Strict):
     """Seed of the permutation."""
     stratify: str | None = None
     """A field, such as the label's: test and train have of each of its values the share that all
-    records have (of what is left after rounding down, the values nearest to one more get one)."""
+    records have (of what is left after rounding down, the values nearest to one more get one). With
+    the dataset's `group`, of 1,000 draws of whole groups the one in which test is nearest to that;
+    the log says how near."""
+
+    unless_there: bool = False
+    """Draw only where the source has no test split, which a dataset of the hub shows once it is
+    loaded."""
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "DrawnSplitsSpec":
@@ -142,8 +148,8 @@ class DrawnSplitsSpec(Strict):
     @model_serializer(mode="wrap")
     def _as_it_was(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without keys that came later, where they are unset: nothing is drawn anew for them."""
-        later = {"stratify", "at_most"}
-        return {k: v for k, v in handler(self).items() if v is not None or k not in later}
+        later = {"stratify": None, "at_most": None, "unless_there": False}
+        return {k: v for k, v in handler(self).items() if k not in later or v != later[k]}
 
 
 class DatasetSpec(Strict):
@@ -183,7 +189,7 @@ class DatasetSpec(Strict):
     the source has none."""
     draw: DrawnSplitsSpec | None = None
     """Draws train and test from a source that has one split. Unset, where an eval asks for a test
-    split and a local source has none: `{test: 0.2, at_most: 1000}`."""
+    split and the source has none: `{test: 0.2, at_most: 1000}`."""
     limit: int | None = Field(None, ge=1)
     """At most this many records of each split, the first ones."""
     group: str | None = None
@@ -255,13 +261,6 @@ class DatasetSpec(Strict):
             raise ValueError("prompt: found no {question} in it")
         if self.system and not self.chat:
             raise ValueError("a system turn needs a chat template; put its text into the prompt")
-        return self
-
-    @model_validator(mode="after")
-    def _strata_or_groups(self) -> "DatasetSpec":
-        if self.group and self.draw and self.draw.stratify:
-            found = f"found group {self.group} and draw.stratify {self.draw.stratify}"
-            raise ValueError(f"{found}, expected either: groups stay whole, whatever they hold")
         return self
 
     @model_validator(mode="after")

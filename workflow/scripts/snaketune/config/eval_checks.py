@@ -108,12 +108,17 @@ def _data_faults(path: Path_, spec: EvalSpec, data: DatasetSpec) -> Iterator[Fau
     if spec.few_shot > shown and not data.few_shot.file:
         found = f"found {spec.few_shot}, but datasets.{spec.dataset}.few_shot.count is {shown}"
         yield Fault((*path, "few_shot"), f"{found}; expected as many there at least")
-    if spec.few_shot and "{context}" in (spec.prompt or data.prompt or ""):
-        chat = data.chat if spec.chat is None else spec.chat
-        if not chat:
-            found = "found few-shot examples in plain text under a prompt that places {context}"
-            expected = "expected {question} alone, below which the context then stands"
+    chat = data.chat if spec.chat is None else spec.chat
+    if spec.few_shot and spec.task == "multiple_choice":
+        own = spec.options.chat if spec.options else None
+        if chat if own is None else own:
+            found = "found few-shot examples of task multiple_choice under a chat template"
+            expected = "expected chat: false, or examples in the prompt"
             yield Fault((*path, "few_shot"), f"{found}; {expected}")
+    if spec.few_shot and not chat and "{context}" in (spec.prompt or data.prompt or ""):
+        found = "found few-shot examples in plain text under a prompt that places {context}"
+        expected = "expected {question} alone, below which the context then stands"
+        yield Fault((*path, "few_shot"), f"{found}; {expected}")
     if (
         spec.task in _GIVEN_BY
         and data.task not in _GIVEN_BY[spec.task]
@@ -188,6 +193,12 @@ def asks_for_numbers(experiment: Experiment, dataset: str) -> bool:
     data = experiment.datasets[dataset]
     evals = (spec for spec in every_eval(experiment) if spec.dataset == dataset)
     return any(numbers_of_a_table(spec, data) for spec in evals)
+
+
+def shows_options(experiment: Experiment, dataset: str) -> bool:
+    """Whether an eval shows few-shot examples with their options."""
+    evals = (spec for spec in every_eval(experiment) if spec.dataset == dataset)
+    return any(spec.few_shot and spec.task == "multiple_choice" for spec in evals)
 
 
 def row_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[Fault]:

@@ -189,7 +189,8 @@ class EvalSpec(Strict):
     """A seeded subset of the split; unset: all of it."""
     few_shot: int = Field(0, ge=0)
     """Worked examples before the question, as user and assistant turns; in plain text each under
-    the prompt with its answer, a blank line apart, and a reply ends where it begins a next one."""
+    the prompt with its answer, a blank line apart, and a reply ends where it begins a next one.
+    Multiple choice, whose examples have options, shows them in plain text only."""
     system: str | None = None
     """The system turn; unset: the dataset's, else the task's own; empty: none."""
     prompt: str | None = None
@@ -241,8 +242,6 @@ class EvalSpec(Strict):
         for section, task in _SECTIONS.items():
             if getattr(self, section) is not None and self.task != task:
                 raise ValueError(f"a section {section} belongs to task {task}, and to that only")
-        if self.task == "multiple_choice" and self.few_shot:
-            raise ValueError(f"few_shot is not for task {self.task}: put examples in the prompt")
         chat = self.options.chat if self.options and self.chat is None else self.chat
         if self.options and {self.chat, self.options.chat} == {True, False}:
             raise ValueError(f"chat: found {self.chat}, but options.chat is {self.options.chat}")

@@ -19,7 +19,7 @@ import yaml
 from snaketune.config.dataset import DatasetSpec
 from snaketune.config.read import load_experiment
 from snaketune.data.folders import holds_data, kind_of
-from snaketune.data.guess import Guess, guess, unreadable
+from snaketune.data.guess import Guess, guess, unreadable, unused_columns
 from snaketune.data.locate import source_parts
 from snaketune.data.record import RecordError, Table
 from snaketune.data.sources.local import saved_table
@@ -182,6 +182,9 @@ def _dataset(
     lines = [f"    {key}: {_flow(value)}" for key, value in found.section(source).items()]
     if found.group:
         lines.insert(-1, "    # Rows that share it are never on both sides of a split.")
+    if unused := unused_columns(found, seen.rows):
+        shown = ", ".join(f"`{_comment(name)[:40]}`" for name in unused[:12])
+        lines += [f"    # Not used: {shown}{' and others' if len(unused) > 12 else ''}."]
     if faults:
         looked = len(seen.rows) + len(seen.faults)
         lines += [
@@ -202,7 +205,7 @@ def _dataset(
         ]
     if found.task != "safety" and not seen.has_test:
         draw: dict[str, Any] = {"test": 0.2, "at_most": 1000}
-        if found.labels and not found.group and len(found.labels) <= len(seen.rows) // 5:
+        if found.labels and len(found.labels) <= len(seen.rows) // 5:
             draw["stratify"] = found.columns["label"]
         lines += [
             "    # A fifth is held back for the test; instead: a number of records, or files by",

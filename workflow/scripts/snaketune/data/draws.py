@@ -15,6 +15,7 @@ from snaketune.config.dataset import DatasetSpec, FewShotSpec
 from snaketune.data.check import SplitReport
 from snaketune.data.example import GROUP, Example, normalise, read_examples
 from snaketune.data.formats.base import Format, format_for
+from snaketune.data.formats.values import LETTERS
 from snaketune.data.record import Fields, RecordError, Repeat, describe, key_twice, parse
 from snaketune.data.sources.text import read_text
 from snaketune.data.steps import same_draw
@@ -109,6 +110,11 @@ def training_records(files: Sequence[Path]) -> list[Example]:
     return put_back(read_examples(train), read_examples(dev), SplitReport.read(report).held_out)
 
 
+def held_places(files: Sequence[Path]) -> list[int]:
+    """The places among these of the dev examples that were held out of them."""
+    return SplitReport.read(files[2]).held_out if len(files) == 3 else []
+
+
 @dataclass(frozen=True)
 class Shot:
     """One worked example, its question with its context; `index` is its place among the training
@@ -118,46 +124,74 @@ class Shot:
     id: str
     question: str
     answer: str
+    choices: list[str] | None = None
+    label: str | None = None
+    """With `choices` what an eval of multiple choice shows: the letter of the one that is right."""
+
+    def row(self) -> dict:
+        """What is written of it."""
+        return {k: v for k, v in asdict(self).items() if v is not None or k == "index"}
 
 
-def shots_of(spec: DatasetSpec, form: Format, train: list[Example], where: str) -> list[Shot]:
-    """The dataset's few-shot examples; `train` are all its training records in file order."""
+def shots_of(
+    spec: DatasetSpec,
+    form: Format,
+    train: list[Example],
+    where: str,
+    options: bool = False,
+    held: Sequence[int] = (),
+) -> list[Shot]:
+    """The dataset's few-shot examples; `train` are all its training records in file order, of which
+    those at the places `held` are dev; `options`: an eval shows them with their options."""
     if spec.few_shot.file is None:
-        return draw_shots(train, spec.few_shot)
-    return shots_of_file(_own_file(spec.few_shot.file, where), form, train)
+        return draw_shots(train, spec.few_shot, options, held)
+    return shots_of_file(_own_file(spec.few_shot.file, where), form, train, options)
 
 
 def shown_questions(
-    spec: DatasetSpec, train: list[Example], count: int, where: str, numeric: bool = False
+    spec: DatasetSpec,
+    train: list[Example],
+    count: int,
+    where: str,
+    numeric: bool = False,
+    options: bool = False,
+    held: Sequence[int] = (),
 ) -> list[str]:
     """The questions of the first `count` few-shot examples, with their contexts. A user's own file
     needs no `train`."""
     if spec.few_shot.file is None:
-        return [shot.question for shot in draw_shots(train, spec.few_shot)[:count]]
-    found = _read_own_file(_own_file(spec.few_shot.file, where), format_for(spec, numeric))
-    return [question for question, _ in found[:count]]
+        return [shot.question for shot in draw_shots(train, spec.few_shot, options, held)[:count]]
+    found = _read_own_file(_own_file(spec.few_shot.file, where), format_for(spec, numeric), options)
+    return [shot.question for shot in found[:count]]
 
 
-def draw_shots(train: list[Example], spec: FewShotSpec) -> list[Shot]:
-    """`random.Random(seed).sample(range(n), count)` over the training examples in file order.
-
-    Fewer than `count` where there are not that many; none where they have no replies, or have
-    options.
+def draw_shots(
+    train: list[Example], spec: FewShotSpec, options: bool = False, held: Sequence[int] = ()
+) -> list[Shot]:
+    """`random.Random(seed).sample(range(n), count)` over the training examples in file order; of
+    those with options over the ones that are not `held`. Fewer than `count` where there are not
+    that many; none where they have no replies, or have options that no eval shows.
     """
-    if not all(e.answer for e in train) or any(e.choices or e.history for e in train):
+    with_options = any(e.choices for e in train)
+    if not all(e.answer and not e.history for e in train) or with_options > options:
         return []
-    chosen = random.Random(spec.seed).sample(range(len(train)), min(spec.count, len(train)))
-    return [Shot(i, train[i].id, train[i].prompt, train[i].answer or "") for i in chosen]
+    free = sorted(set(range(len(train))) - set(held if with_options else ()))
+    chosen = random.Random(spec.seed).sample(range(len(free)), min(spec.count, len(free)))
+    return [_shot_of(train[free[i]], free[i], train[free[i]].id) for i in chosen]
 
 
-def shots_of_file(path: Path, form: Format, train: list[Example]) -> list[Shot]:
+def _shot_of(example: Example, index: int | None, name: str) -> Shot:
+    label = example.label if example.choices else None
+    return Shot(index, name, example.prompt, example.answer or "", example.choices, label)
+
+
+def shots_of_file(
+    path: Path, form: Format, train: list[Example], options: bool = False
+) -> list[Shot]:
     """The examples of a JSON list of `question` and `answer`, in its order, checked as records
     are. Raises `UserError` at the first fault."""
     places = _places(train)
-    return [
-        _shot(number, question, answer, places, train)
-        for number, (question, answer) in enumerate(_read_own_file(path, form), 1)
-    ]
+    return [_placed(shot, places, train) for shot in _read_own_file(path, form, options)]
 
 
 def _own_file(file: str, where: str) -> Path:
@@ -167,8 +201,8 @@ def _own_file(file: str, where: str) -> Path:
     return path
 
 
-def _read_own_file(path: Path, form: Format) -> list[tuple[str, str]]:
-    """Question, with its context, and answer of every example."""
+def _read_own_file(path: Path, form: Format, options: bool = False) -> list[Shot]:
+    """Every example, whose place nobody has looked for."""
     try:
         entries, repeats = parse(read_text(path, str(path)))
     except json.JSONDecodeError as error:
@@ -182,7 +216,7 @@ def _read_own_file(path: Path, form: Format) -> list[tuple[str, str]]:
         raise UserError(f"{path}: found {describe(entries, True)}, expected a list of objects")
     if repeats:
         raise UserError(_twice_in_file(path, repeats[0], form.private))
-    return [_entry(path, number, entry, form) for number, entry in enumerate(entries, 1)]
+    return [_entry(path, number, entry, form, options) for number, entry in enumerate(entries, 1)]
 
 
 def _twice_in_file(path: Path, repeat: Repeat, private: bool) -> str:
@@ -217,11 +251,17 @@ def refuse_own_examples(shots: list[Shot], test: list[Example], where: str) -> N
 
 
 def write_few_shot(
-    spec: DatasetSpec, train: list[Example], path: Path, where: str, numeric: bool = False
+    spec: DatasetSpec,
+    train: list[Example],
+    path: Path,
+    where: str,
+    numeric: bool = False,
+    options: bool = False,
+    held: Sequence[int] = (),
 ) -> None:
     """Writes the dataset's few-shot examples as JSON."""
-    shots = shots_of(spec, format_for(spec, numeric), train, where)
-    write_json(path, [asdict(shot) for shot in shots])
+    shots = shots_of(spec, format_for(spec, numeric), train, where, options, held)
+    write_json(path, [shot.row() for shot in shots])
 
 
 def read_shots(path: Path) -> list[Shot]:
@@ -229,25 +269,32 @@ def read_shots(path: Path) -> list[Shot]:
     return [Shot(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
-def _entry(path: Path, number: int, entry: object, form: Format) -> tuple[str, str]:
+def _entry(path: Path, number: int, entry: object, form: Format, options: bool) -> Shot:
+    """With options an example is a record of the dataset's format, or as `Shot.row` writes it."""
     if not isinstance(entry, dict):
         raise UserError(
             f"{path}: record {number}: found {describe(entry, True)}, expected an object"
         )
+    fields, name = Fields(entry, form.private), f"few_shot-{number}"
     try:
-        example = form.example(Fields(entry, form.private))
-        fields = Fields(entry, form.private)
+        if options and {"choices", "label"} <= entry.keys():
+            choices, label = entry["choices"], fields.text("label")
+            if not isinstance(choices, list) or label not in LETTERS[: len(choices)]:
+                raise fields.fault("no_such_option", "label", "the letter of one of the choices")
+            right = str(choices[LETTERS.index(label)])
+            return Shot(None, name, fields.text("question"), right, list(map(str, choices)), label)
+        example = form.example(fields)
+        if options:
+            return _shot_of(example, None, name)
         question, answer = fields.text("question"), fields.text("answer")
     except RecordError as fault:
         raise UserError(f"{path}: record {number}: {fault}") from None
-    return (example.prompt if example.context else question), answer
+    return Shot(None, name, example.prompt if example.context else question, answer)
 
 
-def _shot(
-    number: int, question: str, answer: str, places: dict[str, int], train: list[Example]
-) -> Shot:
-    index = places.get(normalise(question))
+def _placed(shot: Shot, places: dict[str, int], train: list[Example]) -> Shot:
+    index = places.get(normalise(shot.question))
     if index is None:
-        return Shot(None, f"few_shot-{number}", question, answer)
+        return shot
     # A question that was written without its context is that record's, context and all.
-    return Shot(index, train[index].id, train[index].prompt, answer)
+    return replace(shot, index=index, id=train[index].id, question=train[index].prompt)

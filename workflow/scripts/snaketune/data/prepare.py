@@ -23,8 +23,9 @@ from snaketune.data.example import Example, read_examples, write_examples, write
 from snaketune.data.formats.base import Format, format_for
 from snaketune.data.locate import catalogue_file
 from snaketune.data.overlap import overlaps_of_test, without_overlap
+from snaketune.data.split_draws import draw_splits
 from snaketune.data.steps import paths_by_name
-from snaketune.data.tables import Loaded, draw_splits, loaded_tables, read_file
+from snaketune.data.tables import Loaded, loaded_tables, read_file
 from snaketune.runtime.errors import UserError
 
 

@@ -50,14 +50,15 @@ def held_out_settings(spec: DatasetSpec, numeric: bool) -> Json:
     return settings | {"dev": spec.dev, "seed": spec.seed, "few_shot": _first_shots(spec)}
 
 
-def few_shot_settings(spec: DatasetSpec, numeric: bool) -> Json:
-    """What decides the few-shot examples beside the training records."""
-    return _fields(spec, _FORM, numeric) | {"few_shot": _few_shot(spec)}
+def few_shot_settings(spec: DatasetSpec, numeric: bool, options: bool = False) -> Json:
+    """What decides the few-shot examples beside the training records; `options`: they have any."""
+    found = _fields(spec, _FORM, numeric) | {"few_shot": _few_shot(spec)}
+    return found | ({"options": True} if options else {})
 
 
-def shown_settings(spec: DatasetSpec, numeric: bool) -> Json:
+def shown_settings(spec: DatasetSpec, numeric: bool, options: bool = False) -> Json:
     """What decides the first few-shot examples, up to any number that an eval may show."""
-    return few_shot_settings(spec, numeric) | {"few_shot": _first_shots(spec)}
+    return few_shot_settings(spec, numeric, options) | {"few_shot": _first_shots(spec)}
 
 
 def manifest_settings(spec: DatasetSpec) -> Json:

@@ -22,7 +22,14 @@ from snaketune.prompts.conversation import (
     turn_closing_tokens,
     worked_turns,
 )
-from snaketune.prompts.form import Form, chat_opening, plain_opening, text_tokens
+from snaketune.prompts.form import (
+    APART,
+    Form,
+    Opening,
+    chat_opening,
+    plain_opening,
+    text_tokens,
+)
 from snaketune.prompts.wording import fill_template
 from snaketune.runtime.content import file_hash
 from snaketune.runtime.errors import UserError
@@ -119,7 +126,7 @@ def _score(
     state: LoadableState,
     protocol: OptionsProtocol,
     asked: list[Example],
-    shots: list[dict[str, str]],
+    shots: list[dict[str, Any]],
     ledger: Ledger,
 ) -> Provenance:
     """Appends the scores that are missing; how all were made."""
@@ -187,7 +194,7 @@ def build_question(
     protocol: OptionsProtocol,
     tokenizer: Any,
     name: str = "of this eval",
-    shots: Sequence[dict[str, str]] = (),
+    shots: Sequence[dict[str, Any]] = (),
 ) -> Question:
     """The example as a prompt and its options; `name` is the model's, for messages."""
     options, record = (
@@ -206,12 +213,27 @@ def build_question(
         turns.append({"role": "user", "content": words})
         found = chat_opening(tokenizer, turns, form, name)
     else:
-        found = plain_opening(tokenizer, example, form, protocol.line, shots)
-    answers = [
-        fill_template(protocol.option, letter=LETTERS[i : i + 1], option=shield(tokenizer, option))
-        for i, option in enumerate(options)
-    ]
+        worked = [shot for shot in shots if "choices" in shot]
+        found = plain_opening(tokenizer, example, form, protocol.line, [] if worked else shots)
+        before = [_worked(tokenizer, shot, protocol) for shot in worked]
+        found = Opening(APART.join([*before, found.text]), found.gap)
+    answers = [_answer(tokenizer, protocol, i, option) for i, option in enumerate(options)]
     return Question(example.id, found.text, [found.gap + answer for answer in answers], record)
+
+
+def _answer(tokenizer: Any, protocol: OptionsProtocol, place: int, option: str) -> str:
+    """An option behind the prompt."""
+    letter = LETTERS[place : place + 1]
+    return fill_template(protocol.option, letter=letter, option=shield(tokenizer, option))
+
+
+def _worked(tokenizer: Any, shot: dict[str, Any], protocol: OptionsProtocol) -> str:
+    """A worked question of plain text, put as the one that is asked is, with its right option
+    behind it as options are scored."""
+    example = Example("", shot["question"], choices=shot["choices"])
+    before = plain_opening(tokenizer, example, protocol.form, protocol.line)
+    place = LETTERS.index(shot["label"])
+    return before.whole + _answer(tokenizer, protocol, place, shot["choices"][place])
 
 
 def question_tree(tokenizer: Any, protocol: OptionsProtocol, asked: Question) -> Tree:

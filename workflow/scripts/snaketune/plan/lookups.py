@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.config.dataset import DatasetSpec
-from snaketune.config.eval_checks import asks_for_numbers
+from snaketune.config.eval_checks import asks_for_numbers, shows_options
 from snaketune.config.experiment import Experiment
 from snaketune.config.model import Quantisation
 from snaketune.data import steps
@@ -238,8 +238,8 @@ class Lookup:
         shown = {}
         for name, count in sorted(self.plan.tokens[tokens].few_shot.items()):
             spec = self.experiment.datasets[name]
-            settings = steps.shown_settings(spec, self.numeric(name))
-            file = steps.few_shot_content(spec)
+            options, file = shows_options(self.experiment, name), steps.few_shot_content(spec)
+            settings = steps.shown_settings(spec, self.numeric(name), options)
             shown[name] = {"count": count, "settings": settings, "file": file}
         return shown
 

@@ -153,26 +153,6 @@ CLASSIFICATION, OPEN_QA, MATH_SAMPLES = "classification", "open_qa", "math_sampl
 SAFETY = "safety"
 
 
-def followed(plan: TablePlan) -> bool:
-    """Whether evals follow a training: then there are tables by epoch."""
-    return any(run.followed for run in plan.runs)
-
-
-def has_open_answers(plan: TablePlan) -> bool:
-    """Whether a run has an eval of open answers: then there is a table before and after."""
-    return _has_task(plan, OPEN_QA)
-
-
-def has_classes(plan: TablePlan) -> bool:
-    """Whether a run has a classification: then there are tables of what was taken for what."""
-    return _has_task(plan, CLASSIFICATION)
-
-
-def has_samples(plan: TablePlan) -> bool:
-    """Whether a run has an eval of several samples a question: then there are tables of votes."""
-    return _has_task(plan, MATH_SAMPLES)
-
-
 def _has_task(plan: TablePlan, task: str) -> bool:
     return any(spec.task == task for run in plan.runs for spec in run.evals.values())
 
@@ -181,11 +161,11 @@ def further_names(plan: TablePlan) -> list[str]:
     """The tables that only some experiments have: by epoch, of open answers, classes, hazards that
     judges named, samples, of drops from one eval to another, of sweeps, of seeds."""
     return [
-        *(["epoch_results", "summary_results"] if followed(plan) else []),
-        *(["before_after"] if has_open_answers(plan) else []),
-        *(["confusion", "wrong_predictions"] if has_classes(plan) else []),
+        *(["epoch_results", "summary_results"] if any(run.followed for run in plan.runs) else []),
+        *(["before_after"] if _has_task(plan, OPEN_QA) else []),
+        *(["confusion", "wrong_predictions"] if _has_task(plan, CLASSIFICATION) else []),
         *(["categories"] if _has_task(plan, SAFETY) else []),
-        *(["voting", "failures", "unique_answers"] if has_samples(plan) else []),
+        *(["voting", "failures", "unique_answers"] if _has_task(plan, MATH_SAMPLES) else []),
         *(["drops"] if plan.drops else []),
         *(["sweep"] if any(run.swept for run in plan.runs) else []),
         *(["seeds"] if joined_runs(plan) else []),
@@ -293,6 +273,25 @@ def p_words(p: float) -> str:
 
 def points_figure(value: float) -> str:
     """0.425 as `+42.5`, with a true minus sign and digits that tell it from 0, which has none."""
-    digits = next((digits for digits in (1, 2, 3) if round(100 * value, digits)), 1)
-    text = f"{100 * value:+.{digits}f}".replace("-", "−")
-    return "0.0" if text in ("+0.0", "−0.0") else text
+    return _signed(100 * value, 1)
+
+
+def _signed(value: float, least: int) -> str:
+    digits = next((d for d in range(least, least + 3) if round(value, d)), least)
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if round(value, digits) else text[1:]
+
+
+PLAIN: tuple[str, ...] = ("brier", "roc_auc", "unique_answers")
+PLAIN += ("token_probability", "perplexity", "word_perplexity", "bits_per_byte")
+"""Metrics that are no shares of rows: percent and points mean nothing of them."""
+
+
+def level_figure(value: float, metric: str) -> str:
+    """`62.5 %`; of a plain metric `0.125`."""
+    return f"{value:.3f}" if metric in PLAIN else f"{percent_figure(value)} %"
+
+
+def change_figure(value: float, metric: str, unit: str = "") -> str:
+    """`+12.5`, in points, and the unit; of a plain metric `+0.125` without one."""
+    return _signed(value, 3) if metric in PLAIN else points_figure(value) + unit

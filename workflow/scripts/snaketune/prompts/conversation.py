@@ -75,14 +75,18 @@ def worked_turns(shots: Sequence[dict[str, str]]) -> Messages:
     return [{"role": role, "content": shot[key]} for shot in shots for role, key in asked]
 
 
-def read_worked(path: Path | None, count: int) -> list[dict[str, str]]:
-    """The first `count` worked examples of a few-shot file: `question` and `answer`."""
+def read_worked(path: Path | None, count: int) -> list[dict[str, Any]]:
+    """The first `count` worked examples of a few-shot file: `question` and `answer`, and where they
+    have options `choices` and the `label` of the right one."""
     if not count or path is None:
         return []
     shots = json.loads(path.read_text(encoding="utf-8"))[:count]
     if len(shots) < count:
         raise UserError(f"{path}: found {len(shots)} few-shot examples, expected {count}")
-    return [{"question": s["question"], "answer": s["answer"]} for s in shots]
+    return [{key: shot[key] for key in _WORKED if key in shot} for shot in shots]
+
+
+_WORKED = ("question", "answer", "choices", "label")
 
 
 def unprinted_turn(text: str, turns: Messages) -> str | None:

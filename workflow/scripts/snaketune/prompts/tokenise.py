@@ -137,7 +137,8 @@ def _split(
     row_of: Callable[[Example], Row],
     limits: RowLimits,
 ) -> RowSplit:
-    out = RowSplit()
+    out, examples = RowSplit(), list(examples)
+    mark = _further_mark({example.id for example in examples})
     for example in examples:
         try:
             if left_out & {normalise(example.asked), normalise(example.question)}:
@@ -152,13 +153,24 @@ def _split(
             elif long:
                 parts = [truncate_row(row, limits.max_length)]
                 out.truncated += 1
-            names = [example.id, *(f"{example.id}+{n}" for n in range(1, len(parts)))]
+            names = [example.id, *(f"{example.id}{mark}{n}" for n in range(1, len(parts)))]
             out.rows |= dict(zip(names, parts, strict=True))
             out.further += len(parts) - 1
         except (RowError, UserError) as fault:
             where = {"source": example.source, "record": example.record}
             out.dropped.append({"split": split, "id": example.id, "reason": str(fault), **where})
     return out
+
+
+def _further_mark(ids: set[str]) -> str:
+    """What stands between a text's id and the number of a further row of it: `+`, or more of them
+    where the data has such an id of its own."""
+    mark = "+"
+    while any(
+        name.rpartition(mark)[0] in ids and name.rpartition(mark)[2].isdigit() for name in ids
+    ):
+        mark += "+"
+    return mark
 
 
 def training_row(tokenizer: Any, example: Example, form: Form) -> Row:

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 from snaketune.data.example import FEW_SHOT
-from snaketune.plan.table_plan import GATE_SIGNS, compared_in, p_figure
-from snaketune.report.results import PLAIN, Row
+from snaketune.plan.table_plan import GATE_SIGNS, compared_in, level_figure, p_figure
+from snaketune.report.results import Row
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import (
+    MISSING,
+    change,
+    change_interval,
     excerpt,
     optional,
-    percent,
     points,
-    points_interval,
 )
 
 
@@ -91,7 +92,8 @@ def dropped_rows(stats: Mapping[str, Mapping[str, Any]]) -> str:
 def _finding(result: Mapping[str, Any], name: str) -> Finding:
     said = result["verdicts"][name]
     compared = compared_in(said)
-    gain = points(compared["difference"]) if compared["n"] else ""
+    metric = result["evals"][name]["metric"]
+    gain = change(compared["difference"], metric) if compared["n"] else ""
     return Finding(
         eval=name, verdict=said["kind"], gain=gain, sentence=f"{name}. {said['sentence']}"
     )
@@ -130,7 +132,7 @@ def effects(sources: ReportSources) -> list[Effect]:
 def _effect(sources: ReportSources, result: Mapping[str, Any], name: str) -> Effect:
     """As the verdict has it."""
     said, metric = result["verdicts"][name], result["evals"][name]["metric"]
-    found, plain = compared_in(said), metric in PLAIN
+    found = compared_in(said)
     known = found if found["n"] else {}
     difference, low, high, base, tuned, p = (
         known.get(key) for key in ("difference", "low", "high", "base", "tuned", "p_holm")
@@ -144,18 +146,18 @@ def _effect(sources: ReportSources, result: Mapping[str, Any], name: str) -> Eff
         high=high,
         verdict=said["kind"],
         cells={
-            "base": _figure(base, plain),
-            "tuned": _figure(tuned, plain),
-            "points": points(difference),
-            "interval": points_interval(low, high),
+            "base": _figure(base, metric),
+            "tuned": _figure(tuned, metric),
+            "points": change(difference, metric),
+            "interval": change_interval(low, high, metric),
             "n": f"{found['n']:,}",
             "p": "" if p is None else p_figure(p),
         },
     )
 
 
-def _figure(value: float | None, plain: bool) -> str:
-    return f"{value:.3f}" if plain and value is not None else percent(value)
+def _figure(value: float | None, metric: str) -> str:
+    return MISSING if value is None else level_figure(value, metric)
 
 
 ANSWERS_SHOWN = 40

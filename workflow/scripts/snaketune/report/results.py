@@ -4,23 +4,24 @@ results over seeds, and how much worse states are on one eval than on another.
 
 from typing import Any, TypedDict
 
-from snaketune.plan.table_plan import EvalPlan
+from snaketune.plan.table_plan import PLAIN, EvalPlan, level_figure
 from snaketune.report.classes import PICKED, LetterTable, chosen_letters
 from snaketune.report.sources import Cell, CsvRow, ReportSources
 from snaketune.report.style import (
     HAZARD_GROUP,
+    MISSING,
+    change,
+    change_interval,
     interval,
     optional,
     p_value,
     percent,
-    points,
-    points_interval,
     subset_name,
     visible,
 )
 from snaketune.statistics.paired import BETTER, SAME, WORSE
 from snaketune.tasks.safety import CATEGORY
-from snaketune.tasks.task import ALL, LESS_IS_BETTER, task_of
+from snaketune.tasks.task import ALL, task_of
 
 Row = dict[str, Any]
 Line = tuple[str, list[Row | None]]
@@ -85,10 +86,6 @@ def _counts(counts: dict[str, int]) -> list[str]:
     return [*parts, f"{counts['total']:,} in all"]
 
 
-# No shares: they have no unit.
-PLAIN = ("brier", "roc_auc", "unique_answers", *LESS_IS_BETTER)
-
-
 def _value_cells(row: Row) -> Row:
     if row["metric"] in PLAIN and row["value"] is not None:
         span = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
@@ -140,11 +137,8 @@ _SIGNIFICANT = {BETTER: "▲ significant", WORSE: "▼ significant"}
 def _difference(row: CsvRow, metric: str) -> Row:
     """In points; of what is no share in its own numbers."""
     low, high = optional(row["low"]), optional(row["high"])
-    if metric not in PLAIN:
-        span = points_interval(low, high)
-        return {"points": points(float(row["difference"])), "interval": span}
-    span = "" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
-    return {"points": f"{float(row['difference']):+.3f}", "interval": span}
+    found = {"points": change(float(row["difference"]), metric)}
+    return found | {"interval": change_interval(low, high, metric)}
 
 
 _FEW_GROUPS = 20
@@ -229,7 +223,7 @@ def drop_lines(sources: ReportSources) -> list[dict[str, Any]]:
             "metric": row["metric"].replace("_", " "),
             "start": f"{row['from_eval']}, n {int(row['from_n']):,}",
             "end": f"{row['to_eval']}, n {int(row['to_n']):,}",
-            "values": [percent(optional(row[f"{end}_value"])) for end in ("from", "to")],
+            "values": [_plain_or_percent(row, f"{end}_value") for end in ("from", "to")],
             "change": _negated(row),
             "interval": _interval(row),
         }
@@ -240,12 +234,12 @@ def drop_lines(sources: ReportSources) -> list[dict[str, Any]]:
 def _negated(row: CsvRow) -> str:
     """A drop of 5 points is a change of −5."""
     drop = optional(row["drop"])
-    return points(None if drop is None else -drop)
+    return change(None if drop is None else -drop, row["metric"])
 
 
 def _interval(row: CsvRow) -> str:
     low, high = optional(row["low"]), optional(row["high"])
-    return "" if low is None or high is None else points_interval(-high, -low)
+    return "" if low is None or high is None else change_interval(-high, -low, row["metric"])
 
 
 def seed_lines(sources: ReportSources) -> list[dict[str, Any]]:
@@ -256,10 +250,8 @@ def seed_lines(sources: ReportSources) -> list[dict[str, Any]]:
             "seeds": len(joined["runs"]),
             "eval": name,
             "metric": row["metric"].replace("_", " "),
-            "value": percent(row["value"]),
-            "interval": interval(row["low"], row["high"]),
-            "between": points(row["between_seeds"]).lstrip("+"),
-            "n": f"{row['n']:,}",
+            "between": change(row["between_seeds"], row["metric"]).lstrip("+"),
+            **_value_cells(row),
             "change": _against(sources, joined["run"], name, row["metric"]),
             "verdict": _kind(sources, joined["run"], name),
         }
@@ -292,5 +284,4 @@ def _span(row: CsvRow, low: str, high: str) -> str:
 
 def _plain_or_percent(row: CsvRow, key: str) -> str:
     value = optional(row[key])
-    plain = row["metric"] in PLAIN and value is not None
-    return f"{value:.3f}" if plain else percent(value)
+    return MISSING if value is None else level_figure(value, row["metric"])

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from snaketune.plan.table_plan import p_words, percent_figure, points_figure
+from snaketune.plan.table_plan import change_figure, p_words, percent_figure, points_figure
 from snaketune.report.sources import ReportSources
 
 MISSING = "missing"
@@ -60,9 +60,14 @@ def points(value: float | None) -> str:
     return MISSING if value is None else points_figure(value)
 
 
-def points_interval(low: float | None, high: float | None) -> str:
+def change(value: float | None, metric: str) -> str:
+    """The same of a metric, some of which have no points."""
+    return MISSING if value is None else change_figure(value, metric)
+
+
+def change_interval(low: float | None, high: float | None, metric: str) -> str:
     """`+30.8 to +54.2`"""
-    return "" if low is None or high is None else f"{points(low)} to {points(high)}"
+    return "" if low is None or high is None else f"{change(low, metric)} to {change(high, metric)}"
 
 
 def p_value(p: float | None) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.plan.experiment_plan import Plan
-from snaketune.plan.table_plan import OPEN_QA
+from snaketune.plan.table_plan import OPEN_QA, PLAIN
 from snaketune.runtime.content import MADE_BY
 from snaketune.steps import versions
 
@@ -66,7 +66,7 @@ def power_notes(plan: Plan, folder: Path) -> Iterator[str]:
         for run in plan.table
         if run.base_state is not None
         for entry in run.evals.values()
-        if entry.task != OPEN_QA  # whose metrics are means
+        if entry.task != OPEN_QA and entry.primary not in PLAIN  # which are means
     }
     for name, spec in compared.items():
         rows = _rows_of(spec, folder)

@@ -15,11 +15,11 @@ from snaketune.config.base import TASKS
 from snaketune.plan.table_plan import (
     EvalPlan,
     TablePlan,
+    change_figure,
     compared_in,
     exported_states,
+    level_figure,
     p_figure,
-    percent_figure,
-    points_figure,
 )
 from snaketune.runtime.files import write_json, write_text
 from snaketune.tables.sources import TableSources
@@ -60,26 +60,31 @@ def _cells(final: Json) -> Iterator[list[str]]:
 
 def _numbers(run: Json, name: str) -> list[str]:
     found, base = run["evals"][name], run["base_evals"].get(name)
-    said = run["verdicts"][name]
+    said, metric = run["verdicts"][name], found["metric"]
     compared = compared_in(said)
     if not compared["n"]:
         difference = interval = p = "–"
     else:
         low, high = compared["low"], compared["high"]
-        difference = points_figure(compared["difference"])
-        interval = "–" if low is None else f"{points_figure(low)} to {points_figure(high)}"
+        difference, *ends = (
+            change_figure(value, metric)
+            for value in (compared["difference"], low, high)
+            if value is not None
+        )
+        interval = " to ".join(ends) or "–"
         p = p_figure(compared["p_holm"])
-    values = [_percent(base["value"]) if base else "–", _percent(found["value"])]
-    return [found["metric"], *values, difference, interval, f"{found['n']:,}", p, said["kind"]]
+    values = [_level(base["value"], metric) if base else "–", _level(found["value"], metric)]
+    return [metric, *values, difference, interval, f"{found['n']:,}", p, said["kind"]]
 
 
-def _percent(value: float | None) -> str:
-    return "missing" if value is None else f"{percent_figure(value)} %"
+def _level(value: float | None, metric: str) -> str:
+    return "missing" if value is None else level_figure(value, metric)
 
 
 _NOTE = (
-    "Differences in points on the same rows; p adjusted for all runs on an eval (Holm); better is "
-    "said of what is gained in content, not in the answer's form alone."
+    "Differences in points (of what is no share, in its own numbers) on the same rows; p adjusted "
+    "for all runs on an eval (Holm); better is said of what is gained in content, not in the "
+    "answer's form alone."
 )
 
 

@@ -20,8 +20,8 @@ from snaketune.plan.table_plan import (
     GATE_SIGNS,
     RunPlan,
     TablePlan,
-    percent_figure,
-    points_figure,
+    change_figure,
+    level_figure,
 )
 from snaketune.runtime.content import FINAL_METRICS
 from snaketune.runtime.errors import UserError
@@ -87,7 +87,7 @@ def _of_figures(result: Json) -> Iterator[GateCheck]:
     """Thresholds, and figures that are refused whether or not there is a threshold on them."""
     run = result["run"]
     for entry in result["thresholds"]:
-        check = f"{entry['metric']} at least {percent_figure(entry['at_least'])} %"
+        check = f"{entry['metric']} at least {level_figure(entry['at_least'], _metric_of(entry))}"
         outcome, message = _of_threshold(entry)
         yield GateCheck(run=run, check=check, outcome=outcome, message=message)
     for name, found in result["evals"].items():
@@ -105,7 +105,12 @@ def _of_threshold(entry: Json) -> tuple[GateOutcome, str]:
         return "skipped", "the run leaves this eval out"
     if entry["value"] is None:
         return "failed", "there is no figure"
-    return "passed" if entry["passed"] else "failed", f"found {percent_figure(entry['value'])} %"
+    found = level_figure(entry["value"], _metric_of(entry))
+    return "passed" if entry["passed"] else "failed", f"found {found}"
+
+
+def _metric_of(entry: Json) -> str:
+    return str(entry["metric"]).rpartition(".")[2]
 
 
 _APART = ("unparsed", "empty")
@@ -149,10 +154,11 @@ def _within(run: RunPlan, key: str, margin: float, than: str, found: Json) -> Ga
     low, high, n = found["low"], found["high"], found["n"]
     if not n:
         return _check(run, key, margin, than, "failed", "no row has an outcome for both")
-    said = f"difference {points_figure(found['difference'])} points"
+    metric = key.rpartition(".")[2]
+    said = f"difference {change_figure(found['difference'], metric, ' points')}"
     if low is None or high is None:
         return _check(run, key, margin, than, "undecided", f"{said}, without an interval")
-    said += f" ({points_figure(low)} to {points_figure(high)}, {n:,} rows)"
+    said += f" ({change_figure(low, metric)} to {change_figure(high, metric)}, {n:,} rows)"
     if low > -margin:
         return _check(run, key, margin, than, "passed", said)
     if high < -margin:
@@ -182,7 +188,8 @@ def rows_needed(
 def _check(
     run: RunPlan, key: str, margin: float, than: str, outcome: GateOutcome, message: str
 ) -> GateCheck:
-    lost = f" by more than {points_figure(margin).removeprefix('+')} points" if margin else ""
+    least = change_figure(margin, key.rpartition(".")[2], " points").removeprefix("+")
+    lost = f" by more than {least}" if margin else ""
     check = f"{key} not worse than {than}{lost}"
     return GateCheck(run=run.run, check=check, outcome=outcome, message=message)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from snaketune.data.example import FEW_SHOT
-from snaketune.plan.table_plan import RunPlan, TablePlan, learned_data
+from snaketune.plan.table_plan import PLAIN, RunPlan, TablePlan, learned_data
 from snaketune.runtime.content import flat, settings_of
 from snaketune.tables.evidence import Evidence, Place
 from snaketune.tables.sources import NUMBER, Row, TableSources, number_of
@@ -174,10 +174,12 @@ _GAINED = ("better", "partly form")
 
 
 def _per_point(run: RunPlan, sources: TableSources, found: RunVerdict) -> Row:
-    """What the training cost for each point that was gained in content."""
+    """What the training cost for each point gained in content, of metrics that have points."""
     evidence = found["evidence"]
     compared = (evidence["content"] or evidence["compared"]) if evidence else None
     gain = compared["difference"] if compared else None
+    if evidence and evidence["metric"] in PLAIN:
+        gain = None
     row: Row = {"points_gained": None if gain is None else 100 * gain, "verdict": found["kind"]}
     meta = sources.train_meta.get(run.run)
     if meta is None or not gain or found["kind"] not in _GAINED:

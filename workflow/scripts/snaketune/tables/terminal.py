@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from snaketune.plan.table_plan import GATE_SIGNS, percent_figure, points_figure
+from snaketune.plan.table_plan import GATE_SIGNS, PLAIN, change_figure, level_figure
 from snaketune.runtime.content import FINAL_METRICS
 
 Json = dict[str, Any]
@@ -105,8 +105,12 @@ def _result(result: Json) -> tuple[str, str, str]:
     if result["value"] is None:
         return "missing", "", "0"
     known = result["low"] is not None
-    interval = f"{_percent(result['low'])} to {_percent(result['high'])}" if known else ""
-    return f"{_percent(result['value'])} %", interval, str(result["n"])
+    low, high = (
+        level_figure(result[end], result["metric"]).removesuffix(" %") if known else ""
+        for end in ("low", "high")
+    )
+    value = level_figure(result["value"], result["metric"])
+    return value, f"{low} to {high}" if known else "", str(result["n"])
 
 
 def _apart(result: Json) -> str:
@@ -117,19 +121,17 @@ def _apart(result: Json) -> str:
 
 
 def _between(result: Json) -> str:
-    """How far seeds lie apart: `1.2 points between seeds (SD)`."""
-    found = result["between_seeds"]
-    return "" if found is None else f"SD {100 * found:.1f} between seeds"
+    """How far seeds lie apart: `SD 1.2 between seeds`, in points where the metric is a share."""
+    found, plain = result["between_seeds"], result["metric"] in PLAIN
+    if found is None:
+        return ""
+    return f"SD {found:.3f} between seeds" if plain else f"SD {100 * found:.1f} between seeds"
 
 
 def _change(row: Row | None, said: Json) -> tuple[str, str]:
     if row is None or not row["difference"]:
         return "", "" if said["kind"] == "not compared" else said["kind"]
-    return points_figure(float(row["difference"])), said["kind"]
-
-
-def _percent(value: float) -> str:
-    return percent_figure(value)
+    return change_figure(float(row["difference"]), row["metric"]), said["kind"]
 
 
 def _aligned(lines: list[tuple[str, ...]]) -> str:

@@ -9,7 +9,7 @@ resemble training rows.
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
-from snaketune.plan.table_plan import p_words, percent_figure, points_figure
+from snaketune.plan.table_plan import PLAIN, change_figure, level_figure, p_words
 from snaketune.tables.evidence import Compared, Evidence
 
 Kind = Literal[
@@ -87,8 +87,7 @@ def _leaks(found: Evidence) -> bool:
 
 def _smaller(content: Compared | None, compared: Compared) -> bool:
     """Whether what is gained in content is clearly less than the whole gain."""
-    high = content["high"] if content else None
-    return high is not None and high < _gain(compared)
+    return content is not None and (high := content["high"]) is not None and high < _gain(compared)
 
 
 def _gain(found: Compared) -> float:
@@ -123,19 +122,27 @@ def _lead(kind: Kind, found: Evidence) -> str:
         return f"No verdict: {words} of both is missing, as too little could be read or scored."
     form = kind == "mixed" and found["metric"] != "safe_rate"
     lead = _MIXED[_signs(found)] if form else _LEADS[kind]
-    way = f"from {_percent(compared['base'])} to {_percent(compared['tuned'])}"
-    if not compared["difference"]:
-        way = f"{_percent(compared['base'])} in base and run alike"
+    base, tuned = (level_figure(compared[who], found["metric"]) for who in ("base", "tuned"))
+    way = f"from {base} to {tuned}" if compared["difference"] else f"{base} in base and run alike"
     many = f" adjusted for {found['runs']} runs" if found["runs"] > 1 else ""
-    said = _short(compared, "95 % interval ").removesuffix(")")
-    return f"{lead}: {words} {way}, {said}{many}, {compared['n']:,} rows)."
+    said = _short(found, compared, "95 % interval ").removesuffix(")")
+    return f"{lead}: {_inverse(found)}{words} {way}, {said}{many}, {compared['n']:,} rows)."
 
 
-def _short(found: Compared, before: str = "") -> str:
+def _inverse(found: Evidence) -> str:
+    """Of text the perplexity, which readers know, before its inverse, by which runs are judged."""
+    if found["metric"] != "token_probability":
+        return ""
+    levels = dict.fromkeys(f"{1 / found['compared'][who]:.2f}" for who in ("base", "tuned"))
+    return f"perplexity {'from ' * (len(levels) - 1)}{' to '.join(levels)}, "
+
+
+def _short(found: Evidence, one: Compared, before: str = "") -> str:
     """`+65.9 points (+60.3 to +71.0, p < 0.001)`"""
-    low, high = found["low"], found["high"]
-    span = "" if low is None else f"{before}{points_figure(low)} to {points_figure(high)}, "
-    return f"{points_figure(_gain(found))} points ({span}{p_words(found['p_holm'])})"
+    metric, ends = found["metric"], (one["low"], one["high"])
+    span = " to ".join(change_figure(end, metric) for end in ends if end is not None)
+    span = f"{before}{span}, " if span else ""
+    return f"{change_figure(_gain(one), metric, ' points')} ({span}{p_words(one['p_holm'])})"
 
 
 def _content(kind: Kind, found: Evidence) -> list[str]:
@@ -147,7 +154,7 @@ def _content(kind: Kind, found: Evidence) -> list[str]:
     if not content["n"]:
         return [f"{said} there is no row to compare: content can't be told from form."]
     rows = f" on {content['n']:,} rows" if content["n"] != found["compared"]["n"] else ""
-    text = f"{said} it is {_short(content)}{rows}"
+    text = f"{said} it is {_short(found, content)}{rows}"
     ends: dict[Kind, str] = {
         "better": ": the gain is in content.",
         "partly form": ": the rest is the answer's form.",
@@ -155,7 +162,7 @@ def _content(kind: Kind, found: Evidence) -> list[str]:
         "worse": ": the loss is in content." if _sign(content) < 0 else ".",
     }
     if kind in ("form", "form lost", "silence") and (least := content["detectable"]):
-        return [f"{text}; so many rows show {_from(least)}."]
+        return [f"{text}; so many rows show {_from(found, least)}."]
     return [text + ends.get(kind, ".")]
 
 
@@ -164,17 +171,17 @@ def _chance(kind: Kind, found: Evidence) -> list[str]:
     level, guess, compared = found["chance"], found["guess"], found["compared"]
     if level is None or not guess or kind == "no figure":
         return []
-    gives = f"{guess} gives {_percent(level)}"
+    gives = f"{guess} gives {level_figure(level, found['metric'])}"
     base, tuned = (_stands(found["above"].get(who)) for who in ("base", "tuned"))
     if kind == "not above chance":
         where = "significantly below" if tuned < 0 else "not significantly above"
         return [f"{gives[0].upper()}{gives[1:]}, and the run is {where} it."]
     if base < 0 and tuned > 0:
         below = f"The base is below chance ({gives})"
-        return [f"{below}: {_bare(level - compared['base'])} of the points only lead up to it."]
+        up = change_figure(level - compared["base"], found["metric"])[1:]
+        return [f"{below}: {up} of the points only lead up to it."]
     if base <= 0 and tuned <= 0:
-        both_below = base < 0 and tuned < 0
-        said = "Base and run are below" if both_below else "Neither base nor run is above"
+        said = "Base and run are below" if max(base, tuned) < 0 else "Neither base nor run is above"
         return [f"{said} chance ({gives})."]
     if base <= 0:
         return [f"The base is not above chance ({gives})."]
@@ -200,13 +207,12 @@ def _overlap(kind: Kind, found: Evidence) -> list[str]:
     if not found["clean"]:
         return [f"All {overlap['rows']:,} rows {what}: skill can't be told from memory."]
     clean = found["clean"]
-    least = "At least " if overlap.get("unlisted") else ""
-    text = f"{least}{overlap['rows']:,} rows {what}; "
+    text = f"{'At least ' if overlap.get('unlisted') else ''}{overlap['rows']:,} rows {what}; "
     if not clean["n"]:
         return [f"{text}on the others nothing can be compared."]
-    text += f"on the other {clean['n']:,} it is {_short(clean)}"
+    text += f"on the other {clean['n']:,} it is {_short(found, clean)}"
     if not _sign(clean) and clean["detectable"] and kind != "undecided":
-        text += f", where so many show {_from(clean['detectable'])}"
+        text += f", where so many show {_from(found, clean['detectable'])}"
     return [f"{text}."]
 
 
@@ -217,26 +223,25 @@ def _power(kind: Kind, found: Evidence) -> list[str]:
         return ["So few rows can show no significant difference, whatever the answers."]
     said = []
     if kind == "undecided" and compared["p"] < LEVEL:
-        said = [
-            f"Alone it would show ({p_words(compared['p'])}); of so many runs one does by chance."
-        ]
+        alone = p_words(compared["p"])
+        said = [f"Alone it would show ({alone}); of so many runs one does by chance."]
     if kind == "undecided" and compared["detectable"]:
-        said += [f"So many rows show {_from(compared['detectable'])}."]
+        said += [f"So many rows show {_from(found, compared['detectable'])}."]
     if _sign(compared) and (compared["p_exact"] or 0) >= LEVEL:
         said += [f"McNemar's exact test, more cautious, gives {p_words(compared['p_exact'])}."]
     return said
 
 
-def _from(least: float) -> str:
-    return f"differences from {_bare(least)} points on"
+def _from(found: Evidence, least: float) -> str:
+    return f"differences from {change_figure(least, found['metric'], ' points')[1:]} on"
 
 
 def _unparsed(found: Evidence) -> list[str]:
-    base, tuned = (found["unparsed"].get(who) for who in ("base", "tuned"))
-    if max(base or 0, tuned or 0) < _UNPARSED_SAID:
+    shares = {"base": found["unparsed"].get("base"), "run": found["unparsed"].get("tuned")}
+    if max(share or 0 for share in shares.values()) < _UNPARSED_SAID:
         return []
-    known = [(who, share) for who, share in (("base", base), ("run", tuned)) if share is not None]
-    return [f"Could not be read: {', '.join(f'{who} {_percent(share)}' for who, share in known)}."]
+    known = [f"{who} {level_figure(s, 'unparsed')}" for who, s in shares.items() if s is not None]
+    return [f"Could not be read: {', '.join(known)}."]
 
 
 def _lost(found: Evidence) -> list[str]:
@@ -249,14 +254,6 @@ def _lost(found: Evidence) -> list[str]:
     ]
     said = [f"{count:,} {what}" for count, what in parts if count]
     return [f"Left out: {', '.join(said)}."] if said else []
-
-
-def _bare(value: float) -> str:
-    return points_figure(abs(value)).removeprefix("+")
-
-
-def _percent(value: float) -> str:
-    return f"{percent_figure(value)} %"
 
 
 _BY_CONTENT = ("form", "form lost", "silence", "better", "partly form", "mixed")
@@ -287,12 +284,15 @@ def _range(kind: Kind, members: Sequence[RunVerdict]) -> str:
     known = [one for evidence in found if (one := _decisive(kind, evidence)) and one["n"]]
     if not known:
         return ""
-    span = " to ".join(dict.fromkeys(points_figure(pick(map(_gain, known))) for pick in (min, max)))
+    metric = found[0]["metric"]
+    ends = dict.fromkeys(change_figure(pick(map(_gain, known)), metric) for pick in (min, max))
+    unit = f" in {metric.replace('_', ' ')}" if metric in PLAIN else " points"
+    span = (_inverse(found[0]) if len(known) == 1 else "") + " to ".join(ends) + unit
     how = f"{found[0]['reading']} " if known[0] is found[0]["content"] else ""
-    least = [one["detectable"] for one in known if one["detectable"]]
     is_open = kind in ("form", "form lost", "silence", "undecided")
-    shows = f"; such rows show {_bare(max(least))} or more" if is_open and least else ""
-    return f" ({how}{span} points{shows})"
+    least = max((one["detectable"] or 0 for one in known if is_open), default=0)
+    shows = f"; such rows show {change_figure(least, metric)[1:]} or more" if least else ""
+    return f" ({how}{span}{shows})"
 
 
 def _decisive(kind: Kind, found: Evidence) -> Compared | None:

@@ -37,7 +37,8 @@ class _Options:
 @data_format(task="open_qa")
 class NamedColumns(Format):
     """Records read by `columns`. Questions may differ in how many options they have; of several
-    right answers in a list, or in SQuAD's `{"text": […]}`, any is right; `question.stem` is a field
+    right answers in a list, in SQuAD's `{"text": […]}` or TriviaQA's `{"value": …, "aliases": […]}`
+    any is right; `question.stem` is a field
     within a field."""
 
     settings: ClassVar = {
@@ -187,8 +188,10 @@ class NamedColumns(Format):
 
 
 def _several(answer: object) -> list | None:
-    """The answers of a list of them, or of SQuAD's `{"text": […], "answer_start": […]}`, nested or
-    not; None of anything else."""
+    """The answers of a list of them, of SQuAD's `{"text": […], "answer_start": […]}` (nested or
+    not), or of TriviaQA's `{"value": …, "aliases": […]}`; None of anything else."""
+    if isinstance(answer, dict) and isinstance(answer.get("aliases"), list):
+        return list(dict.fromkeys([answer.get("value"), *answer["aliases"]]))  # as TriviaQA's
     found = answer.get("text") if isinstance(answer, dict) else answer
     if not isinstance(found, list):
         return None

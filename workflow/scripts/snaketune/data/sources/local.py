@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from snaketune.config.base import SPLIT_WORDS
 from snaketune.data.record import Record, RecordError, Repeat, Table, describe, key_twice, parse
-from snaketune.data.sources.text import csv_table, decoded, text_table
+from snaketune.data.sources.text import csv_table, decoded
 from snaketune.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ def as_record(number: int, value: object) -> Record:
         return Record(number, RecordError("not_an_object", None, found, "a JSON object"), value)
     try:
         json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        # JSON can spell half a character (`"\ud83d"`), which no file can hold as UTF-8.
+    except UnicodeEncodeError:  # JSON can spell half a character (`"\ud83d"`), which UTF-8 can't
         fault = RecordError("not_unicode", None, "half of a surrogate pair", "Unicode text")
         return Record(number, fault, json.dumps(value))
     return Record(number, value, value)
@@ -187,6 +186,24 @@ def _json_records(values: list, repeats: list[Repeat]) -> Iterator[Record]:
             yield Record(place + 1, key_twice(repeat.path[1:], repeat.places), value)
         else:
             yield as_record(place + 1, value)
+
+
+def text_table(path: Path, place: str) -> Table:
+    """A record a paragraph, which blank lines part: its `text`, numbered by its first line."""
+    found = decoded(path, place)
+    records = _paragraphs(found.text.replace("\r\n", "\n").split("\n"))
+    return Table(place, path.name, ["text"], records, found.read_as)
+
+
+def _paragraphs(lines: list[str]) -> Iterator[Record]:
+    held: list[str] = []
+    for number, line in enumerate([*lines, ""], start=1):
+        if line.strip():
+            held.append(line)
+        elif held:
+            value = {"text": "\n".join(held)}
+            yield Record(number - len(held), value, value)
+            held = []
 
 
 def parquet_table(path: Path, place: str) -> Table:

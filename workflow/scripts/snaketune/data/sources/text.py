@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from snaketune.data.formats.values import LETTERS
 from snaketune.data.record import Record, RecordError, Table
 from snaketune.runtime.errors import UserError
 
@@ -194,12 +195,20 @@ def csv_table(path: Path, place: str) -> Table:
     if separator == "\t" and _quotes_are_text(text):
         quoting = csv.QUOTE_NONE
         read_as.append("quotes as text")
+    if names := _names_left_out(text, separator):
+        text = f"{separator.join(names)}\n{text}"
+        read_as.append("no header: question, options and answer, as MMLU has them")
     rows = csv.reader(
         io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=True
     )
     header = next(_csv_rows(rows, place, separator), None)
     if header is None:
         raise UserError(f"{place}: line 1: found an empty file, expected a header and records")
+    # Columns without a name are as many as a spreadsheet left.
+    header = [
+        name or f"column {n}" * (header.index(name) < n - 1)
+        for n, name in enumerate(header, start=1)
+    ]
     for number, name in enumerate(header, start=1):
         if (first := header.index(name) + 1) < number:
             # By their numbers: where the header is missing, names are a record's own texts.
@@ -207,6 +216,18 @@ def csv_table(path: Path, place: str) -> Table:
             raise UserError(f"{place}: line 1: found {twice}; expected unique names")
     records = _csv_records(rows, header, place, separator)
     return Table(place, path.name, header, records, tuple(read_as))
+
+
+def _names_left_out(text: str, separator: str) -> list[str]:
+    """MMLU's names of the columns, where all rows, the first one too, are a question, two options
+    at least and the letter of one."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    first = next((row for row in rows if row), [])
+    letters = list(LETTERS[: max(0, len(first) - 2)])
+    if len(letters) < 2 or first[-1].strip() not in letters:
+        return []
+    alike = all(len(r) == len(first) and r[-1].strip() in letters for r in rows if r)
+    return ["question", *letters, "answer"] if alike else []
 
 
 def _separated(text: str, usual: str) -> tuple[str, str]:
@@ -269,22 +290,3 @@ def _csv_records(
                 "wrong_width", None, found, f"{len(header)} fields, as in the header"
             )
             yield Record(number, fault, row)
-
-
-def text_table(path: Path, place: str) -> Table:
-    """A record a paragraph, with its `text`: paragraphs stand apart by blank lines. Records are
-    numbered by their first line."""
-    found = decoded(path, place)
-    lines = found.text.replace("\r\n", "\n").split("\n")
-    return Table(place, path.name, ["text"], _paragraphs(lines), found.read_as)
-
-
-def _paragraphs(lines: list[str]) -> Iterator[Record]:
-    held: list[str] = []
-    for number, line in enumerate([*lines, ""], start=1):
-        if line.strip():
-            held.append(line)
-        elif held:
-            value = {"text": "\n".join(held)}
-            yield Record(number - len(held), value, value)
-            held = []

@@ -5,6 +5,7 @@ from typing import Any, TypedDict
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from snaketune.plan.table_plan import PLAIN, level_figure
 from snaketune.report.findings import Effect, effects
 from snaketune.report.sources import CsvRow, ReportSources
 from snaketune.report.style import (
@@ -50,7 +51,8 @@ def draw_effects(found: list[Effect]) -> Figure:
     axes.xaxis.set_major_formatter(_whole_points)
     axes.margins(x=0.08)
     axes.grid(axis="x")
-    axes.set_xlabel("points against the base")
+    plain = any(effect["metric"].replace(" ", "_") in PLAIN for effect in found)
+    axes.set_xlabel("points against the base" + ("; where there are none, hundredths" * plain))
     return figure
 
 
@@ -99,11 +101,12 @@ def states_figure(sources: ReportSources, eval_name: str) -> Figure:
                 threshold=least.get(cell[0], {}).get(f"{eval_name}.{spec.primary}"),
             )
         )
-    return draw_states(points, cells[0][1].primary.replace("_", " "))
+    return draw_states(points, cells[0][1].primary)
 
 
 def draw_states(points: list[PlottedPoint], metric: str) -> Figure:
     """A dot and a 95 % interval a state, the first on top, and its threshold as a dashed mark."""
+    plain = metric in PLAIN
     figure, axes = new_figure(height=0.9 + 0.42 * len(points), width=5.4)
     for y, point in enumerate(points):
         if (least := point["threshold"]) is not None:
@@ -114,15 +117,17 @@ def draw_states(points: list[PlottedPoint], metric: str) -> Figure:
         ends: list[Any] = [point["low"], point["high"]]  # None draws nothing
         axes.plot(ends, [y, y], color=point["colour"], lw=2.4)
         axes.plot(point["value"], y, "o", color=point["colour"], ms=7)
+        told = level_figure(point["value"], metric) if plain else f"{100 * point['value']:.1f} %"
         axes.annotate(
-            f"{100 * point['value']:.1f} %", (point["value"], y), (0, 7), ha="center",
+            told, (point["value"], y), (0, 7), ha="center",
             textcoords="offset points", fontsize=8.5, color=INK,
         )  # fmt: skip
     axes.set_yticks(range(len(points)), [printable(point["label"]) for point in points])
     axes.set_ylim(len(points) - 0.5, -0.75)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(metric)
-    percent_axis(axes)
+    axes.set_xlabel(metric.replace("_", " "))
+    if not plain:
+        percent_axis(axes)
     return figure
 
 
