@@ -26,11 +26,18 @@ class Project:
         ]  # fmt: skip
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """Output and errors together, as a user sees them."""
+        """Output and errors together, as a user sees them with Snakemake's own listing, which tests
+        read."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment},
+            env={
+                **os.environ,
+                "HF_HUB_OFFLINE": "1",
+                "OMP_NUM_THREADS": "1",
+                "SNAKETUNE_LISTING": "snakemake",
+                **environment,
+            },  # fmt: skip
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -13,13 +13,14 @@ result stays right, and the start says so.
 """
 
 import json
+import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.plan.experiment_plan import Plan
+from snaketune.plan.forecast import rows_asked
 from snaketune.plan.table_plan import OPEN_QA
 from snaketune.runtime.content import MADE_BY
 from snaketune.steps import versions
@@ -52,6 +53,13 @@ def kept_notes(experiment: Experiment, folder: Path) -> Iterator[str]:
             )
 
 
+def trackers_of(experiment: Experiment, jobs: Iterable[Any]) -> list[str]:
+    """What the trainings among Snakemake's `jobs` report to."""
+    trained = [job.wildcards.run for job in jobs if job.rule.name.startswith("train_")]
+    names = [name for run in trained for name in experiment.runs[run].report_to]
+    return list(dict.fromkeys(names))
+
+
 _DIFFER = 0.1
 """Of the rows, as an example: how many base and tuned model differ on is not known before."""
 
@@ -69,7 +77,7 @@ def power_notes(plan: Plan, folder: Path) -> Iterator[str]:
         if entry.task != OPEN_QA  # whose metrics are means
     }
     for name, spec in compared.items():
-        rows = _rows_of(spec, folder)
+        rows = rows_asked(spec, folder)
         if rows and (least := detectable(rows, _DIFFER)):
             # A difference can't be larger than the rows that differ.
             share = f"{100 * _DIFFER:.0f} %" if least < _DIFFER else "no more"
@@ -77,20 +85,6 @@ def power_notes(plan: Plan, folder: Path) -> Iterator[str]:
                 f"eval {name}: {rows:,} rows show a difference of {100 * least:.1f} points with "
                 f"80 % power, where base and tuned model differ on {share} of them"
             )
-
-
-def _rows_of(spec: EvalSpec, folder: Path) -> int | None:
-    """None: not known yet."""
-    manifest = folder / "data" / spec.dataset / "manifest.json"
-    split: dict[str, int] = {}
-    if manifest.is_file():
-        split = json.loads(manifest.read_text(encoding="utf-8"))["splits"].get(spec.split, {})
-    found, sample = split.get("out"), spec.sample
-    if sample is None or (found is None and sample.count is None):
-        return found
-    if found is None or sample.count is not None:
-        return min(sample.count or 0, found or sample.count or 0)
-    return max(1, int((sample.fraction or 1) * found))
 
 
 _JOINS = "join_shards"
@@ -187,6 +181,20 @@ def behind_checks(target: str, folder: str) -> bool:
     path, root = Path(target).absolute(), Path(folder).absolute()
     within = path.relative_to(root).parts if path.is_relative_to(root) else ()
     return bool(within) and within[0] not in _BEFORE
+
+
+def stop_once(wanted: bool) -> None:
+    """From here on the first Ctrl-C, or the end of the terminal, stops a start, and further ones
+    change nothing: a second one would leave jobs behind that still save what they have."""
+    if wanted:
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: object) -> None:
+    for further in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(further, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 class _Gate:
