@@ -37,7 +37,7 @@ class Project:
                 "OMP_NUM_THREADS": "1",
                 "SNAKETUNE_LISTING": "snakemake",
                 **environment,
-            },  # fmt: skip
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

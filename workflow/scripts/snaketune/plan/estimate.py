@@ -104,18 +104,35 @@ def training(
     """Of a training on so many GPUs, with a process each; `rows` is the most that it can have,
     where that is known."""
     size, trained = parameters_of(model), _trained(model, preset)
-    state = trained * (12 if preset.optimizer == "adamw" else 6)
-    if preset.method == "full":
-        weights = 4 * size
-    else:
-        weights = 4 * trained + held_bytes(model, "nf4" if preset.method == "qlora" else "none")
     own_rows = math.ceil(preset.batch_size * preset.accumulation / processes)
     at_once = min(own_rows * preset.max_length, max(MICRO_BATCH_TOKENS, preset.max_length))
     return Estimate(
         processes * _RESERVE * (_LIBRARIES + 2 * size + 16 * trained),
-        _RESERVE * (weights + state + _activations(size, at_once)),
+        _RESERVE * (_weights_and_state(model, preset) + _activations(size, at_once)),
         _minutes(_training_seconds(model, preset, rows) / processes),
     )
+
+
+def least_training_memory(model: ModelSpec, preset: Preset) -> float:
+    """Bytes of GPU memory with one row at once and, where the preset lets them be
+    (`gradient_checkpointing`), layers computed again: what a training falls back to."""
+    size, longest = parameters_of(model), preset.max_length
+    if preset.gradient_checkpointing is False:
+        activations = _activations(size, longest)
+    else:
+        width = _width(size)
+        activations = longest * (width / 100 * width * 2 + 28 * width * 2)
+    return _RESERVE * (_weights_and_state(model, preset) + activations)
+
+
+def _weights_and_state(model: ModelSpec, preset: Preset) -> float:
+    """Bytes of weights, gradients and optimiser."""
+    size, trained = parameters_of(model), _trained(model, preset)
+    state = trained * (12 if preset.optimizer == "adamw" else 6)
+    if preset.method == "full":
+        return state + 4 * size
+    held = held_bytes(model, "nf4" if preset.method == "qlora" else "none")
+    return state + 4 * trained + held
 
 
 def evaluation(model: ModelSpec, quantisation: Quantisation, spec: EvalSpec) -> Estimate:
@@ -145,14 +162,28 @@ def loading(model: ModelSpec) -> Estimate:
     return Estimate(_RESERVE * (_LIBRARIES + 4 * size), _RESERVE * 2 * size, _START_MINUTES)
 
 
-def reading_seconds(spec: EvalSpec, rows: float, held: float, bandwidth: float) -> float:
+def reading_seconds(
+    spec: EvalSpec, rows: float, held: float, bandwidth: float, at_once: float = _ROWS_AT_ONCE
+) -> float:
     """How long an eval of so many rows takes, where weights of `held` bytes are read once a token
-    at `bandwidth` bytes a second. Options are read, not written: one pass over all of a question's
-    tokens."""
+    at `bandwidth` bytes a second for all rows that are `at_once` there. Options are read, not
+    written: one pass over all of a question's tokens."""
     replies = spec.sampling.samples if spec.sampling else 1
-    longest = spec.max_new_tokens + (thought_budget(spec.thinking) or 0)
-    words = replies * longest if spec.generates else 1
-    return rows * words / _ROWS_AT_ONCE * (held / bandwidth + _CALLS)
+    words = longest_reply(spec) if spec.generates else 1
+    if not spec.generates:
+        replies = 1
+    return rows * replies / at_once * words * (held / bandwidth + _CALLS)
+
+
+def longest_reply(spec: EvalSpec) -> int:
+    """Tokens, those of thoughts among them."""
+    return spec.max_new_tokens + (thought_budget(spec.thinking) or 0)
+
+
+def cached_bytes(model: ModelSpec) -> float:
+    """Bytes of a token's keys and values in all layers, where no heads share them."""
+    width = _width(parameters_of(model))
+    return width / 100 * 4 * width
 
 
 def training_operations(model: ModelSpec, preset: Preset, tokens: float) -> float:

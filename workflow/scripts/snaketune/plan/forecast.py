@@ -3,9 +3,10 @@ they are known, memory, time, and what would make a job fit.
 
 Memory is that of `plan/estimate.py`. Time: a training does its operations at three tenths of the
 peak that the GPU's maker publishes for dense 16-bit products; an H100 (989 T) trained a 1.5B model
-by LoRA at 24 % of it (37,900 tokens/s) and an 8B one at 39 % (12,000). Generating reads the weights
-once a token for 30 rows, at six tenths of the published bandwidth, and takes 0.03 s of calls;
-replies are taken to be as long as they may be. Light: the Snakefile imports it.
+by LoRA at 24 % of it (37,900 tokens/s) and an 8B one at 39 % (12,000). Generating reads the
+weights once a token, at six tenths of the published bandwidth, for as many rows as there is room
+for (256 at most), and takes 0.03 s of calls; replies are taken to be as long as they may be.
+Light: the Snakefile imports it.
 """
 
 import json
@@ -24,6 +25,7 @@ from snaketune.plan.experiment_plan import Plan
 from snaketune.plan.protocols import reward_model
 
 _SHARE, _READ_SHARE = 0.3, 0.6
+_MOST_ROWS, _PROMPT = 256, 500  # rows at once, and tokens of a prompt
 _CONTEXT = 1e9  # of the driver and libraries, on the GPU
 
 
@@ -104,8 +106,8 @@ class TrainingForecast:
 
     @cached_property
     def needed(self) -> float:
-        """Bytes on the GPU with one row at once, which a training falls back to."""
-        return _row_by_row(self.model, self._on_rows(self.preset))
+        """Bytes on the GPU at least: a training falls back to one row at once."""
+        return estimate.least_training_memory(self.model, self._on_rows(self.preset))
 
     def _on_rows(self, preset: Preset) -> Preset:
         """As if its limit were the longest row that there is."""
@@ -116,14 +118,9 @@ class TrainingForecast:
         """What would make it fit, one change at a time, the smallest first."""
         preset = self._on_rows(self.preset)
         for words, change in _changes(preset):
-            if (needed := _row_by_row(self.model, change)) <= room:
+            if (needed := estimate.least_training_memory(self.model, change)) <= room:
                 yield f"{words} ({needed / 1e9:.0f} GB)"
         yield f"a model of at most {_largest(preset, room) / 1e9:.1f} B parameters"
-
-
-def _row_by_row(model: ModelSpec, preset: Preset) -> float:
-    alone = preset.model_copy(update={"batch_size": 1, "accumulation": 1})
-    return estimate.training(model, alone).gpu_memory
 
 
 def _changes(preset: Preset) -> Iterator[tuple[str, Preset]]:
@@ -143,7 +140,7 @@ def _largest(preset: Preset, room: float) -> float:
     low, high = 1e6, 1e13
     while high / low > 1.02:
         middle = math.sqrt(low * high)
-        fits = _row_by_row(ModelSpec(id="-", parameters=middle), preset) <= room
+        fits = estimate.least_training_memory(ModelSpec(id="-", parameters=middle), preset) <= room
         low, high = (middle, high) if fits else (low, middle)
     return low
 
@@ -161,12 +158,18 @@ class ReplyForecast:
     held: float
     """Bytes of the largest model's weights."""
     needed: float
-    """Bytes on the GPU."""
+    """Bytes on the GPU at least."""
+    cached: float
+    """Bytes of a token's keys and values."""
 
     def seconds(self, kind: GpuKind) -> float:
-        """Of all states, one after another."""
+        """Of all states, one after another, each with as many rows at once as there is room for."""
+        row = self.cached * (_PROMPT + estimate.longest_reply(self.spec))
+        at_once = min(_MOST_ROWS, max(1.0, (kind.room - self.needed) / row))
         bandwidth = _READ_SHARE * kind.bandwidth
-        return self.states * estimate.reading_seconds(self.spec, self.rows, self.held, bandwidth)
+        return self.states * estimate.reading_seconds(
+            self.spec, self.rows, self.held, bandwidth, at_once
+        )
 
 
 def trainings(experiment: Experiment, plan: Plan, folder: Path) -> list[TrainingForecast]:
@@ -213,16 +216,14 @@ def replies(experiment: Experiment, plan: Plan, folder: Path) -> list[ReplyForec
         names = [cell.state for cell in plan.measured if cell.protocol == protocol]
         states = [plan.states[name] for name in names if name in plan.states]
         rows = rows_asked(spec, folder)
-        count = rows or _assumed(experiment, spec)
+        known = (rows or _assumed(experiment, spec), rows is not None)
         if states:
             models = [(experiment.models[s.model], s.quantisation) for s in states]
             held = max(estimate.held_bytes(*model) for model in models)
             needed = max(estimate.evaluation(*model, spec).gpu_memory for model in models)
-            found.append(
-                ReplyForecast(
-                    protocol, spec.task, len(states), count, rows is not None, spec, held, needed
-                )
-            )
+            cached = max(estimate.cached_bytes(model) for model, _ in models)
+            sizes = (held, needed, cached)
+            found.append(ReplyForecast(protocol, spec.task, len(states), *known, spec, *sizes))
         helper = spec.judge.model if spec.judge else reward_model(spec)
         asked = names if spec.judge else [name for name in names if name in plan.states]
         if helper and asked:
@@ -230,10 +231,7 @@ def replies(experiment: Experiment, plan: Plan, folder: Path) -> list[ReplyForec
             held = estimate.held_bytes(model, model.quantisation or "none")
             said = estimate.verdicts_of(spec)
             needed = estimate.judgement(model, spec).gpu_memory
+            sizes = (held, needed, estimate.cached_bytes(model))
             what = f"{protocol} by {helper}"
-            found.append(
-                ReplyForecast(
-                    what, spec.task, len(asked), count, rows is not None, said, held, needed
-                )
-            )
+            found.append(ReplyForecast(what, spec.task, len(asked), *known, said, *sizes))
     return found

@@ -139,14 +139,15 @@ def _on_gpus(trained: list[TrainingForecast], asked: list[ReplyForecast]) -> str
         named.setdefault((name.split()[0], *cells), []).append(name.partition(" ")[2])
     for (verb, *cells), names in named.items():
         more = f" and {len(names) - 3} others" if names[3:] else ""
-        rows.append((f"{verb} {', '.join(names[:3])}{more}", *cells))
+        each = "each of " if names[1:] else ""
+        rows.append((f"{verb} {each}{', '.join(names[:3])}{more}", *cells))
     times = [sum(job.seconds(kind) for _, job in jobs) for kind in KINDS]
     if len(jobs) > 1:
         rows.append(("all of it, one after another", "", *map(_about, times)))
     text = [
         _table(rows),
         _wrapped(
-            "Estimates: memory at least, with one row at once; time from published figures of "
+            "Estimates: memory at least, one row at once; time from published figures of "
             "these GPUs, with replies as long as they may be. The report says what was used.",
         ),
     ]
@@ -162,47 +163,34 @@ def _too_small(jobs: list[tuple[str, TrainingForecast | ReplyForecast]]) -> Iter
     """For each job that does not fit, on the largest GPU that is too small, what would help."""
     for name, job in jobs:
         kinds = [kind for kind in KINDS if _cell(job, kind) == "too small"]
-        if not kinds:
-            continue
-        if isinstance(job, TrainingForecast):
+        if kinds and isinstance(job, TrainingForecast):
             helps = ", or ".join(job.remedies(kinds[-1].room))
-            yield (
-                f"{name} needs {job.least / 1e9:.0f} GB at least; on {kinds[-1].gigabytes} GB "
-                + (f"would fit: {helps}")
-            )
-        else:
-            yield (
-                f"on {kinds[-1].gigabytes} GB {name} would fit with a smaller model, or with "
-                "`quantisation: nf4` in it"
-            )
+            yield f"on {kinds[-1].gigabytes} GB {name} would fit with {helps}"
+        elif kinds:
+            helps = "a smaller model, or with `quantisation: nf4` in it"
+            yield f"on {kinds[-1].gigabytes} GB {name} would fit with {helps}"
 
 
-def _lost(experiment: Experiment, plan: Plan, folder: Path) -> Iterator[str]:
+def _lost(experiment: Experiment, plan: Plan, folder: Path) -> list[str]:
     """Records that are none, and examples that make no training row, with the reasons."""
-    seen = False
+    seen, told = False, list[str]()
     for name in experiment.datasets:
-        about = _read(folder / "data" / name / "manifest.json")
-        for split, counts in (about or {"splits": {}})["splits"].items():
+        for split, counts in _splits_of(folder / "data" / name / "manifest.json"):
             seen = True
             if counts["rejected"]:
                 lost = f"{counts['in'] - counts['out']:,} of {counts['in']:,} records"
-                yield f"{name}, {split}: {lost} ({_reasons(counts['rejected'])})"
+                told.append(f"{name}, {split}: {lost} ({_reasons(counts['rejected'])})")
     for key in dict.fromkeys(plan.run_tokens.values()):
         runs = [run for run, tokens in plan.run_tokens.items() if tokens == key]
-        about = _read(folder / "tokens" / key / "stats.json")
-        for split, counts in (about or {"splits": {}})["splits"].items():
+        for split, counts in _splits_of(folder / "tokens" / key / "stats.json"):
             seen = True
             whose = f"training rows of {', '.join(runs[:3])}{' and others' if runs[3:] else ''}"
             if counts["dropped"]:
-                lost = sum(counts["dropped"].values())
-                yield (
-                    f"{whose}, {split}: {lost:,} of {counts['in']:,} examples "
-                    f"({_reasons(counts['dropped'])})"
-                )
+                lost = f"{sum(counts['dropped'].values()):,} of {counts['in']:,} examples"
+                told.append(f"{whose}, {split}: {lost} ({_reasons(counts['dropped'])})")
             if counts["truncated"]:
-                yield f"{whose}, {split}: {counts['truncated']:,} are cut at max_length"
-    if not seen:
-        yield "not known before the data is prepared"
+                told.append(f"{whose}, {split}: {counts['truncated']:,} are cut at max_length")
+    return told or ["nothing" if seen else "not known before the data is prepared"]
 
 
 def _reasons(counts: dict[str, int]) -> str:
@@ -211,8 +199,9 @@ def _reasons(counts: dict[str, int]) -> str:
     return "; ".join(told) + ("; others" if most[4:] else "")
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+def _splits_of(file: Path) -> list[tuple[str, dict[str, Any]]]:
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"splits": {}}
+    return list(found["splits"].items())
 
 
 def _lines(title: str, lines: Iterable[str]) -> str:

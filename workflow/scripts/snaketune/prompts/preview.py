@@ -13,7 +13,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from snaketune.prompts.rows import IGNORED
 from snaketune.runtime.errors import visible
@@ -112,6 +111,6 @@ def write_preview(file: Path, experiment: str, sets: Sequence[ShownSet]) -> None
         lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
-    style = Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     page = environment.get_template("preview.html.j2")
     write_text(file, page.render(style=style, policy=_POLICY, experiment=experiment, sets=sets))
