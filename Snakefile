@@ -37,7 +37,7 @@ else:
 
 sys.path.append(str(HERE / "workflow" / "scripts"))
 from snaketune.config.base import own_file
-from snaketune.config.changes import drawn_notes, with_test_splits
+from snaketune.config.changes import drawn_notes, smoke_notes, with_test_splits
 from snaketune.config.read import load_experiment, write_resolved
 from snaketune.config.checks import data_files
 from snaketune.plan.experiment_plan import make_plan, tokens_in_words
@@ -133,6 +133,7 @@ def plan_notes() -> list[str]:
     return [
         *code_notes(EXPERIMENT),
         *kept_notes(EXPERIMENT, Path(E)),
+        *smoke_notes(EXPERIMENT),
         *drawn_notes(WRITTEN, CONFIGURED),
         *prompt_notes(EXPERIMENT, PLAN),
         *([] if EXPERIMENT.smoke else power_notes(PLAN, Path(E))),

@@ -72,7 +72,7 @@ def _local_data(experiment: Experiment) -> list[str]:
 
 
 def _head(experiment: Experiment, plan: Plan) -> str:
-    smoke = " (smoke: the demo's models on a few rows)" if experiment.smoke else ""
+    smoke = " (a rehearsal on a few rows)" if experiment.smoke else ""
     counts = [
         _count(len(experiment.runs), "run"),
         _count(len(experiment.evals), "eval"),
