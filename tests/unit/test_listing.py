@@ -65,6 +65,17 @@ def test_jobs_without_a_run_share_a_line_when_the_last_is_done(listing, stream) 
     assert lines(stream)[1:] == ["✓ prepare 0 s 3 jobs"]
 
 
+def test_checks_and_what_looks_at_replies_share_a_line_too(stream) -> None:
+    listing = Listing(stream, {})
+    tell(listing, "run_info", stats={"prompts": 2, "judge": 1, "all": 1, "total": 4})
+    for n, run in enumerate(("simple", "medium")):
+        start(listing, n, "prompts", run=run)
+        end(listing, n)
+    start(listing, 3, "judge", state="simple", protocol="safety")
+    end(listing, 3)
+    assert lines(stream)[1:] == ["✓ prompts 0 s 2 jobs", "✓ judge simple safety 0 s"]
+
+
 def test_a_runs_jobs_have_a_line_each_with_their_loss_or_score(listing, stream, tmp_path) -> None:
     log, metrics = tmp_path / "train.log", tmp_path / "metrics/simple/math.json"
     log.write_text(
@@ -92,7 +103,8 @@ def test_what_snakemake_says_to_itself_is_left_out_and_the_rest_is_not(listing, 
         tell(listing, None, text)
     tell(listing, "workflow_started", "Workflow has started!")
     tell(listing, None, "a debug line", logging.DEBUG)
-    tell(listing, None, "Job 3 has been submitted with SLURM jobid 12")
+    for _ in range(2):  # once is enough
+        tell(listing, None, "Job 3 has been submitted with SLURM jobid 12")
     tell(listing, None, "Nothing to be done (all requested files are present and up to date).")
     assert lines(stream)[1:] == [
         "Job 3 has been submitted with SLURM jobid 12",

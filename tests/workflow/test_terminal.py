@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 from conftest import Project
 
@@ -15,6 +16,13 @@ def test_a_start_tells_a_line_a_job_and_faults_without_code(project: Project) ->
     unknown = project.snakemake("-n", "--config", "runs={simple: {modle: tiny}}", **LINES)
     assert unknown.returncode == 1
     assert "error: " in unknown.stdout and "runs.simple.modle: unknown key" in unknown.stdout
+
+    tracked = "runs={simple: {report_to: [trackio]}}"
+    if find_spec("trackio") is None:
+        target = "results/demo/train/simple/train_meta.json"
+        early = project.snakemake(target, "--config", tracked, **LINES)
+        assert early.returncode == 1 and "✓" not in early.stdout
+        assert "report_to: found trackio, which is not installed here" in early.stdout
 
     columns = "datasets={quiz: {columns: {question: nothing}}}"
     failed = project.snakemake(QUIZ, "--config", columns, **LINES)

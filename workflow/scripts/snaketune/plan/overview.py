@@ -32,13 +32,13 @@ Table = list[Sequence[str]]
 def overview(experiment: Experiment, plan: Plan, folder: Path, notes: Iterable[str]) -> str:
     """The text; `notes` are what the plan has to say besides."""
     trained, asked = trainings(experiment, plan, folder), replies(experiment, plan, folder)
-    assumed = not all(job.known for job in [*trained, *asked])
+    known = [*(job.known for job in trained), *(job.known for job in asked)]
     parts = [
         _head(experiment, plan),
         _table(_trained_rows(trained)) if trained else "",
         _table(_asked_rows(asked)) if asked else "",
         "~ assumed: the data is not prepared yet (`snakemake download …` or a start prepares it)"
-        if assumed
+        if not all(known)
         else "",
         _on_gpus(trained, asked),
         _lines("lost on the way", _lost(experiment, plan, folder)),
@@ -133,14 +133,14 @@ def _on_gpus(trained: list[TrainingForecast], asked: list[ReplyForecast]) -> str
     rows: Table = [
         ("on one GPU", "memory", *(f"{kind.gigabytes} GB ({kind.such_as})" for kind in KINDS))
     ]
-    named: dict[Sequence[str], list[str]] = {}
+    named: dict[tuple[str, ...], list[str]] = {}
     for name, job in jobs:
         cells = (f"{job.needed / 1e9:.1f} GB", *(_cell(job, kind) for kind in KINDS))
         named.setdefault((name.split()[0], *cells), []).append(name.partition(" ")[2])
-    for (verb, *cells), names in named.items():
+    for (verb, *figures), names in named.items():
         more = f" and {len(names) - 3} others" if names[3:] else ""
         each = "each of " if names[1:] else ""
-        rows.append((f"{verb} {each}{', '.join(names[:3])}{more}", *cells))
+        rows.append((f"{verb} {each}{', '.join(names[:3])}{more}", *figures))
     times = [sum(job.seconds(kind) for _, job in jobs) for kind in KINDS]
     if len(jobs) > 1:
         rows.append(("all of it, one after another", "", *map(_about, times)))

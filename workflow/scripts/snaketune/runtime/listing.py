@@ -33,7 +33,9 @@ from snaketune.runtime.job_lines import (
 )
 
 # Without a run or a state among its wildcards, a job is one of many like it.
-_OWN_LINE, _CHECKS = ("run", "state"), ("prompts",)
+_OWN_LINE = ("run", "state")
+# Nor is one that checks, or that looks at replies before they are measured, which tells the score.
+_ALIKE = ("prompts", "judge", "score_rewards")
 _TARGETS = ("all", "ready", "download")
 # They say in the terminal what they find, and nothing is painted over it.
 _SPEAK = ("check", "preview", "gate")
@@ -51,7 +53,6 @@ _CHATTER = (
 )  # fmt: skip
 _FAILED = "At least one job did not complete successfully"
 _TERMINATING = "Terminating processes on user request"
-_NOTHING = "Nothing to be done"
 STOPPED = "stopped by you; the same command goes on from here"
 # `WorkflowError in file "…/Snakefile", line 43:`, and where Python was, below the message.
 _RAISED = re.compile(r"\AWorkflowError(?: in .*?)?:?\n")
@@ -94,6 +95,7 @@ class Listing(logging.Handler):
         self.expected: Counter[str] = Counter()
         self.ended: dict[str, list[float]] = {}
         self.faults: dict[str, str] = {}
+        self.told: set[str] = set()
         self.failed: dict[str, None] = {}
         self.done, self.total, self.stopped, self._counted = 0, 0, False, False
         self._finished = threading.Event()
@@ -127,7 +129,7 @@ class Listing(logging.Handler):
             label=" ".join([rule, *values]),
             rule=rule,
             grouped=self.expected[rule] > 1
-            and (rule in _CHECKS or not any(key in wildcards for key in _OWN_LINE)),
+            and (rule in _ALIKE or not any(key in wildcards for key in _OWN_LINE)),
             logs=list(about["log"]),
             outputs=list(about["output"]),
         )
@@ -196,7 +198,8 @@ class Listing(logging.Handler):
         if text.startswith(_TERMINATING):
             self.stopped = True
             self._say("stopping: what runs saves what it has and ends")
-        elif text.startswith(_NOTHING) or (text and not text.startswith(_CHATTER)):
+        elif text and text not in self.told and not text.startswith(_CHATTER):
+            self.told.add(text)
             self._say(text)
 
     # What is shown.
