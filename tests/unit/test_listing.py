@@ -140,6 +140,8 @@ def test_of_a_traceback_the_end_is_shown(tmp_path) -> None:
     said = log_end([str(log)]).splitlines()
     assert len(said) == 26 and said[0] == "…" and said[-2:] == ["ValueError: x", "What to do"]
     assert log_end([str(tmp_path / "none.log")]) == ""
+    log.write_text("38/72 steps, 0.5 steps/s, 0:00:59 left\nstopped: SIGTERM said so\nWhat to do")
+    assert log_end([str(log)]) == "stopped: SIGTERM said so\nWhat to do"
 
 
 def test_ctrl_c_is_no_fault(listing, stream) -> None:

@@ -123,6 +123,8 @@ _SHOWN = 25
 def log_end(logs: Sequence[str]) -> str:
     """What a failed job's log ends with: its last fault and what to do; of a traceback the end."""
     text = visible("\n".join(_tail(log, 40_000) for log in logs)).strip()
-    starts = [match.start() for match in re.finditer(r"^(error: |Traceback \()", text, re.M)]
+    starts = [
+        match.start() for match in re.finditer(r"^(error: |stopped|Traceback \()", text, re.M)
+    ]
     lines = text[starts[-1] if starts else 0 :].splitlines()
     return "\n".join(lines if len(lines) <= _SHOWN else ["…", *lines[-_SHOWN:]])
