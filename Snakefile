@@ -128,18 +128,6 @@ localrules:
     gate,
 
 
-def plan_notes() -> list[str]:
-    """What the plan has to say besides its jobs."""
-    return [
-        *code_notes(EXPERIMENT),
-        *kept_notes(EXPERIMENT, Path(E)),
-        *smoke_notes(EXPERIMENT),
-        *drawn_notes(WRITTEN, CONFIGURED),
-        *prompt_notes(EXPERIMENT, PLAN),
-        *([] if EXPERIMENT.smoke else power_notes(PLAN, Path(E))),
-    ]
-
-
 include: HERE / "rules/common.smk"
 include: HERE / "rules/checks.smk"
 include: HERE / "rules/prepare.smk"

@@ -7,16 +7,6 @@ from snaketune.plan.overview import known_here, overview
 LEARNED = sorted({*PLAN.run_tokens.values()})
 
 
-def runs_on(tokens: str) -> list[str]:
-    return [run for run, key in PLAN.run_tokens.items() if key == tokens]
-
-
-def shown_tokens(tokens: str) -> dict:
-    """Who learns from a token set, and the model whose tokens they are."""
-    model = EXPERIMENT.runs[runs_on(tokens)[0]].model
-    return {"runs": runs_on(tokens), "name": model, "model": LOOKUP.model_settings(model)}
-
-
 localrules:
     check,
     preview,
