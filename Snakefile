@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -36,24 +37,34 @@ else:
 
 sys.path.append(str(HERE / "workflow" / "scripts"))
 from snaketune.config.base import own_file
-from snaketune.config.changes import drawn_notes, with_test_splits
+from snaketune.config.changes import drawn_notes, smoke_notes, with_test_splits
 from snaketune.config.read import load_experiment, write_resolved
 from snaketune.config.checks import data_files
-from snaketune.plan.experiment_plan import make_plan
+from snaketune.plan.experiment_plan import make_plan, tokens_in_words
 from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus, write_requests
 from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
 from snaketune.plan.trained_forms import prompt_notes
 from snaketune.runtime.alive import begin_start, note_place, stop_jobs_too
 from snaketune.runtime.errors import UserError
+from snaketune.runtime.listing import interrupted, jobs_are_quiet, take_over
 from snaketune.runtime.start import (
     ask_before_planning,
     code_notes,
     kept_notes,
     power_notes,
     restrict,
+    trackers_of,
 )
 from snaketune.runtime.workfolder import begin, remove_set_aside
 from snaketune.tables.terminal import summary_of
+from snaketune.training.tracking import require_trackers
+
+# What a start says in the terminal, unless this is a module, whose main workflow says it.
+NAMES = {}
+IS_MAIN = Path(str(workflow.main_snakefile)).resolve().is_relative_to(Path(str(HERE)).resolve())
+LISTING = take_over(logger, workflow, NAMES) if IS_MAIN else None
+if LISTING:
+    sys.excepthook = interrupted
 
 if "experiment" not in config and not workflow.configfiles:
 
@@ -76,6 +87,7 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 E = EXPERIMENT.folder
+NAMES |= tokens_in_words(PLAN)
 
 # A warning before a job's end (see snaketune.runtime.job) reaches every process of it. The shell around
 # a script and the Snakemake around that must not die of it while the script saves.
@@ -129,6 +141,7 @@ include: HERE / "rules/aggregate.smk"
 include: HERE / "rules/report.smk"
 include: HERE / "rules/download.smk"
 include: HERE / "rules/publish.smk"
+include: HERE / "rules/look.smk"
 include: HERE / "rules/demo.smk"
 
 
@@ -144,16 +157,11 @@ rule all:
 if workflow.is_main_process:
     records = RECORDS if EXPERIMENT.code == "strict" else []
     ask_before_planning(workflow, E, records, PARTS, judged=EXPERIMENT.gate.always)
-    notes = [
-        *code_notes(EXPERIMENT),
-        *kept_notes(EXPERIMENT, Path(E)),
-        *drawn_notes(WRITTEN, CONFIGURED),
-        *prompt_notes(EXPERIMENT, PLAN),
-        *([] if EXPERIMENT.smoke else power_notes(PLAN, Path(E))),
-    ]
-    notes += begin_start()
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    found = begin_start()
+    # `check` says the notes among the rest.
+    if "check" not in sys.argv:
+        for note in [*plan_notes(), *found]:
+            print(f"note: {note}", file=sys.stderr)
 
 
 onstart:
@@ -169,8 +177,15 @@ onstart:
             )
     if workflow.executor_plugin.name == "local":
         stop_jobs_too()
+        if LISTING:
+            jobs_are_quiet()
     else:
         note_place("cluster")
+    try:
+        if not workflow.deployment_settings.deployment_method:
+            require_trackers(trackers_of(EXPERIMENT, workflow.dag.needrun_jobs()))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     if workflow.executor_plugin.name == "slurm":
         try:
             check_site(
@@ -184,8 +199,19 @@ onstart:
     write_requests(EXPERIMENT, PLAN, Path(E))
 
 
+onerror:
+    if LISTING:
+        LISTING.finish()
+
+
 onsuccess:
+    if LISTING:
+        LISTING.finish()
     remove_set_aside(Path(E) / ".work")
-    if Path(E, FINAL_METRICS).is_file():
+    only_looked = {job.rule.name for job in workflow.dag.needrun_jobs(False)} & {
+        "check",
+        "preview",
+    }
+    if Path(E, FINAL_METRICS).is_file() and not only_looked:
         print(summary_of(Path(E)))
         print(f"Report: {E}/report.html")

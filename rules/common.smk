@@ -56,6 +56,28 @@ def places_of(wildcards, output) -> dict:
     return source_places(dataset_of(wildcards)) | {"asked": asked}
 
 
+def runs_on(tokens: str) -> list[str]:
+    return [run for run, key in PLAN.run_tokens.items() if key == tokens]
+
+
+def shown_tokens(tokens: str) -> dict:
+    """Who learns from a token set, and the model whose tokens they are."""
+    model = EXPERIMENT.runs[runs_on(tokens)[0]].model
+    return {"runs": runs_on(tokens), "name": model, "model": LOOKUP.model_settings(model)}
+
+
+def plan_notes() -> list[str]:
+    """What the plan has to say besides its jobs."""
+    return [
+        *code_notes(EXPERIMENT),
+        *kept_notes(EXPERIMENT, Path(E)),
+        *smoke_notes(EXPERIMENT),
+        *drawn_notes(WRITTEN, CONFIGURED),
+        *prompt_notes(EXPERIMENT, PLAN),
+        *([] if EXPERIMENT.smoke else power_notes(PLAN, Path(E))),
+    ]
+
+
 # States under protocols.
 
 

@@ -27,11 +27,12 @@ class Project:
         ]  # fmt: skip
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """Output and errors together, as a user sees them."""
+        """Output and errors together, as a user sees them with Snakemake's own listing, which tests
+        read."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env={**warm(), **environment},
+            env={**warm(), "SNAKETUNE_LISTING": "snakemake", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

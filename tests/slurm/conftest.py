@@ -114,7 +114,13 @@ class OnSlurm:
     @property
     def environment(self) -> dict[str, str]:
         path = f"{self.bin}:{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        return {
+            **os.environ,
+            "PATH": path,
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "SNAKETUNE_LISTING": "snakemake",
+        }
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
         """Snakemake in the background, its output in `out.txt`. It hears Ctrl-C even where these

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from snaketune.config.changes import smoke_notes
 from snaketune.config.dataset import DatasetSpec, may_have_dev
 from snaketune.config.document import page, schema
 from snaketune.config.model import Preset
@@ -335,17 +336,24 @@ def test_numbers_may_be_written_as_yaml_reads_them_or_not(written: object) -> No
 def test_smoke_cuts_every_experiment_and_moves_its_results(file: Path) -> None:
     config = yaml.safe_load(file.read_text())
     whole = load_experiment(config, [file])
-    small = load_experiment({**config, "smoke": True}, [file])
-    assert small.folder == f"{whole.folder}-smoke"
+    own, small = (load_experiment({**config, "smoke": smoke}, [file]) for smoke in (True, "demo"))
+    assert small.folder == f"{whole.folder}-smoke_demo" and own.folder == f"{whole.folder}-smoke"
     assert {m.id for m in small.models.values()} <= {
         "data/demo/model",
         "data/demo/judge",
         "data/demo/reward",
     }
-    assert all(p.max_steps and p.max_steps <= 3 for p in small.presets.values())
-    assert all(d.limit for d in small.datasets.values())
+    assert own.models == whole.models, "a rehearsal is with one's own models and templates"
+    for name, preset in own.presets.items():
+        kept = {"max_steps": None}
+        assert preset.model_copy(update=kept) == whole.presets[name].model_copy(update=kept)
+    for experiment in (own, small):
+        assert all(p.max_steps and p.max_steps <= 3 for p in experiment.presets.values())
+        assert all(d.limit for d in experiment.datasets.values())
     judges = {e.judge.model for e in small.evals.values() if e.judge}
     assert all(small.models[name].id == "data/demo/judge" for name in judges)
+    assert "the models of this config" in next(smoke_notes(own))
+    assert "demo's small models" in next(smoke_notes(small)) and not list(smoke_notes(whole))
 
 
 def test_smoke_prepares_all_that_predictions_made_elsewhere_answer() -> None:
@@ -505,7 +513,7 @@ def test_a_lone_file_may_be_the_dev_split(source: str, has: bool) -> None:
 
 def test_a_rehearsal_in_16_bits_can_be_run_again(tmp_path: Path) -> None:
     config = demo()
-    config["smoke"] = True
+    config["smoke"] = "demo"
     config["models"]["tiny"]["dtype"] = "bfloat16"
     for preset in config["presets"].values():
         preset["dtype"] = "bfloat16"

@@ -105,7 +105,7 @@ def test_of_a_folder_the_files_say_what_takes_4_bits(tmp_path: Path) -> None:
         linear = [m for m in model.modules() if isinstance(m, nn.Linear | Conv1D) and m is not head]
         layers = sum(m.weight.numel() for m in linear)
         whole = sum(p.numel() for p in model.parameters())
-        found = estimate._held(ModelSpec(id=str(tmp_path / name)), "nf4")
+        found = estimate.held_bytes(ModelSpec(id=str(tmp_path / name)), "nf4")
         assert found == pytest.approx(0.53 * layers + 2 * (whole - layers), rel=0.01), name
 
 

@@ -32,7 +32,7 @@ def test_the_library_has_no_more_files():
     Conversations and text have one each among the formats, perplexity one among the tasks: a
     registry finds them by their files. Mixtures have one. Files as they come have four: text,
     folders, guesses, drafts, of which none fits into a file that was there."""
-    assert len(MODULES) <= 166
+    assert len(MODULES) <= 169
 
 
 def test_no_file_has_more_than_300_lines():

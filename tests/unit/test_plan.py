@@ -138,10 +138,12 @@ def test_a_tuned_model_is_compared_with_its_base_in_the_same_numbers(
 
 
 def test_smoke_keeps_the_shape_of_the_plan() -> None:
-    whole, small = plan_of(recipe_1()), plan_of({**recipe_1(), "smoke": True})
-    assert set(whole.states) == set(small.states)
-    assert all(p.sample.count == 4 for p in small.protocols.values())
-    assert all(p.max_new_tokens <= 16 for p in small.protocols.values())
+    whole = plan_of(recipe_1())
+    for smoke in (True, "demo"):
+        small = plan_of({**recipe_1(), "smoke": smoke})
+        assert set(whole.states) == set(small.states)
+        assert all(p.sample.count == 4 for p in small.protocols.values())
+        assert all(p.max_new_tokens <= 16 for p in small.protocols.values())
 
 
 def recipe(name: str) -> dict[str, Any]:
@@ -291,5 +293,5 @@ def test_a_reward_model_that_only_a_run_names_is_known_as_one() -> None:
     config["runs"][run].setdefault("evals", {})[name] = {"sampling": {"reward": reward}}
     experiment = load_experiment(config, [])
     assert is_reward_model(experiment, reward)
-    smoke = load_experiment(config | {"smoke": True}, [])
+    smoke = load_experiment(config | {"smoke": "demo"}, [])
     assert smoke.models[reward].id == "data/demo/reward"

@@ -260,7 +260,9 @@ def test_a_budget_that_cannot_be_kept_is_refused_in_one_line(task, changes, mess
     assert str(found.value).count("\n") == 1, found.value
 
 
-def test_a_smoke_run_has_no_budget():
-    """Its models do not think."""
-    spec = forms(experiment_of("open_qa", data_={"thinking": {"budget": 9}}))[1]
-    assert small_eval(spec).thinking == "on"
+def test_a_smoke_run_thinks_little_and_with_the_demos_models_without_a_budget():
+    """These do not think."""
+    for budget, kept in ((9, 9), (16, 16), (17, 16)):
+        spec = forms(experiment_of("open_qa", data_={"thinking": {"budget": budget}}))[1]
+        assert small_eval(spec, demo=False).thinking.budget == kept
+        assert small_eval(spec, demo=True).thinking == "on"

@@ -233,14 +233,14 @@ def test_a_start_that_is_stopped_waits_until_its_jobs_have_saved(
     assert interrupted.wait(60) == 1
     assert (tmp_path / "saved").exists()
     said = interrupted.communicate()[1]
-    assert said.count("stopped by you") == 1 and "Traceback" not in said
+    assert said.count("stopping: ") == 1 and "Traceback" not in said
     assert not psutil.wait_procs(below, timeout=5)[1]
 
 
 def test_a_second_interrupt_ends_all_at_once(interrupted: subprocess.Popen, tmp_path: Path) -> None:
     below = psutil.Process(interrupted.pid).children(recursive=True)
     interrupted.send_signal(signal.SIGINT)
-    while "stopped by you" not in interrupted.stderr.readline():
+    while "stopping: " not in interrupted.stderr.readline():
         pass
     interrupted.send_signal(signal.SIGINT)
     assert interrupted.wait(10) == 130

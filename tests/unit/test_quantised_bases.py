@@ -94,7 +94,7 @@ def test_what_comes_in_bits_is_recorded_and_counted_as_what_it_stands_for(bits, 
     record = describe_model(ModelSpec(id=str(folder)))
     assert record["comes_as"] == name and record["parameters"] == PLAIN
     assert count_parameters(tmp_path / "plain") == count_parameters(folder) == PLAIN
-    held = estimate._held(ModelSpec(id=str(folder)), "none")
+    held = estimate.held_bytes(ModelSpec(id=str(folder)), "none")
     assert held == (folder / "model.safetensors").stat().st_size
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ours = load_state(ModelSpec(id=str(folder)), "none", "none", [], CPU)

@@ -7,7 +7,13 @@ import pytest
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.plan.table_plan import EvalPlan
-from snaketune.runtime.start import behind_checks, made_by_other_code, power_notes, restrict
+from snaketune.runtime.start import (
+    behind_checks,
+    made_by_other_code,
+    power_notes,
+    restrict,
+    trackers_of,
+)
 from snaketune.steps.versions import made_by
 
 
@@ -38,6 +44,19 @@ class Dag:
         for job in queue:
             yield job
             queue += [other for other in direction[job] if other not in queue]
+
+
+def test_trackers_are_those_of_the_trainings_that_are_due() -> None:
+    runs = {
+        name: SimpleNamespace(report_to=names)
+        for name, names in {"a": ["wandb"], "b": ["trackio", "wandb"], "c": ["mlflow"]}.items()
+    }
+    due = [("train_adapter_0", "a"), ("train_full_2", "b"), ("prompts", "c")]
+    jobs = [
+        SimpleNamespace(rule=SimpleNamespace(name=rule), wildcards=SimpleNamespace(run=run))
+        for rule, run in due
+    ]
+    assert trackers_of(SimpleNamespace(runs=runs), jobs) == ["wandb", "trackio"]
 
 
 class StartError(Exception):

@@ -197,3 +197,21 @@ def test_joined_seeds_count_once_among_the_runs(seeded):
     alone = holm([raw["simple"], raw["other"], raw["medium"]])
     assert (of["simple"], of["other"]) == pytest.approx(alone[:2])
     assert rows["both"]["seeds"] == "2" and rows["medium"]["seeds"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"),
+    [
+        ("-smoke_demo", "with the demo's small models"),
+        ("-smoke", "no figure says how good a model is"),
+        ("", ""),
+    ],
+)
+def test_a_rehearsal_says_so_before_all_else(made, tmp_path, ending, words):
+    folder, plan = made
+    aggregate(replace(plan, experiment=f"synthetic{ending}"), table_sources(folder), tmp_path)
+    final = json.loads((tmp_path / "final_metrics.json").read_text())
+    said = [sentence for sentence in final["headline"] if "ehears" in sentence]
+    assert said == final["headline"][: len(said)] and len(said) == bool(ending)
+    assert not words or words in said[0]
+    assert ("rehearsal on a few rows" in (tmp_path / "results.md").read_text()) == bool(ending)

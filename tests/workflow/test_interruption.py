@@ -113,3 +113,32 @@ def test_kills_change_nothing(finished: Project, tmp_path: Path) -> None:
 def test_a_kill_in_every_rule_changes_nothing(finished: Project, tmp_path: Path) -> None:
     project = killed_in(reduced_project(tmp_path / "project"), RULES)
     assert tables(project) == tables(finished)
+
+
+@pytest.mark.long
+def test_ctrl_c_saves_and_says_so_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """Every process of a terminal gets it."""
+    project = reduced_project(tmp_path / "project")
+    target = "results/demo/train/simple/train_meta.json"
+    with (tmp_path / "out.txt").open("w") as out:
+        process = subprocess.Popen(
+            project.command("--", target),
+            cwd=project.folder,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        log = project.folder / "results/demo/logs/train/simple.log"
+        while not (log.is_file() and " steps/s" in log.read_text()):
+            assert process.poll() is None, (tmp_path / "out.txt").read_text()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=120) == 1
+    said = (tmp_path / "out.txt").read_text()
+    assert said.splitlines()[-1] == "stopped by you; the same command goes on from here"
+    assert "Traceback" not in said and "failed" not in said and "Error" not in said
+    assert "SIGINT said that the job is about to be ended; saved step" in log.read_text()
+    project.run("--", target)
+    assert "going on from step" in log.read_text()

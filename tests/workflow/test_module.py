@@ -76,12 +76,12 @@ def test_a_rehearsal_runs_in_another_folder(tmp_path: Path, clone: Path) -> None
     elsewhere = Project(tmp_path / "elsewhere")
     elsewhere.folder.mkdir()
     where = ("-s", str(clone / "Snakefile"), "--directory", str(elsewhere.folder))
-    smoke = (*where, "--config", "smoke=true", "--")
+    smoke = (*where, "--config", "smoke=demo", "--")
     assert "report" in elsewhere.planned(*smoke[:-1])
     # The judge's model and the demo's data are the workflow's own.
     data, model = (
-        "results/demo-smoke/data/prompts/test.parquet",
-        "results/demo-smoke/models/judge.json",
+        "results/demo-smoke_demo/data/prompts/test.parquet",
+        "results/demo-smoke_demo/models/judge.json",
     )
     elsewhere.run(*smoke, data, model)
     assert (elsewhere.folder / data).is_file() and (elsewhere.folder / model).is_file()

@@ -15,7 +15,7 @@ REAL = os.environ.get("REAL_DATA_DIR")
 pytestmark = pytest.mark.skipif(not REAL, reason="REAL_DATA_DIR is unset: no real data to run on")
 
 CONFIG = "config/experiments/gsm8k_ailuminate.yaml"
-R = Path("results/gsm8k_ailuminate-smoke")
+R = Path("results/gsm8k_ailuminate-smoke_demo")
 
 
 def local_sources(project: Project) -> list[str]:
@@ -38,7 +38,7 @@ def manifest(project: Project, folder: Path, dataset: str) -> dict:
 
 
 def test_recipe_1_runs_end_to_end_in_smoke(project: Project) -> None:
-    project.run(*local_sources(project), "--config", "smoke=true")
+    project.run(*local_sources(project), "--config", "smoke=demo")
     final = json.loads((project.folder / R / "tables/final_metrics.json").read_text())
     assert [run["run"] for run in final["runs"]] == ["simple", "medium", "strong", "sandbox_one"]
     for run in final["runs"]:
@@ -48,7 +48,7 @@ def test_recipe_1_runs_end_to_end_in_smoke(project: Project) -> None:
     meta = json.loads((project.folder / R / "train/sandbox_one/train_meta.json").read_text())
     assert meta["steps"] >= 1
     text = (project.folder / R / "report.html").read_text()
-    assert "gsm8k_ailuminate-smoke" in text
+    assert "gsm8k_ailuminate-smoke_demo" in text
 
 
 def test_all_of_gsm8k_and_ailuminate_is_prepared_and_nothing_rejected(project: Project) -> None:
@@ -72,7 +72,7 @@ def other_recipe(project: Project, name: str, datasets: dict) -> list[str]:
     overlay = project.folder / f"{name}.yaml"
     overlay.write_text(yaml.safe_dump({"datasets": datasets}))
     recipe = f"config/experiments/{name}.yaml"
-    return ["--configfile", recipe, overlay.name, "--config", "smoke=true"]
+    return ["--configfile", recipe, overlay.name, "--config", "smoke=demo"]
 
 
 def csv_rows(file: Path) -> list[dict[str, str]]:
@@ -84,7 +84,7 @@ def test_recipe_2_runs_end_to_end_in_smoke(project: Project) -> None:
     articles = str(Path(REAL or "") / "f1_qa")
     sources = {"f1": {"source": {"train": articles, "test": articles}}}
     project.run(*other_recipe(project, "f1_multiple_choice", sources))
-    folder = project.folder / "results/f1_multiple_choice-smoke"
+    folder = project.folder / "results/f1_multiple_choice-smoke_demo"
     rows = csv_rows(folder / "tables/epoch_results.csv")
     assert [(row["model"], row["snapshot"]) for row in rows] == [
         (model, snapshot) for model in ("mistral", "llama") for snapshot in ("", "1of2", "2of2")
@@ -179,7 +179,7 @@ def joined_dolly(project: Project) -> list[dict[str, str]]:
 def test_recipe_3_runs_end_to_end_in_smoke(project: Project) -> None:
     ids = [row["id"] for row in joined_dolly(project)]
     project.run(*other_recipe(project, "dolly_open_qa", {"dolly": {"source": "dolly.csv"}}))
-    folder = project.folder / "results/dolly_open_qa-smoke"
+    folder = project.folder / "results/dolly_open_qa-smoke_demo"
     assert len(csv_rows(folder / "tables/before_after.csv")) == 4
     assert "Before and after" in (folder / "report.html").read_text()
     # The recipe's own split, of which smoke takes the first records.
@@ -213,7 +213,7 @@ def verifier_sources() -> dict:
 @pytest.mark.long
 def test_recipe_4_runs_end_to_end_in_smoke(project: Project) -> None:
     project.run(*other_recipe(project, "solution_verifier", verifier_sources()))
-    folder = project.folder / "results/solution_verifier-smoke"
+    folder = project.folder / "results/solution_verifier-smoke_demo"
     found = csv_rows(folder / "tables/confusion.csv")
     assert {row["by"] for row in found} == {"label", "error_type"}
     assert sum(int(row["count"]) for row in found if row["by"] == "label") == 2 * 4
@@ -289,8 +289,8 @@ def best_of_n(project: Project) -> dict:
 @pytest.mark.long
 def test_recipe_5_runs_end_to_end_in_smoke(project: Project) -> None:
     (project.folder / "one.yaml").write_text(yaml.safe_dump(best_of_n(project)))
-    project.run("--configfile", "one.yaml", "--config", "smoke=true")
-    folder = project.folder / "results/gsm_symbolic_best_of_n-smoke"
+    project.run("--configfile", "one.yaml", "--config", "smoke=demo")
+    folder = project.folder / "results/gsm_symbolic_best_of_n-smoke_demo"
     votes = csv_rows(folder / "tables/voting.csv")
     assert {row["eval"] for row in votes} == set(SYMBOLIC)
     assert {row["n"] for row in votes} == {"1", "2", "4"}

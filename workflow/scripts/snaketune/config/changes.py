@@ -1,5 +1,5 @@
 """Variants of what the config says: evals as runs change them, the smoke variant of an experiment,
-its whole DAG in a minute or two on a laptop, and test splits that are drawn unasked."""
+its whole DAG on a few rows, and test splits that are drawn unasked."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from snaketune.config.base import SplitName, own_file, thinking_mode
+from snaketune.config.base import BudgetSpec, SplitName, own_file, thinking_mode, thought_budget
 from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SampleSpec
 from snaketune.config.evaluation import EvalSpec, SamplingSpec
 from snaketune.config.experiment import Experiment, RunSpec
@@ -52,31 +52,44 @@ TASK_MODEL, JUDGE_MODEL, REWARD_MODEL = "data/demo/model", "data/demo/judge", "d
 
 
 def smoke(experiment: Experiment) -> Experiment:
-    """The experiment with few rows, steps and tokens, and the demo's models in place of its own.
-    Nothing of it is to be pushed.
+    """The experiment with few rows, steps and tokens, with its own models or, where the demo's are
+    asked for, with these. Nothing of it is to be pushed.
 
     What runs change of an eval is left as it is; `small_eval` is applied after the change.
     """
+    demo, answered = experiment.smoke == "demo", _answered_elsewhere(experiment)
+    return experiment.model_copy(
+        update={
+            "models": _demo_models(experiment) if demo else experiment.models,
+            "datasets": {
+                k: v if k in answered else _few_rows(v) for k, v in experiment.datasets.items()
+            },
+            "presets": {k: _few_steps(v, demo) for k, v in experiment.presets.items()},
+            "runs": {k: _small_run(v) for k, v in experiment.runs.items()},
+            "totals": {},
+        }
+    )
+
+
+def smoke_notes(experiment: Experiment) -> Iterator[str]:
+    """For the plan, in words: whose models a rehearsal takes."""
+    if experiment.smoke is True:
+        yield (
+            "a rehearsal on a few rows, with the models of this config (before, smoke took the "
+            "demo's small ones: that is `--config smoke=demo` now)"
+        )
+    elif experiment.smoke:
+        yield "a rehearsal with the demo's small models in the place of those of this config"
+
+
+def _demo_models(experiment: Experiment) -> dict[str, ModelSpec]:
     stand_ins = dict.fromkeys(experiment.models, TASK_MODEL)
     for spec in every_eval(experiment):
         if spec.judge:
             stand_ins[spec.judge.model] = JUDGE_MODEL
         if spec.sampling and spec.sampling.reward:
             stand_ins[spec.sampling.reward] = REWARD_MODEL
-    answered = _answered_elsewhere(experiment)
-    return experiment.model_copy(
-        update={
-            "models": {
-                name: _demo_model(spec, stand_ins[name]) for name, spec in experiment.models.items()
-            },
-            "datasets": {
-                k: v if k in answered else _few_rows(v) for k, v in experiment.datasets.items()
-            },
-            "presets": {k: _few_steps(v) for k, v in experiment.presets.items()},
-            "runs": {k: _small_run(v) for k, v in experiment.runs.items()},
-            "totals": {},
-        }
-    )
+    return {name: _demo_model(spec, stand_ins[name]) for name, spec in experiment.models.items()}
 
 
 def _answered_elsewhere(experiment: Experiment) -> set[str]:
@@ -86,15 +99,19 @@ def _answered_elsewhere(experiment: Experiment) -> set[str]:
     return {evals[name].dataset for run in runs for name in run.predictions if name in evals}
 
 
-def small_eval(spec: EvalSpec) -> EvalSpec:
+def small_eval(spec: EvalSpec, demo: bool) -> EvalSpec:
     """The eval on a few records, with short replies."""
+    thinking = spec.thinking
+    if thought_budget(thinking) is not None:
+        thinking = BudgetSpec(budget=min(thought_budget(thinking) or 1, NEW_TOKENS))
+    if demo:  # these do not think
+        thinking = thinking_mode(spec.thinking)
     return spec.model_copy(
         update={
             "sample": SampleSpec(count=REPLIES),
             "max_new_tokens": min(spec.max_new_tokens, NEW_TOKENS),
-            "backend": "transformers",
-            # The demo's models do not think.
-            "thinking": thinking_mode(spec.thinking),
+            "backend": "transformers" if demo else spec.backend,
+            "thinking": thinking,
             "sampling": spec.sampling and _few_samples(spec.sampling),
         }
     )
@@ -131,7 +148,10 @@ def _few_rows(spec: DatasetSpec) -> DatasetSpec:
     return spec.model_copy(update={"limit": ROWS, "dev": min(spec.dev, REPLIES)})
 
 
-def _few_steps(preset: Preset) -> Preset:
+def _few_steps(preset: Preset, demo: bool) -> Preset:
+    """Of a config's own model each step is as it will be: whether it fits is to be seen."""
+    if not demo:
+        return preset.model_copy(update={"max_steps": min(preset.max_steps or STEPS, STEPS)})
     small = min(preset.batch_size, BATCH)
     return preset.model_copy(
         update={"max_steps": STEPS, "batch_size": small, "accumulation": 1, "dtype": "auto"}

@@ -240,9 +240,11 @@ class Experiment(Strict):
     """Name of the experiment; everything it makes lies under `{output}/{experiment}/`."""
     output: str = "results"
     """Folder of the results."""
-    smoke: bool = False
-    """Try the whole experiment in a minute or two: a few rows, steps and tokens, the demo's models
-    in the place of the configured ones, results under `{output}/{experiment}-smoke/`."""
+    smoke: bool | Literal["demo"] = False
+    """Rehearse the whole experiment, with its own models, templates and limits, on a few rows,
+    steps and tokens; results under `{output}/{experiment}-smoke/`. `demo`: with the demo's small
+    models in the place of the configured ones, in a minute or two on a laptop; under
+    `{output}/{experiment}-smoke_demo/`, and every table and page names it."""
     code: Literal["versions", "strict"] = "versions"
     """What makes results old when the workflow's own code changes: another version of the step that
     made them, as CHANGELOG.md tells it; `strict`: any other code, for who works on the code."""
@@ -276,4 +278,5 @@ class Experiment(Strict):
     @property
     def folder(self) -> str:
         """Where everything of the experiment lies."""
-        return f"{self.output}/{self.experiment}{'-smoke' if self.smoke else ''}"
+        ending = "-smoke_demo" if self.smoke == "demo" else "-smoke" if self.smoke else ""
+        return f"{self.output}/{self.experiment}{ending}"

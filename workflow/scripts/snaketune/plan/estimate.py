@@ -12,6 +12,7 @@ the report shows it beside what was measured. In bytes, with P parameters and a 
 | trained parameters T | P under method full; else 7 matrices a layer of rank r |
 | gradients and optimiser | (4 + 8) T, with an 8-bit optimiser (4 + 2) T; adapters 4 T themselves |
 | activations | tokens × layers × (12 width + 4 inner width) × 2, inner width 4 × width |
+| where nothing is trained | 4,096 tokens × (layers × 4 width + one layer's activations) |
 | tokens at once | those of a GPU's share of the batch, as far as a micro-batch takes them |
 | main memory | for each GPU 5 GB of libraries + 2 P read from files + 16 T for a checkpoint |
 
@@ -40,7 +41,7 @@ from snaketune.models.content import weight_files
 from snaketune.models.headers import count_parameters, is_quantised, nf4_numbers
 
 _UNKNOWN_SIZE = 8e9
-_TRAIN_ROWS, _EVAL_ROWS = 10_000, 1_000
+TRAIN_ROWS, EVAL_ROWS = 10_000, 1_000
 _LIBRARIES, _RESERVE = 5e9, 1.1
 _OPERATIONS, _BANDWIDTH, _CALLS, _ROWS_AT_ONCE = 4e13, 1e12, 0.03, 30
 _MARGIN, _START_MINUTES = 3, 30
@@ -103,41 +104,56 @@ def training(
     """Of a training on so many GPUs, with a process each; `rows` is the most that it can have,
     where that is known."""
     size, trained = parameters_of(model), _trained(model, preset)
-    state = trained * (12 if preset.optimizer == "adamw" else 6)
-    if preset.method == "full":
-        weights = 4 * size
-    else:
-        weights = 4 * trained + _held(model, "nf4" if preset.method == "qlora" else "none")
     own_rows = math.ceil(preset.batch_size * preset.accumulation / processes)
     at_once = min(own_rows * preset.max_length, max(MICRO_BATCH_TOKENS, preset.max_length))
     return Estimate(
         processes * _RESERVE * (_LIBRARIES + 2 * size + 16 * trained),
-        _RESERVE * (weights + state + _activations(size, at_once)),
+        _RESERVE * (_weights_and_state(model, preset) + _activations(size, at_once)),
         _minutes(_training_seconds(model, preset, rows) / processes),
     )
 
 
+def least_training_memory(model: ModelSpec, preset: Preset) -> float:
+    """Bytes of GPU memory with one row at once and, where the preset lets them be
+    (`gradient_checkpointing`), layers computed again: what a training falls back to."""
+    size, longest = parameters_of(model), preset.max_length
+    if preset.gradient_checkpointing is False:
+        activations = _activations(size, longest)
+    else:
+        width = _width(size)
+        activations = longest * (width / 100 * width * 2 + 28 * width * 2)
+    return _RESERVE * (_weights_and_state(model, preset) + activations)
+
+
+def _weights_and_state(model: ModelSpec, preset: Preset) -> float:
+    """Bytes of weights, gradients and optimiser."""
+    size, trained = parameters_of(model), _trained(model, preset)
+    state = trained * (12 if preset.optimizer == "adamw" else 6)
+    if preset.method == "full":
+        return state + 4 * size
+    held = held_bytes(model, "nf4" if preset.method == "qlora" else "none")
+    return state + 4 * trained + held
+
+
 def evaluation(model: ModelSpec, quantisation: Quantisation, spec: EvalSpec) -> Estimate:
     """Of an eval's job on one state."""
-    size, held = parameters_of(model), _held(model, quantisation)
-    rows = _eval_rows(spec) / spec.shards
-    # Options are read, not written: one pass over all of a question's tokens.
-    replies = spec.sampling.samples if spec.sampling else 1
-    longest = spec.max_new_tokens + (thought_budget(spec.thinking) or 0)
-    words = replies * longest if spec.generates else 1
-    passes = rows * words / _ROWS_AT_ONCE
+    size, held = parameters_of(model), held_bytes(model, quantisation)
     return Estimate(
         _RESERVE * (_LIBRARIES + 2 * size),
-        _RESERVE * (held + _activations(size, 4096)),
-        _minutes(passes * (2 * size / _BANDWIDTH + _CALLS)),
+        _RESERVE * (held + _decoding(size)),
+        _minutes(reading_seconds(spec, _eval_rows(spec) / spec.shards, 2 * size, _BANDWIDTH)),
     )
 
 
 def judgement(model: ModelSpec, spec: EvalSpec) -> Estimate:
     """Of asking the judge or reward model of `spec` about the replies of one state."""
+    return evaluation(model, model.quantisation or "none", verdicts_of(spec))
+
+
+def verdicts_of(spec: EvalSpec) -> EvalSpec:
+    """What a judge or reward model writes of an eval's replies, as if that were an eval."""
     words = spec.judge.max_new_tokens if spec.judge else 1
-    verdicts = spec.model_copy(update={"max_new_tokens": words, "shards": 1, "thinking": None})
-    return evaluation(model, model.quantisation or "none", verdicts)
+    return spec.model_copy(update={"max_new_tokens": words, "shards": 1, "thinking": None})
 
 
 def loading(model: ModelSpec) -> Estimate:
@@ -146,11 +162,41 @@ def loading(model: ModelSpec) -> Estimate:
     return Estimate(_RESERVE * (_LIBRARIES + 4 * size), _RESERVE * 2 * size, _START_MINUTES)
 
 
+def reading_seconds(
+    spec: EvalSpec, rows: float, held: float, bandwidth: float, at_once: float = _ROWS_AT_ONCE
+) -> float:
+    """How long an eval of so many rows takes, where weights of `held` bytes are read once a token
+    at `bandwidth` bytes a second for all rows that are `at_once` there. Options are read, not
+    written: one pass over all of a question's tokens."""
+    replies = spec.sampling.samples if spec.sampling else 1
+    words = longest_reply(spec) if spec.generates else 1
+    if not spec.generates:
+        replies = 1
+    return rows * replies / at_once * words * (held / bandwidth + _CALLS)
+
+
+def longest_reply(spec: EvalSpec) -> int:
+    """Tokens, those of thoughts among them."""
+    return spec.max_new_tokens + (thought_budget(spec.thinking) or 0)
+
+
+def cached_bytes(model: ModelSpec) -> float:
+    """Bytes of a token's keys and values in all layers, where no heads share them."""
+    width = _width(parameters_of(model))
+    return width / 100 * 4 * width
+
+
+def training_operations(model: ModelSpec, preset: Preset, tokens: float) -> float:
+    """Of a training that reads so many tokens."""
+    size, trained = parameters_of(model), _trained(model, preset)
+    return tokens * (6 * trained + 4 * (size - trained))
+
+
 def _minutes(seconds: float) -> int:
     return _START_MINUTES + round(_MARGIN * seconds / 60)
 
 
-def _held(model: ModelSpec, quantisation: Quantisation) -> float:
+def held_bytes(model: ModelSpec, quantisation: Quantisation) -> float:
     """Bytes of the weights."""
     size, folder = parameters_of(model), Path(model.id)
     if folder.is_dir() and is_quantised(folder):
@@ -173,6 +219,13 @@ def _adapter(size: float, rank: int) -> float:
     return width / 100 * rank * 23 * width
 
 
+def _decoding(size: float) -> float:
+    """Keys and values of 4,096 tokens in all layers, and what one layer has of them at once. Rows
+    at once are then as many as there is room for."""
+    width = _width(size)
+    return 4096 * (width / 100 * 4 * width + 28 * width * 2)
+
+
 def _activations(size: float, tokens: int) -> float:
     width = _width(size)
     return tokens * width / 100 * 28 * width * 2
@@ -186,18 +239,16 @@ def _trained(model: ModelSpec, preset: Preset) -> float:
 
 def _training_seconds(model: ModelSpec, preset: Preset, rows: int | None) -> float:
     """On one GPU, without margin."""
-    size, trained = parameters_of(model), _trained(model, preset)
-    operations = _training_tokens(preset, rows) * (6 * trained + 4 * (size - trained))
-    return operations / _OPERATIONS
+    return training_operations(model, preset, _training_tokens(preset, rows)) / _OPERATIONS
 
 
 def _training_tokens(preset: Preset, rows: int | None) -> float:
     """A row is taken for half the longest that it may be."""
     steps_rows = (preset.max_steps or float("inf")) * preset.batch_size * preset.accumulation
-    return min(preset.epochs * (rows or _TRAIN_ROWS), steps_rows) * preset.max_length / 2
+    return min(preset.epochs * (rows or TRAIN_ROWS), steps_rows) * preset.max_length / 2
 
 
 def _eval_rows(spec: EvalSpec) -> float:
     if spec.sample is None:
-        return _EVAL_ROWS
-    return spec.sample.count or (spec.sample.fraction or 1) * _EVAL_ROWS
+        return EVAL_ROWS
+    return spec.sample.count or (spec.sample.fraction or 1) * EVAL_ROWS

@@ -108,6 +108,18 @@ def make_plan(experiment: Experiment) -> Plan:
     return plan
 
 
+def tokens_in_words(plan: Plan) -> dict[str, str]:
+    """By token set, for those who read a listing: the runs that learn from it."""
+    runs: dict[str, list[str]] = {}
+    for run, key in plan.run_tokens.items():
+        for name in {key, *plan.run_parts[run].values()}:
+            runs.setdefault(name, []).append(run)
+    return {
+        name: "for " + ", ".join(found[:3]) + (" and others" if found[3:] else "")
+        for name, found in runs.items()
+    }
+
+
 def _shapes(plan: Plan, experiment: Experiment) -> list[TrainingShape]:
     shapes: dict[tuple[Weights, int], list[str]] = {}
     for name, run in experiment.runs.items():

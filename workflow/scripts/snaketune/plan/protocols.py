@@ -43,7 +43,7 @@ def _changes(run: RunSpec, key: str) -> dict[str, Any]:
 
 def _sized(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
     spec = _with_labels(experiment, _with_form(experiment, spec))
-    return small_eval(spec) if experiment.smoke else spec
+    return small_eval(spec, experiment.smoke == "demo") if experiment.smoke else spec
 
 
 def _with_form(experiment: Experiment, spec: EvalSpec) -> EvalSpec:

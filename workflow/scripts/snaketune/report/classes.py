@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from snaketune.report.sources import Cell, CsvRow, ReportSources
-from snaketune.report.style import excerpt, interval, optional, percent, visible
+from snaketune.report.style import excerpt, interval, optional, percent
+from snaketune.runtime.errors import visible
 
 _LABEL = "label"
 """How `confusion.csv` names the split by gold label, and subsets of a metric begin."""

@@ -20,7 +20,8 @@ from snaketune.report.figures import answers as answer_figures
 from snaketune.report.figures import results as result_figures
 from snaketune.report.figures import training as training_figures
 from snaketune.report.sources import ReportInputs, ReportSources
-from snaketune.report.style import house_style, inline_svg, to_svg, visible
+from snaketune.report.style import house_style, inline_svg, to_svg
+from snaketune.runtime.errors import visible
 from snaketune.runtime.files import write_text
 
 _HERE = Path(__file__).parent

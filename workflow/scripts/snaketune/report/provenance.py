@@ -5,9 +5,10 @@ from typing import Any
 from snaketune.data.record import OVERLAP
 from snaketune.prompts.wording import JUDGE_INSTRUCTION, MATH_SYSTEM
 from snaketune.report.sources import Json, ReportSources
-from snaketune.report.style import duration, excerpt, number, size, visible
+from snaketune.report.style import duration, excerpt, number, size
 from snaketune.report.training import MEASURED
 from snaketune.runtime.content import flat
+from snaketune.runtime.errors import visible
 
 _PAIRS = 10
 """Overlapping pairs shown of each comparison; the file has more."""

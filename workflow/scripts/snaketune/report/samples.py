@@ -4,7 +4,8 @@ from typing import TypedDict
 
 from snaketune.plan.table_plan import MATH_SAMPLES
 from snaketune.report.sources import Cell, CsvRow, Json, ReportSources
-from snaketune.report.style import excerpt, interval, optional, percent, visible
+from snaketune.report.style import excerpt, interval, optional, percent
+from snaketune.runtime.errors import visible
 from snaketune.statistics.votes import BEST, BOTH, MAJORITY, best_answer, missed_by, most_answers
 from snaketune.tasks.task import Score
 

@@ -17,20 +17,10 @@ from matplotlib.figure import Figure
 
 from snaketune.plan.table_plan import change_figure, p_words, percent_figure, points_figure
 from snaketune.report.sources import ReportSources
+from snaketune.runtime.errors import visible
 
 MISSING = "missing"
 """What stands where a number is not there; never 0."""
-
-# What is unseen but changes what is seen: control characters, direction marks, lone surrogates.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-                     "\ud800-\udfff\ufffe\uffff]")  # fmt: skip
-
-
-def visible(text: str) -> str:
-    """`text` with every unseen character as ⟨U+202E⟩, so that it can't reorder or hide the page's
-    own words."""
-    plain = text.replace("\r\n", "\n")
-    return _UNSEEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", plain)
 
 
 def excerpt(text: str, limit: int = 1200) -> tuple[str, int]:

@@ -99,7 +99,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, _stop_at_once)
     with suppress(OSError):  # The terminal may be gone.
-        print("stopped by you: jobs save what they have done; Ctrl-C again ends them at once. "
+        print("stopping: jobs save what they have done; Ctrl-C again ends them at once. "
               "The same command goes on.", file=sys.stderr, flush=True)  # fmt: skip
     _all_below(psutil.Process.terminate)
     raise KeyboardInterrupt

@@ -22,9 +22,12 @@ from typing import TextIO
 
 from snaketune.runtime.alive import hold
 from snaketune.runtime.devices import claim_devices
-from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
+from snaketune.runtime.errors import fault_lines, is_told
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+LISTING, LINES = "SNAKETUNE_LISTING", "lines"
+"""An environment variable; `lines`: the start shows what stands in the logs (see
+runtime/listing.py), and jobs write nowhere else; `snakemake`: Snakemake's own listing."""
 
 
 class Preempted(BaseException):
@@ -69,25 +72,17 @@ def preemption_deferred() -> Iterator[None]:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     global _signal
-    _signal = signal.Signals(number).name
+    name = signal.Signals(number).name
     if number == signal.SIGINT:
         signal.signal(number, signal.SIG_DFL)
-    end_if_preempted()
+    if _signal in (None, name):  # another one brings the same news
+        _signal = name
+        end_if_preempted()
 
 
-_AGAIN = (
-    "What to do: the lines above say what went wrong. Mend that and start the same command "
-    "again; finished steps stay finished."
-)
 _GO_ON = (
     "What was done is kept. What to do: nothing where the job is tried again (`retries`); else "
     "start the same command again: it goes on from there."
-)
-
-_NO_ROOM = (
-    "out of memory where nothing can be done in smaller parts; expected room for the model and "
-    "what is trained of it: take a smaller model, nf4 (method qlora), a GPU with more memory or, "
-    "where main memory ran out, a larger `resources: {memory_gb: N}`"
 )
 
 
@@ -127,9 +122,9 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
     """Runs a script's body with stdout and stderr in the file `log`.
 
     A warning before its end ends it with what it has done kept. With `gpu`, the GPUs that
-    Snakemake granted, the job takes that many devices for itself and its output goes to the
-    terminal too. A `UserError` ends the process with its message alone, anything
-    else with the traceback; all end the log with what to do.
+    Snakemake granted, the job takes that many devices for itself, and its output goes to the
+    terminal too unless the start shows lines of its own. A `UserError` ends the process with its
+    message alone, anything else with the traceback; all end the log with what to do.
     """
     # Before torch is loaded: on busy cores, threads that spin at barriers made small models ten
     # times slower (measured: 320 replies of the demo model in 15 s, in 1.2 s with this; training on
@@ -140,7 +135,8 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     out, err = sys.stdout, sys.stderr
     with Path(log).open("a", buffering=1, encoding="utf-8") as file:
-        sys.stdout = sys.stderr = file if gpu is None else _Tee(file, err)
+        quiet = gpu is None or os.environ.get(LISTING) == LINES
+        sys.stdout = sys.stderr = file if quiet else _Tee(file, err)
         try:
             end_on_preemption()
             if gpu is not None:
@@ -149,15 +145,13 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
         except Preempted as warning:
             print(f"stopped: {warning}. {_GO_ON}", file=sys.stderr)
             raise SystemExit(1) from None
-        except UserError as error:
-            print(f"error: {error}\n{_AGAIN}", file=sys.stderr)
+        except KeyboardInterrupt:
+            print(f"stopped by Ctrl-C. {_GO_ON}", file=sys.stderr)
             raise SystemExit(1) from None
         except Exception as error:
-            if is_out_of_memory(error):
-                print(f"error: {_NO_ROOM} ({first_line(error)})\n{_AGAIN}", file=sys.stderr)
-            else:
+            if not is_told(error):
                 traceback.print_exc()
-                print(_AGAIN, file=sys.stderr)
+            print(fault_lines(error), file=sys.stderr)
             raise SystemExit(1) from None
         finally:
             sys.stdout, sys.stderr = out, err

@@ -17,9 +17,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.evaluation import EvalSpec
 from snaketune.config.experiment import Experiment
 from snaketune.plan.experiment_plan import Plan
+from snaketune.plan.forecast import rows_asked
 from snaketune.plan.table_plan import OPEN_QA, PLAIN
 from snaketune.runtime.content import MADE_BY
 from snaketune.steps import versions
@@ -52,6 +52,13 @@ def kept_notes(experiment: Experiment, folder: Path) -> Iterator[str]:
             )
 
 
+def trackers_of(experiment: Experiment, jobs: Iterable[Any]) -> list[str]:
+    """What the trainings among Snakemake's `jobs` report to."""
+    trained = [job.wildcards.run for job in jobs if job.rule.name.startswith("train_")]
+    names = [name for run in trained for name in experiment.runs[run].report_to]
+    return list(dict.fromkeys(names))
+
+
 _DIFFER = 0.1
 """Of the rows, as an example: how many base and tuned model differ on is not known before."""
 
@@ -69,7 +76,7 @@ def power_notes(plan: Plan, folder: Path) -> Iterator[str]:
         if entry.task != OPEN_QA and entry.primary not in PLAIN  # which are means
     }
     for name, spec in compared.items():
-        rows = _rows_of(spec, folder)
+        rows = rows_asked(spec, folder)
         if rows and (least := detectable(rows, _DIFFER)):
             # A difference can't be larger than the rows that differ.
             share = f"{100 * _DIFFER:.0f} %" if least < _DIFFER else "no more"
@@ -77,20 +84,6 @@ def power_notes(plan: Plan, folder: Path) -> Iterator[str]:
                 f"eval {name}: {rows:,} rows show a difference of {100 * least:.1f} points with "
                 f"80 % power, where base and tuned model differ on {share} of them"
             )
-
-
-def _rows_of(spec: EvalSpec, folder: Path) -> int | None:
-    """None: not known yet."""
-    manifest = folder / "data" / spec.dataset / "manifest.json"
-    split: dict[str, int] = {}
-    if manifest.is_file():
-        split = json.loads(manifest.read_text(encoding="utf-8"))["splits"].get(spec.split, {})
-    found, sample = split.get("out"), spec.sample
-    if sample is None or (found is None and sample.count is None):
-        return found
-    if found is None or sample.count is not None:
-        return min(sample.count or 0, found or sample.count or 0)
-    return max(1, int((sample.fraction or 1) * found))
 
 
 _JOINS = "join_shards"

@@ -120,10 +120,18 @@ def final_metrics(
             by_eval.setdefault(name, []).append(found)
     return FinalMetrics(
         experiment=plan.experiment,
-        headline=headlines(by_eval),
+        headline=[*_rehearsed(plan.experiment), *headlines(by_eval)],
         runs=runs,
         joined=[_joined(name, found, sources, verdicts) for name, found in joined.items()],
     )
+
+
+def _rehearsed(experiment: str) -> list[str]:
+    """What stands before all of a rehearsal, which is known by the name of its folder."""
+    few = "A rehearsal on a few rows and steps"
+    if experiment.endswith("-smoke_demo"):
+        return [f"{few}, with the demo's small models: no figure says anything of your own."]
+    return [f"{few}: no figure says how good a model is."] if experiment.endswith("-smoke") else []
 
 
 def _joined(
