@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from snaketune.runtime import alive
+from snaketune.runtime.job import HELD, job
 
 HERE = f"{socket.gethostname()} here\n"
 
@@ -38,10 +39,13 @@ def test_without_any_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("who", ["job", "start"])
 def test_while_somebody_works_they_stay(locks: Path, who: str) -> None:
-    call = "hold" if who == "job" else "begin_start"
     if who == "start":
         (locks.parent / "alive").unlink()
-    code = f"from snaketune.runtime import alive\nalive.{call}()\nprint('in', flush=True)\ninput()"
+    call = {
+        "job": "from snaketune.runtime.job import job\nwith job('log'): ",
+        "start": "from snaketune.runtime.alive import begin_start\nbegin_start(); ",
+    }[who]
+    code = call + "import sys; print('in', file=sys.__stdout__, flush=True); input()"
     other = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env={"PYTHONPATH": ":".join(sys.path)},
@@ -54,7 +58,7 @@ def test_while_somebody_works_they_stay(locks: Path, who: str) -> None:
     assert sorted(locks.iterdir()) == kept
     other.communicate("")
     # What this process has noted by its own start is let go.
-    for descriptor in alive._held:
+    for descriptor in HELD:
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     alive.begin_start()
     assert not list(locks.iterdir())
@@ -75,5 +79,6 @@ def test_a_job_without_a_start_holds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    alive.hold()
+    with job("log"):
+        pass
     assert not (tmp_path / ".snakemake").exists()

@@ -20,18 +20,9 @@ from types import FrameType
 
 import psutil
 
-_ALIVE = Path(".snakemake/alive")
+from snaketune.runtime.job import ALIVE, HELD
+
 _LOCKS = Path(".snakemake/locks")
-_held: list[int] = []
-"""Descriptors, open until the process ends."""
-
-
-def hold() -> None:
-    """For a job: notes that it works in this folder, where starts do so."""
-    with suppress(OSError):
-        descriptor = os.open(_ALIVE, os.O_RDWR)
-        _held.append(descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def begin_start() -> list[str]:
@@ -42,11 +33,11 @@ def begin_start() -> list[str]:
     cluster, since they may still run there.
     """
     try:
-        _ALIVE.parent.mkdir(exist_ok=True)
-        descriptor = os.open(_ALIVE, os.O_RDWR | os.O_CREAT, 0o644)
+        ALIVE.parent.mkdir(exist_ok=True)
+        descriptor = os.open(ALIVE, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError:
         return []  # Snakemake says what it needs to write, if it does.
-    _held.append(descriptor)
+    HELD.append(descriptor)
     locks = sorted(_LOCKS.glob("*.lock"))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,7 +62,7 @@ _IF_ENDED = "if it has ended, and its jobs with it, run the same command with --
 
 def note_place(place: str) -> None:
     """Notes whether the jobs of this start run `here` or on a `cluster`."""
-    _ALIVE.write_text(f"{socket.gethostname()} {place}\n", encoding="utf-8")
+    ALIVE.write_text(f"{socket.gethostname()} {place}\n", encoding="utf-8")
 
 
 def _by(descriptor: int) -> str:

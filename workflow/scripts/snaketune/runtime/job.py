@@ -7,6 +7,7 @@ ends at once. A training, whose checkpoints are seldom, defers the end to its ne
 first; a second Ctrl-C does not wait for that. Light: every job imports this.
 """
 
+import fcntl
 import logging
 import os
 import signal
@@ -15,12 +16,11 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from snaketune.runtime.alive import hold
 from snaketune.runtime.devices import claim_devices
 from snaketune.runtime.errors import fault_lines, is_told
 
@@ -110,6 +110,18 @@ class _Tee:
         return self.streams[-1].fileno()
 
 
+ALIVE = Path(".snakemake/alive")
+HELD: list[int] = []
+"""Descriptors, open until the process ends."""
+
+
+def _hold() -> None:
+    """Notes that a job works in this folder, where starts do so (see runtime/alive.py)."""
+    with suppress(OSError):
+        HELD.append(os.open(ALIVE, os.O_RDWR))
+        fcntl.flock(HELD[-1], fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
 def _keep_libraries_quiet() -> None:
     """Bars that repaint themselves and notes to developers bury what a log is read for."""
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -131,7 +143,7 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
     # shared cores 20 times).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_libraries_quiet()
-    hold()
+    _hold()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     out, err = sys.stdout, sys.stderr
     with Path(log).open("a", buffering=1, encoding="utf-8") as file:
