@@ -20,7 +20,7 @@ pytestmark = pytest.mark.long
 
 TOLD = Path("results/categories")
 AGAIN = Path("results/merged")
-BASE = "base-learner-none"
+BASE = "base-learner"
 
 
 def sources() -> dict:
