@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from project_copy import Project, copy_project
-from real_models import HERE, MODELS, pretrained, problems, real_data
+from real_models import HERE, MODELS, pretrained, real_data
 from test_real_replies import generated
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -106,11 +106,10 @@ def plain_replies(project: Project, found: dict[str, dict]) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     ends = model.generation_config.eos_token_id
     ends = [ends] if isinstance(ends, int) else ends
-    # GSM8K has no ids: examples are named by their line.
-    questions = [problem["question"] for problem in problems()]
+    asked = lines(project, AGAIN / "data/gsm8k/test.jsonl")
     for name, record in found.items():
         turns = [{"role": "system", "content": MATH_SYSTEM}]
-        turns.append({"role": "user", "content": questions[int(name) - 1]})
+        turns.append({"role": "user", "content": asked[name]["question"]})
         prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
         said = generated(model, prompt, 24, ends)
         assert tokenizer.decode(said, skip_special_tokens=True) == record["output"], name
