@@ -45,7 +45,8 @@ def kill_in(project: Project, script: str, whole: bool = False) -> int:
             wait_for_work(victim, project.folder / "results/demo/.work" / script)
         if whole:
             os.killpg(process.pid, signal.SIGKILL)
-        victim.kill()
+        else:
+            victim.kill()
         return process.wait(timeout=300)
 
 
