@@ -14,6 +14,7 @@ all of them alike, and all pairs of them would have to be looked at.
 import heapq
 import re
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -131,19 +132,21 @@ _Found = tuple[tuple[int, float], tuple[int, int]]
 
 def _worst(left: Sequence[Item], right: Sequence[Item]) -> Iterator[_Found]:
     """Each overlapping pair once, by the two wordings that are most alike."""
-    others = _wordings(right)
-    index = _Index([text for *_, text in others], (text for *_, text in _wordings(left)))
+    # The wordings of one text side by side, so that a block has all of each.
+    ours, others = sorted(_wordings(left), key=lambda wording: wording[0]), _wordings(right)
+    index = _Index([text for *_, text in ours], [text for *_, text in others])
+    places = [i for i, *_ in ours]
     for start in range(0, len(left), _CHUNK):
-        ours = _wordings(left[start : start + _CHUNK])
+        begin, end = (bisect_left(places, place) for place in (start, start + _CHUNK))
         worst: dict[tuple[int, int], tuple[int, float]] = {}
-        for a, b, score, equal in index.similar([text for *_, text in ours]):
+        for a, b, score, equal in index.similar(begin, end):
             (i, is_asked, text), (j, is_asked_too, other) = ours[a], others[b]
-            if not equal and not _questions_alike(left[start + i], text, right[j], other):
+            if not equal and not _questions_alike(left[i], text, right[j], other):
                 continue
             kind = "near" if not equal else "exact" if is_asked and is_asked_too else "rephrased"
             found = (KINDS.index(kind), -score)
             worst[i, j] = min(found, worst.get((i, j), found))
-        yield from ((found, (start + i, j)) for (i, j), found in worst.items())
+        yield from ((found, pair) for pair, found in worst.items())
 
 
 def _questions_alike(ours: Item, text: str, theirs: Item, other: str) -> bool:
@@ -168,34 +171,35 @@ def _wordings(items: Sequence[Item]) -> list[tuple[int, bool, str]]:
 
 
 class _Index:
-    """Texts that others are compared with. N-grams are known by their hash of 64 bits: among 10
-    million two are taken for one with a chance of 3 in a million."""
+    """Texts on the left, and those on the right that they are compared with. N-grams are known by
+    their hash of 64 bits: among 10 million two are taken for one with a chance of 3 in a million.
+    """
 
-    def __init__(self, right: Sequence[str], left: Iterable[str]) -> None:
-        self.texts = [normalise(text) for text in right]
+    def __init__(self, left: Sequence[str], right: Sequence[str]) -> None:
+        self.left, self.right = ([normalise(text) for text in side] for side in (left, right))
         self.equal: dict[str, list[int]] = {}
-        for place, text in enumerate(self.texts):
+        for place, text in enumerate(self.right):
             self.equal.setdefault(text, []).append(place)
-        values, ends = _hashes(self.texts)
-        ours, ours_end = _hashes(map(normalise, left))
-        self.common = np.union1d(_common(values, ends), _common(ours, ours_end))
-        self.grams = np.setdiff1d(ours, self.common)
+        self.values, self.ends = _hashes(self.left)
+        values, ends = _hashes(self.right)
+        self.common = np.union1d(_common(values, ends), _common(self.values, self.ends))
+        self.grams = np.setdiff1d(self.values, self.common)
         incidence, self.sizes = self._incidence(values, ends)
         self.by_gram = incidence.T.tocsr()
 
-    def similar(self, left: list[str]) -> Iterator[tuple[int, int, float, bool]]:
-        """(place in left, place in right, Jaccard index, whether equal) of every such pair. `left`
-        are texts that the index was made for."""
-        left = [normalise(text) for text in left]
-        incidence, sizes = self._incidence(*_hashes(left))
+    def similar(self, begin: int, end: int) -> Iterator[tuple[int, int, float, bool]]:
+        """(place in left, place in right, Jaccard index, whether equal) of every such pair, of the
+        texts on the left from `begin` to before `end`."""
+        ends = self.ends[begin : end + 1]
+        incidence, sizes = self._incidence(self.values[ends[0] : ends[-1]], ends - ends[0])
         shared = (incidence @ self.by_gram).tocoo()
         scores = shared.data / (sizes[shared.row] + self.sizes[shared.col] - shared.data)
         for k in np.flatnonzero(scores >= NEAR):
-            i, j = int(shared.row[k]), int(shared.col[k])
-            if left[i] != self.texts[j]:
+            i, j = begin + int(shared.row[k]), int(shared.col[k])
+            if self.left[i] != self.right[j]:
                 yield i, j, float(scores[k]), False
-        for i, text in enumerate(left):
-            yield from ((i, j, 1.0, True) for j in self.equal.get(text, ()))
+        for i in range(begin, end):
+            yield from ((i, j, 1.0, True) for j in self.equal.get(self.left[i], ()))
 
     def _incidence(
         self, values: np.ndarray, ends: np.ndarray
