@@ -12,7 +12,6 @@ import fcntl
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -90,10 +89,16 @@ def _stop(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, _stop_at_once)
     with suppress(OSError):  # The terminal may be gone.
-        print("stopping: jobs save what they have done; Ctrl-C again ends them at once. "
-              "The same command goes on.", file=sys.stderr, flush=True)  # fmt: skip
+        # Not by `print`, which may be at work where the signal came.
+        os.write(2, _STOPPING)
     _all_below(psutil.Process.terminate)
     raise KeyboardInterrupt
+
+
+_STOPPING = (
+    b"stopping: jobs save what they have done; Ctrl-C again ends them at once. "
+    b"The same command goes on.\n"
+)
 
 
 def _stop_at_once(number: int, frame: FrameType | None) -> None:

@@ -157,9 +157,6 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
         except Preempted as warning:
             print(f"stopped: {warning}. {_GO_ON}", file=sys.stderr)
             raise SystemExit(1) from None
-        except KeyboardInterrupt:
-            print(f"stopped by Ctrl-C. {_GO_ON}", file=sys.stderr)
-            raise SystemExit(1) from None
         except Exception as error:
             if not is_told(error):
                 traceback.print_exc()
