@@ -5,7 +5,7 @@ import json
 
 from snaketune.config.changes import asked_splits
 from snaketune.data.steps import source_places
-from snaketune.plan.experiment_plan import Cell
+from snaketune.plan.experiment_plan import Cell, learners_of
 from snaketune.plan.lookups import Lookup, weights_in
 from snaketune.plan.states import name_pattern
 from snaketune.plan.resources import helper_request, threads_for
@@ -56,14 +56,11 @@ def places_of(wildcards, output) -> dict:
     return source_places(dataset_of(wildcards)) | {"asked": asked}
 
 
-def runs_on(tokens: str) -> list[str]:
-    return [run for run, key in PLAN.run_tokens.items() if key == tokens]
-
-
 def shown_tokens(tokens: str) -> dict:
     """Who learns from a token set, and the model whose tokens they are."""
-    model = EXPERIMENT.runs[runs_on(tokens)[0]].model
-    return {"runs": runs_on(tokens), "name": model, "model": LOOKUP.model_settings(model)}
+    runs = learners_of(PLAN, tokens)
+    model = EXPERIMENT.runs[runs[0]].model
+    return {"runs": runs, "name": model, "model": LOOKUP.model_settings(model)}
 
 
 def plan_notes() -> list[str]:

@@ -33,7 +33,7 @@ rule preview:
     """Rendered training rows with the trained tokens marked."""
     input:
         rows=expand(f"{E}/tokens/{{tokens}}/train.parquet", tokens=LEARNED),
-        pins=[model_pin(EXPERIMENT.runs[runs_on(tokens)[0]].model) for tokens in LEARNED],
+        pins=[model_pin(shown_tokens(tokens)["name"]) for tokens in LEARNED],
     log:
         f"{E}/logs/preview.log",
     retries: 0

@@ -3,7 +3,7 @@
 Everything is known from the config alone, so that a dry run shows the whole plan.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -108,16 +108,23 @@ def make_plan(experiment: Experiment) -> Plan:
     return plan
 
 
+def learners_of(plan: Plan, tokens: str) -> list[str]:
+    """The runs that learn from a token set."""
+    return [run for run, key in plan.run_tokens.items() if key == tokens]
+
+
 def tokens_in_words(plan: Plan) -> dict[str, str]:
     """By token set, for those who read a listing: the runs that learn from it."""
     runs: dict[str, list[str]] = {}
     for run, key in plan.run_tokens.items():
         for name in {key, *plan.run_parts[run].values()}:
             runs.setdefault(name, []).append(run)
-    return {
-        name: "for " + ", ".join(found[:3]) + (" and others" if found[3:] else "")
-        for name, found in runs.items()
-    }
+    return {name: f"for {some_of(found)}" for name, found in runs.items()}
+
+
+def some_of(names: Sequence[str], most: int = 3) -> str:
+    """`a, b, c and others`"""
+    return ", ".join(names[:most]) + (" and others" if names[most:] else "")
 
 
 def _shapes(plan: Plan, experiment: Experiment) -> list[TrainingShape]:

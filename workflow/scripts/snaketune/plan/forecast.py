@@ -65,7 +65,12 @@ def rows_asked(spec: EvalSpec, folder: Path) -> int | None:
 
 
 def _splits(folder: Path, dataset: str) -> dict[str, Any]:
-    file = folder / "data" / dataset / "manifest.json"
+    return splits_in(folder / "data" / dataset / "manifest.json")
+
+
+def splits_in(file: Path) -> dict[str, Any]:
+    """What a manifest, or the figures of a token set, tell by split; nothing where it isn't there
+    yet."""
     return json.loads(file.read_text(encoding="utf-8"))["splits"] if file.is_file() else {}
 
 

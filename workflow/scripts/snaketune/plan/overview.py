@@ -4,21 +4,20 @@ fits a GPU and how long it takes there, what is lost on the way and what so many
 What is not known yet is assumed and marked with ~. Light: the Snakefile calls it.
 """
 
-import json
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.plan.estimate import parameters_of
-from snaketune.plan.experiment_plan import Plan
+from snaketune.plan.experiment_plan import Plan, learners_of, some_of
 from snaketune.plan.forecast import (
     KINDS,
     GpuKind,
     ReplyForecast,
     TrainingForecast,
     replies,
+    splits_in,
     trainings,
 )
 from snaketune.plan.states import training_method
@@ -82,7 +81,7 @@ def _head(experiment: Experiment, plan: Plan) -> str:
     lines = [f"{experiment.experiment}{smoke}: {', '.join(counts)}"]
     for name, spec in experiment.models.items():
         used = [run for run, about in experiment.runs.items() if about.model == name]
-        what = f"for {', '.join(used[:6])}{' and others' if used[6:] else ''}" if used else "helps"
+        what = f"for {some_of(used, 6)}" if used else "helps"
         lines.append(_wrapped(f"{name}: {spec.id}, {_size(parameters_of(spec))}; {what}", "  "))
     for name, run in experiment.runs.items():
         if not run.train:
@@ -175,16 +174,15 @@ def _lost(experiment: Experiment, plan: Plan, folder: Path) -> list[str]:
     """Records that are none, and examples that make no training row, with the reasons."""
     seen, told = False, list[str]()
     for name in experiment.datasets:
-        for split, counts in _splits_of(folder / "data" / name / "manifest.json"):
+        for split, counts in splits_in(folder / "data" / name / "manifest.json").items():
             seen = True
             if counts["rejected"]:
                 lost = f"{counts['in'] - counts['out']:,} of {counts['in']:,} records"
                 told.append(f"{name}, {split}: {lost} ({_reasons(counts['rejected'])})")
     for key in dict.fromkeys(plan.run_tokens.values()):
-        runs = [run for run, tokens in plan.run_tokens.items() if tokens == key]
-        for split, counts in _splits_of(folder / "tokens" / key / "stats.json"):
+        whose = f"training rows of {some_of(learners_of(plan, key))}"
+        for split, counts in splits_in(folder / "tokens" / key / "stats.json").items():
             seen = True
-            whose = f"training rows of {', '.join(runs[:3])}{' and others' if runs[3:] else ''}"
             if counts["dropped"]:
                 lost = f"{sum(counts['dropped'].values()):,} of {counts['in']:,} examples"
                 told.append(f"{whose}, {split}: {lost} ({_reasons(counts['dropped'])})")
@@ -197,11 +195,6 @@ def _reasons(counts: dict[str, int]) -> str:
     most = sorted(counts.items(), key=lambda item: -item[1])
     told = [f"{count:,} {reason}" for reason, count in most[:4]]
     return "; ".join(told) + ("; others" if most[4:] else "")
-
-
-def _splits_of(file: Path) -> list[tuple[str, dict[str, Any]]]:
-    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"splits": {}}
-    return list(found["splits"].items())
 
 
 def _lines(title: str, lines: Iterable[str]) -> str:
