@@ -31,8 +31,8 @@ def ours(folder: Path, method: str, count: int) -> tuple[np.ndarray, torch.nn.Mo
     from snaketune.config.model import ModelSpec, Preset
     from snaketune.training.assemble import TrainingPlan, prepare
     from snaketune.training.batches import read_token_rows
+    from snaketune.training.loop import take_remaining_steps
     from snaketune.training.parallel import World
-    from snaketune.training.step import take_remaining_steps
 
     preset = Preset(method=method, batch_size=BATCH, learning_rate=RATE, schedule="constant",
                     gradient_checkpointing=False, lora=LORA)  # fmt: skip

@@ -188,6 +188,7 @@ RUNS = [
     _key("runs.low.resources.memory_gb", 7),
     _key("runs.low.resources.minutes", 70),
     _key("runs.low.report_to", ["tensorboard"]),
+    _key("runs.low.save_every", 0.5),
     _key("runs.low.sweep", {"seed": [42]}, "aggregate"),
     _key("runs.low.sweep", {"seed": [1, 2]}, "train:low_seed_?", adds=_SEEDS,
          removes="*:low */low *:low/*", alone=True),

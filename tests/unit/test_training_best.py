@@ -21,8 +21,7 @@ from snaketune.config.model import Preset
 from snaketune.prompts.rows import IGNORED
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside
-from snaketune.training import job, saving
-from snaketune.training import step as loop
+from snaketune.training import job, loop, saving
 from snaketune.training.batches import TokenRow, padded_batch
 from snaketune.training.dev import Answers, DevPoint, best_point, kept_steps
 from snaketune.training.loss import CHUNK_NUMBERS, SummedLoss
@@ -262,9 +261,11 @@ def test_a_stop_between_steps_changes_no_choice(files, tmp_path, monkeypatch, wh
     assert_same_choice(train(files, tmp_path, BEST, snapshots=3, **LABELLED), whole)
 
 
-@pytest.mark.parametrize("place", ["save_checkpoint", "drop_others"])
+@pytest.mark.parametrize(("module", "place"), [(saving, "save_checkpoint"), (loop, "drop_others")])
 @pytest.mark.parametrize("call", [1, 5, 8])
-def test_a_stop_amid_the_saving_changes_no_choice(files, tmp_path, monkeypatch, whole, place, call):
+def test_a_stop_amid_the_saving_changes_no_choice(
+    files, tmp_path, monkeypatch, whole, module, place, call
+):
     """Before the checkpoint that follows the weights, and before the weights of others go."""
     calls = []
 
@@ -274,9 +275,9 @@ def test_a_stop_amid_the_saving_changes_no_choice(files, tmp_path, monkeypatch, 
             raise Stopped
         return real(*_)
 
-    real = getattr(loop, place)
+    real = getattr(module, place)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, place, stop)
+        patch.setattr(module, place, stop)
         with pytest.raises(Stopped):
             train(files, tmp_path, BEST, snapshots=3, **LABELLED)
     for file in tmp_path.glob("work/*/checkpoint.pt"):

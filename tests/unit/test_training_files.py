@@ -14,8 +14,7 @@ from test_training_run import PLAIN, PRESET, Stopped, assert_same_training, stop
 from transformers import AutoModelForCausalLM
 
 from snaketune.runtime.errors import UserError
-from snaketune.training import run, saving
-from snaketune.training import step as loop
+from snaketune.training import loop, run, saving
 from snaketune.training.saving import atomic
 
 
@@ -64,7 +63,7 @@ CHOOSING = PLAIN | {"epochs": 1}
     [
         (saving, "save_weights", "none", "snapshots/1of2"),
         (saving, "save_weights", "loss", "candidates/3"),
-        (loop, "_save", "none", "checkpoint.pt"),
+        (saving, "_write", "none", "checkpoint.pt"),
         (run, "_final", "none", "final"),
         (saving, "copy_weights", "none", "final/adapter_model.safetensors"),
         (run, "_write_log", "none", "log.parquet"),

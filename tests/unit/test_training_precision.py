@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "families"))
 from families import save_model
 
 from snaketune.runtime.errors import UserError
-from snaketune.training import step as loop
+from snaketune.training import loop, saving
 from snaketune.training import step as one_step
 
 FULL = {"method": "full", "batch_size": 4, "epochs": 2, "learning_rate": 1e-3}
@@ -80,10 +80,13 @@ def test_gradients_that_overflow_leave_a_step_out_and_halve_the_scale(
 ):
     spoil(monkeypatch, {0, 1, 4}, float("inf"))
     scales = []
-    real = loop._save
-    monkeypatch.setattr(
-        loop, "_save", lambda job: (real(job), scales.append(job.state.scaler["scale"]))
-    )
+    real = saving._write
+
+    def write(folder, content):
+        real(folder, content)
+        scales.append(content["state"]["scaler"]["scale"])
+
+    monkeypatch.setattr(saving, "_write", write)
     out = train(files, tmp_path, PLAIN | {"dtype": "float16"}, save_every=0)
     assert meta_of(out)["steps_left_out"] == 3
     assert [scale / 2**16 for scale in scales[:6]] == [0.5, 0.25, 0.25, 0.25, 0.125, 0.125]

@@ -18,8 +18,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2MLP
 from snaketune.config.model import ModelSpec, Preset
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.workfolder import remove_set_aside
-from snaketune.training import assemble, saving
-from snaketune.training import step as loop
+from snaketune.training import assemble, loop, saving
 from snaketune.training import step as one_step
 from snaketune.training.assemble import TrainingPlan, snapshot_steps
 from snaketune.training.batches import TokenRow

@@ -11,7 +11,7 @@ from test_training_run import PRESET, Stopped, log_of, published, stop_after, tr
 
 from snaketune.config.model import ModelSpec, Preset
 from snaketune.runtime.errors import UserError
-from snaketune.training import step as loop
+from snaketune.training import loop, saving
 from snaketune.training import step as one_step
 from snaketune.training.assemble import TrainingPlan
 from snaketune.training.launch import launch_training
@@ -96,7 +96,7 @@ def told_points(told):
 
 def stopped_and_resumed(files, folder, monkeypatch, *names):
     """Killed after step 8, with the last checkpoint after step 5: steps 6 to 7 come twice."""
-    real, saved = loop.save_checkpoint, []
+    real, saved = saving.save_checkpoint, []
 
     def until_5(folder, state, *rest):
         if state.step <= 5:
@@ -104,7 +104,7 @@ def stopped_and_resumed(files, folder, monkeypatch, *names):
             real(folder, state, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", until_5)
+        patch.setattr(saving, "save_checkpoint", until_5)
         stop_after(patch, 8)
         with pytest.raises(Stopped):
             tracked(files, folder, *names, save_every=0)

@@ -40,6 +40,7 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
         work=Path(snakemake.params.work),
         threads=snakemake.threads,
         gpus=snakemake.resources.get("gpu", 0),
+        save_every=aside["save_every"],
         tracking=Tracking(
             names=aside["report_to"], project=aside["project"], run=snakemake.wildcards.run
         ),

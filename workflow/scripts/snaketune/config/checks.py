@@ -197,7 +197,17 @@ def push_faults(experiment: Experiment) -> Iterator[Fault]:
         taken.setdefault(repo, name)
 
 
-_BESIDE = {"seed", "sweep", "label", "push", "resources", "gpu", "report_to", "preset"}
+_BESIDE = {
+    "seed",
+    "sweep",
+    "label",
+    "push",
+    "resources",
+    "gpu",
+    "report_to",
+    "save_every",
+    "preset",
+}
 """What runs that are joined may differ in: their seed, and what decides no figure."""
 
 

@@ -108,6 +108,10 @@ class RunSpec(Strict):
     """Where training and dev curves are shown while it runs. The package of that name has to be
     installed; its tokens are taken from the environment. TensorBoard's files lie in
     `train/{run}/tensorboard/`. Never makes a training run again."""
+    save_every: float | None = Field(None, ge=0, le=1440)
+    """Minutes between a training's checkpoints at least (1 unless set); 0: one after every step.
+    Where they are dear to make, they are further apart, but never over five minutes unless this is.
+    Never makes a training run again."""
     sweep: dict[str, list[Value]] = Field(default_factory=dict)
     """Values of hyperparameters to try: `{learning_rate: [1e-4, 2e-4], lora.r: [8, 16]}`, keys of
     the preset, or `seed` or `preset` of the run. The run stands for one run a combination, named
@@ -125,8 +129,11 @@ class RunSpec(Strict):
 
     @model_validator(mode="after")
     def _trained_or_given(self) -> "RunSpec":
-        if self.report_to and not self.train:
-            raise ValueError("report_to shows a training, and there is none")
+        if not self.train and "train" not in self.sweep:
+            if self.report_to:
+                raise ValueError("report_to shows a training, and there is none")
+            if self.save_every is not None:
+                raise ValueError("save_every is about a training, and there is none")
         if self.predictions:
             own = ("preset", "train", "adapter", "snapshots", "follow", "choose", "sweep")
             if any(getattr(self, key) for key in own) or self.seeds > 1:

@@ -119,6 +119,7 @@ class Lookup:
             "kept": f"{self.folder}/train/{run}/kept",
             "keep": self.experiment.presets[spec.preset or ""].keep,
             "report_to": spec.report_to,
+            "save_every": 60 * (1.0 if spec.save_every is None else spec.save_every),
             **({"parts": spec.learns_from} if len(spec.parts) > 1 else {}),
             "project": Path(self.folder).name,
         }

@@ -49,6 +49,7 @@ def launch_training(
     threads: int,
     gpus: int,
     tracking: "Tracking | None" = None,
+    save_every: float = 60.0,
 ) -> None:
     """`run_training` on as many GPUs as were granted and are there; in this process, if it is one
     or none."""
@@ -62,9 +63,11 @@ def launch_training(
     # Under SLURM others of the allocation may be visible, too.
     processes = min(gpus, torch.cuda.device_count())
     if processes < 2:
-        run_training(plan, train_rows, dev_rows, out, work, threads, tracking=tracking)
+        run_training(plan, train_rows, dev_rows, out, work, threads, save_every, tracking)
     else:
-        launch_processes(processes, plan, train_rows, dev_rows, out, work, threads, tracking)
+        launch_processes(
+            processes, plan, train_rows, dev_rows, out, work, threads, tracking, save_every
+        )
 
 
 def launch_processes(
@@ -91,6 +94,7 @@ def launch_processes(
         "paths": [train_rows, dev_rows, work],
         "threads": max(1, threads // processes),
         "tracking": dataclasses.asdict(tracking or Tracking()),
+        "save_every": save_every,
     }
     command = [sys.executable, "-m", _MODULE, "--standalone"]
     command += ["--nproc-per-node", str(processes), "--shutdown-timeout", str(_TO_SAVE)]
@@ -138,7 +142,8 @@ def _train(text: str) -> None:
             TrainingOutputs(**paths),
             work,
             job["threads"],
-            tracking=Tracking(**job["tracking"]),
+            job["save_every"],
+            Tracking(**job["tracking"]),
         )
     except Preempted as warning:
         print(f"stopped: {warning}", file=sys.stderr)

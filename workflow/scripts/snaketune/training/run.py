@@ -31,9 +31,9 @@ from snaketune.training.assemble import TrainingPlan, prepare
 from snaketune.training.batches import read_token_rows
 from snaketune.training.dev import CANDIDATES, DevPoint, best_point, kept_steps
 from snaketune.training.job import Training
+from snaketune.training.loop import take_remaining_steps
 from snaketune.training.parallel import join_world
 from snaketune.training.saving import atomic
-from snaketune.training.step import take_remaining_steps
 from snaketune.training.tracking import Tracking, open_trackers
 from snaketune.training.trainable import adapter_table, compute_dtype
 

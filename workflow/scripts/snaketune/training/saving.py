@@ -6,11 +6,13 @@ training itself: all that it needs to go on as if nothing had happened.
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from snaketune.runtime.errors import UserError
+from snaketune.runtime.machine import free_main_memory
 from snaketune.training.trainable import page_again, trained_weights
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -158,11 +161,20 @@ def save_checkpoint(
     folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
     """Writes the checkpoint; a kill at any moment leaves the last one or this one."""
-    content = {
+    _write(folder, _content(state, model, optimizer))
+
+
+def _content(
+    state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    return {
         "state": asdict(state),
         "weights": trained_weights(model),
         "optimizer": optimizer.state_dict(),
     }
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
     with atomic(folder / CHECKPOINT) as new, new.open("wb") as file:
         torch.save(content, file)
         file.flush()
@@ -185,19 +197,85 @@ def load_checkpoint(
     return TrainingState(**content["state"])
 
 
-class Timer:
-    """Says when the next checkpoint is due: so often that little is lost, so seldom that writing
-    takes at most about a fiftieth of the time."""
+MOST_LOST = 300.0
+"""Seconds between checkpoints at most, unless more is asked for."""
 
-    def __init__(self, every: float) -> None:
+
+class Checkpoints:
+    """Writes a training's checkpoints: so often that little is lost, so seldom that the training
+    waits for them at most about a fiftieth of its time, and five minutes apart at most.
+
+    What goes into one is copied to main memory between two steps and written while the next ones
+    run. Where there is no room for the copy, the training waits until it is written.
+    """
+
+    def __init__(self, folder: Path, every: float) -> None:
         """`every`: seconds between checkpoints at least; 0: one after every step."""
-        self.every, self.wait, self.last = every, every, time.monotonic()
+        self.folder, self.every, self.wait = folder, every, every
+        self.last = time.monotonic()
+        self.room: Callable[[], int] = free_main_memory
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds of work that a kill would lose now, were the last checkpoint written."""
+        return time.monotonic() - self.last
 
     def due(self) -> bool:
         """Whether it is time."""
-        return time.monotonic() - self.last >= self.wait
+        return self.age >= self.wait and (self._writing is None or self._writing.done())
 
-    def saved(self, started: float) -> None:
-        """Notes that a checkpoint was written, starting at `started` (monotonic seconds)."""
-        self.last = time.monotonic()
-        self.wait = self.every and max(self.every, 50 * (self.last - started))
+    def save(
+        self,
+        state: TrainingState,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        aside: bool = True,
+    ) -> None:
+        """Makes a checkpoint; unless `aside`, it is written on return.
+
+        Raises what the writing of the one before ran into.
+        """
+        self.finish()
+        started = time.monotonic()
+        content = _content(state, model, optimizer)
+        aside = aside and self.every > 0 and 2 * _bytes(content) < self.room()
+        if aside:
+            self._writing = self._writer.submit(_write, self.folder, _copied(content))
+        else:
+            save_checkpoint(self.folder, state, model, optimizer)
+        self.last, waited = time.monotonic(), time.monotonic() - started
+        longest = max(self.every, MOST_LOST) if aside else math.inf
+        self.wait = self.every and min(max(self.every, 50 * waited), longest)
+
+    def finish(self) -> None:
+        """Waits until the last checkpoint is written."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def close(self) -> None:
+        """Waits likewise; nothing can be saved from then on."""
+        try:
+            self.finish()
+        finally:
+            self._writer.shutdown()
+
+
+def _copied(content: Any) -> Any:
+    """The same, with tensors of its own in main memory."""
+    if isinstance(content, torch.Tensor):
+        return content.detach().to("cpu", copy=True)
+    if isinstance(content, dict):
+        return {key: _copied(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(_copied(value) for value in content)
+    return content
+
+
+def _bytes(content: Any) -> int:
+    if isinstance(content, torch.Tensor):
+        return content.nbytes
+    values = content.values() if isinstance(content, dict) else content
+    return sum(map(_bytes, values)) if isinstance(content, dict | list | tuple) else 0

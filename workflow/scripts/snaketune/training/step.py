@@ -1,7 +1,5 @@
-"""The loop of a training, and one optimiser step: the rows of an effective batch → gradients → new
-weights. What a micro-batch's loss is, `loss.py` says. After a step come, where they are due: scores
-on dev, snapshots and the weights that were scored, a checkpoint, and the end of a job that was
-preempted.
+"""One optimiser step of a training: the rows of an effective batch → gradients → new weights. What
+a micro-batch's loss is, `loss.py` says; what comes between steps, `loop.py`.
 
 The loss of a step is the mean over all its trained tokens, whichever process, lane or micro-batch
 they lie in. So every part adds up gradients of (its summed loss) / (trained tokens of the whole
@@ -15,7 +13,6 @@ gradients of weights only under method full (an adapter's are small beside them)
 forward pass with gradient checkpointing. Norm, clipping and update touch trained numbers alone.
 """
 
-import json
 import math
 import sys
 import time
@@ -26,21 +23,9 @@ from torch import nn
 
 from snaketune.models.finite import not_finite
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.job import Preempted, Progress, preemption_signal
 from snaketune.training.adapter_layers import renew_sums
 from snaketune.training.batches import TokenRow, rows_of_part
-from snaketune.training.dev import (
-    CANDIDATES,
-    best_point,
-    candidates_kept,
-    dev_scores,
-    drop_others,
-    evaluation_steps,
-    kept_steps,
-)
 from snaketune.training.job import Training, within_memory
-from snaketune.training.saving import Timer, save_checkpoint
-from snaketune.training.tracking import Trackers
 from snaketune.training.trainable import unmoved_adapters
 
 
@@ -224,72 +209,3 @@ def _check_moved(job: Training) -> None:
             f"moved, first {still[0]}: those layers take no part in the loss; expected targets "
             "that do"
         )
-
-
-def take_remaining_steps(job: Training, trackers: Trackers | None = None) -> None:
-    """Takes the steps that are left, with log, scores on dev, snapshots and checkpoints."""
-    total, state = job.order.total_steps, job.state
-    progress = Progress(total, "steps", done=state.step)
-    timer = Timer(job.save_every)
-    evaluations = evaluation_steps(job)
-    while state.step < total:
-        row = take_step(job, state.step)
-        state.step += 1
-        state.log.append(row)
-        scored = state.step in evaluations
-        scores = _evaluate(job, row["epoch"]) if scored else {}
-        if job.world.leads:
-            _keep(job, timer, scored)
-            if trackers:
-                trackers.log(row | scores)
-            rate = f"{row['tokens_per_second']:,.0f} tokens/s"
-            progress.advance(1, f"loss {row['loss']:.4f}, {rate}")
-        if job.world.any(preemption_signal() is not None):
-            _stop(job)
-    job.world.wait()
-
-
-def _stop(job: Training) -> None:
-    """Saves a checkpoint and ends the job, which was warned in one of its processes."""
-    if job.world.leads:
-        _save(job)
-    job.world.wait()
-    signal = preemption_signal() or "another process's warning"
-    raise Preempted(f"{signal} said that the job is about to be ended; saved step {job.state.step}")
-
-
-def _evaluate(job: Training, epoch: float) -> dict[str, Any]:
-    """Scores dev, for the log and in words."""
-    scores, state, best = dev_scores(job), job.state, job.preset.best
-    state.log.append({"step": state.step, "epoch": epoch, **scores})
-    if job.world.leads:
-        shown = {name: value for name, value in scores.items() if isinstance(value, float)}
-        shown |= {f"of {k}": v for k, v in json.loads(scores.get("dev_losses", "{}")).items()}
-        said = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in shown.items())
-        point = best_point(state.log, best)
-        mark = ", the best so far" if point and point.step == state.step else ""
-        print(f"step {state.step}: {said}{mark}", file=sys.stderr, flush=True)
-    return scores
-
-
-def _save(job: Training) -> None:
-    job.state.scaler = job.scaler.state_dict()
-    save_checkpoint(job.folder, job.state, job.model, job.optimizer)
-
-
-def _keep(job: Training, timer: Timer, scored: bool) -> None:
-    """Saves what is due: snapshots, the weights that were `scored`, and a checkpoint. The
-    checkpoint comes before the weights of other points go, so that none is missed after a kill."""
-    step = job.state.step
-    names = [f"snapshots/{name}" for name in job.snapshots.get(step, [])]
-    candidate = scored and candidates_kept(job.preset) > 0
-    if candidate:
-        names.append(f"{CANDIDATES}/{step}")
-    for name in names:
-        job.save(name)
-    if names or timer.due() or step == job.order.total_steps:
-        started = time.monotonic()
-        _save(job)
-        timer.saved(started)
-    if candidate:
-        drop_others(job.folder, kept_steps(job.state.log, job.preset))
