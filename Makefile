@@ -4,7 +4,8 @@
 # make test    all tests but those below
 # make test-slurm  the SLURM profile against a SLURM of one node, which it installs (root, apt)
 # make test-stale  what runs again after every kind of edit: dry runs and starts (half an hour)
-# make test-faults  a kill in every rule, then the same command (a quarter of an hour)
+# make test-faults  a kill in every rule and 25 ends at random moments, then the same command (half
+#              an hour)
 # make test-own  each of the files that users came with, in REAL_DATA_DIR's neighbour cases/own-data,
 #              from make new to the report (a quarter of an hour)
 # make test-families  tiny models of today's families, each step held against plain transformers;
@@ -48,13 +49,13 @@ test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python -m pytest tests/slurm -rs
 
 test-stale: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/stale
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/stale
 
 test-families: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/families
 
 test-faults: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_interruption.py -m long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/workflow/test_interruption.py -m long
 
 test-templates: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/workflow/test_templates.py -m long

@@ -162,6 +162,10 @@ def helper_minutes(wildcards, attempt: int) -> int:
     return of_helper(wildcards).runtime(attempt)
 
 
+def helper_limit(wildcards, attempt: int) -> int:
+    return of_helper(wildcards).limit(attempt)
+
+
 def gigabytes(amount: int):
     """Where no model is loaded."""
     return lambda wildcards, attempt: f"{amount * attempt}GB"

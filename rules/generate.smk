@@ -44,6 +44,9 @@ rule generate:
         runtime=lambda wildcards, attempt: evaluation_request(
             EXPERIMENT, PLAN, cell_of(wildcards)
         ).runtime(attempt),
+        limit=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).limit(attempt),
     params:
         identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
         state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
@@ -139,6 +142,9 @@ rule score_options:
         runtime=lambda wildcards, attempt: evaluation_request(
             EXPERIMENT, PLAN, cell_of(wildcards)
         ).runtime(attempt),
+        limit=lambda wildcards, attempt: evaluation_request(
+            EXPERIMENT, PLAN, cell_of(wildcards)
+        ).limit(attempt),
     params:
         identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
         state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
@@ -188,6 +194,7 @@ rule score_rewards:
         gpu=ONE_GPU,
         mem=helper_memory,
         runtime=helper_minutes,
+        limit=helper_limit,
     params:
         identity=lambda wildcards: LOOKUP.state_identity(LOOKUP.rewarding_state(wildcards.protocol)),
         state=lambda wildcards, output: LOOKUP.state_settings(

@@ -46,6 +46,9 @@ for shape in PLAN.training_shapes:
             runtime=lambda wildcards, attempt: training_request(EXPERIMENT, wildcards.run).runtime(
                 attempt
             ),
+            limit=lambda wildcards, attempt: training_request(EXPERIMENT, wildcards.run).limit(
+                attempt
+            ),
         params:
             settings=lambda wildcards: LOOKUP.training_identity(wildcards.run),
             model=lambda wildcards, output: LOOKUP.model_settings(model_of_run(wildcards)),

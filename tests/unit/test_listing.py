@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from snaketune.runtime import job_lines
 from snaketune.runtime.job_lines import ListedJob, how_far, log_end, time_in_words, why_it_runs
 from snaketune.runtime.listing import STOPPED, Listing, plain_fault, take_over
 
@@ -25,10 +26,13 @@ def tell(listing: Listing, event: str | None, message: str = "", level=logging.I
     listing.handle(record)
 
 
-def start(listing: Listing, jobid: int, rule: str, log="", output="", **wildcards: str) -> None:
+def start(
+    listing: Listing, jobid: int, rule: str, log="", output="", resources=None, **wildcards: str
+) -> None:
     tell(
         listing, "job_info", jobid=jobid, rule_name=rule, wildcards=wildcards, reason="",
         log=[log] if log else [], output=[output] if output else [],
+        resources=resources or {},
     )  # fmt: skip
 
 
@@ -78,14 +82,14 @@ def test_checks_and_what_looks_at_replies_share_a_line_too(stream) -> None:
 
 def test_a_runs_jobs_have_a_line_each_with_their_loss_or_score(listing, stream, tmp_path) -> None:
     log, metrics = tmp_path / "train.log", tmp_path / "metrics/simple/math.json"
-    log.write_text(
-        "71/72 steps, 0.6 steps/s, 0:00:01 left, loss 0.2468, 728 tokens/s\nstep 72: dev loss 0.2\n"
-        "72/72 steps, 0.645 steps/s, 0:00:00 left, loss 0.1966, 758 tokens/s\n"
-    )
     metrics.parent.mkdir(parents=True)
     row = {"subset": "all", "metric": "accuracy", "value": 0.765625, "n": 320, "low": 0.7}
     metrics.write_text(json.dumps({"rows": [row | {"subset": "hard", "value": 0.1}, row]}))
     start(listing, 1, "train_adapter_2", log=str(log), run="medium")
+    log.write_text(
+        "71/72 steps, 0.6 steps/s, 0:00:01 left, loss 0.2468, 728 tokens/s\nstep 72: dev loss 0.2\n"
+        "72/72 steps, 0.645 steps/s, 0:00:00 left, loss 0.1966, 758 tokens/s\n"
+    )
     end(listing, 1)
     start(listing, 2, "measure", output=str(metrics), state="medium", protocol="math")
     end(listing, 2)
@@ -116,9 +120,10 @@ def test_a_failed_job_says_its_fault_once_and_the_start_ends_with_what_failed(
     listing, stream, tmp_path
 ) -> None:
     log = tmp_path / "a.log"
-    log.write_text("error: an earlier one\n120/320 rows\nerror: no room\nWhat to do: make some\n")
     for n, run in enumerate(("simple", "medium", "simple")):
+        log.unlink(missing_ok=True)
         start(listing, n, "train_adapter_0", log=str(log), run=run)
+        log.write_text("error: an earlier one\n120/320 rows\nerror: no room\nWhat to do: do\n")
         raised = "RuleException:\nCalledProcessError in file train.smk, line 98:\nCommand …"
         tell(listing, "error", raised, logging.ERROR)
         tell(listing, "job_error", "Error in rule", logging.ERROR, jobid=n)
@@ -137,11 +142,50 @@ def test_of_a_traceback_the_end_is_shown(tmp_path) -> None:
     log.write_text(
         f"before\nTraceback (most recent call last):\n{trace}\nValueError: x\nWhat to do"
     )
-    said = log_end([str(log)]).splitlines()
+    job = ListedJob("train a", "train", False, [str(log), str(tmp_path / "none.log")], [])
+    job.begun[str(log)] = 0
+    said = log_end(job).splitlines()
     assert len(said) == 26 and said[0] == "…" and said[-2:] == ["ValueError: x", "What to do"]
-    assert log_end([str(tmp_path / "none.log")]) == ""
     log.write_text("38/72 steps, 0.5 steps/s, 0:00:59 left\nstopped: SIGTERM said so\nWhat to do")
-    assert log_end([str(log)]) == "stopped: SIGTERM said so\nWhat to do"
+    assert log_end(job) == "stopped: SIGTERM said so\nWhat to do"
+
+
+def test_a_job_that_ends_without_a_word_is_told_what_ended_it(tmp_path, monkeypatch) -> None:
+    """What an earlier attempt said is not its own; the system counts whom it kills for memory."""
+    log, counts = tmp_path / "a.log", tmp_path / "vmstat"
+    monkeypatch.setattr(job_lines, "_STATISTICS", counts)
+    log.write_text("error: of an earlier attempt\n")
+    job = ListedJob("train a", "train", False, [str(log)], [])
+    log.write_text(log.read_text() + "loading\n3/9 steps, 1 steps/s, 0:00:06 left\n")
+    for before, now, words in (
+        (None, "", "error: it was ended from outside"),
+        (4, "pgfault 1\noom_kill 4\n", "error: it was ended from outside"),
+        (4, "pgfault 1\noom_kill 5\n", "error: out of memory: the system killed it"),
+    ):
+        counts.write_text(now)
+        shown = log_end(job, before).splitlines()
+        assert shown[:2] == ["loading", "3/9 steps, 1 steps/s, 0:00:06 left"]
+        assert shown[2].startswith(words) and shown[3].startswith("What to do: ")
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        ({"runtime": 5}, True),
+        ({"runtime": 5, "limit": 5}, False),
+        ({"runtime": 6}, False),
+        ({}, False),
+    ],
+)
+def test_a_job_that_takes_longer_than_expected_is_told_once(
+    listing, stream, resources, told
+) -> None:
+    start(listing, 1, "train_adapter_0", run="simple", resources=resources)
+    listing.running[1].start -= 5 * 60 + 1
+    listing._tell_late()
+    listing._tell_late()
+    line = "train simple takes longer than the 5 min 00 s expected; it goes on"
+    assert lines(stream).count(line) == told
 
 
 def test_ctrl_c_is_no_fault(listing, stream) -> None:
@@ -170,11 +214,11 @@ def test_a_terminal_has_a_live_line_and_colours_and_nothing_else_has(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "60")
     log = tmp_path / "a.log"
-    log.write_text("120/320 replies, 38 replies/s, 0:00:05 left\n")
     shown = Terminal()
     listing = Listing(shown, {})
     listing.total = 4
     start(listing, 1, "generate", log=str(log), state="simple", protocol="math")
+    log.write_text("120/320 replies, 38 replies/s, 0:00:05 left\n")
     assert listing.now() == "0 of 4  generate simple math 120/320 replies, 0:00:05 left"
     start(listing, 2, "generate", log=str(log), state="medium", protocol="math")
     assert len(listing.now()) == 59 and listing.now().endswith("…")
@@ -242,7 +286,9 @@ def test_snakemakes_own_listing_is_there_when_asked_for(
     kept = lambda record: True  # noqa: E731
     settings = {"verbose": False, "debug_dag": False, "stdout": False, "nocolor": True} | changed
     workflow = SimpleNamespace(
-        output_settings=SimpleNamespace(**settings, dryrun=False), is_main_process=True
+        output_settings=SimpleNamespace(**settings, dryrun=False),
+        is_main_process=True,
+        non_local_exec=False,
     )
 
     def logger_of_snakemake() -> logging.Logger:

@@ -81,6 +81,15 @@ def test_work_that_keeps_records_ends_at_once_and_says_why(tmp_path: Path, numbe
     assert "Traceback" not in said
 
 
+def test_the_time_that_the_user_grants_ends_a_job(tmp_path: Path) -> None:
+    limited = WORKS.replace('"/log", 0)', '"/log", 0, 0.02)')
+    code, said = warned_when([limited, str(tmp_path)], lambda: True, signal.SIGCONT)
+    assert code == 1
+    assert "stopped: the time that `resources: {minutes: N}` grants is over" in said
+    kept = (tmp_path / "1of1/records.jsonl").read_bytes()
+    assert kept.endswith(b"}\n") and 10 < kept.count(b"\n") < 1000
+
+
 def test_a_training_saves_its_step_and_goes_on_from_it(files, tmp_path: Path, capsys) -> None:
     torch.set_num_threads(1)
     whole = trainings.train(files, tmp_path / "whole", snapshots=3)

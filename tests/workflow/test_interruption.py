@@ -1,8 +1,10 @@
-"""SIGKILL in the middle of a rule, then the same command: the tables are the same. In every rule is
-for `make test-faults`."""
+"""SIGKILL in the middle of a rule, and every way to end a start at random moments, then the same
+command: the tables and the weights are the same. In every rule, and the random moments, are for
+`make test-faults`."""
 
 import csv
 import os
+import random
 import signal
 import subprocess
 import time
@@ -48,6 +50,63 @@ def kill_in(project: Project, script: str, whole: bool = False) -> int:
         else:
             victim.kill()
         return process.wait(timeout=300)
+
+
+# Who gets which signal. A terminal sends its signals to all of its group.
+ENDS = (
+    ("all", signal.SIGKILL), ("start", signal.SIGKILL), ("job", signal.SIGKILL),
+    ("start", signal.SIGTERM), ("all", signal.SIGINT), ("all", signal.SIGHUP),
+)  # fmt: skip
+
+
+def ended_at(project: Project, jobs: int, wait: float, who: str, number: signal.Signals) -> None:
+    """Starts the command, and sends the signal `wait` seconds after so many jobs have begun."""
+    with (project.folder / "killed.log").open("a") as log:
+        process = subprocess.Popen(
+            project.command(),
+            cwd=project.folder,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        while len(begun(project)) < jobs and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(wait)
+        victim = wait_for(process, ".py") if who == "job" else None
+        assert process.poll() is None, f"the start had ended before job {jobs}"
+        if victim:
+            victim.send_signal(number)
+        elif who == "all":
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        assert process.wait(timeout=600) != 0
+    # Of those that a lone SIGKILL orphans, the next start has to take care.
+    if (who, number) != ("start", signal.SIGKILL):
+        assert not alive_in(project.folder)
+
+
+def begun(project: Project) -> list[Path]:
+    """The logs of all jobs that began."""
+    return list((project.folder / "results/demo/logs").rglob("*.log"))
+
+
+def alive_in(folder: Path) -> list[str]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if Path(process.cwd()) == folder and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def weights(project: Project) -> dict[str, bytes]:
+    folder = project.folder / "results/demo/train"
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*.safetensors")}
 
 
 def wait_for(process: subprocess.Popen, ending: str) -> psutil.Process:
@@ -114,6 +173,20 @@ def test_kills_change_nothing(finished: Project, tmp_path: Path) -> None:
 def test_a_kill_in_every_rule_changes_nothing(finished: Project, tmp_path: Path) -> None:
     project = killed_in(reduced_project(tmp_path / "project"), RULES)
     assert tables(project) == tables(finished)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(5))
+def test_five_ends_at_random_moments_change_nothing(
+    finished: Project, tmp_path: Path, seed: int
+) -> None:
+    draw, project = random.Random(seed), reduced_project(tmp_path / "project")
+    for n in range(5):
+        jobs = round(len(begun(finished)) * (n + draw.random()) / 5.5)
+        ended_at(project, jobs, draw.uniform(0, 3), *ENDS[(5 * seed + n) % len(ENDS)])
+    project.run()
+    assert tables(project) == tables(finished)
+    assert weights(project) == weights(finished)
 
 
 @pytest.mark.long

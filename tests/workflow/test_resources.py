@@ -6,15 +6,15 @@ from conftest import Project
 from project_copy import ROOT
 
 
-def asked(project: Project, *arguments: str) -> dict[str, list[tuple[str, int, int, int]]]:
-    """By rule, of each job: what its wildcards are, GPUs, MB of memory and minutes."""
+def asked(project: Project, *arguments: str) -> dict[str, list[tuple[str, int, int, int, int]]]:
+    """By rule, of each job: what its wildcards are, GPUs, MB of memory, minutes and the limit."""
     jobs: dict[str, list] = {}
     for rule, lines in project.planned(*arguments).items():
         wildcards = [line.partition(": ")[2] for line in lines if line.startswith("wildcards")]
         resources = [line for line in lines if line.startswith("resources")]
         figures = [
             tuple(int((re.search(rf"\b{name}=(\d+)", line) or [0, 0])[1]) for name in
-                  ("gpu", "mem_mb", "runtime"))
+                  ("gpu", "mem_mb", "runtime", "limit"))
             for line in resources
         ]  # fmt: skip
         jobs[rule] = [(w, *f) for w, f in zip(wildcards, figures, strict=True)] if wildcards else []
@@ -25,10 +25,11 @@ def test_all_jobs_of_a_run_take_its_own_resources(project: Project) -> None:
     own = "runs={simple: {resources: {memory_gb: 77, minutes: 99}}}"
     jobs = asked(project, "--config", own)
     for rule in ("train_adapter_0", "generate", "judge"):
-        for wildcards, gpu, memory, minutes in jobs[rule]:
+        for wildcards, gpu, memory, minutes, limit in jobs[rule]:
             of_run = re.search(r"(run|state)=simple\b", wildcards)
             assert gpu == 1
             assert ((memory, minutes) == (77_000, 99)) == bool(of_run), (rule, wildcards)
+            assert limit == (99 if of_run else 0)
         assert any("simple" in wildcards for wildcards, *_ in jobs[rule])
 
 

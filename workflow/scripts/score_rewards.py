@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0], snakemake.resources.get("gpu")):
+with job(snakemake.log[0], snakemake.resources.get("gpu"), snakemake.resources.get("limit")):
     import torch
 
     from snaketune.inference.rewards import reward

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0], snakemake.resources.get("gpu")):
+with job(snakemake.log[0], snakemake.resources.get("gpu"), snakemake.resources.get("limit")):
     from snaketune.config.model import Preset
     from snaketune.models.folder import pinned
     from snaketune.runtime.content import sign

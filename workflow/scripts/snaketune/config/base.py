@@ -131,7 +131,8 @@ class ResourceSpec(Strict):
     memory_gb: Number | None = Field(None, gt=0)
     """Main memory of a job in GB; unset: estimated from model, method and batch."""
     minutes: int | None = Field(None, ge=1)
-    """Run time of a job; unset: estimated."""
+    """Run time of a job, which ends it wherever it runs, with what it has done kept; unset: an
+    estimate, which ends none but on a cluster."""
 
 
 SplitName = Literal["train", "dev", "test"]

@@ -61,6 +61,8 @@ class Estimate:
     gpu_memory: float
     """Memory of each GPU in bytes, as expected; nothing asks for it."""
     minutes: int
+    set_minutes: int = 0
+    """What the user grants; 0: nothing but the estimate, which ends no job."""
 
     def mem(self, attempt: int = 1) -> str:
         """Main memory as Snakemake takes it; as much again with every further attempt."""
@@ -70,12 +72,16 @@ class Estimate:
         """Minutes; as many again with every further attempt."""
         return self.minutes * attempt
 
+    def limit(self, attempt: int = 1) -> int:
+        """Minutes after which a job ends, wherever it runs; 0: none."""
+        return self.set_minutes * attempt
+
 
 def overridden(estimate: Estimate, *overrides: ResourceSpec) -> Estimate:
     """With main memory and time as the first override says that sets them."""
     memory = next((o.memory_gb * 1e9 for o in overrides if o.memory_gb), estimate.memory)
-    minutes = next((o.minutes for o in overrides if o.minutes), estimate.minutes)
-    return Estimate(memory, estimate.gpu_memory, minutes)
+    minutes = next((o.minutes for o in overrides if o.minutes), 0)
+    return Estimate(memory, estimate.gpu_memory, minutes or estimate.minutes, minutes)
 
 
 @cache

@@ -146,6 +146,11 @@ Request = dict[str, float]
 """An estimate by the names of its figures, as JSON has it."""
 
 
+def _figures(request: Estimate) -> Request:
+    """Without what ends a job: the report is about what it needs."""
+    return {k: v for k, v in asdict(request).items() if k != "set_minutes"}
+
+
 def _most_rows(experiment: Experiment, run: RunSpec) -> int | None:
     """Rows of an epoch at most; None: nobody knows."""
     limits = [experiment.datasets[part.dataset].limit for part in run.parts]
@@ -167,18 +172,18 @@ def requests_of(
         if run.train:
             counts = {*range(1, max(1, run.gpu or 1) + 1), (ran_on or {}).get(name, 1)}
             requests = {n: training_request(experiment, name, n) for n in sorted(counts)}
-            trained[name] = {str(n): asdict(request) for n, request in requests.items()}
+            trained[name] = {str(n): _figures(request) for n, request in requests.items()}
     replied: dict[str, dict[str, Request]] = {}
     helped: dict[str, dict[str, Request]] = {}
     for cell in plan.measured:
         spec, brought = plan.protocols[cell.protocol], cell in plan.brought
         if not brought:
             request = evaluation_request(experiment, plan, cell)
-            replied.setdefault(cell.protocol, {})[cell.state] = asdict(request)
+            replied.setdefault(cell.protocol, {})[cell.state] = _figures(request)
         # The rewards of samples that were made elsewhere came with them.
         if spec.judge or (reward_model(spec) and not brought):
             request = helper_request(experiment, plan, cell)
-            helped.setdefault(cell.protocol, {})[cell.state] = asdict(request)
+            helped.setdefault(cell.protocol, {})[cell.state] = _figures(request)
     return {"training": trained, "evaluation": replied, "helpers": helped}
 
 

@@ -41,7 +41,7 @@ _is_deferred = False
 
 def end_on_preemption() -> None:
     """From here on a warning ends the job by `Preempted`. For the main thread of a process."""
-    for number in SIGNALS:
+    for number in (*SIGNALS, signal.SIGALRM):
         signal.signal(number, _on_signal)
 
 
@@ -50,11 +50,18 @@ def preemption_signal() -> str | None:
     return _signal
 
 
+def preemption_reason() -> str:
+    """Why the job ends, in words."""
+    if _signal == "SIGALRM":
+        return "the time that `resources: {minutes: N}` grants is over"
+    return f"{_signal or 'a signal to another process'} said that the job is about to be ended"
+
+
 def end_if_preempted() -> None:
     """Raises `Preempted` after a warning whose own raise was lost: Python drops what is raised
     while it runs a destructor or a callback of C code."""
     if _signal and not _is_deferred:
-        raise Preempted(f"{_signal} said that the job is about to be ended")
+        raise Preempted(preemption_reason())
 
 
 @contextmanager
@@ -130,10 +137,11 @@ def _keep_libraries_quiet() -> None:
 
 
 @contextmanager
-def job(log: str, gpu: int | None = None) -> Iterator[None]:
+def job(log: str, gpu: int | None = None, minutes: float | None = None) -> Iterator[None]:
     """Runs a script's body with stdout and stderr in the file `log`.
 
-    A warning before its end ends it with what it has done kept. With `gpu`, the GPUs that
+    A warning before its end ends it with what it has done kept, and so do its `minutes` where they
+    are over (0 or None: no limit). With `gpu`, the GPUs that
     Snakemake granted, the job takes that many devices for itself, and its output goes to the
     terminal too unless the start shows lines of its own. A `UserError` ends the process with its
     message alone, anything else with the traceback; all end the log with what to do.
@@ -151,6 +159,8 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
         sys.stdout = sys.stderr = file if quiet else _Tee(file, err)
         try:
             end_on_preemption()
+            if minutes:
+                signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
             if gpu is not None:
                 claim_devices(gpu)
             yield
@@ -163,6 +173,8 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
             print(fault_lines(error), file=sys.stderr)
             raise SystemExit(1) from None
         finally:
+            if minutes:
+                signal.setitimer(signal.ITIMER_REAL, 0)
             sys.stdout, sys.stderr = out, err
 
 

@@ -2,9 +2,10 @@
 what the log of a failed one ends with; why it runs."""
 
 import json
+import math
 import re
 import time
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +28,14 @@ class ListedJob:
     """It shares a line with all of its rule."""
     logs: list[str]
     outputs: list[str]
+    minutes: float = math.inf
+    """What it was expected to take at most."""
     start: float = field(default_factory=time.monotonic)
+    begun: dict[str, int] = field(init=False)
+    """How long each log was when it started: what stands before is an earlier attempt's."""
+
+    def __post_init__(self) -> None:
+        self.begun = {log: _size(log) for log in self.logs}
 
     @property
     def seconds(self) -> float:
@@ -65,18 +73,27 @@ def why_it_runs(text: str) -> str:
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
-def _tail(file: str, size: int) -> str:
-    path = Path(file)
+def _size(file: str) -> int:
     try:
-        with path.open("rb") as opened:
-            opened.seek(max(0, path.stat().st_size - size))
-            return opened.read().decode("utf-8", errors="replace")
+        return Path(file).stat().st_size
     except OSError:
-        return ""
+        return 0
+
+
+def _tail(job: ListedJob, size: int) -> str:
+    """The last `size` bytes that the job's logs hold of it."""
+    found = []
+    for log in job.logs:
+        with suppress(OSError), Path(log).open("rb") as opened:
+            end = _size(log)
+            begun = job.begun[log] if job.begun[log] <= end else 0  # written anew
+            opened.seek(max(begun, end - size))
+            found.append(opened.read().decode("utf-8", errors="replace"))
+    return "\n".join(found)
 
 
 def _last_progress(job: ListedJob) -> re.Match[str] | None:
-    found = [match for log in job.logs for match in _PROGRESS.finditer(_tail(log, 4000))]
+    found = list(_PROGRESS.finditer(_tail(job, 4000)))
     return found[-1] if found else None
 
 
@@ -118,13 +135,43 @@ def _score(file: Path) -> str:
 
 
 _SHOWN = 25
+_STATISTICS = Path("/proc/vmstat")
 
 
-def log_end(logs: Sequence[str]) -> str:
-    """What a failed job's log ends with: its last fault and what to do; of a traceback the end."""
-    text = visible("\n".join(_tail(log, 40_000) for log in logs)).strip()
+def kills_for_memory() -> int | None:
+    """How many processes of this machine its system has killed for want of memory since it began;
+    None where it doesn't tell."""
+    try:
+        found = re.search(r"^oom_kill (\d+)$", _STATISTICS.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) if found else None
+
+
+def killed_words(before: int | None) -> str:
+    """What to say of a job that ended without a word, where so many had been killed for want of
+    memory before it."""
+    now = kills_for_memory()
+    if before is not None and now is not None and now > before:
+        return (
+            "error: out of memory: the system killed it, as main memory was full\n"
+            "What to do: run fewer jobs at once (--cores, --resources gpu=1) or take a smaller "
+            "model, a smaller batch_size or more memory (`resources: {memory_gb: N}` on a "
+            "cluster), then start the same command again; finished steps stay finished."
+        )
+    return (
+        "error: it was ended from outside, or by a crash in a library, before it could say why\n"
+        "What to do: start the same command again; if it ends alike, report it with its log."
+    )
+
+
+def log_end(job: ListedJob, kills: int | None = None) -> str:
+    """What a failed job's log ends with: its last fault and what to do; of a traceback the end.
+    Where it tells no fault, what ended the job: `kills` is as `killed_words` takes it."""
+    text = visible(_tail(job, 40_000)).strip()
     starts = [
         match.start() for match in re.finditer(r"^(error: |stopped|Traceback \()", text, re.M)
     ]
     lines = text[starts[-1] if starts else 0 :].splitlines()
-    return "\n".join(lines if len(lines) <= _SHOWN else ["…", *lines[-_SHOWN:]])
+    shown = lines if len(lines) <= _SHOWN else ["…", *lines[-_SHOWN:]]
+    return "\n".join(shown if starts else [*shown[-3:], killed_words(kills)])

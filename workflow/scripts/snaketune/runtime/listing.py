@@ -10,6 +10,7 @@ that nothing of Snakemake's is imported here; what has no known name is shown as
 """
 
 import logging
+import math
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import textwrap
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any, TextIO
 
 from snaketune.runtime.job import LINES, LISTING
@@ -26,6 +28,7 @@ from snaketune.runtime.job_lines import (
     ListedJob,
     how_far,
     in_columns,
+    kills_for_memory,
     log_end,
     outcome,
     time_in_words,
@@ -70,7 +73,8 @@ def take_over(logger: logging.Logger, workflow: Any, names: Mapping[str, str]) -
     for handler in list(logger.handlers):
         if handler.name == "DefaultStreamHandler":
             stream = sys.stdout if said.stdout else sys.stderr
-            listing = Listing(stream, names, dryrun=said.dryrun, nocolor=said.nocolor)
+            elsewhere = workflow.non_local_exec
+            listing = Listing(stream, names, said.dryrun, said.nocolor, remote=elsewhere)
             listing.name = handler.name
             for wanted in handler.filters:  # --quiet
                 listing.addFilter(wanted)
@@ -84,7 +88,12 @@ class Listing(logging.Handler):
     """Takes what Snakemake has to say, event by event."""
 
     def __init__(
-        self, stream: TextIO, names: Mapping[str, str], dryrun: bool = False, nocolor: bool = False
+        self,
+        stream: TextIO,
+        names: Mapping[str, str],
+        dryrun: bool = False,
+        nocolor: bool = False,
+        remote: bool = False,
     ) -> None:
         super().__init__()
         self.stream, self.names, self.dryrun = stream, names, dryrun
@@ -98,6 +107,7 @@ class Listing(logging.Handler):
         self.told: set[str] = set()
         self.failed: dict[str, None] = {}
         self.done, self.total, self.stopped, self._counted = 0, 0, False, False
+        self.kills, self.remote = kills_for_memory(), remote
         self._finished = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -132,13 +142,15 @@ class Listing(logging.Handler):
             and (rule in _ALIKE or not any(key in wildcards for key in _OWN_LINE)),
             logs=list(about["log"]),
             outputs=list(about["output"]),
+            # On a cluster the time of waiting counts too, and the site ends what takes too long.
+            minutes=math.inf if self.remote else _minutes(about),
         )
         self.running[about["jobid"]] = job
         if self.dryrun and rule not in _TARGETS:
             self._say(in_columns("", job.label, "", why_it_runs(about["reason"])))
         elif self.live and rule in _SPEAK:
             print("\r\033[K", end="", file=self.stream, flush=True)
-        elif self.live and not self._finished.is_set():
+        elif not self.dryrun and not self._finished.is_set():
             self._watch()
 
     def _job_finished(self, about: dict[str, Any], record: logging.LogRecord) -> None:
@@ -160,10 +172,11 @@ class Listing(logging.Handler):
             return
         self.failed[job.label] = None
         self._line("✗", 31, job.label, job.seconds, "failed")
-        said = log_end(job.logs)
+        said = log_end(job, self.kills)
+        self.kills = kills_for_memory()
         # What it did and what to do are printed once: attempts and jobs often fail alike.
-        if (said and self.faults.setdefault(said, job.label) != job.label) or not said:
-            said = f"the same as {self.faults[said]}" if said else "its log says nothing"
+        if self.faults.setdefault(said, job.label) != job.label:
+            said = f"the same as {self.faults[said]}"
         self._say("\n".join(f"    {line}" for line in [*said.splitlines(), *_where(job.logs)]))
 
     def _run_info(self, about: dict[str, Any], record: logging.LogRecord) -> None:
@@ -220,6 +233,9 @@ class Listing(logging.Handler):
 
     def _repaint(self) -> None:
         while not self._finished.wait(1):
+            self._tell_late()
+            if not self.live:
+                continue
             line = self.now()
             self.acquire()
             try:
@@ -228,6 +244,13 @@ class Listing(logging.Handler):
                     print(f"\r\033[K{line}", end="", file=self.stream, flush=True)
             finally:
                 self.release()
+
+    def _tell_late(self) -> None:
+        for job in list(self.running.values()):
+            if job.seconds > 60 * job.minutes:
+                expected, job.minutes = time_in_words(60 * job.minutes), math.inf
+                with self.lock or nullcontext():
+                    self._say(f"{job.label} takes longer than the {expected} expected; it goes on")
 
     def now(self) -> str:
         """`12 of 37  train simple 120/320 steps, 0:00:05 left, loss 0.41`, as wide as the
@@ -245,6 +268,13 @@ class Listing(logging.Handler):
             self.acquire()
             print("\r\033[K", end="", file=self.stream, flush=True)
             self.release()
+
+
+def _minutes(about: Mapping[str, Any]) -> float:
+    """What a job is expected to take; none where it ends at a limit of the user's."""
+    asked = dict(about.get("resources") or {})
+    minutes = asked.get("runtime")
+    return minutes if isinstance(minutes, int) and not asked.get("limit") else math.inf
 
 
 def interrupted(kind: type[BaseException], error: BaseException, place: Any) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from snaketune.runtime.job import Preempted, Progress, preemption_signal
+from snaketune.runtime.job import Preempted, Progress, preemption_reason, preemption_signal
 from snaketune.training.dev import (
     CANDIDATES,
     best_point,
@@ -135,7 +135,4 @@ class _Loop:
         if job.world.leads:
             self._save(aside=False)
         job.world.wait()
-        signal = preemption_signal() or "another process's warning"
-        raise Preempted(
-            f"{signal} said that the job is about to be ended; saved step {job.state.step}"
-        )
+        raise Preempted(f"{preemption_reason()}; saved step {job.state.step}")
