@@ -29,7 +29,15 @@ LARGE = 3_000_000
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where hashes are remembered; empty."""
     monkeypatch.setenv("SNAKETUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(content, "_asked", Forgetful())
     return tmp_path / "cache/hashes"
+
+
+class Forgetful(dict):
+    """Each call as of a process of its own."""
+
+    def get(self, key, default=None):
+        return default
 
 
 @pytest.fixture
@@ -194,3 +202,19 @@ def test_several_files_keep_their_order(tmp_path: Path, memory: Path) -> None:
         file.write_bytes(file.name.encode() * 70_000)
     assert content_hashes(files) == [file_hash(f) for f in files]
     assert content_hashes([]) == []
+
+
+@pytest.mark.parametrize("size", [10, LARGE])
+def test_a_process_reads_a_file_once_as_long_as_it_stays_as_it_is(
+    tmp_path: Path, memory: Path, read: list[Path], monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(content, "_asked", {})
+    file = tmp_path / "a"
+    file.write_bytes(os.urandom(size))
+    assert content_hash(file) == content_hash(file) == file_hash(file)
+    assert len(read) == 2, "so soon after a change another one could not be told"
+    monkeypatch.setattr(content.time, "time", lambda: time() + 60)
+    assert len({content_hash(file) for _ in range(3)}) == 1 and len(read) == 3
+    before = content_hash(file)
+    overwrite(file, 3)
+    assert content_hash(file) == file_hash(file) != before

@@ -24,6 +24,7 @@ from typing import Any
 from snaketune.runtime.files import write_json
 
 _SMALL = 65536  # bytes; a smaller file is read faster than it is remembered
+_AT_ONCE = 1 << 26  # bytes; less is hashed faster than threads begin
 _READERS = 4  # files at once; with more, disks are what takes the time
 
 
@@ -39,20 +40,35 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_asked: dict[tuple[Any, ...], str] = {}
+"""What this process asked for: a plan asks for the same models job by job."""
+
+
 def content_hash(path: Path) -> str:
     """`file_hash`, which for a file that is as it was last time takes no reading."""
     seen = Seen(path)
+    if (known := _asked.get(seen.mark)) is None:
+        known = _content_hash(seen)
+        if seen.settled and Seen(path).mark == seen.mark:
+            _asked[seen.mark] = known
+    return known
+
+
+def _content_hash(seen: "Seen") -> str:
     if seen.size < _SMALL:
-        return file_hash(path)
+        return file_hash(seen.path)
     known = seen.recall()
     if known is None:
-        known = file_hash(path)
+        known = file_hash(seen.path)
         seen.remember(known)
     return known
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
-    """`content_hash` of each, several at once: hashing leaves the interpreter to others."""
+    """`content_hash` of each; what takes a while several at once, as hashing leaves the interpreter
+    to others."""
+    if sum(path.stat().st_size for path in paths) < _AT_ONCE:
+        return list(map(content_hash, paths))
     with ThreadPoolExecutor(_READERS) as readers:
         return list(readers.map(content_hash, paths))
 
@@ -76,7 +92,7 @@ class Seen:
         found = self.path.stat()
         self.size = found.st_size
         times = [found.st_mtime_ns, found.st_ctime_ns]
-        self.mark = [str(self.path), found.st_size, *times, found.st_ino]
+        self.mark = (str(self.path), found.st_size, *times, found.st_ino)
         now = time.time()
         # A program may have set the modification time, to a date to come too.
         self.settled = now - found.st_ctime > _SETTLED and abs(now - found.st_mtime) > _SETTLED
@@ -116,7 +132,7 @@ class Seen:
         """With a seal, which tells that a record was damaged: a wrong hash would pass for another
         model's."""
         seal = hashlib.sha256(json.dumps([self.mark, sha256]).encode()).hexdigest()[:12]
-        return {"mark": self.mark, "sha256": sha256, "seal": seal}
+        return {"mark": list(self.mark), "sha256": sha256, "seal": seal}
 
 
 MADE_BY, SETTINGS = "made_by", "settings"
