@@ -253,7 +253,8 @@ def commands(project: Project, name: str, venv: Path) -> None:
     (project.folder / name).write_bytes((CASES / name).read_bytes())
     judge = ["JUDGE=data/demo/judge"] if name == "safety.csv" else []
     made = subprocess.run(
-        ["make", "--no-print-directory", "-f", ROOT / "Makefile", "new", f"DATA={name}", "MODEL=data/demo/model", *judge,
+        ["make", "--no-print-directory", "-f", ROOT / "Makefile", "new", f"DATA={name}",
+         "MODEL=data/demo/model", *judge,
          f"VENV={venv}", f"BIN={Path(sys.executable).parent}"],
         cwd=project.folder, capture_output=True, text=True,
     )  # fmt: skip
