@@ -7,6 +7,7 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0]):
     from snaketune.plan.table_plan import TablePlan
     from snaketune.runtime.content import sign
+    from snaketune.tables.accounting import require_whole_chain
     from snaketune.tables.aggregate import aggregate
     from snaketune.tables.sources import read_sources, require_config_settings
 
@@ -16,6 +17,8 @@ with job(snakemake.log[0]):
     folder, params = Path(snakemake.output.metrics).parent, snakemake.params
     sources = read_sources(**files, tokens=params.tokens)
     require_config_settings(params.asked, sources)
+    plan = TablePlan.from_json(params.table)
+    require_whole_chain(plan, sources)
     gate = {**params.gate, "against": params.against}
-    aggregate(plan=TablePlan.from_json(params.table), sources=sources, folder=folder, gate=gate)
+    aggregate(plan=plan, sources=sources, folder=folder, gate=gate)
     sign(Path(snakemake.output.final), params.made_by)
