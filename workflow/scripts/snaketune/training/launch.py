@@ -79,6 +79,7 @@ def launch_processes(
     work: Path,
     threads: int,
     tracking: "Tracking | None" = None,
+    save_every: float = 60.0,
 ) -> None:
     """`run_training` on so many processes, which share each step's rows. `threads` is for all of
     them together. Their output becomes this process's."""
