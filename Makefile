@@ -20,7 +20,10 @@
 #              fails at the end where a script failed or a bar was missed
 # make clean   remove results and caches; `make distclean` the virtual environment too
 
-PYTHON ?= python3.11
+# The first of these that is there and new enough; PYTHON=… names another.
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
@@ -95,8 +98,15 @@ clean:
 distclean: clean
 	rm -rf $(VENV) $(BENCH)
 
+define require_python
+	@$(or $(PYTHON),false) $(NEW_ENOUGH) 2>/dev/null || { echo "found $(or $(PYTHON),none on the \
+	PATH), expected Python 3.11 or newer: install one, or name it: make demo PYTHON=python3.12" >&2; \
+	exit 1; }
+endef
+
 # Stamped last, so that an installation that broke off starts over.
 $(VENV)/.installed: $(REQUIREMENTS)
+	$(require_python)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-dev.txt
 	touch $@
@@ -106,6 +116,7 @@ $(VENV)/.installed-slurm: $(VENV)/.installed
 	touch $@
 
 $(BENCH)/.installed: $(REQUIREMENTS)
+	$(require_python)
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-bench.txt
 	touch $@
