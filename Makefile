@@ -10,6 +10,7 @@
 # make test-families  tiny models of today's families, each step held against plain transformers;
 #              FAMILIES_TABLE=write writes the table in docs/models.md anew (some minutes)
 # make test-templates  the demo's verifier trained and asked under five kinds of chat template (20 minutes)
+# make test-docs  the commands of README.md and docs/, the tutorial's for real (ten minutes)
 # make test-real  what takes a pretrained model, those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR, and
 #              all rows of the data in REAL_DATA_DIR through whole recipes
 # make lint    style and types of code and workflow
@@ -31,7 +32,7 @@ BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_pl
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-templates test-real lint steps docs bench clean distclean
+.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-templates test-docs test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -66,6 +67,9 @@ test-templates: $(VENV)/.installed
 test-own: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/workflow/test_own_data.py -m long -rs
 
+test-docs: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_docs_commands.py -m long
+
 test-real: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/real -rs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_recipes.py -m long -rs
@@ -88,7 +92,7 @@ docs: $(VENV)/.installed
 bench: $(BENCH)/.installed
 	failed=; for name in $(BENCHMARKS); do \
 		$(BENCH)/bin/python tests/benchmarks/$$name.py || failed="$$failed $$name"; done; \
-	$(BENCH)/bin/python tests/benchmarks/readme_table.py || failed="$$failed readme_table"; \
+	$(BENCH)/bin/python tests/benchmarks/page_table.py || failed="$$failed page_table"; \
 	$(BENCH)/bin/python tests/benchmarks/summary.py || failed="$$failed bars"; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 

@@ -82,3 +82,50 @@ def test_a_job_without_a_start_holds_nothing(
     with job("log"):
         pass
     assert not (tmp_path / ".snakemake").exists()
+
+
+@pytest.fixture
+def unheld(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has begun no start yet."""
+    monkeypatch.setattr(alive, "HELD", [])
+
+
+def test_who_works_beside_is_seen_without_a_trace(locks: Path, unheld: None) -> None:
+    held = (locks.parent / "alive").open()
+    assert not alive.works_beside()
+    fcntl.flock(held, fcntl.LOCK_SH)
+    assert alive.works_beside()
+    assert alive.begin_dry_run() == ["another start works in this folder, or a job that one left"]
+    held.close()
+    assert not alive.works_beside()
+    (locks.parent / "alive").unlink()
+    assert not alive.works_beside() and not (locks.parent / "alive").exists()
+
+
+def test_a_start_is_not_beside_itself(locks: Path, unheld: None) -> None:
+    alive.begin_start()
+    assert not alive.works_beside()
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (HERE, "the start before was killed; the next one goes on where it was"),
+        ("elsewhere here\n", "the locks of a start on elsewhere stay"),
+        (HERE.replace("here", "cluster"), "that submitted jobs to the cluster stay"),
+    ],
+)
+def test_a_dry_run_says_it_and_takes_nothing_away(
+    locks: Path, unheld: None, left: str, words: str
+) -> None:
+    (locks.parent / "alive").write_text(left)
+    (line,) = alive.begin_dry_run()
+    assert words in line and len(list(locks.iterdir())) == 2
+    for lock in locks.iterdir():
+        lock.unlink()
+    assert alive.begin_dry_run() == []
+
+
+def test_a_job_that_only_looks_holds_nothing(locks: Path, unheld: None) -> None:
+    with job("log", looks=True):
+        assert not alive.works_beside()

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from snaketune.runtime.job_lines import ListedJob, how_far, log_end, time_in_words, why_it_runs
+from snaketune.runtime.job import LINES, LISTING, duration
+from snaketune.runtime.job_lines import ListedJob, how_far, log_end, why_it_runs
 from snaketune.runtime.listing import STOPPED, Listing, plain_fault, take_over
 
 NAMES = {"tiny-problems-a1b0c0": "for simple, medium"}
@@ -144,12 +145,16 @@ def test_of_a_traceback_the_end_is_shown(tmp_path) -> None:
     assert log_end([str(log)]) == "stopped: SIGTERM said so\nWhat to do"
 
 
-def test_ctrl_c_is_no_fault(listing, stream) -> None:
+@pytest.mark.parametrize("own", [True, False], ids=["jobs here", "on a cluster"])
+def test_ctrl_c_is_no_fault_and_is_told_once(listing, stream, monkeypatch, own) -> None:
+    """Where jobs run here, the line stands where the signal came (runtime/alive.py)."""
+    monkeypatch.setenv(LISTING, LINES if own else "")
     start(listing, 1, "train_adapter_0", run="simple")
     tell(listing, None, "Terminating processes on user request, this might take some time.")
     tell(listing, "job_error", "Error in rule", logging.ERROR, jobid=1)
     tell(listing, "error", "WorkflowError:\nAt least one job did not complete successfully.")
-    assert lines(stream)[1:] == ["stopping: what runs saves what it has and ends", STOPPED]
+    stopping = [] if own else ["stopping: what runs saves what it has and ends"]
+    assert lines(stream)[1:] == [*stopping, STOPPED]
 
 
 def test_a_config_fault_is_told_without_where_the_code_met_it() -> None:
@@ -218,17 +223,14 @@ def test_the_last_loss_and_the_time_left_are_of_the_log(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
-        (0.2, "0 s"),
-        (59.4, "59 s"),
-        (60, "1 min 00 s"),
-        (3599, "59 min 59 s"),
-        (3600, "1 h 00 min"),
+        (0, "0 s"), (0.5, "0.5 s"), (38, "38 s"), (59, "59 s"), (60, "1 min"), (245, "4 min 5 s"),
+        (3599, "59 min 59 s"), (3600, "1 h"), (7800, "2 h 10 min"), (90000, "1 d 1 h"),
     ],
-)
-def test_times_in_words(seconds: float, words: str) -> None:
-    assert time_in_words(seconds) == words
+)  # fmt: skip
+def test_times_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

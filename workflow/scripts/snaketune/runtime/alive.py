@@ -24,6 +24,33 @@ from snaketune.runtime.job import ALIVE, HELD
 _LOCKS = Path(".snakemake/locks")
 
 
+def works_beside() -> bool:
+    """Whether another start, or a job that one left, works in this folder. Asks without a trace."""
+    if HELD:
+        return False
+    try:
+        descriptor = os.open(ALIVE, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)  # and with it the lock
+    return False
+
+
+def begin_dry_run() -> list[str]:
+    """What `begin_start` would say, for who only looks: nothing is removed and nothing held."""
+    if works_beside():
+        return ["another start works in this folder, or a job that one left"]
+    if not _locks():
+        return []
+    left_by = ALIVE.read_text(errors="replace").split() if ALIVE.is_file() else []
+    return _staying(left_by) or ["the start before was killed; the next one goes on where it was"]
+
+
 def begin_start() -> list[str]:
     """For a start, before Snakemake takes its locks: removes those that nobody holds any more.
 
@@ -37,7 +64,7 @@ def begin_start() -> list[str]:
     except OSError:
         return []  # Snakemake says what it needs to write, if it does.
     HELD.append(descriptor)
-    locks = sorted(_LOCKS.glob("*.lock"))
+    locks = _locks()
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -45,15 +72,26 @@ def begin_start() -> list[str]:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return [f"another start works in this folder, or a job that one left{_by(descriptor)}"]
     left_by = os.pread(descriptor, 1000, 0).decode(errors="replace").split()
-    if locks and left_by[:1] not in ([], [socket.gethostname()]):
-        return [f"the locks of a start on {left_by[0]} stay: {_IF_ENDED}"]
-    if locks and left_by[1:2] == ["cluster"]:
-        return [f"the locks of a start that submitted jobs to the cluster stay: {_IF_ENDED}"]
+    if locks and (staying := _staying(left_by)):
+        return staying
     for lock in locks:
         lock.unlink(missing_ok=True)
     note_place("here")
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return ["the start before was killed; this one goes on where it was"] if locks else []
+
+
+def _staying(left_by: list[str]) -> list[str]:
+    """Why locks stay; `left_by` are the host and the place of the start that left them."""
+    if left_by[:1] not in ([], [socket.gethostname()]):
+        return [f"the locks of a start on {left_by[0]} stay: {_IF_ENDED}"]
+    if left_by[1:2] == ["cluster"]:
+        return [f"the locks of a start that submitted jobs to the cluster stay: {_IF_ENDED}"]
+    return []
+
+
+def _locks() -> list[Path]:
+    return sorted(_LOCKS.glob("*.lock"))
 
 
 _IF_ENDED = "if it has ended, and its jobs with it, run the same command with --unlock once"
@@ -83,6 +121,11 @@ def stop_jobs_too() -> None:
     jobs, which hear of it only where they belong to the same terminal."""
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGHUP, _stop)
+
+
+def leave_ctrl_c_to_jobs() -> None:
+    """For a start whose only job talks with who sits at the terminal."""
+    signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

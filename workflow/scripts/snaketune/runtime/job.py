@@ -17,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -130,8 +131,9 @@ def _keep_libraries_quiet() -> None:
 
 
 @contextmanager
-def job(log: str, gpu: int | None = None) -> Iterator[None]:
-    """Runs a script's body with stdout and stderr in the file `log`.
+def job(log: str, gpu: int | None = None, *, looks: bool = False) -> Iterator[None]:
+    """Runs a script's body with stdout and stderr in the file `log`. One that only `looks` at what
+    is there, as long as it likes, is none that works in this folder.
 
     A warning before its end ends it with what it has done kept. With `gpu`, the GPUs that
     Snakemake granted, the job takes that many devices for itself, and its output goes to the
@@ -143,7 +145,8 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
     # shared cores 20 times).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_libraries_quiet()
-    _hold()
+    if not looks:
+        _hold()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     out, err = sys.stdout, sys.stderr
     with Path(log).open("a", buffering=1, encoding="utf-8") as file:
@@ -164,6 +167,18 @@ def job(log: str, gpu: int | None = None) -> Iterator[None]:
             raise SystemExit(1) from None
         finally:
             sys.stdout, sys.stderr = out, err
+
+
+def duration(seconds: float) -> str:
+    """`38 s`, `4 min 5 s`, `2 h 10 min`"""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    units = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
+    for (size, name), (smaller, small_name) in pairwise(units):
+        if seconds >= size:
+            rest = int(seconds % size / smaller)
+            return f"{int(seconds // size)} {name}" + (f" {rest} {small_name}" if rest else "")
+    raise AssertionError(seconds)
 
 
 class Progress:

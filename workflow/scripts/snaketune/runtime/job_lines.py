@@ -10,6 +10,7 @@ from pathlib import Path
 
 from snaketune.plan.table_plan import percent_figure
 from snaketune.runtime.errors import visible
+from snaketune.runtime.job import duration
 
 WIDTH = 100
 # What a line of `snaketune.runtime.job.Progress` says: done/total unit, rate, time left, note.
@@ -38,16 +39,6 @@ class ListedJob:
 def in_columns(sign: str, label: str, seconds: str, note: str) -> str:
     """A line; the label as wide as it needs."""
     return f"{sign} {label:<44} {seconds:>9}  {note}".strip()
-
-
-def time_in_words(seconds: float) -> str:
-    """`12 s`, `3 min 05 s`, `2 h 10 min`"""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole // 60 % 60:02} min"
 
 
 _REASONS = {
@@ -84,7 +75,7 @@ def how_far(job: ListedJob) -> str:
     """How far a job is, by its log."""
     match = _last_progress(job)
     if match is None:
-        return f" {time_in_words(job.seconds)}"
+        return f" {duration(round(job.seconds))}"
     done, total, unit, left, note = match.groups()
     first = f", {visible(note).split(', ')[0]}" if note else ""
     return f" {done}/{total} {unit}, {left} left{first}"

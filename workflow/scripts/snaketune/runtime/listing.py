@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from snaketune.runtime.job import LINES, LISTING
+from snaketune.runtime.job import LINES, LISTING, duration
 from snaketune.runtime.job_lines import (
     WIDTH,
     ListedJob,
@@ -28,7 +28,6 @@ from snaketune.runtime.job_lines import (
     in_columns,
     log_end,
     outcome,
-    time_in_words,
     why_it_runs,
 )
 
@@ -38,7 +37,7 @@ _OWN_LINE = ("run", "state")
 _ALIKE = ("prompts", "judge", "score_rewards")
 _TARGETS = ("all", "ready", "download")
 # They say in the terminal what they find, and nothing is painted over it.
-_SPEAK = ("check", "preview", "gate")
+_SPEAK = ("check", "preview", "talk", "gate")
 _VARIANTS = re.compile(r"_(adapter|full)_\d+$|_vllm$|_shard$|_of_part$")
 
 # Of what Snakemake says without an event's name, what a reader does without.
@@ -148,9 +147,7 @@ class Listing(logging.Handler):
         ended = self.ended.setdefault(job.rule, [])
         ended.append(job.seconds)
         if not job.grouped:
-            self._say(
-                in_columns(self._sign("✓", 32), job.label, time_in_words(job.seconds), outcome(job))
-            )
+            self._line("✓", 32, job.label, job.seconds, outcome(job))
         elif len(ended) == self.expected[job.rule]:
             self._line("✓", 32, job.rule, sum(ended), f"{len(ended)} jobs")
 
@@ -197,7 +194,8 @@ class Listing(logging.Handler):
     def _message(self, text: str) -> None:
         if text.startswith(_TERMINATING):
             self.stopped = True
-            self._say("stopping: what runs saves what it has and ends")
+            if os.environ.get(LISTING) != LINES:  # else it was said where Ctrl-C came
+                self._say("stopping: what runs saves what it has and ends")
         elif text and text not in self.told and not text.startswith(_CHATTER):
             self.told.add(text)
             self._say(text)
@@ -208,7 +206,7 @@ class Listing(logging.Handler):
         return f"\033[{colour}m{text}\033[0m" if self.coloured else text
 
     def _line(self, sign: str, colour: int, label: str, seconds: float, note: str) -> None:
-        self._say(in_columns(self._sign(sign, colour), label, time_in_words(seconds), note))
+        self._say(in_columns(self._sign(sign, colour), label, duration(round(seconds)), note))
 
     def _say(self, text: str) -> None:
         print(("\r\033[K" if self.live else "") + text, file=self.stream, flush=True)
