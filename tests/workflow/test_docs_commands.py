@@ -64,6 +64,19 @@ NOT_RUN = {
 """A whole command, or the program that it begins with."""
 
 
+IN_TEXT = re.compile(r"`((?:snakemake |--?)\w?[^`]*)`")
+"""Commands and options that docs/controls.md names within its lines."""
+NOT_IN_TEXT = {
+    "--configfile config/experiments/mine.yaml over.yaml": "needs a second file",
+    "--sdm conda": "makes environments",
+    "--config leave_out=safety": "the README's experiment has no such eval",
+    "--configfile config/experiments/mine.yaml": "stands for what the commands below it have",
+    "--resources gpu=1": "likewise",
+    "snakemake talk --configfile … --config talk=first": "needs a finished run; see the tutorial",
+    "snakemake --report report.zip …": "needs results; tests/workflow/test_demo.py makes one",
+}
+
+
 @dataclass(frozen=True)
 class Command:
     """One of a page, with what the page says that it prints."""
@@ -132,6 +145,23 @@ def test_blocks_are_told_apart() -> None:
     ]  # fmt: skip
 
 
+def in_text() -> list[str]:
+    """What of docs/controls.md stands within lines, each once."""
+    page = (ROOT / "docs/controls.md").read_text(encoding="utf-8")
+    return list(dict.fromkeys(IN_TEXT.findall(page)))
+
+
+def test_what_is_left_out_of_controls_stands_there() -> None:
+    assert set(NOT_IN_TEXT) <= set(in_text()) and len(in_text()) > 20
+
+
+def test_every_make_target_that_a_page_names_is_one() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    pages = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    named = {t: name for name, text in pages.items() for t in re.findall(r"`make ([\w-]+)", text)}
+    assert len(named) > 10 and not {t: name for t, name in named.items() if t not in targets}
+
+
 def started(folder: Path) -> Project:
     """A copy in which commands run as a user types them, with this process's environment."""
     project = copy_project(folder)
@@ -170,6 +200,13 @@ def test_commands_do_what_they_are_said_to(tmp_path: Path) -> None:
     (project.folder / "config/experiments/mine.yaml").write_text(yaml.safe_dump(mine))
     for command, how in RUN.items():
         typed(project, command, " -n" if how == "dry" else "")
+    for part in in_text():
+        if part not in NOT_IN_TEXT:
+            # An option belongs to the plain command.
+            command = part if part.startswith("snakemake") else f"snakemake {part} …"
+            shown = command if "…" in command else f"{command} …"
+            shown = shown.replace("--configfile …", "…").replace("…", f"{MINE} --resources gpu=1")
+            typed(project, f"{shown} -n")
 
 
 def in_words(line: str) -> str:
