@@ -211,7 +211,7 @@ def test_a_dry_run_tells_each_job_and_why_without_names_of_files(stream) -> None
         )  # fmt: skip
     assert lines(stream) == ["2 jobs: report", "report not there yet, after what it reads"]
     changed = "Params have changed since last execution: before: 1 now: 2"
-    assert why_it_runs(changed) == "Params have changed since last execution"
+    assert why_it_runs(changed) == "its settings changed"
 
 
 def test_the_last_loss_and_the_time_left_are_of_the_log(tmp_path) -> None:

@@ -45,6 +45,9 @@ _REASONS = {
     "Missing output files": "not there yet",
     "Input files updated by another job": "after what it reads",
     "Updated input files": "its input changed",
+    "Params have changed since last execution": "its settings changed",
+    "Set of input files has changed since last execution": "it reads other files",
+    "Software environment definition has changed since last execution": "its environment changed",
 }
 
 
