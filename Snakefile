@@ -182,7 +182,7 @@ onstart:
             leave_ctrl_c_to_jobs()
         if LISTING:
             jobs_are_quiet()
-    else:
+    elif not only_looks(workflow.dag.needrun_jobs()):
         note_place("cluster")
     try:
         if not workflow.deployment_settings.deployment_method:

@@ -162,6 +162,15 @@ def test_every_make_target_that_a_page_names_is_one() -> None:
     assert len(named) > 10 and not {t: name for t, name in named.items() if t not in targets}
 
 
+def test_every_link_to_a_file_leads_to_one() -> None:
+    links = [
+        (page, link)
+        for page in [*PAGES, ROOT / "config/README.md"]
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 20 and not [x for x in links if not (x[0].parent / x[1]).exists()]
+
+
 def started(folder: Path) -> Project:
     """A copy in which commands run as a user types them, with this process's environment."""
     project = copy_project(folder)
