@@ -11,6 +11,7 @@
 # make test-families  tiny models of today's families, each step held against plain transformers;
 #              FAMILIES_TABLE=write writes the table in docs/models.md anew (some minutes)
 # make test-templates  the demo's verifier trained and asked under five kinds of chat template (20 minutes)
+# make test-docs  the commands of README.md and docs/, the tutorial's for real (ten minutes)
 # make test-real  what takes a pretrained model, those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR, and
 #              all rows of the data in REAL_DATA_DIR through whole recipes
 # make lint    style and types of code and workflow
@@ -21,7 +22,10 @@
 #              fails at the end where a script failed or a bar was missed
 # make clean   remove results and caches; `make distclean` the virtual environment too
 
-PYTHON ?= python3.11
+# The first of these that is there and new enough; PYTHON=… names another.
+NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
@@ -29,7 +33,7 @@ BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_pl
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-templates test-real lint steps docs bench clean distclean
+.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-templates test-docs test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -64,6 +68,9 @@ test-templates: $(VENV)/.installed
 test-own: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/workflow/test_own_data.py -m long -rs
 
+test-docs: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_docs_commands.py -m long
+
 test-real: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/real -rs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_recipes.py -m long -rs
@@ -86,7 +93,7 @@ docs: $(VENV)/.installed
 bench: $(BENCH)/.installed
 	failed=; for name in $(BENCHMARKS); do \
 		$(BENCH)/bin/python tests/benchmarks/$$name.py || failed="$$failed $$name"; done; \
-	$(BENCH)/bin/python tests/benchmarks/readme_table.py || failed="$$failed readme_table"; \
+	$(BENCH)/bin/python tests/benchmarks/page_table.py || failed="$$failed page_table"; \
 	$(BENCH)/bin/python tests/benchmarks/summary.py || failed="$$failed bars"; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
@@ -96,8 +103,15 @@ clean:
 distclean: clean
 	rm -rf $(VENV) $(BENCH)
 
+define require_python
+	@$(or $(PYTHON),false) $(NEW_ENOUGH) 2>/dev/null || { echo "found $(or $(PYTHON),none on the \
+	PATH), expected Python 3.11 or newer: install one, or name it: make demo PYTHON=python3.12" >&2; \
+	exit 1; }
+endef
+
 # Stamped last, so that an installation that broke off starts over.
 $(VENV)/.installed: $(REQUIREMENTS)
+	$(require_python)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-dev.txt
 	touch $@
@@ -107,6 +121,7 @@ $(VENV)/.installed-slurm: $(VENV)/.installed
 	touch $@
 
 $(BENCH)/.installed: $(REQUIREMENTS)
+	$(require_python)
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-bench.txt
 	touch $@

@@ -44,13 +44,15 @@ from snaketune.plan.experiment_plan import make_plan, tokens_in_words
 from snaketune.plan.resources import check_gpus, gpus_at_once, with_gpus, write_requests
 from snaketune.plan.slurm_site import check_site, profile_names, submitted_jobs
 from snaketune.plan.trained_forms import prompt_notes
-from snaketune.runtime.alive import begin_start, note_place, stop_jobs_too
+from snaketune.runtime.alive import leave_ctrl_c_to_jobs, note_place, stop_jobs_too
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.listing import interrupted, jobs_are_quiet, take_over
 from snaketune.runtime.start import (
+    LOOKS,
     ask_before_planning,
     code_notes,
     kept_notes,
+    only_looks,
     power_notes,
     restrict,
     trackers_of,
@@ -156,11 +158,10 @@ rule all:
 
 if workflow.is_main_process:
     records = RECORDS if EXPERIMENT.code == "strict" else []
-    ask_before_planning(workflow, E, records, PARTS, judged=EXPERIMENT.gate.always)
-    found = begin_start()
+    ask_before_planning(workflow, E, records, PARTS, EXPERIMENT.gate.always, REFUSALS)
     # `check` says the notes among the rest.
-    if "check" not in sys.argv:
-        for note in [*plan_notes(), *found]:
+    if not {"check", "talk"} & {*sys.argv}:
+        for note in plan_notes():
             print(f"note: {note}", file=sys.stderr)
 
 
@@ -177,9 +178,11 @@ onstart:
             )
     if workflow.executor_plugin.name == "local":
         stop_jobs_too()
+        if {job.rule.name for job in workflow.dag.needrun_jobs()} == {"talk"}:
+            leave_ctrl_c_to_jobs()
         if LISTING:
             jobs_are_quiet()
-    else:
+    elif not only_looks(workflow.dag.needrun_jobs()):
         note_place("cluster")
     try:
         if not workflow.deployment_settings.deployment_method:
@@ -195,8 +198,9 @@ onstart:
             )
         except UserError as error:
             raise WorkflowError(str(error)) from None
-    write_resolved(CONFIGURED, Path(E) / "config.yaml")
-    write_requests(EXPERIMENT, PLAN, Path(E))
+    if not only_looks(workflow.dag.needrun_jobs()):
+        write_resolved(CONFIGURED, Path(E) / "config.yaml")
+        write_requests(EXPERIMENT, PLAN, Path(E))
 
 
 onerror:
@@ -207,11 +211,9 @@ onerror:
 onsuccess:
     if LISTING:
         LISTING.finish()
-    remove_set_aside(Path(E) / ".work")
-    only_looked = {job.rule.name for job in workflow.dag.needrun_jobs(False)} & {
-        "check",
-        "preview",
-    }
-    if Path(E, FINAL_METRICS).is_file() and not only_looked:
+    ended = {job.rule.name for job in workflow.dag.needrun_jobs(False)}
+    if not only_looks(workflow.dag.needrun_jobs(False)):
+        remove_set_aside(Path(E) / ".work")
+    if Path(E, FINAL_METRICS).is_file() and not ended & LOOKS:
         print(summary_of(Path(E)))
         print(f"Report: {E}/report.html")

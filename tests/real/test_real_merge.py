@@ -22,7 +22,8 @@ _PIECE = 48  # tokens
 
 def trained(spec, folder, steps):
     """So many steps of QLoRA on the project's own prose."""
-    text = (HERE.parents[1] / "README.md").read_text(encoding="utf-8")
+    pages = [HERE.parents[1] / name for name in ("README.md", "docs/controls.md")]
+    text = "\n\n".join(page.read_text(encoding="utf-8") for page in pages)
     tokens, rows = plain_tokenizer(spec)(text)["input_ids"], []
     for i in range(4 * steps):
         piece = tokens[i * _PIECE : (i + 1) * _PIECE]

@@ -55,6 +55,7 @@ WHOLE = [
     _key("smoke", True, ALL, alone=True),
     _key("code", "strict"),
     _key("code", "versions"),
+    _key("talk", "low"),
     _key("leave_out", ["quiz"], "aggregate", removes="*/quiz score_options:*/quiz"),
     _key("resources.memory_gb", 9),
     _key("resources.minutes", 99),

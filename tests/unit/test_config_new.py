@@ -451,7 +451,7 @@ def test_the_command(tmp_path, model):
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     assert "questions with open answers" in found.stdout
-    assert "--configfile config/experiments/open.yaml --dry-run" in found.stdout
+    assert "snakemake check --configfile config/experiments/open.yaml" in found.stdout
     assert (tmp_path / "config/experiments/open.yaml").is_file()
 
 

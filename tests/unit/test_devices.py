@@ -81,6 +81,18 @@ def test_a_killed_job_frees_its_devices(claim) -> None:
     assert claim(3)[1] == "0,1,2"
 
 
+def test_a_chat_takes_a_spare_device_and_waits_for_none(claim, locks: Path, monkeypatch) -> None:
+    monkeypatch.setattr(devices, "FOLDER", locks)
+    monkeypatch.setattr(devices, "_held", [])
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert claim(1, devices="0,1")[1] == "0"
+    for taken in ("1", ""):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+        devices.claim_spare_device(1)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == taken
+        monkeypatch.setattr(devices, "_held", [])
+
+
 def test_no_gpu_granted_means_none_seen(claim) -> None:
     process, first = claim(0)
     assert first.startswith("no GPU was granted")

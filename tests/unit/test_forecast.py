@@ -44,7 +44,7 @@ def test_steps_are_those_that_a_training_counts() -> None:
 
 @pytest.mark.parametrize(("parameters", "measured"), [(1.54e9, 37_900), (8.03e9, 12_000)])
 def test_the_rate_is_about_the_one_measured(parameters: float, measured: float) -> None:
-    """LoRA on an H100, as the README says."""
+    """LoRA on an H100, as docs/gpus.md says."""
     found = training(parameters, 1000, 1e6, method="lora", epochs=1)
     assert 0.6 < found.tokens / found.seconds(H100) / measured < 1.5
 

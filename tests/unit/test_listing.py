@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from snaketune.runtime import job_lines
-from snaketune.runtime.job_lines import ListedJob, how_far, log_end, time_in_words, why_it_runs
-from snaketune.runtime.listing import STOPPED, Listing, plain_fault, take_over
+from snaketune.runtime.job import LINES, LISTING, duration
+from snaketune.runtime.job_lines import ListedJob, how_far, log_end, plain_fault, why_it_runs
+from snaketune.runtime.listing import STOPPED, Listing, take_over
 
 NAMES = {"tiny-problems-a1b0c0": "for simple, medium"}
 
@@ -184,16 +185,20 @@ def test_a_job_that_takes_longer_than_expected_is_told_once(
     listing.running[1].start -= 5 * 60 + 1
     listing._tell_late()
     listing._tell_late()
-    line = "train simple takes longer than the 5 min 00 s expected; it goes on"
+    line = "train simple takes longer than the 5 min expected; it goes on"
     assert lines(stream).count(line) == told
 
 
-def test_ctrl_c_is_no_fault(listing, stream) -> None:
+@pytest.mark.parametrize("own", [True, False], ids=["jobs here", "on a cluster"])
+def test_ctrl_c_is_no_fault_and_is_told_once(listing, stream, monkeypatch, own) -> None:
+    """Where jobs run here, the line stands where the signal came (runtime/alive.py)."""
+    monkeypatch.setenv(LISTING, LINES if own else "")
     start(listing, 1, "train_adapter_0", run="simple")
     tell(listing, None, "Terminating processes on user request, this might take some time.")
     tell(listing, "job_error", "Error in rule", logging.ERROR, jobid=1)
     tell(listing, "error", "WorkflowError:\nAt least one job did not complete successfully.")
-    assert lines(stream)[1:] == ["stopping: what runs saves what it has and ends", STOPPED]
+    stopping = [] if own else ["stopping: what runs saves what it has and ends"]
+    assert lines(stream)[1:] == [*stopping, STOPPED]
 
 
 def test_a_config_fault_is_told_without_where_the_code_met_it() -> None:
@@ -250,7 +255,7 @@ def test_a_dry_run_tells_each_job_and_why_without_names_of_files(stream) -> None
         )  # fmt: skip
     assert lines(stream) == ["2 jobs: report", "report not there yet, after what it reads"]
     changed = "Params have changed since last execution: before: 1 now: 2"
-    assert why_it_runs(changed) == "Params have changed since last execution"
+    assert why_it_runs(changed) == "its settings changed"
 
 
 def test_the_last_loss_and_the_time_left_are_of_the_log(tmp_path) -> None:
@@ -262,17 +267,14 @@ def test_the_last_loss_and_the_time_left_are_of_the_log(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [
-        (0.2, "0 s"),
-        (59.4, "59 s"),
-        (60, "1 min 00 s"),
-        (3599, "59 min 59 s"),
-        (3600, "1 h 00 min"),
+        (0, "0 s"), (0.5, "0.5 s"), (38, "38 s"), (59, "59 s"), (60, "1 min"), (245, "4 min 5 s"),
+        (3599, "59 min 59 s"), (3600, "1 h"), (7800, "2 h 10 min"), (90000, "1 d 1 h"),
     ],
-)
-def test_times_in_words(seconds: float, words: str) -> None:
-    assert time_in_words(seconds) == words
+)  # fmt: skip
+def test_times_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from snaketune.config.read import load_experiment
 from snaketune.data.example import Example
 from snaketune.plan.experiment_plan import make_plan
 from snaketune.plan.protocols import needs_thoughts, run_evals
-from snaketune.plan.trained_forms import prompt_notes
+from snaketune.plan.trained_forms import prompt_notes, talking_form
 from snaketune.prompts.conversation import format_prompt
 from snaketune.prompts.form import Form
 from snaketune.prompts.wording import MATH_SYSTEM, generation_protocol, options_protocol
@@ -266,3 +266,33 @@ def test_a_smoke_run_thinks_little_and_with_the_demos_models_without_a_budget():
         spec = forms(experiment_of("open_qa", data_={"thinking": {"budget": budget}}))[1]
         assert small_eval(spec, demo=False).thinking.budget == kept
         assert small_eval(spec, demo=True).thinking == "on"
+
+
+def talked(experiment: Experiment) -> Form:
+    return Form(**talking_form(experiment, make_plan(experiment), "r"))
+
+
+@pytest.mark.parametrize(
+    ("task", "run", "typed", "asked"),
+    [
+        ("math", {}, "1 + 1?", "1 + 1?"),
+        ("math", {"prompt": "Solve: {question}"}, "1 + 1?", "Solve: 1 + 1?"),
+        ("classification", {"prompt": "Good? {question}"}, "x", "Good? x"),
+        # Places that nobody who chats fills.
+        ("classification", {"prompt": "{question}\n{context}"}, "x", "x"),
+        ("multiple_choice", {}, "x", "x"),
+        ("multiple_choice", {"prompt": "{question}\n{options}"}, "x", "x"),
+    ],
+)
+def test_a_chat_is_put_as_the_run_was_trained(task: str, run: dict, typed: str, asked: str) -> None:
+    experiment = experiment_of(task, run_={"system": "S", "accept": ["prompt"], **run})
+    form = talked(experiment)
+    assert form.system == "S"
+    assert format_prompt(form.prompt, form.task, Example("", typed)) == asked
+
+
+def test_a_chat_with_a_model_as_it_is_is_put_as_its_first_eval() -> None:
+    alone = {"preset": None, "train": None}
+    experiment = experiment_of("open_qa", run_=alone, eval_={"system": "S", "reply_prefix": "R"})
+    form = talked(experiment)
+    assert (form.system, form.reply_prefix, form.chat, form.prompt) == ("S", "R", True, None)

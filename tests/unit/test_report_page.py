@@ -31,8 +31,9 @@ from snaketune.report.findings import effects
 from snaketune.report.page import _templates, render_page, write_report
 from snaketune.report.provenance import protocol_entries
 from snaketune.report.sources import ReportSources
-from snaketune.report.style import duration, points
+from snaketune.report.style import points
 from snaketune.runtime.content import flat
+from snaketune.runtime.job import duration
 from snaketune.tables.verdict import Kind
 
 CAPTIONS = Path(__file__).parents[2] / "workflow" / "report"

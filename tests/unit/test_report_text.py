@@ -5,7 +5,6 @@ import pytest
 from snaketune.report.figures.results import draw_hazards, draw_states
 from snaketune.report.figures.training import draw_loss
 from snaketune.report.style import (
-    duration,
     excerpt,
     hazard_name,
     house_style,
@@ -34,14 +33,6 @@ def test_missing_is_never_zero():
 )
 def test_p_value(p, text):
     assert p_value(p) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.5, "0.5 s"), (38, "38 s"), (245, "4 min 5 s"), (7800, "2 h 10 min"), (90000, "1 d 1 h")],
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_sizes_and_numbers():

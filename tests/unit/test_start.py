@@ -1,15 +1,19 @@
 """Checks run before all else, without an edge to it."""
 
 import json
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.plan.table_plan import EvalPlan
+from snaketune.runtime import alive, start
 from snaketune.runtime.start import (
+    ask_before_planning,
     behind_checks,
     made_by_other_code,
+    only_looks,
     power_notes,
     restrict,
     trackers_of,
@@ -197,3 +201,61 @@ def test_what_so_many_rows_can_show_is_told_as_far_as_they_are_known(
         assert f" {rows} rows show" in found[0]
     plan.table = [alone]
     assert list(power_notes(plan, tmp_path)) == []
+
+
+class Asked:
+    """As much of Snakemake's workflow as is asked before it plans."""
+
+    def __init__(self, targets: set[str], due: list[str], dry: bool = False) -> None:
+        self.dag_settings = SimpleNamespace(targets=targets, forcerun=set())
+        self.dag, self.dryrun, self.default_target = Dag(*map(Job, due)), dry, "all"
+        self.resource_settings = SimpleNamespace(nodes=None)
+        self.global_resources: dict = {}
+        self.locked: list[str] = []
+        self._prepare_dag = self._prepare
+        self.nolock: bool | None = None
+        ask_before_planning(self, "results/x", [])
+
+    def _prepare(self, nolock: bool = False) -> None:
+        self.nolock = nolock
+
+        @contextmanager
+        def lock():
+            self.locked.append("locked")
+            yield
+
+        self.persistence = SimpleNamespace(lock=lock)
+
+    def start(self) -> list[str]:
+        """Plans and takes the locks; which it took."""
+        self._prepare_dag(nolock=False)
+        with self.persistence.lock():
+            return ["nolock"] if self.nolock else self.locked
+
+
+@pytest.mark.parametrize(
+    ("targets", "due", "beside", "dry", "locks"),
+    [
+        ({"check"}, ["check"], False, False, []),
+        ({"talk"}, ["talk"], False, False, []),
+        ({"check"}, ["prepare", "check"], False, False, ["locked"]),
+        ({"check"}, ["check"], True, False, ["nolock"]),
+        (set(), ["train"], False, False, ["locked"]),
+        ({"check", "all"}, ["check"], True, False, ["locked"]),
+        ({"all"}, ["train"], False, True, ["nolock"]),
+    ],
+)
+def test_a_look_locks_only_what_it_makes_and_a_dry_run_nothing(
+    targets, due, beside, dry, locks, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(alive, "HELD", [])
+    monkeypatch.setattr(start, "works_beside", lambda: beside)
+    assert Asked(targets, due, dry).start() == locks
+    held = (tmp_path / ".snakemake/alive").exists()
+    assert held == (locks == ["locked"]), "what makes something is seen by others"
+
+
+def test_looks_alone_are_looks() -> None:
+    assert only_looks([Job("check"), Job("talk")])
+    assert not only_looks([Job("check"), Job("prepare")]) and not only_looks([])

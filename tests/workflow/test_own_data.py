@@ -261,7 +261,7 @@ def commands(project: Project, name: str, venv: Path) -> None:
     assert made.returncode == 0, made.stderr
     config = f"config/experiments/{Path(name).stem}.yaml"
     assert OWN[name].what in made.stdout.splitlines()[0]
-    assert made.stdout.splitlines()[-1].endswith(f"--configfile {config} --dry-run")
+    assert made.stdout.splitlines()[-1].endswith(f"snakemake check --configfile {config}")
     project.run("--cores", "1", "--configfile", config)
 
 

@@ -1,11 +1,19 @@
 """What a start says in the terminal, by the plain command."""
 
+import fcntl
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 from conftest import Project
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+from warm_start import warm
 
 LINES = {"SNAKETUNE_LISTING": ""}
 QUIZ = "results/demo/data/quiz/manifest.json"
@@ -71,5 +79,78 @@ def test_check_and_preview_are_whole_commands_without_a_gpu(project: Project) ->
     assert "⟦" in shown and "first on tiny" in shown and "<|im_start|>" in shown
     page = (project.folder / "results/small/preview.html").read_text()
     assert "<mark>" in page and "<script" not in page
-    assert "first on tiny" in said("preview"), "at every call"
     assert not (project.folder / "results/small/train").exists(), "nothing is trained"
+    with a_start_at_work(project.folder):
+        assert "first on tiny" in said("preview"), "at every call, beside a start too"
+
+
+@contextmanager
+def a_start_at_work(folder: Path) -> Iterator[None]:
+    """As if one made everything there: it holds the folder, and Snakemake's locks on all files,
+    which it finds again."""
+    alive, locks = folder / ".snakemake/alive", folder / ".snakemake/locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    files = [f"results/small/{name}" for name in ("data/reading/manifest.json", "preview.html")]
+    files += [str(f.relative_to(folder)) for f in (folder / "results").rglob("*.*") if f.is_file()]
+    for kind in ("input", "output"):
+        (locks / f"0.{kind}.lock").write_text("\n".join(files))
+    with alive.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        yield
+    assert len(list(locks.iterdir())) == 2, "they are that start's"
+    for lock in locks.iterdir():
+        lock.unlink()
+
+
+def test_a_chat_runs_beside_a_start_and_says_in_a_line_where_it_cannot(project: Project) -> None:
+    (project.folder / "small.yaml").write_text(SMALL)
+
+    def talk(typed: str, *more: str) -> tuple[int, list[str]]:
+        done = subprocess.run(
+            [*project.command("talk", "--configfile", "small.yaml"), *more],
+            cwd=project.folder, env={**warm(), **LINES}, input=typed, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        said = [line for line in done.stdout.splitlines() if not line.startswith("Using workflow")]
+        return done.returncode, said
+
+    code, said = talk("", "--config", "talk=frist")
+    assert code == 1 and said == [
+        "error: talk: found frist, expected --config talk=RUN, one of: first"
+    ]
+    code, said = talk("")
+    assert code == 1 and len(said) == 1
+    assert said[0].startswith("error: run first is not trained yet: found no results/small/train/")
+    trained(project.folder)
+    with a_start_at_work(project.folder):
+        code, said = talk("where does the boy go?\n/tuned\nwhy?\n", "--config", "talk=first")
+    assert code == 0, said
+    answers = [line.partition("> ")[0] for line in said if "> " in line]
+    assert answers == ["you", "base", "tuned", "you", "you", "tuned"]
+    assert not list((project.folder / "results/small").glob("config.yaml")), "nothing is written"
+    with a_start_at_work(project.folder):
+        told = project.snakemake("check", "--configfile", "small.yaml", **LINES)
+    assert told.returncode == 0 and "another start works in this folder" in told.stdout
+    assert "~" in told.stdout and not (project.folder / "results/small/data").exists()
+
+
+def trained(folder: Path) -> None:
+    """What a training of the run `first` leaves that a chat reads."""
+    run, models = folder / "results/small/train/first", folder / "results/small/models"
+    model = AutoModelForCausalLM.from_pretrained(folder / "data/demo/model")
+    get_peft_model(model, LoraConfig(target_modules="all-linear")).save_pretrained(run / "final")
+    (run / "train_meta.json").write_text("{}")
+    models.mkdir()
+    (models / "tiny.pin.json").write_text('{"commit": null}')
+
+
+def test_a_dry_run_takes_no_locks_away(project: Project) -> None:
+    """Those of a start that was killed: the next start does."""
+    locks = project.folder / ".snakemake/locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text("results/demo/report.html\n")
+    (project.folder / ".snakemake/alive").write_text(f"{socket.gethostname()} here\n")
+    planned = project.snakemake("-n", "--", QUIZ, **LINES)
+    assert planned.returncode == 0 and list(locks.iterdir())
+    assert "the start before was killed; the next one goes on where it was" in planned.stdout
+    assert "cannot be locked" not in planned.stdout

@@ -18,9 +18,7 @@ with job(snakemake.log[0]):
             runs=about["runs"],
             model=about["name"],
         )
-        for rows, pin, about in zip(
-            snakemake.input.rows, snakemake.input.pins, params.sets, strict=True
-        )
+        for rows, pin, about in zip(params.rows, params.pins, params.sets, strict=True)
     ]
     write_preview(page, params.experiment, sets)
     coloured = sys.__stdout__ is not None and sys.__stdout__.isatty()

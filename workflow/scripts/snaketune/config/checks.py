@@ -197,17 +197,8 @@ def push_faults(experiment: Experiment) -> Iterator[Fault]:
         taken.setdefault(repo, name)
 
 
-_BESIDE = {
-    "seed",
-    "sweep",
-    "label",
-    "push",
-    "resources",
-    "gpu",
-    "report_to",
-    "save_every",
-    "preset",
-}
+_BESIDE = {"seed", "sweep", "label", "push", "resources", "gpu", "report_to", "save_every"}
+_BESIDE |= {"preset"}
 """What runs that are joined may differ in: their seed, and what decides no figure."""
 
 

@@ -257,6 +257,9 @@ class Experiment(Strict):
     made them, as CHANGELOG.md tells it; `strict`: any other code, for who works on the code."""
     leave_out: Annotated[list[str], BeforeValidator(_one_or_many)] = []  # noqa: RUF012
     """Evals to leave out of this experiment."""
+    talk: str | None = None
+    """The run that `snakemake talk` chats with, beside its base: `--config talk=RUN`; unset: the
+    only one there is. Makes nothing and changes nothing."""
     models: dict[Name, ModelSpec] = Field(default_factory=dict)
     """Base models and judges."""
     datasets: dict[Name, DatasetSpec]

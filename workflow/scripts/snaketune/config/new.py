@@ -286,7 +286,7 @@ def main() -> None:
         sys.exit(str(error))
     print(f"{file.read_text(encoding='utf-8').splitlines()[1][2:]}")
     print(f"Wrote {file}. Look at it, then at the plan:")
-    print(f"  .venv/bin/snakemake --cores all --configfile {file} --dry-run")
+    print(f"  .venv/bin/snakemake check --configfile {file}")
 
 
 if __name__ == "__main__":

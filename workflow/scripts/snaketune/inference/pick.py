@@ -6,6 +6,7 @@ only where these don't reach top_p.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,17 @@ class Pick(Protocol):
 def greedy(logits: Tensor, draws: list[float]) -> Tensor:
     """The most likely token."""
     return logits.argmax(-1)
+
+
+def overheard(pick: Pick, tell: Callable[[int], None]) -> Pick:
+    """The same, told each token as it is picked: of a batch of one row."""
+
+    def picked(logits: Tensor, draws: list[float]) -> Tensor:
+        tokens = pick(logits, draws)
+        tell(int(tokens[0]))
+        return tokens
+
+    return picked
 
 
 class Sampler:

@@ -60,8 +60,8 @@ class Lookup:
         return self.experiment.models[model].model_dump(mode="json")
 
     def held_identity(self, model: str, quantisation: Quantisation) -> Json:
-        """What identifies a model that is held in these numbers. How 4 bits are come by decides
-        nothing where there are more."""
+        """What identifies a model held in these numbers. How 4 bits are come by decides nothing
+        where there are more."""
         left_out = set() if quantisation == "nf4" else {"double_quantisation"}
         return {k: v for k, v in self.model_identity(model).items() if k not in left_out}
 
@@ -113,7 +113,7 @@ class Lookup:
 
     def training_aside(self, run: str) -> Json:
         """What a training is told that changes no result. What it keeps is no output of its rule:
-        one that was never made would hide all else that changes; see `training_outputs`."""
+        one never made would hide all else that changes; see `training_outputs`."""
         spec = self.experiment.runs[run]
         return {
             "kept": f"{self.folder}/train/{run}/kept",

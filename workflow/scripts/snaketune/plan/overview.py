@@ -142,7 +142,7 @@ def _on_gpus(trained: list[TrainingForecast], asked: list[ReplyForecast]) -> str
         rows.append((f"{verb} {each}{', '.join(names[:3])}{more}", *figures))
     times = [sum(job.seconds(kind) for _, job in jobs) for kind in KINDS]
     if len(jobs) > 1:
-        rows.append(("all of it, one after another", "", *map(_about, times)))
+        rows.append(("all of it, one after another", "", *map(time_estimate, times)))
     text = [
         _table(rows),
         _wrapped(
@@ -155,7 +155,7 @@ def _on_gpus(trained: list[TrainingForecast], asked: list[ReplyForecast]) -> str
 
 
 def _cell(job: TrainingForecast | ReplyForecast, kind: GpuKind) -> str:
-    return _about(job.seconds(kind)) if job.needed <= kind.room else "too small"
+    return time_estimate(job.seconds(kind)) if job.needed <= kind.room else "too small"
 
 
 def _too_small(jobs: list[tuple[str, TrainingForecast | ReplyForecast]]) -> Iterator[str]:
@@ -222,7 +222,8 @@ def _table(rows: Table) -> str:
     return "\n".join(lines)
 
 
-def _about(seconds: float) -> str:
+def time_estimate(seconds: float) -> str:
+    """`a minute`, `25 min`, `3.2 h`"""
     if seconds < 90:
         return "a minute"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -2,13 +2,16 @@
 Patterns for many names are short where they were made by combining parts, as a sweep's are.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from snaketune.config.experiment import Experiment, RunSpec
 from snaketune.config.model import ModelSpec, Quantisation
+from snaketune.runtime.errors import UserError
 
 Weights = Literal["none", "adapter", "full"]
 
@@ -71,6 +74,27 @@ def final_of_run(experiment: Experiment, name: str, run: RunSpec) -> dict[str, S
     if run.alone:
         return {name: State(run.model, quantisation, "none", name)}
     return {name: State(run.model, quantisation, "full" if method == "full" else "adapter", name)}
+
+
+def weights_there(folder: str, name: str, run: RunSpec, weights: Weights) -> list[str]:
+    """What a run has arrived at, as it lies under the results in `folder`: the chosen snapshot's
+    files, or the final ones. Raises `UserError` where they are not there yet."""
+    home, record = Path(folder, "train", name), "adapter.json" if run.adapter else "train_meta.json"
+    part = Path("final")
+    missing = [] if weights == "none" or (home / record).is_file() else [home / record]
+    if run.choose and not missing:
+        chosen = home / "chosen.json"
+        missing = [] if chosen.is_file() else [chosen]
+        if not missing:
+            part = Path("snapshots", json.loads(chosen.read_text(encoding="utf-8"))["snapshot"])
+    files = [home / part / file for file in WEIGHT_FILES[weights]]
+    missing += [file for file in files if not file.is_file()]
+    if missing:
+        raise UserError(
+            f"run {name} is not trained yet: found no {missing[0]}; expected a finished training. "
+            "Start the experiment first, and talk when the run is done"
+        )
+    return [str(file) for file in files]
 
 
 def snapshot_state_name(run: str, snapshot: str) -> str:

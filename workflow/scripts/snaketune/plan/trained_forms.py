@@ -56,6 +56,30 @@ def other_forms(experiment: Experiment, name: str, tokens: TokenSet) -> list[str
     ]
 
 
+_PLACES = ("{context}", "{options}", "{labels}")
+
+
+def talking_form(experiment: Experiment, plan: Plan, name: str) -> dict[str, Any]:
+    """The form in which a chat with a run is put: that of its rows (of several datasets, the first
+    one's), else of its first eval. A prompt with places for more than a question says nothing of
+    what is typed, which then stands alone."""
+    run = experiment.runs[name]
+    if run.train:
+        form = dict(plan.tokens[plan.run_parts[name][run.learns_from[0]]].prompt)
+        form.pop("train_on", None)
+    else:
+        spec = next(iter(run_evals(experiment, run).values()))
+        form = {key: spec.model_dump()[key] for key in ("task", "system", "prompt")}
+        form |= {"reply_prefix": spec.reply_prefix or "", "chat": spec.chat is not False}
+        form |= {"template_args": spec.template_args or {}}
+        form |= {"thinking": thinking_mode(spec.thinking)}
+    if any(place in (form["prompt"] or "") for place in _PLACES):
+        form["prompt"] = None
+    if form["prompt"] is None and form["task"] == "multiple_choice":
+        form["prompt"] = "{question}"
+    return form
+
+
 def prompt_notes(experiment: Experiment, plan: Plan) -> Iterator[str]:
     """For the plan, in words: where a run is asked otherwise than it is trained, and where there
     are no rows to compare."""

@@ -5,10 +5,11 @@ from typing import Any
 from snaketune.data.record import OVERLAP
 from snaketune.prompts.wording import JUDGE_INSTRUCTION, MATH_SYSTEM
 from snaketune.report.sources import Json, ReportSources
-from snaketune.report.style import duration, excerpt, number, size
+from snaketune.report.style import excerpt, number, size
 from snaketune.report.training import MEASURED
 from snaketune.runtime.content import flat
 from snaketune.runtime.errors import visible
+from snaketune.runtime.job import duration
 
 _PAIRS = 10
 """Overlapping pairs shown of each comparison; the file has more."""

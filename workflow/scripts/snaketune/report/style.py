@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from itertools import pairwise
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -63,18 +62,6 @@ def change_interval(low: float | None, high: float | None, metric: str) -> str:
 def p_value(p: float | None) -> str:
     """`p = 0.012`, `p < 0.001`; near 0.05 with as many digits as tell it from that."""
     return "" if p is None else p_words(p)
-
-
-def duration(seconds: float) -> str:
-    """`38 s`, `4 min 5 s`, `2 h 10 min`"""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    units = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
-    for (size, name), (smaller, small_name) in pairwise(units):
-        if seconds >= size:
-            rest = int(seconds % size / smaller)
-            return f"{int(seconds // size)} {name}" + (f" {rest} {small_name}" if rest else "")
-    raise AssertionError(seconds)
 
 
 def size(count: float) -> str:

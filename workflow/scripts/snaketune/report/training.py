@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import TypedDict
 
 from snaketune.report.sources import Cell, CsvRow, Json, ReportSources
-from snaketune.report.style import duration, number, points, size
+from snaketune.report.style import number, points, size
 from snaketune.runtime.content import flat, settings_of
 from snaketune.runtime.errors import visible
+from snaketune.runtime.job import duration
 
 MEASURED = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
 """What every job that loads a model records of itself."""

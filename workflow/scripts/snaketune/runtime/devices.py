@@ -53,6 +53,14 @@ def claim_devices(count: int) -> None:
         os.environ[_ENERGY] = json.dumps(read)
 
 
+def claim_spare_device(count: int) -> None:
+    """One GPU, where `count` is 1 and one is free; else none: what runs is not waited for."""
+    try:
+        claim_devices(count)
+    except UserError:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 _ENERGY = "SNAKETUNE_ENERGY"  # millijoules at the claim, by the device's unique name
 
 

@@ -12,11 +12,13 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -37,6 +39,7 @@ class Preempted(BaseException):
 
 _signal: str | None = None
 _is_deferred = False
+_is_orphaned = False
 
 
 def end_on_preemption() -> None:
@@ -52,6 +55,8 @@ def preemption_signal() -> str | None:
 
 def preemption_reason() -> str:
     """Why the job ends, in words."""
+    if _is_orphaned:
+        return "the start that it belongs to was killed"
     if _signal == "SIGALRM":
         return "the time that `resources: {minutes: N}` grants is over"
     return f"{_signal or 'a signal to another process'} said that the job is about to be ended"
@@ -129,6 +134,36 @@ def _hold() -> None:
         fcntl.flock(HELD[-1], fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
+START = "SNAKETUNE_START"
+"""An environment variable of jobs on the machine of their start: that start's `process_mark`."""
+
+
+def process_mark(pid: int) -> str | None:
+    """A process, told from a later one of the same number by when it began; None where it has
+    ended, or the system doesn't tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else f"{pid}:{fields[19]}"
+
+
+def _end_with_start() -> None:
+    """A start that is killed can't stop its jobs, and the next one must not work beside them."""
+    start = os.environ.get(START)
+    if not start or process_mark(int(start.partition(":")[0])) is None:
+        return
+
+    def watch() -> None:
+        global _is_orphaned
+        while process_mark(int(start.partition(":")[0])) == start:
+            time.sleep(1)
+        _is_orphaned = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _keep_libraries_quiet() -> None:
     """Bars that repaint themselves and notes to developers bury what a log is read for."""
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -137,21 +172,25 @@ def _keep_libraries_quiet() -> None:
 
 
 @contextmanager
-def job(log: str, gpu: int | None = None, minutes: float | None = None) -> Iterator[None]:
-    """Runs a script's body with stdout and stderr in the file `log`.
+def job(
+    log: str, gpu: int | None = None, minutes: float | None = None, *, looks: bool = False
+) -> Iterator[None]:
+    """Runs a script's body with stdout and stderr in the file `log`. One that only `looks` at what
+    is there, as long as it likes, is none that works in this folder.
 
     A warning before its end ends it with what it has done kept, and so do its `minutes` where they
-    are over (0 or None: no limit). With `gpu`, the GPUs that
-    Snakemake granted, the job takes that many devices for itself, and its output goes to the
-    terminal too unless the start shows lines of its own. A `UserError` ends the process with its
-    message alone, anything else with the traceback; all end the log with what to do.
+    are over (0 or None: no limit). With `gpu`, the GPUs that Snakemake granted, the job takes that
+    many devices for itself, and its output goes to the terminal too unless the start shows lines of
+    its own. A `UserError` ends the process with its message alone, anything else with the
+    traceback; all end the log with what to do.
     """
     # Before torch is loaded: on busy cores, threads that spin at barriers made small models ten
     # times slower (measured: 320 replies of the demo model in 15 s, in 1.2 s with this; training on
     # shared cores 20 times).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _keep_libraries_quiet()
-    _hold()
+    if not looks:
+        _hold()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     out, err = sys.stdout, sys.stderr
     with Path(log).open("a", buffering=1, encoding="utf-8") as file:
@@ -159,6 +198,7 @@ def job(log: str, gpu: int | None = None, minutes: float | None = None) -> Itera
         sys.stdout = sys.stderr = file if quiet else _Tee(file, err)
         try:
             end_on_preemption()
+            _end_with_start()
             if minutes:
                 signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
             if gpu is not None:
@@ -176,6 +216,18 @@ def job(log: str, gpu: int | None = None, minutes: float | None = None) -> Itera
             if minutes:
                 signal.setitimer(signal.ITIMER_REAL, 0)
             sys.stdout, sys.stderr = out, err
+
+
+def duration(seconds: float) -> str:
+    """`38 s`, `4 min 5 s`, `2 h 10 min`"""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    units = [(86400, "d"), (3600, "h"), (60, "min"), (1, "s")]
+    for (size, name), (smaller, small_name) in pairwise(units):
+        if seconds >= size:
+            rest = int(seconds % size / smaller)
+            return f"{int(seconds // size)} {name}" + (f" {rest} {small_name}" if rest else "")
+    raise AssertionError(seconds)
 
 
 class Progress:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from snaketune.plan.table_plan import percent_figure
 from snaketune.runtime.errors import visible
+from snaketune.runtime.job import duration
 
 WIDTH = 100
 # What a line of `snaketune.runtime.job.Progress` says: done/total unit, rate, time left, note.
@@ -48,20 +49,13 @@ def in_columns(sign: str, label: str, seconds: str, note: str) -> str:
     return f"{sign} {label:<44} {seconds:>9}  {note}".strip()
 
 
-def time_in_words(seconds: float) -> str:
-    """`12 s`, `3 min 05 s`, `2 h 10 min`"""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole // 60 % 60:02} min"
-
-
 _REASONS = {
     "Missing output files": "not there yet",
     "Input files updated by another job": "after what it reads",
     "Updated input files": "its input changed",
+    "Params have changed since last execution": "its settings changed",
+    "Set of input files has changed since last execution": "it reads other files",
+    "Software environment definition has changed since last execution": "its environment changed",
 }
 
 
@@ -101,7 +95,7 @@ def how_far(job: ListedJob) -> str:
     """How far a job is, by its log."""
     match = _last_progress(job)
     if match is None:
-        return f" {time_in_words(job.seconds)}"
+        return f" {duration(round(job.seconds))}"
     done, total, unit, left, note = match.groups()
     first = f", {visible(note).split(', ')[0]}" if note else ""
     return f" {done}/{total} {unit}, {left} left{first}"
@@ -175,3 +169,18 @@ def log_end(job: ListedJob, kills: int | None = None) -> str:
     lines = text[starts[-1] if starts else 0 :].splitlines()
     shown = lines if len(lines) <= _SHOWN else ["…", *lines[-_SHOWN:]]
     return "\n".join(shown if starts else [*shown[-3:], killed_words(kills)])
+
+
+# `WorkflowError in file "…/Snakefile", line 43:`, and where Python was, below the message.
+_RAISED = re.compile(r"\AWorkflowError(?: in .*?)?:?\n")
+_PLACE = re.compile(r'\n  File "[^"\n]*", line \d+, in [^\n]*(?=\n  File |\s*\Z)')
+
+
+def plain_fault(text: str) -> str:
+    """What Snakemake says of an error, without where its own code and the Snakefile raised it."""
+    message = _RAISED.sub("", text)
+    if message == text:  # no fault of the user's: then the place tells something
+        return text
+    while (shorter := _PLACE.sub("", message)) != message:
+        message = shorter
+    return message.strip()

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, TextIO
 
-from snaketune.runtime.job import LINES, LISTING
+from snaketune.runtime.job import LINES, LISTING, duration
 from snaketune.runtime.job_lines import (
     WIDTH,
     ListedJob,
@@ -31,7 +31,7 @@ from snaketune.runtime.job_lines import (
     kills_for_memory,
     log_end,
     outcome,
-    time_in_words,
+    plain_fault,
     why_it_runs,
 )
 
@@ -41,7 +41,7 @@ _OWN_LINE = ("run", "state")
 _ALIKE = ("prompts", "judge", "score_rewards")
 _TARGETS = ("all", "ready", "download")
 # They say in the terminal what they find, and nothing is painted over it.
-_SPEAK = ("check", "preview", "gate")
+_SPEAK = ("check", "preview", "talk", "gate")
 _VARIANTS = re.compile(r"_(adapter|full)_\d+$|_vllm$|_shard$|_of_part$")
 
 # Of what Snakemake says without an event's name, what a reader does without.
@@ -57,9 +57,6 @@ _CHATTER = (
 _FAILED = "At least one job did not complete successfully"
 _TERMINATING = "Terminating processes on user request"
 STOPPED = "stopped by you; the same command goes on from here"
-# `WorkflowError in file "…/Snakefile", line 43:`, and where Python was, below the message.
-_RAISED = re.compile(r"\AWorkflowError(?: in .*?)?:?\n")
-_PLACE = re.compile(r'\n  File "[^"\n]*", line \d+, in [^\n]*(?=\n  File |\s*\Z)')
 _LEFT = "finished steps stay finished; the same command goes on"
 
 
@@ -160,9 +157,7 @@ class Listing(logging.Handler):
         ended = self.ended.setdefault(job.rule, [])
         ended.append(job.seconds)
         if not job.grouped:
-            self._say(
-                in_columns(self._sign("✓", 32), job.label, time_in_words(job.seconds), outcome(job))
-            )
+            self._line("✓", 32, job.label, job.seconds, outcome(job))
         elif len(ended) == self.expected[job.rule]:
             self._line("✓", 32, job.rule, sum(ended), f"{len(ended)} jobs")
 
@@ -210,7 +205,8 @@ class Listing(logging.Handler):
     def _message(self, text: str) -> None:
         if text.startswith(_TERMINATING):
             self.stopped = True
-            self._say("stopping: what runs saves what it has and ends")
+            if os.environ.get(LISTING) != LINES:  # else it was said where Ctrl-C came
+                self._say("stopping: what runs saves what it has and ends")
         elif text and text not in self.told and not text.startswith(_CHATTER):
             self.told.add(text)
             self._say(text)
@@ -221,7 +217,7 @@ class Listing(logging.Handler):
         return f"\033[{colour}m{text}\033[0m" if self.coloured else text
 
     def _line(self, sign: str, colour: int, label: str, seconds: float, note: str) -> None:
-        self._say(in_columns(self._sign(sign, colour), label, time_in_words(seconds), note))
+        self._say(in_columns(self._sign(sign, colour), label, duration(round(seconds)), note))
 
     def _say(self, text: str) -> None:
         print(("\r\033[K" if self.live else "") + text, file=self.stream, flush=True)
@@ -248,7 +244,7 @@ class Listing(logging.Handler):
     def _tell_late(self) -> None:
         for job in list(self.running.values()):
             if job.seconds > 60 * job.minutes:
-                expected, job.minutes = time_in_words(60 * job.minutes), math.inf
+                expected, job.minutes = duration(60 * job.minutes), math.inf
                 with self.lock or nullcontext():
                     self._say(f"{job.label} takes longer than the {expected} expected; it goes on")
 
@@ -283,16 +279,6 @@ def interrupted(kind: type[BaseException], error: BaseException, place: Any) -> 
         print(f"\n{STOPPED}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, place)
-
-
-def plain_fault(text: str) -> str:
-    """What Snakemake says of an error, without where its own code and the Snakefile raised it."""
-    message = _RAISED.sub("", text)
-    if message == text:  # no fault of the user's: then the place tells something
-        return text
-    while (shorter := _PLACE.sub("", message)) != message:
-        message = shorter
-    return message.strip()
 
 
 def jobs_are_quiet() -> None:

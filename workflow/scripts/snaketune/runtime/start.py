@@ -13,7 +13,9 @@ result stays right, and the start says so.
 """
 
 import json
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from snaketune.config.experiment import Experiment
 from snaketune.plan.experiment_plan import Plan
 from snaketune.plan.forecast import rows_asked
 from snaketune.plan.table_plan import OPEN_QA, PLAIN
+from snaketune.runtime.alive import begin_dry_run, begin_start, works_beside
 from snaketune.runtime.content import MADE_BY
 from snaketune.steps import versions
 
@@ -136,17 +139,30 @@ def restrict(workflow: Any, checks: Collection[str], failure: type[Exception]) -
 _BEFORE = ("data", "models", "prompts", "environment.json", "config.yaml")
 
 
+LOOKS = frozenset({"check", "preview", "talk"})
+"""Rules that show what is there and make nothing. They run beside a start, too."""
+
+
+def only_looks(jobs: Iterable[Any]) -> bool:
+    """Whether Snakemake's `jobs` look, and make nothing."""
+    names = {job.rule.name for job in jobs}
+    return bool(names) and names <= LOOKS
+
+
 def ask_before_planning(
     workflow: Any,
     folder: str,
     records: Collection[str],
     parts: Mapping[str, Sequence[str]] | None = None,
     judged: bool = False,
+    refusals: Mapping[str, Callable[[], None]] | None = None,
 ) -> None:
     """Asks for more than the command line does, once Snakemake knows what that asks for: for the
     checks, where a single file of the experiment in `folder` is a target; where it is to be
     `judged`, for the gate beside all; and for all artefacts with `records` that other code made, or
-    their `parts`. The targets are not known while the Snakefile is read."""
+    their `parts`. Then says what of other starts was found here. `refusals` are called for the
+    targets of their names, and raise where these can't be. The targets are not known while the
+    Snakefile is read."""
     prepare = workflow._prepare_dag
 
     def prepared(*arguments: Any, **options: Any) -> Any:
@@ -158,9 +174,39 @@ def ask_before_planning(
             asked.targets = {"all", "gate"}
         if records:  # without any the code need not be looked at
             asked.forcerun = {*asked.forcerun, *made_by_other_code(records, parts)}
-        return prepare(*arguments, **options)
+        for target in asked.targets:
+            (refusals or {}).get(target, list)()
+        dry = workflow.dryrun
+        looking = bool(asked.targets) and set(asked.targets) <= LOOKS
+        # A look beside a start takes what is there (rules/look.smk) and makes nothing.
+        options["nolock"] = options.get("nolock") or dry or (looking and works_beside())
+        found = begin_dry_run() if dry else [] if looking else begin_start()
+        for note in found:
+            print(f"note: {note}", file=sys.stderr)
+        made = prepare(*arguments, **options)
+        if looking and not options["nolock"]:
+            _lock_what_is_made(workflow)
+        return made
 
     workflow._prepare_dag = prepared
+
+
+def _lock_what_is_made(workflow: Any) -> None:
+    """Has the locks taken only where a look first makes what it shows. They would stand in the way
+    of a start, and their end would take away its own."""
+    lock = workflow.persistence.lock
+
+    @contextmanager
+    def locked() -> Iterator[None]:
+        if only_looks(workflow.dag.needrun_jobs()):
+            yield
+            return
+        for note in begin_start():
+            print(f"note: {note}", file=sys.stderr)
+        with lock():
+            yield
+
+    workflow.persistence.lock = locked
 
 
 def _without_profile_cores(workflow: Any) -> None:

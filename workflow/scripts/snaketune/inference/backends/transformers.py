@@ -1,6 +1,6 @@
 """The default backend: this project's generation loop on transformers models."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from snaketune.inference.decode import Decoder, Prompt, Reply
 from snaketune.inference.engine import Engine, common_prefix
 from snaketune.inference.memory import BatchSize
 from snaketune.inference.padded import PaddedModel, start_engine
-from snaketune.inference.pick import Sampler, Sampling, greedy
+from snaketune.inference.pick import Pick, Sampler, Sampling, greedy, overheard
 from snaketune.inference.plain import in_batches, row_by_row
 from snaketune.inference.session import GenerationRequest, LoadableState, Session, backend
 from snaketune.models.describe import context_length, generation_configs
@@ -30,6 +30,8 @@ class TransformersSession(Session):
     prefix: int = field(default=0, init=False)
     batches: set[int] = field(default_factory=set, init=False)
     largest: int = field(default=0, init=False)
+    heard: Callable[[int], None] | None = field(default=None, init=False)
+    """Is told each token of a reply that is written alone."""
 
     def __post_init__(self) -> None:
         self.engine = start_engine(self.model)
@@ -38,7 +40,8 @@ class TransformersSession(Session):
         self, requests: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
     ) -> Iterator[Reply]:
         """See Session."""
-        pick = Sampler(sampling.temperature, sampling.top_p) if sampling else greedy
+        pick: Pick = Sampler(sampling.temperature, sampling.top_p) if sampling else greedy
+        pick = overheard(pick, self.heard) if self.heard else pick
         engine = self.engine
         if engine is None:
             self.batches, self.largest = {1}, 1

@@ -1,6 +1,6 @@
-"""Puts the benchmarks' figures into the README, between its two markers.
+"""Puts the benchmarks' figures into docs/benchmarks.md, between its two markers.
 
-python tests/benchmarks/readme_table.py
+python tests/benchmarks/page_table.py
 """
 
 import json
@@ -23,12 +23,12 @@ def table(entries: list[dict]) -> str:
 
 
 def main() -> None:
-    """Rewrites the README."""
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(START)
+    """Rewrites the page."""
+    page = ROOT / "docs" / "benchmarks.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(START)
     after = rest.partition(END)[2]
     shown = table(json.loads(SUMMARY.read_text(encoding="utf-8")))
-    readme.write_text(f"{before}{START}\n{shown}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{START}\n{shown}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
