@@ -60,8 +60,7 @@ class Lookup:
         return self.experiment.models[model].model_dump(mode="json")
 
     def held_identity(self, model: str, quantisation: Quantisation) -> Json:
-        """What identifies a model held in these numbers. How 4 bits are come by decides nothing
-        where there are more."""
+        """What identifies a model held in these numbers: how 4 bits are made, where it is 4."""
         left_out = set() if quantisation == "nf4" else {"double_quantisation"}
         return {k: v for k, v in self.model_identity(model).items() if k not in left_out}
 
