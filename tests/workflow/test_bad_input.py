@@ -110,11 +110,11 @@ def article(**changes: object) -> bytes:
 BAD_ARTICLES = {
     "three": (
         article(wrong_options=["Ben", "Cleo"]),
-        "qa_1.json:2: field wrong_options: found a list",
+        "qa_1.json: record 2: field wrong_options: found a list",
     ),
     "empty": (
         article(wrong_options=["Ben", " ", "Dov"]),
-        "qa_1.json:2: field wrong_options[1]: found",
+        "qa_1.json: record 2: field wrong_options[1]: found",
     ),
     "bytes": (
         article(question="Who?") + b"\x81",

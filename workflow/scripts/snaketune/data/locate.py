@@ -21,6 +21,7 @@ from snaketune.data.folders import (
     is_data,
     kinds_of,
     readable_files,
+    require_all_shards,
     saved_files,
     saved_splits,
     stem_of,
@@ -138,6 +139,7 @@ def _folder(
     if not files:
         yield from _deeper(folder, split, spec, where)
         return
+    require_all_shards(files)
     by_split = files_by_split(files, split, spec.format)
     if not by_split:
         raise UserError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snaketune.plan.table_plan import percent_figure
-from snaketune.runtime.errors import visible
+from snaketune.runtime.errors import in_terminal, visible
 
 WIDTH = 100
 # What a line of `snaketune.runtime.job.Progress` says: done/total unit, rate, time left, note.
@@ -99,7 +99,7 @@ def outcome(job: ListedJob) -> str:
     if match is None:
         return ""
     _, total, unit, _, note = match.groups()
-    first = f", {note.split(', ')[0]}" if note and note.startswith("loss") else ""
+    first = f", {visible(note).split(', ')[0]}" if note and note.startswith("loss") else ""
     return f"{total} {unit}{first}"
 
 
@@ -122,7 +122,7 @@ _SHOWN = 25
 
 def log_end(logs: Sequence[str]) -> str:
     """What a failed job's log ends with: its last fault and what to do; of a traceback the end."""
-    text = visible("\n".join(_tail(log, 40_000) for log in logs)).strip()
+    text = in_terminal("\n".join(_tail(log, 40_000) for log in logs)).strip()
     starts = [
         match.start() for match in re.finditer(r"^(error: |stopped|Traceback \()", text, re.M)
     ]

@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from snaketune.runtime.errors import UserError
+from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
 from snaketune.training.trainable import page_again, trained_weights
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -176,7 +177,17 @@ def load_checkpoint(
     file = folder / CHECKPOINT
     if not file.exists():
         return None
-    content = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+        if is_out_of_memory(error):
+            raise
+        print(
+            f"note: the checkpoint {file} can't be read ({first_line(error)}; a disk that was "
+            "full?): it is removed, and the training begins anew"
+        )
+        file.unlink(missing_ok=True)
+        return None
     weights = trained_weights(model)
     for name, value in content["weights"].items():
         weights[name].copy_(value)
