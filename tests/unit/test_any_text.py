@@ -31,7 +31,7 @@ MARKS = [
 ]  # fmt: skip
 """What the parsers look for, and what lies at their edges."""
 TEXTS = st.text() | st.lists(st.sampled_from(MARKS) | st.text(max_size=4), max_size=12).map("".join)
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def printed(text: str) -> None:
@@ -117,7 +117,7 @@ CONTENTS = st.one_of(
 def test_any_file_is_read_or_refused(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"any{suffix}"
 
-    @settings(MANY, max_examples=300)
+    @settings(MANY, max_examples=100)
     @given(CONTENTS)
     def holds(content: bytes) -> None:
         file.write_bytes(content)
@@ -141,31 +141,27 @@ REPEATED = [
     *("S1, ", "Categories: ", "` ", ".5", "$", "::", "<", "1/", "10^", "é", "Answer: **", "-", "*"),
     "unsafe. ",
 ]  # fmt: skip
-SMALL, FACTOR = 60_000, 8
+SMALL, FACTOR = 16_000, 8
 QUICK = 0.02
 """Seconds below which a ratio says nothing."""
 
 
 def seconds(read: Callable[[str], object], text: str) -> float:
-    found = []
-    for _ in range(2):
-        start = time.perf_counter()
-        read(text)
-        found.append(time.perf_counter() - start)
-        if found[0] > 0.3:
-            break
-    return min(found)
+    """Of this process: others take their share of the cores."""
+    start = time.process_time()
+    read(text)
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_time_is_linear(name: str) -> None:
-    """Eight times the text takes at most twenty times as long; at half a megabyte."""
+    """Eight times the text takes at most twenty times as long."""
     read = PARSERS[name]
     read("warm")
     for mark in REPEATED:
         text = mark * (SMALL // len(mark))
         once = seconds(read, text)
-        assert once < 2, f"{mark!r}: {once:.1f} s for {SMALL:,} letters"
+        assert once < 1, f"{mark!r}: {once:.1f} s for {SMALL:,} letters"
         often = seconds(read, text * FACTOR)
         assert often < max(QUICK, once) * 20, f"{mark!r}: {once:.3f} s, then {often:.3f} s"
 

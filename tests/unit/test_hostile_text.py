@@ -37,6 +37,13 @@ RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\
 COMMAND = re.compile(r"^\s*(::|##\[)", re.MULTILINE)
 
 
+@pytest.fixture(autouse=True)
+def _signals_stay_pytests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snaketune.runtime.job.end_on_preemption", lambda: None)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+
+
 def harmless(text: str) -> None:
     assert not RAW.search(text), repr(text)
     assert not COMMAND.search(text), repr(text)

@@ -7,7 +7,7 @@ parses the Snakefile and comes here: hence libyaml's loader, where PyYAML has it
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property, lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +81,21 @@ def from_pydantic(error: ValidationError, fields: "FieldNames") -> list[Fault]:
     return [_fault(e, fields) for e in errors if not is_other_form(e)]
 
 
+@cache
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
 class FieldNames:
     """The keys that a model takes at a path, for suggestions."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self.model = model
 
-    @cached_property
+    @property
     def schema(self) -> dict[str, Any]:
         """Made where there is a fault."""
-        return self.model.model_json_schema()
+        return _schema_of(self.model)
 
     def at(self, path: Path_) -> list[str]:
         """Keys allowed at `path`; none where anything goes."""

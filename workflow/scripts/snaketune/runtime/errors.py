@@ -17,7 +17,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(visible(message))
+        super().__init__(visible(unsigned_text(message)))
 
 
 # Of the GPU's driver and libraries, and of the CPU's allocator.
@@ -91,13 +91,29 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", plain)
 
 
+_ADDRESS = re.compile(r"://([^\s'\"<>]+)")
+
+
+def unsigned_text(text: str) -> str:
+    """`text` without what gives access in its addresses: who asks (`user:password@`), and all that
+    stands behind `?`, which may be a signature."""
+    return _ADDRESS.sub(_unsigned, text) if "://" in text else text
+
+
+def _unsigned(found: re.Match[str]) -> str:
+    address, mark, query = found[1].partition("?")
+    place, slash, path = address.partition("/")
+    user, at, host = place.rpartition("@")
+    return f"://{'…' if user else ''}{at}{host}{slash}{path}{mark}{'…' if query else ''}"
+
+
 # What GitHub's runner takes for a command to itself, wherever in a job's output a line begins so.
-_COMMAND = re.compile(r"^(\s*)(:(?=:)|#(?=#\[))", re.MULTILINE)
+_COMMAND = re.compile(r"^([^\S\n]*+)(:(?=:)|#(?=#\[))", re.MULTILINE)
 
 
 def in_terminal(text: str) -> str:
     """`text` as it may stand in a terminal, or in the output of a CI's job."""
-    return _COMMAND.sub(r"\1\2 ", visible(text))
+    return _COMMAND.sub(r"\1\2 ", visible(unsigned_text(text)))
 
 
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"} | {"\n": " ", "\r": " "})
@@ -110,12 +126,16 @@ def in_markdown(text: str) -> str:
 
 # A spreadsheet takes a cell that begins so for a formula, wherever the file came from.
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-_NEGATIVE = re.compile(r"-[0-9,]*[0-9][0-9,]*\.?[0-9,]*|-\.[0-9]+")
 
 
 def in_cell(text: str) -> str:
     """`text` as a cell of a CSV: behind `'`, as spreadsheets mark text, where they would compute
     it; negative numbers stay."""
-    if not _FORMULA.match(text) or _NEGATIVE.fullmatch(text):
+    if not _FORMULA.match(text) or (text[0] == "-" and _is_plain_number(text[1:])):
         return text
     return f"'{text}"
+
+
+def _is_plain_number(text: str) -> bool:
+    digits = text.replace(".", "", 1).replace(",", "")
+    return digits.isascii() and digits.isdigit()
