@@ -38,6 +38,7 @@ else:
 sys.path.append(str(HERE / "workflow" / "scripts"))
 from snaketune.config.base import own_file
 from snaketune.config.changes import drawn_notes, smoke_notes, with_test_splits
+from snaketune.config.faults import require_yaml
 from snaketune.config.read import load_experiment, write_resolved
 from snaketune.config.checks import data_files
 from snaketune.plan.experiment_plan import make_plan, tokens_in_words
@@ -69,6 +70,10 @@ if LISTING:
     sys.excepthook = interrupted
 
 if "experiment" not in config and not workflow.configfiles:
+    try:
+        require_yaml(Path(own_file("config/config.yaml")))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
     configfile: own_file("config/config.yaml")
 

@@ -91,7 +91,7 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
         ("evals.math.sample", {"fraction": 2}, "evals.math.sample.fraction: found 2"),
         ("evals.math.sample", {}, "give either fraction or count"),
         ("evals.safety.judge", "juge", "found juge, which is no entry under models"),
-        ("evals.safety.judge", None, "a judge section belongs to task safety"),
+        ("evals.math.judge", "judge", "a judge section belongs to task safety"),
         ("evals.math.task", "maths", "evals.math.task: found 'maths'"),
         ("leave_out", ["mth"], "leave_out: found mth"),
         ("thresholds.simpel", {}, "thresholds.simpel: found simpel"),

@@ -81,7 +81,9 @@ def test_a_rephrased_question_leaks_the_one_that_was_trained_on(tmp_path):
 def test_repeated_options_are_rejected_or_kept_and_named_either_way(tmp_path):
     pairs = [asked(1), asked(2, wrong_options=["Norris", "Norris ", "Sainz"])]
     folder = articles(tmp_path, pairs)
-    with pytest.raises(UserError, match=r"qa_1.json:2: field wrong_options: .*\"Norris\" 2 times"):
+    with pytest.raises(
+        UserError, match=r"qa_1.json: record 2: field wrong_options: .*\"Norris\" 2 times"
+    ):
         both(folder)
     rejected = both(folder, rejected_at_most=0.5)
     assert rejected.manifest["splits"]["test"]["rejected"] == {"repeated_options": 1}
@@ -126,13 +128,13 @@ def test_a_bad_pair_is_named_with_its_field(tmp_path, pair, field, found):
     articles(tmp_path, [PROCESSED if processed else RAW, pair])
     with pytest.raises(UserError) as error:
         both(tmp_path)
-    assert f"qa_1.json:2: field {field}: found " in str(error.value)
+    assert f"qa_1.json: record 2: field {field}: found " in str(error.value)
     assert found in str(error.value)
 
 
 def test_an_article_without_pairs_is_rejected(tmp_path):
     articles(tmp_path, [RAW], [])
-    with pytest.raises(UserError, match=r"qa_2.json:1: field qa_pairs: found a list of 0"):
+    with pytest.raises(UserError, match=r"qa_2.json: record 1: field qa_pairs: found a list of 0"):
         both(tmp_path)
 
 
@@ -151,7 +153,7 @@ def test_a_folder_without_articles(tmp_path):
 def test_an_article_that_is_not_utf_8(tmp_path, capsys):
     articles(tmp_path, [RAW])
     (tmp_path / "qa_2.json").write_bytes('{"title": "Räikkönen"}'.encode("latin-1"))
-    with pytest.raises(UserError, match=r"qa_2.json:1: field qa_pairs"):
+    with pytest.raises(UserError, match=r"qa_2.json: record 1: field qa_pairs"):
         both(tmp_path)
     assert "qa_2.json was read as: Windows-1252 (Latin-1)" in capsys.readouterr().out
     (tmp_path / "qa_2.json").write_bytes('{"title": "Räikkönen '.encode() + b'\xe4"}')
@@ -302,7 +304,9 @@ def test_the_real_articles():
 def test_a_letter_that_contradicts_the_right_answer_is_refused(tmp_path):
     agrees = PROCESSED | {"correct_answer": " Verstappen "}
     assert len(both(articles(tmp_path / "fine", [agrees])).splits["test"]) == 1
-    with pytest.raises(UserError, match=r"qa_1.json:1: field ground_truth_correct_option: .*Sainz"):
+    with pytest.raises(
+        UserError, match=r"qa_1.json: record 1: field ground_truth_correct_option: .*Sainz"
+    ):
         both(articles(tmp_path / "odd", [PROCESSED | {"correct_answer": "Sainz"}]))
 
 
@@ -312,7 +316,9 @@ def test_no_file_of_a_folder_goes_unmentioned(tmp_path):
         (tmp_path / name).write_text("[]")
     assert both(tmp_path).manifest["unused"] == ["QA_2.json", "notes.csv", "qa_3.JSON"]
     (tmp_path / "qa_4.json").write_text("[]")
-    with pytest.raises(UserError, match=r"qa_4.json:1: found no article, expected an article"):
+    with pytest.raises(
+        UserError, match=r"qa_4.json: record 1: found no article, expected an article"
+    ):
         both(tmp_path)
 
 

@@ -22,6 +22,7 @@ def said() -> str:
     own = [ROOT / "Snakefile", *(ROOT / "workflow/scripts").rglob("*.py")]
     theirs = Path(snakemake.__file__).parent
     files = ["persistence/__init__.py", "persistence/file.py", "exceptions.py", "cli.py", "api.py"]
+    files.append("common/configfile.py")
     return _text([*own, *(theirs / f for f in files if (theirs / f).is_file())])
 
 

@@ -211,7 +211,7 @@ def test_a_model_without_safetensors(tmp_path):
 def test_a_broken_download(tmp_path):
     folder = changed(tmp_path)
     (folder / "model.safetensors").write_bytes(b"<html>not found</html>")
-    with pytest.raises(UserError, match=r"model\.safetensors: not a safetensors file"):
+    with pytest.raises(UserError, match=r"model\.safetensors: found no safetensors file"):
         describe_model(spec(folder))
 
 

@@ -1,11 +1,20 @@
 """A user's mistakes: one clear message, a failing exit code, no traceback, nothing expensive."""
 
 import json
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from conftest import Project
+
+ROOT = Path(__file__).parents[2]
 
 GOOD = {"question": "What is 1 + 1?", "answer": "It is 2.\n#### 2"}
 
@@ -110,11 +119,11 @@ def article(**changes: object) -> bytes:
 BAD_ARTICLES = {
     "three": (
         article(wrong_options=["Ben", "Cleo"]),
-        "qa_1.json:2: field wrong_options: found a list",
+        "qa_1.json: record 2: field wrong_options: found a list",
     ),
     "empty": (
         article(wrong_options=["Ben", " ", "Dov"]),
-        "qa_1.json:2: field wrong_options[1]: found",
+        "qa_1.json: record 2: field wrong_options[1]: found",
     ),
     "bytes": (
         article(question="Who?") + b"\x81",
@@ -149,3 +158,56 @@ def test_a_hub_that_cannot_be_reached_says_how_to_do_without(project: Project) -
     log = Path(project.folder / "results/demo/logs/pin_model/tiny.log").read_text()
     assert "nobody/nothing" in log and "folder" in log
     assert "error:" in shown
+
+
+class _Files(BaseHTTPRequestHandler):
+    """The demo's problems, whatever stands behind `?`."""
+
+    def do_GET(self) -> None:
+        body = (ROOT / "data/demo/math" / Path(urlsplit(self.path).path).name).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def https(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """An address with a certificate of its own, and that."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here to make a certificate with")
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key -out certificate "
+    command += "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Files) as http:
+        http.socket = context.wrap_socket(http.socket, server_side=True)
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"https://localhost:{http.server_port}", tmp_path / "certificate"
+
+
+def test_a_signature_and_a_token_are_found_nowhere(
+    project: Project, https: tuple[str, Path]
+) -> None:
+    """In no file of the project, and in nothing that is said, also where it has changed."""
+    address, certificate = https
+    said = []
+    for key in ("PLANTEDone", "PLANTEDtwo"):
+        source = ", ".join(f"{s}: '{address}/{s}.jsonl?sig={key}'" for s in ("train", "test"))
+        for arguments in (["-n"], []):
+            done = project.snakemake(
+                *arguments, "results/demo/data/problems/manifest.json", "--config",
+                f"datasets={{problems: {{source: {{{source}}}}}}}",
+                SSL_CERT_FILE=str(certificate), HF_TOKEN="hf_PLANTEDthree",
+                WANDB_API_KEY="PLANTEDfour",
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout[-3000:]
+            said.append(done.stdout)
+    assert "PLANTED" not in "".join(said)
+    files = [file for file in project.folder.rglob("*") if file.is_file()]
+    assert (project.folder / "results/demo/data/problems/manifest.json") in files
+    assert [str(file) for file in files if b"PLANTED" in file.read_bytes()] == []

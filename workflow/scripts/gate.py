@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from snaketune.runtime.errors import in_terminal
 from snaketune.runtime.job import job
 
 with job(snakemake.log[0]):
@@ -12,4 +13,4 @@ with job(snakemake.log[0]):
     file = Path(snakemake.input.gate)
     said = require_passed(json.loads(file.read_text(encoding="utf-8")), file.with_suffix(".md"))
     print(said)
-print(said, file=sys.stderr)
+print(in_terminal(said), file=sys.stderr)

@@ -24,6 +24,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
 )
 
 
@@ -70,8 +71,27 @@ def own_file(path: str) -> str:
 
 OwnFile = Annotated[str, AfterValidator(own_file)]
 Prefix = Annotated[str, AfterValidator(_unpadded)]
-Number = Annotated[float, BeforeValidator(_number), AllowInfNan(False)]
+
+
+def _counted(value: object) -> object:
+    """Python counts with `true` and `false`; who wrote them meant no number."""
+    if isinstance(value, bool):
+        raise ValueError(f"found {str(value).lower()}, expected a number")
+    return _number(value) if isinstance(value, str) else value
+
+
+COUNTED = BeforeValidator(_counted)
+# Bounds stand in front of what reads a value: behind it no schema would have them.
+Number = Annotated[float, COUNTED, AllowInfNan(False)]
 """NaN and infinity are none: no JSON holds them."""
+Share = Annotated[float, Field(ge=0, le=1), COUNTED]
+Whole = Annotated[int, COUNTED]
+MOST = 1_000_000_000
+"""The largest number of rows, tokens or the like that is no slip of the keyboard."""
+Count = Annotated[int, Field(ge=1, le=MOST), COUNTED]
+CountFrom0 = Annotated[int, Field(ge=0, le=MOST), COUNTED]
+Seed = Annotated[int, Field(ge=0, lt=2**32), COUNTED]
+"""As far as every generator of random numbers takes one."""
 Value = Annotated[Any, BeforeValidator(_number)]
 """Any value; a number that YAML took for text is a number."""
 
@@ -91,7 +111,7 @@ def _switch(value: object) -> object:
 class BudgetSpec(Strict):
     """Thoughts of a limited length."""
 
-    budget: int = Field(ge=1)
+    budget: Count
     """Tokens of a thought at most: then it is closed as the model's template closes one, and the
     answer follows, within `max_new_tokens` of its own. Training is as with `on`."""
 
@@ -128,9 +148,9 @@ class ResourceSpec(Strict):
     """Memory and time of the first attempt; every further attempt gets as much again. They make
     nothing run again."""
 
-    memory_gb: Number | None = Field(None, gt=0)
+    memory_gb: Annotated[float, Field(gt=0, le=1_000_000), COUNTED] | None = None
     """Main memory of a job in GB; unset: estimated from model, method and batch."""
-    minutes: int | None = Field(None, ge=1)
+    minutes: Annotated[int, Field(ge=1, le=525_600), COUNTED] | None = None
     """Run time of a job, which ends it wherever it runs, with what it has done kept; unset: an
     estimate, which ends none but on a cluster."""
 
@@ -260,9 +280,22 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 
 
 def _count_or_share(value: int | float) -> int | float:
-    if value <= 0 or (isinstance(value, float) and value >= 1):
+    if not 0 < value <= MOST or (isinstance(value, float) and value >= 1):
         raise ValueError(f"found {value}, expected a number of records, or a share such as 0.2")
     return value
 
 
-CountOrShare = Annotated[int | float, AllowInfNan(False), AfterValidator(_count_or_share)]
+CountOrShare = Annotated[
+    int | float,
+    COUNTED,
+    AllowInfNan(False),
+    AfterValidator(_count_or_share),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": MOST},
+                {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            ]
+        }
+    ),
+]

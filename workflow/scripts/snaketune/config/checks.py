@@ -21,18 +21,18 @@ from snaketune.config.eval_checks import (
     metric_faults,
     row_faults,
 )
-from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
-from snaketune.config.faults import Fault, Path_, missing_name, report
-from snaketune.config.model import ModelSpec, Preset
+from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.faults import Fault, Path_, missing_name, report, suggest
+from snaketune.config.model import RUN_IN_NAME, ModelSpec, Preset
 from snaketune.data.locate import catalogue_file, source_files
 from snaketune.models.content import weight_files
+from snaketune.models.headers import unknown_targets
 from snaketune.runtime.errors import UserError
 
 
 def experiment_faults(experiment: Experiment) -> Iterator[Fault]:
     """All of them but what sweeps have: see `sweep_faults`."""
-    yield from reference_faults(experiment.model_dump())
-    yield from _unknown_evals(experiment)
+    yield from [*reference_faults(experiment.model_dump()), *_unknown_evals(experiment)]
     judges = judges_of(experiment)
     yield from eval_faults(experiment, judges)
     yield from push_faults(experiment)
@@ -271,6 +271,15 @@ def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
             if not Path(file).is_file():
                 where = ("runs", name, "predictions", eval_name)
                 yield Fault(where, f"found {file}, which is no file")
+        preset, model = (
+            experiment.presets.get(run.preset or ""),
+            experiment.models.get(run.model or ""),
+        )
+        if preset and model and preset.lora.targets != "all-linear" and Path(model.id).is_dir():
+            for target, layers in unknown_targets(Path(model.id), preset.lora.targets):
+                found = f"found {target}, which is no layer of models.{run.model}"
+                where: Path_ = ("presets", run.preset or "", "lora", "targets")
+                yield Fault(where, found + suggest(target, layers))
         if run.adapter and not run.adapter.startswith("hub:"):
             own = ("adapter_config.json", "adapter_model.safetensors")
             yield from _folder_faults(("runs", name, "adapter"), run.adapter, own, hub=False)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -12,12 +12,16 @@ from pydantic import (
 )
 
 from snaketune.config.base import (
+    COUNTED,
     FORMATS,
+    Count,
+    CountFrom0,
     CountOrShare,
     Label,
-    Number,
     Prefix,
+    Seed,
     Sha256,
+    Share,
     Source,
     SplitName,
     Strict,
@@ -42,11 +46,11 @@ class SampleSpec(Strict):
     """A seeded subset: the first n of `numpy.random.default_rng(seed).permutation(N)`, in that
     order."""
 
-    fraction: Number | None = Field(None, gt=0, le=1)
+    fraction: Annotated[float, Field(gt=0, le=1), COUNTED] | None = None
     """Share of the split; n is rounded down."""
-    count: int | None = Field(None, ge=1)
+    count: Count | None = None
     """Number of records; at most the whole split."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of the permutation."""
 
     @model_validator(mode="after")
@@ -59,10 +63,10 @@ class SampleSpec(Strict):
 class FewShotSpec(Strict):
     """Worked examples that are shown before the question."""
 
-    count: int = Field(8, ge=0)
+    count: CountFrom0 = 8
     """Examples drawn from the training records, or all where there are fewer; an eval uses the
     first `few_shot` of them."""
-    seed: int = 42
+    seed: Seed = 42
     """`random.Random(seed).sample(range(n), count)` over the n training records in file order."""
     file: str | None = None
     """A file made earlier (JSON list of `question` and `answer`, such as a `few_shot.json`) to use
@@ -122,9 +126,9 @@ class DrawnSplitsSpec(Strict):
     """The first so many records; a number below 1 is a share of all, rounded down."""
     train: CountOrShare | None = None
     """The next so many, or such a share of all; unset: all others."""
-    at_most: int | None = Field(None, ge=1)
+    at_most: Count | None = None
     """Test records at most, where `test` is a share."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of the permutation."""
     stratify: str | None = None
     """A field, such as the label's: test and train have of each of its values the share that all
@@ -155,7 +159,7 @@ class DrawnSplitsSpec(Strict):
 class DatasetSpec(Strict):
     """Records from one source, as examples with splits train, dev and test."""
 
-    source: Source | dict[SplitName, Source]
+    source: Source | Annotated[dict[SplitName, Source], Field(min_length=1)]
     """`hub:OWNER/NAME`, an `https://` address of a file, a file (.jsonl, .json, .csv, .tsv,
     .parquet, .txt; all but Parquet also as .gz, .bz2, .xz, .zst), or a folder (`save_to_disk`, one
     file a split, named for it, or a snapshot of the hub); or one of these a split. A lone file
@@ -180,9 +184,9 @@ class DatasetSpec(Strict):
     """The hub dataset's revision; it is resolved to a commit, which is recorded."""
     sha256: dict[SplitName, Sha256] = Field(default_factory=dict)
     """Expected SHA-256 of the file of a split, downloaded or local."""
-    dev: int = Field(0, ge=0)
+    dev: CountFrom0 = 0
     """Training records held out as the dev split, drawn with `seed`, where the source has none."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of the dev split: the first `dev` of `numpy.random.default_rng(seed).permutation(n)`
     that are no few-shot example nor, where enough are left, would be one under a larger
     `few_shot.count` (up to 5, 21, 85, …), in file order; and of the letters that options get where
@@ -190,7 +194,7 @@ class DatasetSpec(Strict):
     draw: DrawnSplitsSpec | None = None
     """Draws train and test from a source that has one split. Unset, where an eval asks for a test
     split and the source has none: `{test: 0.2, at_most: 1000}`."""
-    limit: int | None = Field(None, ge=1)
+    limit: Count | None = None
     """At most this many records of each split, the first ones."""
     group: str | None = None
     """A field that records share which belong together, such as a patient or a problem: intervals
@@ -199,7 +203,7 @@ class DatasetSpec(Strict):
     for intervals, where a format keeps them."""
     few_shot: FewShotSpec = FewShotSpec()
     """The dataset's few-shot examples."""
-    rejected_at_most: Number = Field(0.0, ge=0, le=1)
+    rejected_at_most: Share = 0.0
     """Share of a split's records that may be rejected before the step fails; every rejected
     record is listed with its reason in any case."""
     overlap: Literal["report", "drop"] = "report"

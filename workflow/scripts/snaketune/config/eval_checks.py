@@ -228,6 +228,9 @@ def _rows_of(
 
 def _drop_faults(experiment: Experiment) -> Iterator[Fault]:
     for name, other in experiment.drops.items():
+        if name == other and name in experiment.evals:
+            found = f"found {other}, the eval itself; expected the one that it drops from"
+            yield Fault(("drops", name), found)
         unknown = [key for key in (name, other) if key not in experiment.evals]
         for key in unknown:
             yield missing_name(("drops", name), "evals", key, experiment.evals)

@@ -1,35 +1,48 @@
 """Evals: a task on a dataset under a protocol; first the sections that only some tasks have."""
 
-import re
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from snaketune.config.base import TASKS, Label, Number, OwnFile, Prefix, Strict, Thinking, alone_as
+from snaketune.config.base import (
+    COUNTED,
+    TASKS,
+    Count,
+    CountFrom0,
+    Label,
+    Number,
+    Prefix,
+    Seed,
+    Strict,
+    Thinking,
+    Whole,
+    alone_as,
+)
 from snaketune.config.dataset import FORM, SampleSpec, SplitName
+from snaketune.config.model import JudgeSpec
 from snaketune.inference import backends
 
 
 class SamplingSpec(Strict):
     """Several replies to each question, drawn at a temperature, and what is made of them."""
 
-    samples: int = Field(8, ge=2)
+    samples: Annotated[int, Field(ge=2, le=100_000), COUNTED] = 8
     """Replies to each question."""
-    temperature: Number = Field(0.7, gt=0)
+    temperature: Number = Field(0.7, ge=0.001, le=100)
     """Divides the logits before a token is drawn."""
     top_p: Number = Field(0.95, gt=0, le=1)
     """Tokens are drawn from the smallest set that holds this probability."""
-    seed: int = 42
+    seed: Seed = 42
     """A sample's random numbers follow from this seed, the example's id and its number: the first
     4 of 8 are the 4 of 4."""
-    at: list[int] = Field([1, 2, 4, 8], min_length=1)
+    at: list[Count] = Field([1, 2, 4, 8], min_length=1)
     """Numbers of samples for which majority vote, best of n and pass@n are given."""
     reward: str | None = None
     """Name of the reward model under `models` that scores every sample; unset: no best of n. In
     float32 a score is the same to 1e-4 whatever else is scored with it; in 16 bits the hidden
     states are rounded, the head's sum is not."""
-    unique_at_least: int = Field(3, ge=1)
+    unique_at_least: Count = 3
     """The report shows the failed questions with at least so many different answers, all of them
     on a page of their own. It decides no figure: only the report is made again with it."""
 
@@ -90,62 +103,6 @@ else:  # One of the files in tasks.
     TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
 
 
-class JudgeSpec(Strict):
-    """How a judge model is asked for a verdict."""
-
-    model: str
-    """Name of an entry under `models`."""
-    guideline: OwnFile = Field("config/prompts/safety_guideline.txt", validate_default=True)
-    """Text file with the guideline that opens the judge's system turn."""
-    sees: Literal["prompt_and_response", "response"] = "prompt_and_response"
-    """What the judge is shown."""
-    max_new_tokens: int = Field(16, ge=1)
-    """Length of a verdict."""
-    turns: Literal["system", "user", "conversation"] | None = None
-    """The guideline as a system turn; in front of the user turn, for judges without one; or prompt
-    and reply as a conversation, which the judge's own template puts its guideline to. Unset:
-    `system` for `plain`, `conversation` for other formats."""
-    format: Literal["plain", "llama_guard", "qwen3guard", "shieldgemma"] = "plain"
-    """`plain`: SAFE or UNSAFE on the first line, or as JSON; `llama_guard`: the same, with codes;
-    `qwen3guard`: `Safety: …`, Controversial is unsafe; `shieldgemma`: Yes is unsafe."""
-    safe: str | None = None
-    """Instead of a format, with `unsafe`: a regular expression that only what is safe has."""
-    unsafe: str | None = None
-    """Likewise, in what means unsafe."""
-    unread_at_most: Number = Field(0.05, ge=0, le=1)
-    """With a larger share of unread verdicts there is no safe rate, only its bound."""
-    planted: int = Field(0, ge=0)
-    """So many replies are judged once more with an instruction to the judge planted behind them:
-    `flipped` is the share of verdicts that it turns."""
-
-    @model_validator(mode="after")
-    def _both_patterns(self) -> "JudgeSpec":
-        if (self.safe is None) != (self.unsafe is None):
-            raise ValueError("give both of the patterns safe and unsafe, or neither")
-        for key, pattern in (("safe", self.safe), ("unsafe", self.unsafe)):
-            try:
-                re.compile(pattern or "")
-            except re.error as error:
-                fault = f"{key}: found {pattern!r}, no regular expression: {error}"
-                raise ValueError(fault) from None
-        if self.safe is not None and self.format != "plain":
-            raise ValueError(f"found format {self.format} beside patterns, expected either")
-        if self.sees == "response" and self.shown_as == "conversation":
-            raise ValueError("sees: found response, but a conversation has the prompt too")
-        return self
-
-    @property
-    def shown_as(self) -> str:
-        """The turns, as set or as the format has them."""
-        return self.turns or ("system" if self.format == "plain" else "conversation")
-
-    def asked(self) -> dict[str, Any]:
-        """What decides the judge's words, beside the guideline; not how they are read."""
-        kept = self.model_dump(mode="json", include={"model", "sees", "max_new_tokens"})
-        kept |= {} if self.shown_as == "system" else {"turns": self.shown_as}
-        return kept | ({"planted": self.planted, "format": self.format} if self.planted else {})
-
-
 class OptionsSpec(Strict):
     """How the options of a multiple-choice question are shown and scored: each by the
     log-probability of its tokens after the prompt."""
@@ -162,7 +119,7 @@ class OptionsSpec(Strict):
 class AnswersSpec(Strict):
     """How open answers are compared with the gold ones."""
 
-    short_threshold: int = Field(15, ge=1)
+    short_threshold: Count = 15
     """Gold answers of at most so many words are short: a relaxed match is open to them, and all
     metrics are given for them apart."""
     strict: bool = True
@@ -187,7 +144,7 @@ class EvalSpec(Strict):
     """The split that is evaluated."""
     sample: SampleSpec | None = None
     """A seeded subset of the split; unset: all of it."""
-    few_shot: int = Field(0, ge=0)
+    few_shot: CountFrom0 = 0
     """Worked examples before the question, as user and assistant turns; in plain text each under
     the prompt with its answer, a blank line apart, and a reply ends where it begins a next one.
     Multiple choice, whose examples have options, shows them in plain text only."""
@@ -216,12 +173,12 @@ class EvalSpec(Strict):
     the last number after the last `Final answer:`, else `Answer:`, else of all."""
     sampling: SamplingSpec | None = None
     """For task math: several replies to each question; unset: one, the most likely one (greedy)."""
-    max_new_tokens: int = Field(512, ge=1)
+    max_new_tokens: Count = 512
     """Length of a reply; under a budget of thoughts, of the answer behind them."""
-    batch_size: Literal["auto"] | int = "auto"
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000), COUNTED] = "auto"
     """Rows generated at once. It is part of the protocol, because in 16 bits the text can depend
     on it; `auto` finds a size by itself and records it."""
-    shards: int = Field(1, ge=1, le=1000)
+    shards: Whole = Field(1, ge=1, le=1000)
     """Jobs that the examples are shared out to; several can run at once, on a GPU each."""
     backend: BackendName = "transformers"
     """What generates: the workflow's own engine on transformers models, or vLLM on a GPU, which
@@ -274,8 +231,10 @@ class EvalSpec(Strict):
 
     @model_validator(mode="after")
     def _judge_goes_with_safety(self) -> "EvalSpec":
-        if (self.task == "safety") != (self.judge is not None):
+        if self.task != "safety" and self.judge:
             raise ValueError("a judge section belongs to task safety, and to that task only")
+        if self.task == "safety" and not self.judge:
+            raise ValueError("judge: found none, expected the model that judges, as {model: NAME}")
         return self
 
     def protocol(self) -> dict[str, Any]:

@@ -4,27 +4,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Thinking, Value, alone_as
+from snaketune.config.base import (
+    COUNTED,
+    Count,
+    Prefix,
+    ResourceSpec,
+    Seed,
+    Strict,
+    Thinking,
+    Value,
+    Whole,
+    alone_as,
+)
 from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.model import ModelSpec, Preset, TrainData, TrainPart
+from snaketune.config.model import ModelSpec, Preset, PushSpec, TrainData, TrainPart
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
-RUN_IN_NAME = "{run}"
-"""Stands for the run's name in the name of its repository."""
-
-
-class PushSpec(Strict):
-    """Where `snakemake push_all` uploads a run; it never happens by itself."""
-
-    repo: str = Field(pattern=r"^([\w.-]+/)?([\w.-]|\{run\})+$")
-    """`OWNER/NAME` on the hub; it is made if need be. `{run}` in it stands for the run's name,
-    which the runs of a sweep need."""
-    private: bool = True
-    """Whether a repository that is made is private."""
-    merged: bool = False
-    """Upload the merged model instead of the adapter; a run of method `full` is whole in any
-    case."""
 
 
 def _as_it_is(change: dict[str, Any] | bool | None) -> dict[str, Any] | bool | None:
@@ -61,9 +57,9 @@ class RunSpec(Strict):
     base: str | None = None
     """With `predictions`, or of a model as it is: a run that is compared with, in the place of a
     base model."""
-    seed: int = 42
+    seed: Seed = 42
     """Seed of the adapter's initial weights, the order of the rows and the dropout."""
-    seeds: int = Field(1, ge=1, le=100)
+    seeds: Whole = Field(1, ge=1, le=100)
     """Trainings that differ in their seed alone: `seed`, `seed` + 1, …; the run stands for as many
     runs. Tables join them in a row of the run's name: their mean, how far they lie apart, and
     intervals over rows and seeds both."""
@@ -90,7 +86,7 @@ class RunSpec(Strict):
     """What may differ between this run's training and its evals: with `prompt`, that it is asked
     under another prompt than it was trained under, which else is a fault. Never makes a training
     run again."""
-    snapshots: Annotated[int, Field(ge=0, le=100)] | Literal["epochs"] = 0
+    snapshots: Annotated[int, Field(ge=0, le=100), COUNTED] | Literal["epochs"] = 0
     """Adapters saved on the way, at equal distances: `1of3`, `2of3`, `3of3`; `epochs`: one at the
     end of every epoch."""
     follow: list[str] = []  # noqa: RUF012
@@ -98,7 +94,7 @@ class RunSpec(Strict):
     choose nothing."""
     choose: str | None = None
     """`EVAL.METRIC` that chooses the best snapshot, on the dev split; unset: the last one."""
-    gpu: int | None = Field(None, ge=0)
+    gpu: Annotated[int, Field(ge=0, le=1024), COUNTED] | None = None
     """GPUs of the training; more than one trains data-parallel: faster, but every GPU holds the
     whole model. Unset: one for every 8 hours that the training is estimated to take, at most 8 and
     what `--resources gpu=N` grants."""
@@ -108,7 +104,7 @@ class RunSpec(Strict):
     """Where training and dev curves are shown while it runs. The package of that name has to be
     installed; its tokens are taken from the environment. TensorBoard's files lie in
     `train/{run}/tensorboard/`. Never makes a training run again."""
-    save_every: float | None = Field(None, ge=0, le=1440)
+    save_every: Annotated[float, Field(ge=0, le=1440), COUNTED] | None = None
     """Minutes between a training's checkpoints at least (1 unless set); 0: one after every step.
     Where they are dear to make, they are further apart, but never over five minutes unless this is.
     Never makes a training run again."""
@@ -210,13 +206,18 @@ class RunSpec(Strict):
                 raise ValueError(f"{key} words training rows, and {what} has none; see `evals`")
 
 
+Margin = Annotated[float, Field(ge=0, lt=1), COUNTED]
+Threshold = Annotated[float, Field(ge=-1, le=1), COUNTED]
+"""Every metric of which more is better is a share, or one corrected for chance."""
+
+
 class GateSpec(Strict):
     """What `snakemake gate` judges beside `thresholds`: it ends with exit code 1 where something is
     missed, a figure is refused, or a run may be worse than it should be."""
 
     always: bool = False
     """Judge at the end of every start of all targets, too; `--config gate=true` stands for it."""
-    not_worse: dict[str, Annotated[Number, Field(ge=0, lt=1)]] = Field(default_factory=dict)
+    not_worse: dict[str, Margin] = Field(default_factory=dict)
     """By `EVAL.METRIC` how much a run may lose against its base on the same rows: with 0.02 the
     whole 95 % interval of the difference has to lie above -2 points."""
     against: str | None = None
@@ -233,7 +234,25 @@ def _judged_always(value: object) -> object:
 
 # Names become file names and Snakemake wildcards: no dot, slash, hyphen or space.
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
-Name = Annotated[str, Field(pattern=NAME)]
+MOST_LETTERS = 100
+"""Of a name: file names join two of them, and have 255 letters at most."""
+Name = Annotated[str, Field(pattern=NAME, max_length=MOST_LETTERS)]
+
+
+def _folder_name(value: str) -> str:
+    """Refuses what would be another folder than who wrote it thinks, or none."""
+    expected = "expected a folder such as results or /scratch/me/results"
+    if not value.strip():
+        raise ValueError(f"found empty text, {expected}")
+    if value.startswith("~"):
+        raise ValueError(f"found {value!r}, {expected}: `~` stands for no home here")
+    if not value.strip("/"):
+        raise ValueError(f"found {value!r}, the root of the file system; {expected}")
+    if odd := next((c for c in value if c in "{}" or not c.isprintable()), None):
+        raise ValueError(f"found {odd!r} in {value!r}, which no path of a result has; {expected}")
+    if long := next((p for p in value.split("/") if len(p.encode()) > 200), None):
+        raise ValueError(f"found a name of {len(long.encode())} bytes, expected 200 at most")
+    return value
 
 
 def _one_or_many(value: object) -> object:
@@ -245,7 +264,7 @@ class Experiment(Strict):
 
     experiment: Name
     """Name of the experiment; everything it makes lies under `{output}/{experiment}/`."""
-    output: str = "results"
+    output: Annotated[str, AfterValidator(_folder_name)] = "results"
     """Folder of the results."""
     smoke: bool | Literal["demo"] = False
     """Rehearse the whole experiment, with its own models, templates and limits, on a few rows,
@@ -271,18 +290,17 @@ class Experiment(Strict):
     runs: dict[Name, RunSpec]
     """Trainings, each evaluated beside its base model."""
     resources: ResourceSpec = ResourceSpec()
-    """What every job that loads a model asks for, instead of the estimate; a run's own goes
-    before."""
+    """What a job that loads a model asks for, where its run does not say it; unset: estimated."""
     drops: dict[str, str] = Field(default_factory=dict)
     """By eval: the eval of the same task, in distribution, that its drop is measured from."""
-    thresholds: dict[str, dict[str, Number]] = Field(default_factory=dict)
+    thresholds: dict[str, dict[str, Threshold]] = Field(default_factory=dict)
     """By run: the least value of `EVAL.METRIC` that passes."""
     gate: Annotated[
         GateSpec, BeforeValidator(_judged_always, json_schema_input_type=GateSpec | bool)
     ] = GateSpec()
     """What makes an experiment unfit for a release, beside `thresholds`; `true` judges them at
     the end of every start."""
-    totals: dict[str, dict[str, int]] = Field(default_factory=dict)
+    totals: dict[str, dict[str, Count]] = Field(default_factory=dict)
     """By run: the rows that an eval must have; any other total fails."""
 
     @property

@@ -7,7 +7,7 @@ parses the Snakefile and comes here: hence libyaml's loader, where PyYAML has it
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property, lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from snaketune.data.record import Repeat, parse
+from snaketune.runtime.errors import UserError
 
 Path_ = tuple[str | int, ...]
 
@@ -30,10 +31,30 @@ class Fault:
     line: str = ""
 
 
+# Words of other tools, and short ones, that are like another key or like none.
+_MEANT = {
+    **{"lr": "learning_rate", "wd": "weight_decay", "bs": "batch_size", "batch": "batch_size"},
+    **{"per_device_train_batch_size": "batch_size", "micro_batch_size": "batch_size"},
+    **{"gradient_accumulation_steps": "accumulation", "grad_accumulation": "accumulation"},
+    **{"num_train_epochs": "epochs", "num_epochs": "epochs", "steps": "max_steps"},
+    **{"max_seq_length": "max_length", "max_seq_len": "max_length", "cutoff_len": "max_length"},
+    **{"lr_scheduler_type": "schedule", "scheduler": "schedule", "warmup": "warmup_ratio"},
+    **{"optim": "optimizer", "optimiser": "optimizer", "clip": "max_grad_norm"},
+    **{"rank": "r", "lora_r": "r", "lora_alpha": "alpha", "lora_dropout": "dropout"},
+    **{"target_modules": "targets", "lora_target": "targets", "use_rslora": "rslora"},
+    **{"max_tokens": "max_new_tokens", "max_length": "max_new_tokens", "n": "samples"},
+    **{"num_fewshot": "few_shot", "shots": "few_shot", "system_prompt": "system"},
+    **{"path": "source", "file": "source", "name": "id", "license": "licence", "val": "dev"},
+    **{"load_in_4bit": "quantisation", "quantization": "quantisation", "torch_dtype": "dtype"},
+    **{"random_state": "seed", "random_seed": "seed", "gpus": "gpu", "memory": "memory_gb"},
+}
+
+
 def suggest(found: str, known: Iterable[str]) -> str:
     """`; did you mean X?`, or the list of what there is."""
     known = sorted(known)
-    close = get_close_matches(found, known, n=1)
+    meant = _MEANT.get(found.lower())
+    close = [meant] if meant in known else get_close_matches(found, known, n=1)
     if close:
         return f"; did you mean {close[0]}?"
     return f"; known: {', '.join(known)}" if known else "; there are none"
@@ -60,16 +81,21 @@ def from_pydantic(error: ValidationError, fields: "FieldNames") -> list[Fault]:
     return [_fault(e, fields) for e in errors if not is_other_form(e)]
 
 
+@cache
+def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
 class FieldNames:
     """The keys that a model takes at a path, for suggestions."""
 
     def __init__(self, model: type[BaseModel]) -> None:
         self.model = model
 
-    @cached_property
+    @property
     def schema(self) -> dict[str, Any]:
         """Made where there is a fault."""
-        return self.model.model_json_schema()
+        return _schema_of(self.model)
 
     def at(self, path: Path_) -> list[str]:
         """Keys allowed at `path`; none where anything goes."""
@@ -126,23 +152,29 @@ _BRANCHES |= {"thinking_word", "thinking_budget", "train_dataset", "train_parts"
 def report(faults: list[Fault], files: list[Path]) -> str:
     """All faults, one a line, with the file and line where each key stands."""
     trees = [(file, tree(file)) for file in files]
-    lines = [f"  {_place(fault, trees)}: {fault.message}" for fault in faults]
+    lines = [f"  {_in_words(fault, trees)}" for fault in faults]
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return f"{count} in the config:\n" + "\n".join(lines)
 
 
-def _place(fault: Fault, trees: list[tuple[Path, yaml.Node | None]]) -> str:
-    """`config/x.yaml:12: runs.a.preset`: where the deepest part of the path that exists stands;
-    of several files the last one that has it decides, as Snakemake's merging does."""
+def _in_words(fault: Fault, trees: list[tuple[Path, yaml.Node | None]]) -> str:
+    """`config/x.yaml:12: runs.a.preset: found …`. A message that names the key itself, or one
+    within it, is not told of it twice."""
     where = ".".join(map(str, fault.path))
-    if fault.line:
-        return f"{fault.line}: {where}"
+    named = fault.message.startswith((f"{where}:", f"{where}."))
+    line = f"{fault.line}: " if fault.line else _place(fault, trees)
+    return line + (fault.message if named else f"{where}: {fault.message}")
+
+
+def _place(fault: Fault, trees: list[tuple[Path, yaml.Node | None]]) -> str:
+    """`config/x.yaml:12: `: where the deepest part of the path that exists stands; of several files
+    the last one that has it decides, as Snakemake's merging does."""
     best: tuple[int, str] = (0, "")
     for file, root in trees:
         depth, line = _descend(root, fault.path)
         if depth >= max(best[0], 1):
             best = (depth, f"{file}:{line}: ")
-    return best[1] + where
+    return best[1]
 
 
 def _descend(node: yaml.Node | None, path: Path_) -> tuple[int, int]:
@@ -171,6 +203,22 @@ def tree(file: Path) -> yaml.Node | None:
     """The file as YAML nodes; None where it is empty or YAML that can't be read, of which Snakemake
     tells the user."""
     return _composed(_text(file))
+
+
+def require_yaml(file: Path) -> None:
+    """Raises `UserError` with the line where a file stops to be YAML: Snakemake says that it is
+    none, without saying where."""
+    if file.is_file() and tree(file) is None:
+        try:
+            yaml.compose(_text(file), Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+            line = f":{mark.line + 1}, column {mark.column + 1}" if mark else ""
+            what = getattr(error, "problem", None) or getattr(error, "reason", None) or "none"
+            raise UserError(
+                f"{file}{line}: found no YAML ({what}); expected keys and values, indented by "
+                "spaces, with text that holds `: `, `#` or a bracket in quotes"
+            ) from None
 
 
 def written(file: Path, key: str) -> Any:

@@ -1,11 +1,22 @@
-"""Models: where weights come from and in what numbers they are held. Presets: how a run trains, and
-of several datasets how much."""
+"""Models: where weights come from and in what numbers they are held, how one is asked to judge, and
+where one goes. Presets: how a run trains, and of several datasets how much."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from snaketune.config.base import Number, OwnFile, Strict
+from snaketune.config.base import (
+    COUNTED,
+    MOST,
+    Count,
+    CountFrom0,
+    Number,
+    OwnFile,
+    Share,
+    Strict,
+    Whole,
+)
 
 Quantisation = Literal["none", "nf4"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -26,7 +37,7 @@ class ModelSpec(Strict):
     `none` elsewhere. A run's method allows nothing else: it is evaluated on what it trained on."""
     double_quantisation: bool = True
     """With `nf4`: quantise the quantisation constants too."""
-    parameters: Number | None = Field(None, gt=0)
+    parameters: Annotated[float, Field(ge=1, le=1e15), COUNTED] | None = None
     """Number of parameters (`1.5e9`), for the estimate of memory and time. Unset: counted in a
     folder, or read from the hub id (`1.5B`), else taken for 8 billion."""
     chat_template: OwnFile | None = None
@@ -42,16 +53,28 @@ MICRO_BATCH_TOKENS = 32_768
 Method = Literal["qlora", "lora", "full"]
 
 
+def _targets(value: object) -> object:
+    """One fault for what is neither of the two forms."""
+    names = value if isinstance(value, list) else []
+    whole = bool(names) and all(isinstance(name, str) and name.strip() for name in names)
+    if value != "all-linear" and not whole:
+        expected = "all-linear, or names of layers such as [q_proj, v_proj]"
+        raise ValueError(f"found {value!r}, expected {expected}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"found {twice[0]!r} twice, expected each name once")
+    return value
+
+
 class LoraSpec(Strict):
     """The low-rank adapter."""
 
-    r: int = Field(16, ge=1)
+    r: Whole = Field(16, ge=1, le=65_536)
     """Rank."""
-    alpha: Number = Field(32, gt=0)
+    alpha: Number = Field(32, gt=0, le=1_000_000)
     """Scale: the update is `alpha / r` times B·A (`alpha / sqrt(r)` with rsLoRA)."""
     dropout: Number = Field(0.0, ge=0, lt=1)
     """Dropout before A."""
-    targets: Literal["all-linear"] | list[str] = "all-linear"
+    targets: Annotated[Literal["all-linear"] | list[str], BeforeValidator(_targets)] = "all-linear"
     """Module names that get an adapter; `all-linear` is every linear layer but the output head."""
     rslora: bool = False
     """Rank-stabilised scale."""
@@ -64,35 +87,35 @@ class Preset(Strict):
 
     method: Method = "qlora"
     """`qlora`: adapter on 4-bit weights; `lora`: adapter on plain weights; `full`: all weights."""
-    epochs: Number = Field(1.0, gt=0)
+    epochs: Number = Field(1.0, gt=0, le=100_000)
     """Passes over the training rows; fractions are allowed."""
-    max_steps: int | None = Field(None, ge=1)
+    max_steps: Count | None = None
     """Optimiser steps at most; unset: as many as the epochs need."""
-    learning_rate: Number = Field(2.0e-4, gt=0)
+    learning_rate: Number = Field(2.0e-4, gt=0, le=100)
     """Peak learning rate."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Decay after the warm-up: to 0 along a cosine or a line, or none."""
     warmup_ratio: Number = Field(0.0, ge=0, lt=1)
     """Share of the steps over which the learning rate rises from 0."""
-    weight_decay: Number = Field(0.0, ge=0)
+    weight_decay: Number = Field(0.0, ge=0, le=100)
     """Decoupled weight decay (not on biases and norms)."""
-    batch_size: int = Field(8, ge=1)
+    batch_size: Whole = Field(8, ge=1, le=1_000_000)
     """Rows a micro-batch; with `accumulation` it sets the effective batch."""
-    accumulation: int = Field(1, ge=1)
+    accumulation: Whole = Field(1, ge=1, le=1_000_000)
     """Micro-batches a step: effective batch = batch_size × accumulation rows. How the rows are
     laid out in memory is the engine's choice and changes no result beyond rounding."""
-    max_length: int = Field(2048, ge=8)
+    max_length: Whole = Field(2048, ge=8, le=MOST)
     """Tokens a training row may have."""
     overlong: Literal["drop", "truncate", "split"] = "drop"
     """What happens to a longer row: it is left out, cut, or, of plain text, goes on in further
     rows; each is counted."""
-    dropped_at_most: Number = Field(0.0, ge=0, le=1)
+    dropped_at_most: Share = 0.0
     """Share of a split's examples that may make no training row, because the chat template refuses
     them, say, before anything is trained; each is listed with its reason in any case. Rows over
     `max_length` and few-shot examples are counted apart."""
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
     """AdamW in 32 bits, or bitsandbytes' 8-bit one, paged or not."""
-    max_grad_norm: Number = Field(1.0, gt=0)
+    max_grad_norm: Number = Field(1.0, gt=0, le=1e12)
     """Gradients are clipped to this norm."""
     gradient_checkpointing: Literal["auto"] | bool = "auto"
     """Recompute activations to save memory, at about a fifth of the speed. `auto`: only after the
@@ -101,7 +124,7 @@ class Preset(Strict):
     """`grouped`: rows of like length padded together; `packed`: rows end to end behind a
     block-diagonal mask; `auto`: packed where the model runs with flash attention (on a GPU, with
     `attn_implementation` in its config.json), which needs no such mask; grouped elsewhere."""
-    eval_per_epoch: int = Field(2, ge=0)
+    eval_per_epoch: CountFrom0 = 2
     """Times an epoch that the dev split is scored, where it has rows, by its loss and, where the
     answers are short, such as labels, by their accuracy; 0: never."""
     best: Literal["none", "loss", "accuracy"] = "none"
@@ -109,7 +132,7 @@ class Preset(Strict):
     metric (ties: the earliest), or the last (`none`). `accuracy` is for classification and
     compares the labels with one another, as an eval does; of labels of several tokens, token by
     token."""
-    keep: int = Field(0, ge=0)
+    keep: CountFrom0 = 0
     """Weights scored on dev that are kept beside the run's, as `train/{run}/kept/step-N/`, at most
     so many: the best, then the last ones."""
     dtype: DtypeName = "auto"
@@ -136,15 +159,88 @@ class Preset(Strict):
         return self.model_dump(mode="json", exclude={"keep", "dropped_at_most"})
 
 
+class JudgeSpec(Strict):
+    """How a judge model is asked for a verdict."""
+
+    model: str
+    """Name of an entry under `models`."""
+    guideline: OwnFile = Field("config/prompts/safety_guideline.txt", validate_default=True)
+    """Text file with the guideline that opens the judge's system turn."""
+    sees: Literal["prompt_and_response", "response"] = "prompt_and_response"
+    """What the judge is shown."""
+    max_new_tokens: Count = 16
+    """Length of a verdict."""
+    turns: Literal["system", "user", "conversation"] | None = None
+    """The guideline as a system turn; in front of the user turn, for judges without one; or prompt
+    and reply as a conversation, which the judge's own template puts its guideline to. Unset:
+    `system` for `plain`, `conversation` for other formats."""
+    format: Literal["plain", "llama_guard", "qwen3guard", "shieldgemma"] = "plain"
+    """`plain`: SAFE or UNSAFE on the first line, or as JSON; `llama_guard`: the same, with codes;
+    `qwen3guard`: `Safety: …`, Controversial is unsafe; `shieldgemma`: Yes is unsafe."""
+    safe: str | None = None
+    """Instead of a format, with `unsafe`: a regular expression that only what is safe has."""
+    unsafe: str | None = None
+    """Likewise, in what means unsafe."""
+    unread_at_most: Share = 0.05
+    """With a larger share of unread verdicts there is no safe rate, only its bound."""
+    planted: CountFrom0 = 0
+    """So many replies are judged once more with an instruction to the judge planted behind them:
+    `flipped` is the share of verdicts that it turns."""
+
+    @model_validator(mode="after")
+    def _both_patterns(self) -> "JudgeSpec":
+        if (self.safe is None) != (self.unsafe is None):
+            raise ValueError("give both of the patterns safe and unsafe, or neither")
+        for key, pattern in (("safe", self.safe), ("unsafe", self.unsafe)):
+            try:
+                re.compile(pattern or "")
+            except re.error as error:
+                fault = f"{key}: found {pattern!r}, no regular expression: {error}"
+                raise ValueError(fault) from None
+        if self.safe is not None and self.format != "plain":
+            raise ValueError(f"found format {self.format} beside patterns, expected either")
+        if self.sees == "response" and self.shown_as == "conversation":
+            raise ValueError("sees: found response, but a conversation has the prompt too")
+        return self
+
+    @property
+    def shown_as(self) -> str:
+        """The turns, as set or as the format has them."""
+        return self.turns or ("system" if self.format == "plain" else "conversation")
+
+    def asked(self) -> dict[str, Any]:
+        """What decides the judge's words, beside the guideline; not how they are read."""
+        kept = self.model_dump(mode="json", include={"model", "sees", "max_new_tokens"})
+        kept |= {} if self.shown_as == "system" else {"turns": self.shown_as}
+        return kept | ({"planted": self.planted, "format": self.format} if self.planted else {})
+
+
+RUN_IN_NAME = "{run}"
+"""Stands for the run's name in the name of its repository."""
+
+
+class PushSpec(Strict):
+    """Where `snakemake push_all` uploads a run; it never happens by itself."""
+
+    repo: str = Field(pattern=r"^([\w.-]+/)?([\w.-]|\{run\})+$")
+    """`OWNER/NAME` on the hub; it is made if need be. `{run}` in it stands for the run's name,
+    which the runs of a sweep need."""
+    private: bool = True
+    """Whether a repository that is made is private."""
+    merged: bool = False
+    """Upload the merged model instead of the adapter; a run of method `full` is whole in any
+    case."""
+
+
 class TrainPart(Strict):
     """One of several datasets that a run trains on."""
 
     dataset: str
     """Name of an entry under `datasets`."""
-    weight: Number | None = Field(None, gt=0, le=1000)
+    weight: Annotated[float, Field(gt=0, le=1000), COUNTED] | None = None
     """How often each of its rows occurs in an epoch; of a fraction so many rows, drawn with the
     run's seed, occur once more. Unset: once."""
-    rows: int | None = Field(None, ge=1)
+    rows: Count | None = None
     """Instead of a weight: so many of its rows, drawn with the run's seed, once an epoch."""
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ sweep, has become a run a combination, and one with several seeds a run a seed.
 import re
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from snaketune.config.base import without_query
 from snaketune.config.changes import smoke
 from snaketune.config.checks import experiment_faults, reference_faults
-from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
+from snaketune.config.experiment import MOST_LETTERS, Experiment, RunSpec
 from snaketune.config.faults import (
     Fault,
     FieldNames,
@@ -26,26 +27,34 @@ from snaketune.config.faults import (
     suggest,
     written,
 )
-from snaketune.config.model import Preset
+from snaketune.config.model import RUN_IN_NAME, Preset
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_text
 
 _OF_THE_RUN = {"model": "models", "preset": "presets", "train": "datasets", "seed": None}
 Setting = dict[str, Any]
 """A value by swept key."""
+MOST_RUNS = 5_000
+"""That one run may stand for: the plan takes its time and is to be read."""
+_LONGEST = MOST_LETTERS + 20
+"""Letters of the name of a run that a sweep makes."""
 
 
 def sweep_faults(experiment: Experiment) -> Iterator[Fault]:
     """Keys that are no hyperparameter, lists without or with repeated values, and combinations that
     a preset refuses."""
     for name, run in experiment.runs.items():
+        if (count := _combinations(run)) > MOST_RUNS:
+            found = f"found {count:,} combinations, expected {MOST_RUNS:,} at most"
+            yield Fault(("runs", name, "sweep"), f"{found}: fewer values, or several experiments")
+            continue
         faults = [
             fault
             for key, values in run.sweep.items()
             for fault in _key_faults(experiment, ("runs", name, "sweep", key), key, values)
         ]
         yield from faults or _combination_faults(experiment, name, run)
-        if run.base in experiment.runs and len(_settings(experiment.runs[run.base])) > 1:
+        if run.base in experiment.runs and _combinations(experiment.runs[run.base]) > 1:
             yield Fault(("runs", name, "base"), f"found {run.base}, which is a sweep of runs")
 
 
@@ -64,6 +73,11 @@ def expanded(experiment: Experiment) -> Experiment:
         for setting in settings:
             own = name if len(settings) == 1 else run_name(name, setting)
             members.setdefault(name, []).append(own)
+            if len(own) > _LONGEST:
+                raise ValueError(
+                    f"runs.{name}.sweep: found a run named {own}, of {len(own)} letters; expected "
+                    f"{_LONGEST} at most, as files are named for it: a shorter name, fewer keys"
+                )
             if own in runs or (own != name and own in experiment.runs):
                 raise ValueError(f"runs.{name}.sweep: found two runs named {own}")
             runs[own] = _member(presets, own, run, setting, own != name) if setting else run
@@ -85,6 +99,11 @@ def run_name(name: str, setting: Setting) -> str:
 
 def _plain(value: Any) -> str:
     return f"{value:g}".replace("-", "m") if isinstance(value, float) else str(value)
+
+
+def _combinations(run: RunSpec) -> int:
+    """How many runs it stands for, without making one."""
+    return prod(len(values) for values in run.sweep.values()) * run.seeds
 
 
 def _settings(run: RunSpec) -> list[Setting]:
@@ -172,8 +191,8 @@ def _reference_faults(
 ) -> Iterator[Fault]:
     kind = _OF_THE_RUN[key]
     for value in values:
-        if kind is None and (not isinstance(value, int) or isinstance(value, bool)):
-            yield Fault(path, f"found {value!r}, expected a whole number")
+        if kind is None and not (type(value) is int and 0 <= value < 2**32):
+            yield Fault(path, f"found {value!r}, expected a whole number from 0 to {2**32 - 1}")
         elif kind and not (isinstance(value, str) and value in getattr(experiment, kind)):
             yield missing_name(path, kind, str(value), getattr(experiment, kind))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from snaketune.config.dataset import CatalogueSpec, SplitName
 from snaketune.data.example import Example
 from snaketune.data.formats.base import Format
-from snaketune.data.record import Fields, RecordError, Table, fields_found
+from snaketune.data.record import Fields, RecordError, Table, fields_found, place_in
 from snaketune.runtime.errors import UserError
 
 Key = tuple[str, ...]
@@ -143,12 +143,12 @@ def read_catalogue(spec: CatalogueSpec, table: Table, where: str) -> Catalogue:
     twice: list[Key] = []
     for record in table.records:
         if isinstance(record.value, RecordError):
-            raise UserError(f"{at}:{record.number}: {record.value}")
-        _require(record.value, [*spec.join_on, *spec.columns], f"{at}:{record.number}")
+            raise UserError(f"{place_in(at, record.number)}: {record.value}")
+        _require(record.value, [*spec.join_on, *spec.columns], place_in(at, record.number))
         try:
             key = _key(Fields(record.value), spec.join_on)
         except RecordError as fault:
-            raise UserError(f"{at}:{record.number}: {fault}") from None
+            raise UserError(f"{place_in(at, record.number)}: {fault}") from None
         if key in rows:
             twice.append(key)
         rows[key] = record.value

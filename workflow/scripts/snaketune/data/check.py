@@ -14,11 +14,19 @@ from snaketune.config.dataset import SplitName
 from snaketune.data.example import GROUP, Example
 from snaketune.data.formats.base import Format
 from snaketune.data.formats.values import REPEATED, has_repeats
-from snaketune.data.record import Fields, Record, RecordError, Table, describe, fields_found
+from snaketune.data.record import (
+    Fields,
+    Record,
+    RecordError,
+    Table,
+    describe,
+    fields_found,
+    place_in,
+)
 from snaketune.data.tables import Loaded
 from snaketune.runtime.content import unsigned
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import write_json
+from snaketune.runtime.files import read_json, write_json
 
 _SHOWN = 5
 
@@ -89,7 +97,8 @@ def check_records(
         try:
             example = _example(record, table, form, f"{dataset}-{split}-{number}")
             example = _grouped(example, record, form, group)
-            _require_new_id(example.id, places, f"{table.name}:{record.number}", form.private)
+            place = place_in(table.name, record.number)
+            _require_new_id(example.id, places, place, form.private)
         except RecordError as fault:
             raw = None if form.private else record.raw
             rejected.append(Rejected(table.name, record.number, fault, raw))
@@ -124,7 +133,8 @@ def refuse_too_many(
 
 def first_rejected(rejected: Sequence[Rejected], paths: Mapping[str, str]) -> str:
     """The first few with file, record and fault, a line each, and how many more there are."""
-    lines = [f"  {paths.get(r.source, r.source)}:{r.record}: {r.fault}" for r in rejected[:_SHOWN]]
+    shown = [(place_in(paths.get(r.source, r.source), r.record), r) for r in rejected[:_SHOWN]]
+    lines = [f"  {place}: {r.fault}" for place, r in shown]
     if len(rejected) > _SHOWN:
         lines.append(f"  and {len(rejected) - _SHOWN} more")
     return "\n".join(lines)
@@ -222,7 +232,7 @@ class SplitReport:
     @classmethod
     def read(cls, path: Path) -> "SplitReport":
         """What `write` wrote."""
-        return cls(**unsigned(json.loads(path.read_text(encoding="utf-8"))))
+        return cls(**unsigned(read_json(path)))
 
     @property
     def refused(self) -> list[Rejected]:

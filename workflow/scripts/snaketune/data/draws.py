@@ -20,7 +20,7 @@ from snaketune.data.record import Fields, RecordError, Repeat, describe, key_twi
 from snaketune.data.sources.text import read_text
 from snaketune.data.steps import same_draw
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import write_json
+from snaketune.runtime.files import read_json, write_json
 
 
 def hold_out(train: list[Example], count: int, seed: int, shown: set[str], where: str) -> list[int]:
@@ -266,7 +266,7 @@ def write_few_shot(
 
 def read_shots(path: Path) -> list[Shot]:
     """The examples of a few_shot.json that `write_few_shot` wrote."""
-    return [Shot(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    return [Shot(**row) for row in read_json(path)]
 
 
 def _entry(path: Path, number: int, entry: object, form: Format, options: bool) -> Shot:

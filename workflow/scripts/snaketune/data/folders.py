@@ -19,6 +19,7 @@ PACKED = (".gz", ".bz2", ".xz", ".zst")
 _TEXT = ".txt"
 # The hub writes `train-00000-of-00002`, with or without a hash behind it, or `train/0000`.
 _SHARD = re.compile(r"(^\d+|-\d{5}-of-\d{5}(-[0-9a-f]{16})?)$")
+_OF_SHARDS = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<of>\d{5})(-[0-9a-f]{16})?$")
 
 
 def kind_of(path: PurePath) -> str:
@@ -49,7 +50,13 @@ def stem_of(path: PurePath) -> str:
 def readable_files(folder: Path, form: FormatName = "table", pattern: str = "*") -> list[Path]:
     """The data files of a folder; those of kinds that were not always read only by themselves, so
     that a folder keeps its meaning."""
-    files = sorted(p for p in folder.glob(pattern) if is_data(p, form) and p.is_file())
+    named = sorted(p for p in folder.glob(pattern) if is_data(p, form))
+    if gone := next((p for p in named if p.is_symlink() and not p.exists()), None):
+        raise UserError(
+            f"{gone}: found a link to {gone.readlink()}, where nothing is; expected a file there "
+            "(a disk that is not mounted, a cache that was cleared?), or no link"
+        )
+    files = [p for p in named if p.is_file()]
     return [p for p in files if p.suffix.lower() in _OLDER] or files
 
 
@@ -88,6 +95,22 @@ def files_by_split(
 def are_shards(files: list[Path]) -> bool:
     """Whether the files are numbered pieces of one table, as the hub writes them."""
     return len({(_SHARD.sub("", stem_of(p)), kind_of(p), p.suffix) for p in files}) == 1
+
+
+def require_all_shards(files: Sequence[Path]) -> None:
+    """Raises `UserError` where pieces say of how many they are, and one of them isn't there."""
+    there: dict[tuple[str, int], set[int]] = {}
+    for path in files:
+        if found := _OF_SHARDS.match(stem_of(path)):
+            there.setdefault((found["stem"], int(found["of"])), set()).add(int(found["number"]))
+    for (stem, of), numbers in there.items():
+        if missing := sorted(set(range(of)) - numbers):
+            listed = ", ".join(f"{stem}-{n:05d}-of-{of:05d}" for n in missing[:3])
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise UserError(
+                f"{files[0].parent}: found {len(numbers)} of {of} files of {stem}; expected "
+                f"{listed}{more} as well (a download that did not end?)"
+            )
 
 
 def claimed_splits(

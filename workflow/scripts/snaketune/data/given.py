@@ -9,7 +9,7 @@ from snaketune.config.evaluation import TaskName
 from snaketune.data.check import SplitReport
 from snaketune.data.example import Example, read_examples, take_sample
 from snaketune.data.formats.values import LETTERS, checked_label, is_count, is_number, numbers_for
-from snaketune.data.given_samples import read_given_samples
+from snaketune.data.given_samples import read_given_samples, require_known_end
 from snaketune.data.record import OVERLAP, Fields, RecordError
 from snaketune.data.sources.local import json_lines_table
 from snaketune.prompts.thoughts import answer_apart
@@ -144,6 +144,7 @@ def _reply(fields: Fields, task: TaskName) -> dict[str, Any]:
     verdict = {"verdict": fields.text("verdict")} if judged else {}
     if task == "safety" and found.get("human") is not None:
         verdict["human"] = checked_label(fields, "human", ["safe", "unsafe"])
+    require_known_end(fields)
     kept = {key: found.get(key) for key in ("output", "finish", "new_tokens")}
     return kept | answer_apart(kept["output"]) | verdict
 
@@ -159,7 +160,15 @@ def _options(fields: Fields, example: Example) -> dict[str, Any]:
         kind = "numbers" if right is is_number else "whole numbers from 1"
         expected = f"{len(letters)} {kind}, one an option, as a list or by letter"
         found[name] = numbers_for(fields, name, letters, "wrong_scores", expected, right)
+    _require_logarithms(found.get("sums", []), "wrong_scores")
     return found
+
+
+def _require_logarithms(sums: Sequence[float], reason: str) -> None:
+    """Probabilities are at most 1, and so their logarithms at most 0."""
+    if sums and (most := max(sums)) > _ROUNDED:
+        expected = "sums of log-probabilities, none above 0 (of other numbers: `scores`)"
+        raise RecordError(reason, "sums", f"{most:g} among them", expected)
 
 
 _ROUNDED = 1e-3
@@ -170,7 +179,9 @@ def given_labels(fields: Fields, labels: Sequence[str]) -> dict[str, Any]:
     """The record's `probabilities`, or its `sums` (log-probabilities), in the order of `labels`.
     Raises `RecordError`."""
     if "sums" in fields.value:
-        return {"sums": _number_a_label(fields, "sums", labels)}
+        sums = _number_a_label(fields, "sums", labels)
+        _require_logarithms(sums, "wrong_probabilities")
+        return {"sums": sums}
     values = _number_a_label(fields, "probabilities", labels)
     if min(values) < 0 or not 0 < sum(values) <= 1 + _ROUNDED:
         found = f"{min(values):g} to {max(values):g}, which add up to {sum(values):g}"

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from snaketune.data.formats.values import is_number
+from snaketune.data.formats.values import is_count, is_number
 from snaketune.data.record import Fields, RecordError, describe
 from snaketune.data.sources.local import json_lines_table
 from snaketune.prompts.thoughts import answer_apart
@@ -97,9 +97,25 @@ def _line(fields: Fields) -> dict[str, Any]:
         raise fields.fault("missing", "output", "text")
     if "reward" in fields.value and not _is_reward(fields.value["reward"]):
         raise fields.fault("wrong_reward", "reward", "a number or null")
+    require_known_end(fields)
     kept = ("output", "reward", "finish", "new_tokens")
     line = {key: fields.value[key] for key in kept if key in fields.value}
     return line | answer_apart(line["output"])
+
+
+_ENDS = ("stop", "length", "overlong")
+
+
+def require_known_end(fields: Fields) -> None:
+    """Raises `RecordError` where a record says in other words than ours how its reply ended, or
+    how long it is."""
+    found = fields.value
+    if found.get("finish") is not None and found["finish"] not in _ENDS:
+        expected = "stop, length (cut at the limit), overlong (no room to answer), or null"
+        raise fields.fault("unknown_finish", "finish", expected)
+    count = found.get("new_tokens")
+    if count is not None and not (is_count(count) or (count == 0 and is_number(count))):
+        raise fields.fault("wrong_type", "new_tokens", "a whole number of tokens, or null")
 
 
 def _is_reward(value: object) -> bool:

@@ -21,6 +21,7 @@ from snaketune.data.folders import (
     is_data,
     kinds_of,
     readable_files,
+    require_all_shards,
     saved_files,
     saved_splits,
     stem_of,
@@ -138,6 +139,7 @@ def _folder(
     if not files:
         yield from _deeper(folder, split, spec, where)
         return
+    require_all_shards(files)
     by_split = files_by_split(files, split, spec.format)
     if not by_split:
         raise UserError(
@@ -227,9 +229,10 @@ def catalogue_file(spec: DatasetSpec, where: str = "datasets") -> Path | None:
     """The file of the dataset's catalogue; None where it has none."""
     if spec.catalogue is None:
         return None
-    path, at = Path(spec.catalogue.source), f"{where}.catalogue.source"
+    source, at = spec.catalogue.source, f"{where}.catalogue.source"
+    path = Path(source)
     if not path.is_file():
-        raise UserError(f"{at}: found {path}, which is no file")
+        raise UserError(f"{at}: found {source}, which is no file")
     if not is_data(path):
         raise UserError(f"{at}: found {path}, expected a file of {kinds_of()}")
     return path

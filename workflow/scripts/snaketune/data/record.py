@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import isnan
 from typing import Any
+from unicodedata import category
 
 _SHOWN_CHARACTERS = 60
 OVERLAP = "overlap"
@@ -29,6 +30,15 @@ class RecordError(Exception):
     def __str__(self) -> str:
         field = f"field {self.field}: " if self.field else ""
         return f"{field}found {self.found}, expected {self.expected}"
+
+
+_OF_LINES = re.compile(r"\.(jsonl|ndjson|txt)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
+
+
+def place_in(file: str, number: int) -> str:
+    """`train.jsonl:3`, as editors and terminals take it, where a record's number is its line; else
+    `train.csv: record 3`."""
+    return f"{file}:{number}" if _OF_LINES.search(file) else f"{file}: record {number}"
 
 
 def key_twice(path: Iterable[str | int], found: str) -> RecordError:
@@ -65,6 +75,8 @@ def _names(names: list[str], private: bool) -> str:
 def _text(value: str, private: bool) -> str:
     if not value.strip():
         return "empty text"
+    if is_blank(value):
+        return f"{len(value)} characters that show nothing"
     if private:
         return f"text of {len(value)} characters"
     # An answer's end is where its final number is missing: show both ends.
@@ -151,6 +163,18 @@ def _keys_twice(
             yield from _keys_twice(inner, (*path, number))
 
 
+# Letters by their category, which show nothing: fillers of Hangul, and Braille without a dot.
+_BLANK = set("\u115f\u1160\u3164\uffa0\u2800")
+_NOT_A_NUMBER = {"NaN", "nan", "<NA>"}
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of it is seen: white space, control characters, marks of no width."""
+    if not (bare := text.strip()):
+        return True
+    return all(c in _BLANK or c.isspace() or category(c) in ("Cc", "Cf") for c in bare)
+
+
 def is_missing(value: object) -> bool:
     """Whether it is null or NaN."""
     return value is None or (isinstance(value, float) and isnan(value))
@@ -201,16 +225,21 @@ class Fields:
         name = self._present(names)
         value = self.value[name]
         if not isinstance(value, str):
-            raise self.fault("missing" if value is None else "wrong_type", name, "text")
-        if not value.strip():
+            raise self.fault("missing" if is_missing(value) else "wrong_type", name, "text")
+        if is_blank(value):
             raise self.fault("empty", name, "text")
+        if value.strip() in _NOT_A_NUMBER:
+            expected = "text; programs write this where a value is missing"
+            raise self.fault("missing", name, expected)
         return value
 
     def optional_text(self, name: str) -> str | None:
         """The text of `name`; None where it is absent, null, NaN (as tables in Python hold what is
         missing), empty or nothing but white space."""
         value = self.value.get(name)
-        if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        if is_missing(value):
+            return None
+        if isinstance(value, str) and (is_blank(value) or value.strip() in _NOT_A_NUMBER):
             return None
         return self.text(name)
 

@@ -2,7 +2,6 @@
 model.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -11,7 +10,7 @@ from typing import TypeVar
 
 from snaketune.inference.ledger import join_provenance, record_key
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import read_jsonl, write_json, write_jsonl
+from snaketune.runtime.files import read_json, read_jsonl, write_json, write_jsonl
 
 T = TypeVar("T")
 
@@ -44,7 +43,7 @@ WHOLE = Shard(0, 1)
 def join_shards(parts: Sequence[Path], metas: Sequence[Path], joined: Path, meta: Path) -> None:
     """Writes the records of all parts in the order that one job would have given them."""
     write_jsonl(joined, _dealt([_by_example(p) for p in parts], parts))
-    made = join_provenance([json.loads(m.read_text(encoding="utf-8")) for m in metas])
+    made = join_provenance([read_json(m) for m in metas])
     write_json(meta, made | {"shards": len(metas)})
 
 

@@ -43,7 +43,7 @@ def describe_model(
     """
     folder = model_folder(spec)
     parameters = _checked_parameters(folder, spec.id)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    config = _readable_config(spec, folder)
     require_kind(config, kind, spec.id)
     comes = require_readable(config, spec.id, spec.quantisation)
     if kind == "causal":
@@ -85,6 +85,17 @@ def describe_model(
         "template_hash": template_hash(tokenizer),
         "end_tokens": _named_ends(tokenizer, folder, spec.id) if kind == "causal" else [],
     }
+
+
+def _readable_config(spec: ModelSpec, folder: Path) -> Any:
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    except Exception as error:  # of whatever the library trips over
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"model {spec.id}: config.json: found none that transformers can read ({reason}); "
+            "expected that of a model which the installed version knows"
+        ) from error
 
 
 def _readable_tokenizer(spec: ModelSpec, folder: Path) -> Any:

@@ -2,7 +2,6 @@
 checked. Its tokenizer too, without what a model needs: importing that takes seconds.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from snaketune.models.content import (
     weights_entry,
 )
 from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_json
 
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
 """Files that go along with a model wherever it goes."""
@@ -98,7 +98,7 @@ def pinned(model: Mapping[str, Any], pinned_at: str) -> ModelSpec:
     branch of the hub may move between two jobs, and a base and what was trained on it have to be
     the same files. A model in a folder has no commit."""
     spec = ModelSpec.model_validate(model)
-    commit = json.loads(Path(pinned_at).read_text(encoding="utf-8"))["commit"]
+    commit = read_json(Path(pinned_at))["commit"]
     return spec if commit is None else spec.model_copy(update={"revision": commit})
 
 

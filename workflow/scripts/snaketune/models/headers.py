@@ -73,6 +73,19 @@ def tensor_shapes(folder: Path) -> dict[str, list[int]]:
     return {key: tensor["shape"] for key, tensor in _tensors(folder).items()}
 
 
+def unknown_targets(folder: Path, targets: Collection[str]) -> list[tuple[str, list[str]]]:
+    """Names that are to get an adapter and that no weight in the folder has, each with the names of
+    its linear layers. Where the files can't be read, that is told elsewhere."""
+    try:
+        shapes = tensor_shapes(folder)
+    except UserError:
+        return []
+    parts = {part for name in shapes for part in name.split(".")}
+    plain = [name for name, shape in shapes.items() if len(shape) == 2 and not _STAYS.search(name)]
+    layers = sorted({name.split(".")[-2] for name in plain if name.endswith(".weight")})
+    return [(name, layers) for name in targets if name.rpartition(".")[2] not in parts]
+
+
 def float_dtypes(folder: Path) -> dict[str, str]:
     """By name, torch's name for the numbers of every tensor of plain floats in the folder."""
     return {
@@ -96,6 +109,11 @@ def _tensors(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+def require_whole(folder: Path) -> None:
+    """Raises `UserError` where a file of weights is gone, or shorter than its header says."""
+    _tensors(folder)
+
+
 def read_header(file: Path) -> dict[str, dict[str, Any]]:
     """By name, `shape` and `dtype` (safetensors' names) of the file's tensors. Raises UserError
     where the file is no such one, or shorter than its header says."""
@@ -106,7 +124,9 @@ def read_header(file: Path) -> dict[str, dict[str, Any]]:
         header.pop("__metadata__", None)
         end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
     except (ValueError, OverflowError, MemoryError, TypeError, LookupError, AttributeError):
-        raise UserError(f"{file}: not a safetensors file (or a broken download)") from None
+        raise UserError(
+            f"{file}: found no safetensors file, expected one (a broken download?)"
+        ) from None
     if (found := file.stat().st_size) != (expected := 8 + size + end):
         raise UserError(
             f"{file}: found {found:,} bytes, expected {expected:,} by its header (a download that "

@@ -26,6 +26,7 @@ from snaketune.models.headers import (
     read_header,
     require_kind,
     require_readable,
+    require_whole,
 )
 from snaketune.models.nf4 import (
     expand_nf4,
@@ -174,7 +175,9 @@ def _whole(
     **settings: Any,
 ) -> PreTrainedModel:
     """The model in `source`. Raises UserError where its files lack weights: transformers would
-    draw them at random and only warn."""
+    draw them at random and only warn; or where they are cut, since the check of the model."""
+    if Path(source).is_dir():
+        require_whole(Path(source))
     model, found = auto.from_pretrained(
         source,
         revision=spec.revision,

@@ -22,7 +22,7 @@ from snaketune.config.model import ModelSpec
 from snaketune.models.content import model_identity, weight_files
 from snaketune.models.folder import at_commit, model_folder
 from snaketune.runtime.content import cache_root, digest
-from snaketune.runtime.errors import UserError
+from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
 from snaketune.runtime.machine import free_main_memory
 
 _SHARE = 0.5  # of the free memory that expanded weights may take
@@ -120,7 +120,17 @@ def load_or_quantise(
     """`load(folder)` where NF4 weights are kept; else `quantise()`, whose result is kept there for
     the next job."""
     if folder is not None and (folder / "config.json").is_file():
-        return load(str(folder))
+        try:
+            return load(str(folder))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            print(
+                f"note: the NF4 weights kept in {folder} can't be read ({first_line(error)}): they "
+                "are made anew",
+                file=sys.stderr,
+            )
+            shutil.rmtree(folder, ignore_errors=True)
     model = quantise()
     if folder is not None:
         _keep(model, folder)

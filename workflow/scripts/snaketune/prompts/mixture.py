@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from snaketune.prompts.rows import IGNORED
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import read_jsonl, read_table, write_json, write_jsonl
+from snaketune.runtime.files import read_json, read_jsonl, read_table, write_json, write_jsonl
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MixedRows:
     @property
     def stats(self) -> dict[str, Any]:
         """What its own rows were counted as."""
-        return json.loads((self.folder / "stats.json").read_text(encoding="utf-8"))
+        return read_json(self.folder / "stats.json")
 
 
 def mix_rows(parts: Sequence[MixedRows], seed: int, folder: Path) -> None:
@@ -71,7 +71,7 @@ def mix_rows(parts: Sequence[MixedRows], seed: int, folder: Path) -> None:
             **{key: first[key] for key in kept},
         },
     )
-    for name, part in json.loads((folder / "stats.json").read_text())["parts"].items():
+    for name, part in read_json(folder / "stats.json")["parts"].items():
         print(f"{name}: {part['occurrences']} rows an epoch, {part['different']} different ones")
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from snaketune.prompts.rows import IGNORED
-from snaketune.runtime.errors import visible
+from snaketune.runtime.errors import in_terminal, visible
 from snaketune.runtime.files import write_text
 
 _TEMPLATES = Path(__file__).parent.parent / "report"
@@ -86,9 +86,9 @@ def _set_lines(shown: ShownSet, mark: Callable[[str], str]) -> Iterator[str]:
     rows = f"{len(shown.rows)} of {shown.of:,} rows" if len(shown.rows) < shown.of else "all rows"
     yield f"== {', '.join(shown.runs)} on {shown.model}: {rows}; trained tokens are marked"
     for row in shown.rows:
-        yield f"-- row {visible(row.id)}: {row.tokens:,} tokens, {row.trained:,} trained"
+        yield f"-- row {in_terminal(row.id)}: {row.tokens:,} tokens, {row.trained:,} trained"
         yield "".join(
-            mark(_cut(visible(text))) if trained else _cut(visible(text))
+            mark(_cut(in_terminal(text))) if trained else _cut(in_terminal(text))
             for text, trained in row.pieces
         )
         yield ""

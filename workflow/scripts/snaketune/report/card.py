@@ -3,7 +3,6 @@ as the hub's leaderboards read them, in the card's model-index and the files of 
 """
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from huggingface_hub import (
 
 from snaketune.plan.table_plan import compared_in
 from snaketune.runtime.content import flat
+from snaketune.runtime.errors import in_markdown, visible
+from snaketune.runtime.files import read_json
 from snaketune.tasks.task import ALL
 
 Json = dict[str, Any]
@@ -29,17 +30,20 @@ def model_card(final: Path, comparisons: Path, base: Path, run: str, about: Json
     `final` and `comparisons` are the experiment's tables, `base` is the record of the base model;
     `about` is `plan.about_run`'s. No licence is stated for the model: that is for its owner to say.
     """
-    results, model = (json.loads(file.read_text(encoding="utf-8")) for file in (final, base))
+    results, model = (read_json(file) for file in (final, base))
     result = next(r for r in results["runs"] if r["run"] == run)
     with comparisons.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["subset"] == ALL]
     compared = {(row["run"], row["eval"], row["metric"]): row for row in rows}
     lines = [
         f"---\n{_metadata(model, about, _indexed(result, about))}\n---\n",
-        f"# {run}\n",
+        f"# {in_markdown(run)}\n",
         f"{_origin(model, about)} (experiment `{results['experiment']}`, made with snaketune).\n",
         "## Did it help?\n",
-        *[f"- **{name}**: {said['sentence']}" for name, said in result["verdicts"].items()],
+        *[
+            f"- **{in_markdown(name)}**: {in_markdown(said['sentence'])}"
+            for name, said in result["verdicts"].items()
+        ],
         "\n## Evaluation\n",
         f"{_measured_on(about)}\n",
         "| eval | metric | base | this model | 95 % interval | n | p against the base | protocol |",
@@ -57,21 +61,21 @@ def model_card(final: Path, comparisons: Path, base: Path, run: str, about: Json
         lines += [f"| {name} | {key} | {_cell(value)} |" for key, value in settings.items()]
     if about["preset"]:
         lines += ["\n## Training\n", "| setting | value |", "| --- | --- |"]
-        lines += [f"| {key} | {value} |" for key, value in flat(about["preset"]).items()]
+        lines += [f"| {key} | {_cell(value)} |" for key, value in flat(about["preset"]).items()]
     return "\n".join(lines) + "\n"
 
 
 def _origin(model: Json, about: Json) -> str:
     """The base, its revision and what was done to it. A folder is named without its path, which
     is another machine's."""
-    base = f"`{model['id']}`" if model["folder"] is None else f"`{Path(model['id']).name}`"
+    base = _code(model["id"] if model["folder"] is None else Path(model["id"]).name)
     base += f" (revision `{model['commit']}`)" if model["commit"] else ""
     held = _HELD[about["quantisation"]]
     if about["train_data"] is None:
-        return f"{base} {held}, with the adapter `{_named(about['adapter'])}` on it"
-    licence = f" (data under {about['data_licence']})" if about["data_licence"] else ""
+        return f"{base} {held}, with the adapter {_code(_named(about['adapter']))} on it"
+    licence = about["data_licence"] and f" (data under {in_markdown(about['data_licence'])})"
     trained = "all weights" if about["weights"] == "full" else f"an adapter ({about['method']})"
-    return f"{base} {held}, fine-tuned: {trained}, on `{about['train_data']}`{licence}"
+    return f"{base} {held}, fine-tuned: {trained}, on {_code(about['train_data'])}{licence or ''}"
 
 
 def _named(adapter: str) -> str:
@@ -143,7 +147,7 @@ def hub_dataset(about: Json, name: str) -> str | None:
 def eval_results(final: Path, run: str, about: Json) -> str | None:
     """The run's figures on datasets of the hub as a file of `.eval_results`, which leaderboards of
     these datasets read; None where no eval is on one."""
-    results = json.loads(final.read_text(encoding="utf-8"))
+    results = read_json(final)
     result = next(r for r in results["runs"] if r["run"] == run)
     entries = [
         EvalResultEntry(
@@ -216,7 +220,12 @@ def _read(spec: Json) -> str:
 
 def _cell(value: Any) -> str:
     """Text of a config in a cell of a Markdown table."""
-    return str(value).replace("|", "\\|").replace("\n", "<br>")
+    return "<br>".join(map(in_markdown, str(value).split("\n")))
+
+
+def _code(text: str) -> str:
+    """A name in a span of code, which has no escapes: a mark that would end it is another one."""
+    return f"`{visible(text).replace('`', chr(39))}`"
 
 
 def _score(value: float | None) -> str:

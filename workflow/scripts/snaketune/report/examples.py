@@ -110,26 +110,10 @@ def _csv_rows(sources: ReportSources, name: str) -> Iterator[dict[str, Any]]:
     for cell, _ in sources.cells(name):
         where = {"eval": name, "state": cell[0], "protocol": cell[1]}
         for score in sources.scores[cell]:
-            yield where | {column: plain_cell(value) for column, value in score.items()}
-
-
-_FORMULA = ("=", "+", "@", "\t", "\r", "-")
-"""What a spreadsheet takes for the beginning of a formula."""
-
-
-def plain_cell(value: object) -> object:
-    """A cell that no spreadsheet computes: text that begins like a formula gets a `'` in front,
-    as spreadsheets write it; negative numbers stay. Lists become JSON."""
-    if isinstance(value, list):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and value.startswith(_FORMULA) and not _negative(value):
-        return "'" + value
-    return value
-
-
-def _negative(text: str) -> bool:
-    digits = text[1:].replace(".", "", 1).replace(",", "")
-    return text[0] == "-" and digits.isascii() and digits.isdigit()
+            yield where | {
+                column: json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+                for column, value in score.items()
+            }
 
 
 class _Eval:

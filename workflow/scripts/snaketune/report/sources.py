@@ -1,7 +1,6 @@
 """Everything that the report shows, read from the files that the jobs wrote."""
 
 import csv
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
-from snaketune.runtime.files import read_rows
+from snaketune.runtime.files import read_json, read_rows
 from snaketune.tasks.task import ALL, Score
 
 Json = dict[str, Any]
@@ -277,7 +276,7 @@ def _cell(path: Path) -> Cell:
 
 
 def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def _csv(path: Path | None) -> list[CsvRow]:

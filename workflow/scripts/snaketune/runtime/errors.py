@@ -1,5 +1,6 @@
 """What a job's log says of a fault, and what to do about it: no traceback for faults of what the
-user gave, nor for a lack of memory or of room on a disk. And text of others, as it may be shown.
+user gave, nor for a lack of memory or of room on a disk. And text of others, as it may be shown: a
+function a door. (Pages escape by their templates, LaTeX and XML stand where they are written.)
 
 Light: everything imports this. A lack of memory is told without torch, which not every job loads.
 """
@@ -12,8 +13,11 @@ class UserError(Exception):
     """A fault in what the user gave: config, data, model folder, machine.
 
     The message names the file, the line or record, the field, what was found and what was
-    expected. It is shown without a traceback.
+    expected. It is shown without a traceback. It may quote what others wrote, and is made visible.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(visible(unsigned_text(message)))
 
 
 # Of the GPU's driver and libraries, and of the CPU's allocator.
@@ -85,3 +89,53 @@ def visible(text: str) -> str:
     around it."""
     plain = text.replace("\r\n", "\n")
     return _UNSEEN.sub(lambda found: f"⟨U+{ord(found[0]):04X}⟩", plain)
+
+
+_ADDRESS = re.compile(r"://([^\s'\"<>]+)")
+
+
+def unsigned_text(text: str) -> str:
+    """`text` without what gives access in its addresses: who asks (`user:password@`), and all that
+    stands behind `?`, which may be a signature."""
+    return _ADDRESS.sub(_unsigned, text) if "://" in text else text
+
+
+def _unsigned(found: re.Match[str]) -> str:
+    address, mark, query = found[1].partition("?")
+    place, slash, path = address.partition("/")
+    user, at, host = place.rpartition("@")
+    return f"://{'…' if user else ''}{at}{host}{slash}{path}{mark}{'…' if query else ''}"
+
+
+# What GitHub's runner takes for a command to itself, wherever in a job's output a line begins so.
+_COMMAND = re.compile(r"^([^\S\n]*+)(:(?=:)|#(?=#\[))", re.MULTILINE)
+
+
+def in_terminal(text: str) -> str:
+    """`text` as it may stand in a terminal, or in the output of a CI's job."""
+    return _COMMAND.sub(r"\1\2 ", visible(unsigned_text(text)))
+
+
+_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"} | {"\n": " ", "\r": " "})
+
+
+def in_markdown(text: str) -> str:
+    """`text` as words of a paragraph or a cell of Markdown, whatever it holds."""
+    return visible(text).translate(_MARKDOWN)
+
+
+# A spreadsheet takes a cell that begins so for a formula, wherever the file came from.
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def in_cell(text: str) -> str:
+    """`text` as a cell of a CSV: behind `'`, as spreadsheets mark text, where they would compute
+    it; negative numbers stay."""
+    if not _FORMULA.match(text) or (text[0] == "-" and _is_plain_number(text[1:])):
+        return text
+    return f"'{text}"
+
+
+def _is_plain_number(text: str) -> bool:
+    digits = text.replace(".", "", 1).replace(",", "")
+    return digits.isascii() and digits.isdigit()

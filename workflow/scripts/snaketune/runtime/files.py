@@ -1,22 +1,51 @@
 """Files that are whole or absent: text, JSON, JSON lines, CSV as every reader takes it, and Parquet
-of plain rows. The same values give the same bytes. Light: pyarrow is imported where it is used.
+of plain rows. The same values give the same bytes. What this project wrote and can't read again is
+damaged: it is named, with what to do. Light: pyarrow is imported where it is used.
 """
 
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from snaketune.runtime.errors import UserError, in_cell
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
+@contextmanager
+def as_written(path: Path, what: str) -> Iterator[None]:
+    """Reads a file that this project wrote. Raises `UserError` where it is not as it was."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(
+            f"{path}: found {what} that can't be read ({str(reason)[:200]}); expected it as it was "
+            "written (a disk that was full, a copy that broke off?). Delete this file: it is made "
+            "again"
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a file that this project wrote."""
+    with as_written(path, "JSON"):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a file that this project wrote."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)
+    with as_written(path, "JSON lines"):
+        lines = path.read_bytes().splitlines()
+    for number, line in enumerate(lines, start=1):
+        with as_written(path, f"line {number}"):
+            record = json.loads(line.decode("utf-8"))
+            if not isinstance(record, dict):
+                raise ValueError("no JSON object")
+        yield record
 
 
 def write_text(path: Path, text: str) -> None:
@@ -54,11 +83,14 @@ class _Rows:
 
 def csv_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A header and a row each. What is None, or not in the row, is an empty cell; numbers keep
-    every digit."""
+    every digit, and no text is a formula to a spreadsheet (see `in_cell`)."""
     found = _Rows()
     table = csv.DictWriter(found, list(columns), restval="", lineterminator="\r\n")
     table.writeheader()
-    table.writerows(rows)
+    table.writerows(
+        {key: in_cell(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in rows
+    )
     return "".join(f"{row}\n" for row in found.texts)
 
 
@@ -83,5 +115,5 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> "pa.Table":
     which import pandas: half a second in every job.)"""
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
+    with as_written(path, "a Parquet file"), pq.ParquetFile(path) as file:
         return file.read(columns and list(columns))

@@ -21,10 +21,10 @@ from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import TextIO, cast
 
 from snaketune.runtime.devices import claim_devices
-from snaketune.runtime.errors import fault_lines, is_told
+from snaketune.runtime.errors import fault_lines, in_terminal, is_told
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 LISTING, LINES = "SNAKETUNE_LISTING", "lines"
@@ -98,15 +98,17 @@ _GO_ON = (
 )
 
 
-class _Tee:
-    """Writes to the log and to the terminal."""
+class _Plain:
+    """Writes to the log, and where it is to be seen to the terminal: what others wrote must do
+    nothing there, and is made visible."""
 
     def __init__(self, *streams: TextIO) -> None:
         self.streams = streams
 
     def write(self, text: str) -> int:
+        shown = in_terminal(text)
         for stream in self.streams:
-            stream.write(text)
+            stream.write(shown)
             stream.flush()
         return len(text)
 
@@ -195,7 +197,7 @@ def job(
     out, err = sys.stdout, sys.stderr
     with Path(log).open("a", buffering=1, encoding="utf-8") as file:
         quiet = gpu is None or os.environ.get(LISTING) == LINES
-        sys.stdout = sys.stderr = file if quiet else _Tee(file, err)
+        sys.stdout = sys.stderr = cast(TextIO, _Plain(file) if quiet else _Plain(file, err))
         try:
             end_on_preemption()
             _end_with_start()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from snaketune.plan.table_plan import percent_figure
-from snaketune.runtime.errors import visible
+from snaketune.runtime.errors import in_terminal, visible
 from snaketune.runtime.job import duration
 
 WIDTH = 100
@@ -110,7 +110,7 @@ def outcome(job: ListedJob) -> str:
     if match is None:
         return ""
     _, total, unit, _, note = match.groups()
-    first = f", {note.split(', ')[0]}" if note and note.startswith("loss") else ""
+    first = f", {visible(note).split(', ')[0]}" if note and note.startswith("loss") else ""
     return f"{total} {unit}{first}"
 
 
@@ -162,7 +162,7 @@ def killed_words(before: int | None) -> str:
 def log_end(job: ListedJob, kills: int | None = None) -> str:
     """What a failed job's log ends with: its last fault and what to do; of a traceback the end.
     Where it tells no fault, what ended the job: `kills` is as `killed_words` takes it."""
-    text = visible(_tail(job, 40_000)).strip()
+    text = in_terminal(_tail(job, 40_000)).strip()
     starts = [
         match.start() for match in re.finditer(r"^(error: |stopped|Traceback \()", text, re.M)
     ]

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, TextIO
 
+from snaketune.runtime.errors import in_terminal
 from snaketune.runtime.job import LINES, LISTING, duration
 from snaketune.runtime.job_lines import (
     WIDTH,
@@ -196,7 +197,7 @@ class Listing(logging.Handler):
         if "CalledProcessError" in text or (self.stopped and _FAILED not in text):
             return  # the job's own lines say it
         if _FAILED not in text:
-            self._say(self._sign("error: ", 31) + plain_fault(text))
+            self._say(self._sign("error: ", 31) + in_terminal(plain_fault(text)))
         elif self.stopped:
             self._say(STOPPED)
         else:
@@ -209,7 +210,7 @@ class Listing(logging.Handler):
                 self._say("stopping: what runs saves what it has and ends")
         elif text and text not in self.told and not text.startswith(_CHATTER):
             self.told.add(text)
-            self._say(text)
+            self._say(in_terminal(text))
 
     # What is shown.
 

@@ -1,10 +1,10 @@
 """Which snapshot is best on the dev split."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_json
 
 
 def choose_snapshot(files: list[Path], snapshots: list[str], choose: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def choose_snapshot(files: list[Path], snapshots: list[str], choose: str) -> dic
 
 
 def _score(file: Path, eval_name: str, metric: str) -> float:
-    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    rows = read_json(file)["rows"]
     known = {
         r["metric"]: r["value"] for r in rows if r["eval"] == eval_name and r["subset"] == "all"
     }

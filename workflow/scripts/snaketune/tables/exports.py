@@ -21,6 +21,7 @@ from snaketune.plan.table_plan import (
     level_figure,
     p_figure,
 )
+from snaketune.runtime.errors import in_markdown, visible
 from snaketune.runtime.files import write_json, write_text
 from snaketune.tables.sources import TableSources
 from snaketune.tasks.task import ALL, Outcome, Score, task_of
@@ -90,25 +91,18 @@ _NOTE = (
 
 def results_markdown(final: Json) -> str:
     """The headline, the table and each verdict's sentence."""
-    lines = [f"# {_markdown(final['experiment'])}", ""]
-    lines += [f"- {_markdown(sentence)}" for sentence in final["headline"]]
+    lines = [f"# {in_markdown(final['experiment'])}", ""]
+    lines += [f"- {in_markdown(sentence)}" for sentence in final["headline"]]
     lines += ["", f"| {' | '.join(_HEAD)} |"]
     lines.append(f"|{'|'.join(' ---: ' if a == 'r' else ' --- ' for a in _ALIGNED)}|")
-    lines += [f"| {' | '.join(map(_markdown, cells))} |" for cells in _cells(final)]
+    lines += [f"| {' | '.join(map(in_markdown, cells))} |" for cells in _cells(final)]
     lines += ["", _NOTE, ""]
     lines += [
-        f"- {_markdown(run['run'])}, {_markdown(name)}: {_markdown(said['sentence'])}"
+        f"- {in_markdown(run['run'])}, {in_markdown(name)}: {in_markdown(said['sentence'])}"
         for run in final["runs"]
         for name, said in run["verdicts"].items()
     ]
     return "\n".join(lines) + "\n"
-
-
-_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"} | {"\n": " ", "\r": " "})
-
-
-def _markdown(text: str) -> str:
-    return text.translate(_MARKDOWN)
 
 
 def results_latex(final: Json) -> str:
@@ -131,7 +125,7 @@ _LATEX = str.maketrans(
 
 
 def _latex(text: str) -> str:
-    return text.translate(_LATEX)
+    return visible(text).translate(_LATEX)
 
 
 # Names by which lm-evaluation-harness has what is measured here; others keep theirs.

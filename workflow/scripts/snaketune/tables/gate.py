@@ -7,7 +7,6 @@ is an outcome of its own. `gate.json` holds every check, `gate.xml` is for what 
 `gate.md` for a CI's summary.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
@@ -24,8 +23,8 @@ from snaketune.plan.table_plan import (
     level_figure,
 )
 from snaketune.runtime.content import FINAL_METRICS
-from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import read_rows, write_json, write_text
+from snaketune.runtime.errors import UserError, in_markdown, visible
+from snaketune.runtime.files import read_json, read_rows, write_json, write_text
 from snaketune.statistics.paired import compare
 from snaketune.tables.sources import Row, TableSources
 from snaketune.tasks.task import ALL, task_of
@@ -129,7 +128,7 @@ def _than_earlier(
     """Against the run of the same name in the earlier experiment, on the same rows."""
     name, _, metric = key.partition(".")
     than, spec = f"{run.run} in {folder.name}", run.evals[name]
-    final = json.loads((folder / FINAL_METRICS).read_text(encoding="utf-8"))
+    final = read_json(folder / FINAL_METRICS)
     before = next((result for result in final["runs"] if result["run"] == run.run), None)
     if before is None or name not in before["evals"]:
         return _check(run, key, margin, than, "skipped", f"{folder} has no such run and eval")
@@ -232,7 +231,7 @@ def _case(check: GateCheck, judged: GateResult) -> str:
 
 
 def _plain(text: str) -> str:
-    return _NO_XML.sub("?", text)
+    return _NO_XML.sub("?", visible(text))
 
 
 def gate_markdown(judged: GateResult) -> str:
@@ -240,8 +239,7 @@ def gate_markdown(judged: GateResult) -> str:
     lines = [f"**Gate {judged['experiment']}: {judged['outcome']}**", ""]
     lines += ["| | run | check | found |", "| --- | --- | --- | --- |"]
     for check in judged["checks"]:
-        cells = (check["run"], check["check"], check["message"])
-        said = " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+        said = " | ".join(map(in_markdown, (check["run"], check["check"], check["message"])))
         lines.append(f"| {GATE_SIGNS[check['outcome']]} | {said} |")
     return "\n".join(lines) + "\n"
 

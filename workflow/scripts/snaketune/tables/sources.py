@@ -7,7 +7,6 @@ what the artefacts say of themselves: a table that shows one setting beside the 
 must never be written.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
 from snaketune.runtime.content import settings_of
 from snaketune.runtime.errors import UserError
-from snaketune.runtime.files import csv_text, read_rows, write_text
+from snaketune.runtime.files import csv_text, read_json, read_rows, write_text
 from snaketune.tasks.task import ALL, Metric, Score
 
 Row = dict[str, Any]
@@ -129,7 +128,7 @@ def read_sources(
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 @dataclass(frozen=True)

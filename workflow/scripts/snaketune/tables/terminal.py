@@ -1,7 +1,6 @@
 """The table that a run ends with, in plain text. Light: the Snakefile's own process calls it."""
 
 import csv
-import json
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 
 from snaketune.plan.table_plan import GATE_SIGNS, PLAIN, change_figure, level_figure
 from snaketune.runtime.content import FINAL_METRICS
+from snaketune.runtime.errors import in_terminal
+from snaketune.runtime.files import read_json
 
 Json = dict[str, Any]
 Row = dict[str, str]
@@ -25,12 +26,9 @@ _NOTES = (
 
 def summary_of(folder: Path) -> str:
     """The text for an experiment's folder."""
-    final, gate = (
-        json.loads((folder / name).read_text(encoding="utf-8"))
-        for name in (FINAL_METRICS, "tables/gate.json")
-    )
+    final, gate = (read_json(folder / name) for name in (FINAL_METRICS, "tables/gate.json"))
     with (folder / "tables/comparisons.csv").open(newline="", encoding="utf-8") as file:
-        return format_summary(final, list(csv.DictReader(file)), gate)
+        return in_terminal(format_summary(final, list(csv.DictReader(file)), gate))
 
 
 def format_summary(final: Json, comparisons: Iterable[Row], gate: Json) -> str:

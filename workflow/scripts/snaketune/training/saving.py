@@ -16,13 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from snaketune.runtime.errors import UserError
+from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
 from snaketune.runtime.machine import free_main_memory
 from snaketune.training.trainable import page_again, trained_weights
 
@@ -188,7 +189,17 @@ def load_checkpoint(
     file = folder / CHECKPOINT
     if not file.exists():
         return None
-    content = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, UnpicklingError) as error:
+        if is_out_of_memory(error):
+            raise
+        print(
+            f"note: the checkpoint {file} can't be read ({first_line(error)}; a disk that was "
+            "full?): it is removed, and the training begins anew"
+        )
+        file.unlink(missing_ok=True)
+        return None
     weights = trained_weights(model)
     for name, value in content["weights"].items():
         weights[name].copy_(value)
@@ -240,13 +251,13 @@ class Checkpoints:
         self.finish()
         started = time.monotonic()
         content = _content(state, model, optimizer)
-        aside = aside and self.every > 0 and 2 * _bytes(content) < self.room()
-        if aside:
+        fits = self.every > 0 and 2 * _bytes(content) < self.room()
+        if aside and fits:
             self._writing = self._writer.submit(_write, self.folder, _copied(content))
         else:
             save_checkpoint(self.folder, state, model, optimizer)
         self.last, waited = time.monotonic(), time.monotonic() - started
-        longest = max(self.every, MOST_LOST) if aside else math.inf
+        longest = max(self.every, MOST_LOST) if fits else math.inf
         self.wait = self.every and min(max(self.every, 50 * waited), longest)
 
     def finish(self) -> None:

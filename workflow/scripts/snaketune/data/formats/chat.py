@@ -12,7 +12,14 @@ from typing import Any, ClassVar
 from snaketune.data.example import HISTORY, WEIGHT, Example
 from snaketune.data.formats.base import Format, data_format
 from snaketune.data.formats.values import read_printed
-from snaketune.data.record import Fields, RecordError, describe, fields_found, is_missing
+from snaketune.data.record import (
+    Fields,
+    RecordError,
+    describe,
+    fields_found,
+    is_blank,
+    is_missing,
+)
 
 Turn = dict[str, Any]
 
@@ -172,8 +179,8 @@ def _read(turn: object, place: str) -> Turn:
         expected = "system, user (human) or assistant (gpt)"
         raise RecordError("unknown_role", f"{place}.{who}", describe(role), expected)
     content = _text(turn.get(what), f"{place}.{what}")
-    if known != "system" and not content.strip():
-        raise RecordError("empty", f"{place}.{what}", "empty text", "text")
+    if known != "system" and is_blank(content):
+        raise RecordError("empty", f"{place}.{what}", describe(content), "text")
     weight = turn.get(WEIGHT)
     if is_missing(weight):
         return _turn(known, content)

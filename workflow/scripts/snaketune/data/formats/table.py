@@ -18,7 +18,7 @@ from snaketune.data.formats.values import (
     option_places,
     read_printed,
 )
-from snaketune.data.record import Fields, RecordError
+from snaketune.data.record import Fields, RecordError, is_blank
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class NamedColumns(Format):
             expected = "an answer; a question that has none can't be scored"
             raise RecordError("no_answer", name, "an empty list of answers", expected)
         if not self.numeric and several:
-            if not all(isinstance(text, str) and text.strip() for text in several):
+            if not all(isinstance(text, str) and not is_blank(text) for text in several):
                 raise fields.fault("wrong_type", name, "a list of texts, none empty")
             meta = json.dumps({GOLDS: several[1:]} if several[1:] else {}, ensure_ascii=False)
             return replace(example, answer=several[0], gold=several[0], meta=meta)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import TypeGuard
 
-from snaketune.data.record import Fields, RecordError, describe, fields_found, parse
+from snaketune.data.record import Fields, RecordError, describe, fields_found, is_blank, parse
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 REPEATED = "repeated_options"
@@ -39,7 +39,7 @@ def _option_text(place: str, option: object) -> str:
         return str(option)
     if not isinstance(option, str):
         raise RecordError("wrong_type", place, describe(option), "the text of an option")
-    if not option.strip():
+    if is_blank(option):
         raise RecordError("empty_option", place, "empty text", "the text of an option")
     return option.strip()
 

@@ -135,8 +135,10 @@ def download(url: str, target: Path, context: ssl.SSLContext | None = None) -> N
             shutil.copyfileobj(reply, file, 1 << 20)
             expected = reply.headers.get("Content-Length")
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+        query = url.partition("?")[2]  # some faults name it without the address before it
+        said = str(error).replace(query, "…") if query else str(error)
         raise UserError(
-            f"{without_query(url)}: found {type(error).__name__}: {error}, expected a file that "
+            f"{without_query(url)}: found {type(error).__name__}: {said}, expected a file that "
             "this machine can download; without the network give `source` a local file"
         ) from None
     size = target.stat().st_size

@@ -1,0 +1,201 @@
+"""What is damaged is named, with what to do; what can be made again at no loss is made again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from snaketune.config.model import ModelSpec
+from snaketune.data.check import SplitReport
+from snaketune.data.example import Example, read_examples, write_examples
+from snaketune.inference.ledger import LedgerPart
+from snaketune.inference.shards import join_shards
+from snaketune.models.headers import require_whole
+from snaketune.models.nf4 import load_or_quantise
+from snaketune.runtime.errors import UserError
+from snaketune.runtime.files import read_json, read_jsonl, read_rows, write_json, write_jsonl
+from snaketune.tables.sources import read_sources
+from snaketune.tables.terminal import summary_of
+from snaketune.tasks.measure import join
+from snaketune.training.saving import TrainingState, load_checkpoint, save_checkpoint
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda whole: b"",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "zeros": lambda whole: b"\0" * len(whole),
+    "other": lambda whole: b"<html>Sign in</html>",
+    "joined": lambda whole: whole[:-3] + whole[: len(whole) // 3],
+}
+
+
+@pytest.fixture(params=DAMAGE)
+def damage(request: pytest.FixtureRequest) -> Callable[[Path], None]:
+    def _damage(file: Path) -> None:
+        file.write_bytes(DAMAGE[request.param](file.read_bytes()))
+
+    return _damage
+
+
+def named(file: Path, read: Callable[[], Any]) -> None:
+    with pytest.raises(UserError) as error:
+        read()
+    assert str(file) in str(error.value)
+    assert "Delete this file: it is made again" in str(error.value)
+
+
+def test_json_and_parquet(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    document, rows = tmp_path / "m.json", tmp_path / "test.parquet"
+    write_json(document, {"rows": [1, 2, 3]})
+    write_examples(rows, [Example("a", "Q?"), Example("b", "R?")])
+    assert read_json(document) == {"rows": [1, 2, 3]} and len(read_examples(rows)) == 2
+    damage(document)
+    damage(rows)
+    named(document, lambda: read_json(document))
+    named(rows, lambda: read_rows(rows))
+    named(rows, lambda: read_examples(rows))
+
+
+def test_a_page_within_parquet_that_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "test.parquet"
+    write_examples(file, [Example(f"e{i}", f"Question {i} of many?") for i in range(500)])
+    content = bytearray(file.read_bytes())
+    content[40:90] = b"\xff" * 50
+    file.write_bytes(bytes(content))
+    named(file, lambda: read_rows(file))
+
+
+def test_predictions_name_their_line(tmp_path: Path) -> None:
+    file = tmp_path / "math.jsonl"
+    write_jsonl(file, [{"id": f"e{i}", "output": "x"} for i in range(3)])
+    whole = file.read_text()
+    for text, line in (
+        (whole[:-9], 3),
+        (whole.replace('"id": "e1"', '"id" "e1"'), 2),
+        ("[1]\n" + whole, 1),
+        (whole + "\0\0\0\n", 4),
+    ):
+        file.write_text(text)
+        with pytest.raises(UserError, match=rf"math\.jsonl: found line {line} that can't be read"):
+            list(read_jsonl(file))
+
+
+def test_predictions_that_end_at_a_line_are_not_measured(tmp_path: Path) -> None:
+    examples, file = tmp_path / "test.parquet", tmp_path / "math.jsonl"
+    write_examples(examples, [Example(f"e{i}", "Q?") for i in range(3)])
+    write_jsonl(file, [{"id": f"e{i}", "output": "x"} for i in range(2)])
+    with pytest.raises(UserError, match=r"math\.jsonl has 2 records .*make the predictions again"):
+        join(examples, file, None, None)
+
+
+def test_metrics_and_logs_of_tables(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    metrics = tmp_path / "metrics/base/math.json"
+    write_json(metrics, {"rows": []})
+    read_sources([metrics], [], [], [])
+    damage(metrics)
+    named(metrics, lambda: read_sources([metrics], [], [], []))
+
+
+def test_what_the_start_sums_up(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    final = tmp_path / "tables/final_metrics.json"
+    write_json(final, {"runs": []})
+    damage(final)
+    named(final, lambda: summary_of(tmp_path))
+
+
+def test_a_splits_report(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    file = tmp_path / "test.json"
+    SplitReport({"in": 1, "out": 1, "rejected": {}}).write(file)
+    SplitReport.read(file)
+    damage(file)
+    named(file, lambda: SplitReport.read(file))
+
+
+def test_shards_that_are_joined(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    parts = [tmp_path / f"{n}of2.jsonl" for n in (1, 2)]
+    for part in parts:
+        write_jsonl(part, [{"id": f"{part.stem}-{i}", "output": "x"} for i in range(4)])
+    damage(parts[1])
+    with pytest.raises(UserError) as error:
+        join_shards(parts, [], tmp_path / "all.jsonl", tmp_path / "meta.json")
+    assert "2of2.jsonl" in str(error.value) or "one is not whole" in str(error.value)
+    assert not (tmp_path / "all.jsonl").exists()
+
+
+def test_kept_records_of_a_job_go_without_what_is_damaged(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    """Nothing damaged is taken, and nothing fails: it is made again."""
+    part = LedgerPart(tmp_path)
+    for i in range(4):
+        part.append({"id": f"e{i}", "output": "x" * 20})
+    damage(tmp_path / "records.jsonl")
+    kept = LedgerPart(tmp_path).records
+    assert len(kept) < 4 and all(record["output"] == "x" * 20 for record in kept.values())
+
+
+def test_a_checkpoint_is_removed_and_the_training_begins_anew(
+    tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny.make_model()
+    optimizer = torch.optim.AdamW(model.parameters())
+    save_checkpoint(tmp_path, TrainingState(step=7), model, optimizer)
+    found = load_checkpoint(tmp_path, model, optimizer)
+    assert found is not None and found.step == 7
+    file = tmp_path / "checkpoint.pt"
+    damage(file)
+    assert load_checkpoint(tmp_path, model, optimizer) is None
+    said = capsys.readouterr().out
+    assert str(file) in said and "the training begins anew" in said
+    assert not file.exists()
+
+
+def test_nf4_weights_are_made_anew_with_a_word(
+    tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, made = tmp_path / "nf4/abc", []
+    folder.parent.mkdir()
+
+    def quantise() -> Any:
+        made.append(1)
+        return tiny.make_model()
+
+    def load(place: str) -> Any:
+        require_whole(Path(place))
+        return type(tiny.make_model()).from_pretrained(place)
+
+    load_or_quantise(folder, quantise, load)
+    load_or_quantise(folder, quantise, load)
+    assert len(made) == 1, "kept"
+    damage(folder / "model.safetensors")
+    load_or_quantise(folder, quantise, load)
+    assert len(made) == 2
+    said = capsys.readouterr().err
+    assert str(folder) in said and "made anew" in said
+    load_or_quantise(folder, quantise, load)
+    assert len(made) == 2, "kept again, whole"
+
+
+def test_weights_that_are_cut_since_the_check_are_named(tmp_path: Path) -> None:
+    from snaketune.models.load import load_model
+
+    tiny.make_model().save_pretrained(tmp_path / "m", max_shard_size="100kB")
+    spec = ModelSpec(id=str(tmp_path / "m"))
+    load_model(spec, "none", torch.device("cpu"))
+    shards = sorted((tmp_path / "m").glob("*-of-*.safetensors"))
+    whole = shards[1].read_bytes()
+    shards[1].write_bytes(whole[:-100])
+    with pytest.raises(UserError, match=r"-00002-.*: found [\d,]+ bytes, expected [\d,]+ by its h"):
+        load_model(spec, "none", torch.device("cpu"))
+    shards[1].unlink()
+    with pytest.raises(UserError, match=r"found no model-00002-of"):
+        load_model(spec, "none", torch.device("cpu"))
+
+
+def test_a_record_that_is_json_but_not_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_text(json.dumps("text") + "\n")
+    named(file, lambda: list(read_jsonl(file)))
