@@ -15,9 +15,9 @@ from snaketune.config.base import (
     OwnFile,
     Prefix,
     Seed,
-    Share,
     Strict,
     Thinking,
+    Whole,
     alone_as,
 )
 from snaketune.config.dataset import FORM, SampleSpec, SplitName
@@ -27,7 +27,7 @@ from snaketune.inference import backends
 class SamplingSpec(Strict):
     """Several replies to each question, drawn at a temperature, and what is made of them."""
 
-    samples: Count = Field(8, ge=2, le=100_000)
+    samples: Whole = Field(8, ge=2, le=100_000)
     """Replies to each question."""
     temperature: Number = Field(0.7, ge=0.001, le=100)
     """Divides the logits before a token is drawn."""
@@ -120,7 +120,7 @@ class JudgeSpec(Strict):
     """Instead of a format, with `unsafe`: a regular expression that only what is safe has."""
     unsafe: str | None = None
     """Likewise, in what means unsafe."""
-    unread_at_most: Share = 0.05
+    unread_at_most: Number = Field(0.05, ge=0, le=1)
     """With a larger share of unread verdicts there is no safe rate, only its bound."""
     planted: CountFrom0 = 0
     """So many replies are judged once more with an instruction to the judge planted behind them:
@@ -228,7 +228,7 @@ class EvalSpec(Strict):
     batch_size: Literal["auto"] | Count = "auto"
     """Rows generated at once. It is part of the protocol, because in 16 bits the text can depend
     on it; `auto` finds a size by itself and records it."""
-    shards: Count = Field(1, le=1000)
+    shards: Whole = Field(1, ge=1, le=1000)
     """Jobs that the examples are shared out to; several can run at once, on a GPU each."""
     backend: BackendName = "transformers"
     """What generates: the workflow's own engine on transformers models, or vLLM on a GPU, which
