@@ -92,7 +92,8 @@ class ClassesSpec(Strict):
 
 
 if TYPE_CHECKING:
-    BackendName = TaskName = str
+    BackendName = str
+    TaskName = str
 else:  # One of the files in inference/backends, and of those in tasks.
     BackendName = Literal[tuple(sorted(m.name for m in iter_modules(backends.__path__)))]
     TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
@@ -291,8 +292,7 @@ class EvalSpec(Strict):
     @property
     def generates(self) -> bool:
         """Whether replies are written; else options are scored."""
-        reads_text = self.classes is not None and self.classes.read == "text"
-        return reads_text or self.task not in _SCORED
+        return self.task not in _SCORED or bool(self.classes and self.classes.read == "text")
 
     @property
     def measured_as(self) -> str:
