@@ -7,7 +7,7 @@ from tiny_chat import make_tokenizer
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from snaketune.config.model import JudgeSpec
+from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference.judge import _conversations
 from snaketune.inference.options import build_tree

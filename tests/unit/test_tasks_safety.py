@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from snaketune.config.evaluation import EvalSpec
-from snaketune.config.model import JudgeSpec
+from snaketune.config.evaluation import EvalSpec, JudgeSpec
 from snaketune.data.example import Example
 from snaketune.statistics.predictions import kappa
 from snaketune.tasks.safety import verdict

@@ -7,7 +7,7 @@ from snaketune.runtime.job import job
 with job(snakemake.log[0], snakemake.resources.get("gpu"), snakemake.resources.get("limit")):
     import torch
 
-    from snaketune.config.model import JudgeSpec
+    from snaketune.config.evaluation import JudgeSpec
     from snaketune.inference.judge import judge
     from snaketune.inference.session import LoadableState
     from snaketune.runtime.content import sign

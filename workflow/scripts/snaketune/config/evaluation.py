@@ -1,17 +1,18 @@
 """Evals: a task on a dataset under a protocol; first the sections that only some tasks have."""
 
+import re
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from snaketune.config.base import (
-    COUNTED,
     TASKS,
     Count,
     CountFrom0,
     Label,
     Number,
+    OwnFile,
     Prefix,
     Seed,
     Strict,
@@ -20,14 +21,13 @@ from snaketune.config.base import (
     alone_as,
 )
 from snaketune.config.dataset import FORM, SampleSpec, SplitName
-from snaketune.config.model import JudgeSpec
 from snaketune.inference import backends
 
 
 class SamplingSpec(Strict):
     """Several replies to each question, drawn at a temperature, and what is made of them."""
 
-    samples: Annotated[int, Field(ge=2, le=100_000), COUNTED] = 8
+    samples: Whole = Field(8, ge=2, le=100_000)
     """Replies to each question."""
     temperature: Number = Field(0.7, ge=0.001, le=100)
     """Divides the logits before a token is drawn."""
@@ -49,9 +49,8 @@ class SamplingSpec(Strict):
     @model_validator(mode="after")
     def _enough_samples(self) -> "SamplingSpec":
         if wrong := [n for n in self.at if not 1 <= n <= self.samples]:
-            raise ValueError(
-                f"at: found {wrong[0]}, expected numbers from 1 to samples ({self.samples})"
-            )
+            expected = f"expected numbers from 1 to samples ({self.samples})"
+            raise ValueError(f"at: found {wrong[0]}, {expected}")
         if sorted(set(self.at)) != self.at:
             raise ValueError(f"at: found {self.at}, expected rising numbers")
         return self
@@ -94,13 +93,66 @@ class ClassesSpec(Strict):
 
 if TYPE_CHECKING:
     BackendName = str
-else:  # One of the files in inference/backends.
-    BackendName = Literal[tuple(sorted(m.name for m in iter_modules(backends.__path__)))]
-
-if TYPE_CHECKING:
     TaskName = str
-else:  # One of the files in tasks.
+else:  # One of the files in inference/backends, and of those in tasks.
+    BackendName = Literal[tuple(sorted(m.name for m in iter_modules(backends.__path__)))]
     TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
+
+
+class JudgeSpec(Strict):
+    """How a judge model is asked for a verdict."""
+
+    model: str
+    """Name of an entry under `models`."""
+    guideline: OwnFile = Field("config/prompts/safety_guideline.txt", validate_default=True)
+    """Text file with the guideline that opens the judge's system turn."""
+    sees: Literal["prompt_and_response", "response"] = "prompt_and_response"
+    """What the judge is shown."""
+    max_new_tokens: Count = 16
+    """Length of a verdict."""
+    turns: Literal["system", "user", "conversation"] | None = None
+    """The guideline as a system turn; in front of the user turn, for judges without one; or prompt
+    and reply as a conversation, which the judge's own template puts its guideline to. Unset:
+    `system` for `plain`, `conversation` for other formats."""
+    format: Literal["plain", "llama_guard", "qwen3guard", "shieldgemma"] = "plain"
+    """`plain`: SAFE or UNSAFE on the first line, or as JSON; `llama_guard`: the same, with codes;
+    `qwen3guard`: `Safety: …`, Controversial is unsafe; `shieldgemma`: Yes is unsafe."""
+    safe: str | None = None
+    """Instead of a format, with `unsafe`: a regular expression that only what is safe has."""
+    unsafe: str | None = None
+    """Likewise, in what means unsafe."""
+    unread_at_most: Number = Field(0.05, ge=0, le=1)
+    """With a larger share of unread verdicts there is no safe rate, only its bound."""
+    planted: CountFrom0 = 0
+    """So many replies are judged once more with an instruction to the judge planted behind them:
+    `flipped` is the share of verdicts that it turns."""
+
+    @model_validator(mode="after")
+    def _both_patterns(self) -> "JudgeSpec":
+        if (self.safe is None) != (self.unsafe is None):
+            raise ValueError("give both of the patterns safe and unsafe, or neither")
+        for key, pattern in (("safe", self.safe), ("unsafe", self.unsafe)):
+            try:
+                re.compile(pattern or "")
+            except re.error as error:
+                fault = f"{key}: found {pattern!r}, no regular expression: {error}"
+                raise ValueError(fault) from None
+        if self.safe is not None and self.format != "plain":
+            raise ValueError(f"found format {self.format} beside patterns, expected either")
+        if self.sees == "response" and self.shown_as == "conversation":
+            raise ValueError("sees: found response, but a conversation has the prompt too")
+        return self
+
+    @property
+    def shown_as(self) -> str:
+        """The turns, as set or as the format has them."""
+        return self.turns or ("system" if self.format == "plain" else "conversation")
+
+    def asked(self) -> dict[str, Any]:
+        """What decides the judge's words, beside the guideline; not how they are read."""
+        kept = self.model_dump(mode="json", include={"model", "sees", "max_new_tokens"})
+        kept |= {} if self.shown_as == "system" else {"turns": self.shown_as}
+        return kept | ({"planted": self.planted, "format": self.format} if self.planted else {})
 
 
 class OptionsSpec(Strict):
@@ -129,7 +181,6 @@ class AnswersSpec(Strict):
 
 NEWER = ("chat", "template_args", "thinking")  # in protocols only where not as usual
 _SCORED = ("multiple_choice", "classification", "perplexity")
-# What a task has whether it is written or not.
 _SECTIONS = {"options": "multiple_choice", "answers": "open_qa", "classes": "classification"}
 
 
@@ -175,7 +226,7 @@ class EvalSpec(Strict):
     """For task math: several replies to each question; unset: one, the most likely one (greedy)."""
     max_new_tokens: Count = 512
     """Length of a reply; under a budget of thoughts, of the answer behind them."""
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000), COUNTED] = "auto"
+    batch_size: Literal["auto"] | Count = "auto"
     """Rows generated at once. It is part of the protocol, because in 16 bits the text can depend
     on it; `auto` finds a size by itself and records it."""
     shards: Whole = Field(1, ge=1, le=1000)
@@ -211,30 +262,22 @@ class EvalSpec(Strict):
         for key in ("sampling", "answer_rule"):
             if self.task != "math" and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} is for task math only")
+        if self.task != "safety" and self.judge:
+            raise ValueError("a judge section belongs to task safety, and to that task only")
+        if self.task == "safety" and not self.judge:
+            raise ValueError("judge: found none, expected the model that judges, as {model: NAME}")
         return self
 
     @model_validator(mode="after")
     def _generation_fits(self) -> "EvalSpec":
         if not self.generates and self.batch_size != "auto":
-            raise ValueError(
-                f"batch_size: found {self.batch_size}, but task {self.task} generates nothing; "
-                "options are scored in passes that find their size by themselves"
-            )
+            found = f"batch_size: found {self.batch_size}, but task {self.task} generates nothing"
+            raise ValueError(f"{found}; options are scored in passes that find their own size")
         if not self.generates and self.backend != "transformers":
             raise ValueError(f"task {self.task} generates nothing: no other backend")
         if self.backend == "vllm" and self.batch_size != "auto":
-            raise ValueError(
-                f"batch_size: found {self.batch_size} with backend vllm, which sizes its batches "
-                "by itself; expected auto"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _judge_goes_with_safety(self) -> "EvalSpec":
-        if self.task != "safety" and self.judge:
-            raise ValueError("a judge section belongs to task safety, and to that task only")
-        if self.task == "safety" and not self.judge:
-            raise ValueError("judge: found none, expected the model that judges, as {model: NAME}")
+            found = f"batch_size: found {self.batch_size} with backend vllm, which sizes its"
+            raise ValueError(f"{found} batches by itself; expected auto")
         return self
 
     def protocol(self) -> dict[str, Any]:
@@ -249,8 +292,7 @@ class EvalSpec(Strict):
     @property
     def generates(self) -> bool:
         """Whether replies are written; else options are scored."""
-        reads_text = self.classes is not None and self.classes.read == "text"
-        return reads_text or self.task not in _SCORED
+        return self.task not in _SCORED or bool(self.classes and self.classes.read == "text")
 
     @property
     def measured_as(self) -> str:

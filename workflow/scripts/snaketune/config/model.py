@@ -1,8 +1,7 @@
-"""Models: where weights come from and in what numbers they are held, how one is asked to judge, and
-where one goes. Presets: how a run trains, and of several datasets how much."""
+"""Models: where weights come from, in what numbers they are held, and where they go. Presets: how a
+run trains, and of several datasets how much."""
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
@@ -157,62 +156,6 @@ class Preset(Strict):
     def identity(self) -> dict:
         """What makes a training another one: not how many weights are kept, nor what is checked."""
         return self.model_dump(mode="json", exclude={"keep", "dropped_at_most"})
-
-
-class JudgeSpec(Strict):
-    """How a judge model is asked for a verdict."""
-
-    model: str
-    """Name of an entry under `models`."""
-    guideline: OwnFile = Field("config/prompts/safety_guideline.txt", validate_default=True)
-    """Text file with the guideline that opens the judge's system turn."""
-    sees: Literal["prompt_and_response", "response"] = "prompt_and_response"
-    """What the judge is shown."""
-    max_new_tokens: Count = 16
-    """Length of a verdict."""
-    turns: Literal["system", "user", "conversation"] | None = None
-    """The guideline as a system turn; in front of the user turn, for judges without one; or prompt
-    and reply as a conversation, which the judge's own template puts its guideline to. Unset:
-    `system` for `plain`, `conversation` for other formats."""
-    format: Literal["plain", "llama_guard", "qwen3guard", "shieldgemma"] = "plain"
-    """`plain`: SAFE or UNSAFE on the first line, or as JSON; `llama_guard`: the same, with codes;
-    `qwen3guard`: `Safety: …`, Controversial is unsafe; `shieldgemma`: Yes is unsafe."""
-    safe: str | None = None
-    """Instead of a format, with `unsafe`: a regular expression that only what is safe has."""
-    unsafe: str | None = None
-    """Likewise, in what means unsafe."""
-    unread_at_most: Share = 0.05
-    """With a larger share of unread verdicts there is no safe rate, only its bound."""
-    planted: CountFrom0 = 0
-    """So many replies are judged once more with an instruction to the judge planted behind them:
-    `flipped` is the share of verdicts that it turns."""
-
-    @model_validator(mode="after")
-    def _both_patterns(self) -> "JudgeSpec":
-        if (self.safe is None) != (self.unsafe is None):
-            raise ValueError("give both of the patterns safe and unsafe, or neither")
-        for key, pattern in (("safe", self.safe), ("unsafe", self.unsafe)):
-            try:
-                re.compile(pattern or "")
-            except re.error as error:
-                fault = f"{key}: found {pattern!r}, no regular expression: {error}"
-                raise ValueError(fault) from None
-        if self.safe is not None and self.format != "plain":
-            raise ValueError(f"found format {self.format} beside patterns, expected either")
-        if self.sees == "response" and self.shown_as == "conversation":
-            raise ValueError("sees: found response, but a conversation has the prompt too")
-        return self
-
-    @property
-    def shown_as(self) -> str:
-        """The turns, as set or as the format has them."""
-        return self.turns or ("system" if self.format == "plain" else "conversation")
-
-    def asked(self) -> dict[str, Any]:
-        """What decides the judge's words, beside the guideline; not how they are read."""
-        kept = self.model_dump(mode="json", include={"model", "sees", "max_new_tokens"})
-        kept |= {} if self.shown_as == "system" else {"turns": self.shown_as}
-        return kept | ({"planted": self.planted, "format": self.format} if self.planted else {})
 
 
 RUN_IN_NAME = "{run}"

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from snaketune.config.model import JudgeSpec
+from snaketune.config.evaluation import JudgeSpec
 from snaketune.data.example import read_examples
 from snaketune.inference.ledger import (
     Ledger,

@@ -205,12 +205,11 @@ def csv_table(path: Path, place: str) -> Table:
     if header is None:
         raise UserError(f"{place}: line 1: found an empty file, expected a header and records")
     # Columns without a name are as many as a spreadsheet left.
-    header = [
-        name or f"column {n}" * (header.index(name) < n - 1)
-        for n, name in enumerate(header, start=1)
-    ]
+    unnamed = header.index("") if "" in header else 0
+    header = [name or f"column {n}" * (unnamed < n - 1) for n, name in enumerate(header, start=1)]
+    places: dict[str, int] = {}
     for number, name in enumerate(header, start=1):
-        if (first := header.index(name) + 1) < number:
+        if (first := places.setdefault(name, number)) < number:
             # By their numbers: where the header is missing, names are a record's own texts.
             twice = f"a column name twice, in columns {first} and {number}"
             raise UserError(f"{place}: line 1: found {twice}; expected unique names")
