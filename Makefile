@@ -12,6 +12,8 @@
 # make test-templates  the demo's verifier trained and asked under five kinds of chat template (20 minutes)
 # make test-real  what takes a pretrained model, those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR, and
 #              all rows of the data in REAL_DATA_DIR through whole recipes
+# make test-gguf  exports for llama.cpp held against transformers, in an environment of its own, .venv-gguf,
+#              where llama.cpp is built (some minutes, once); with REAL_MODEL_DIR a real model's run too
 # make lint    style and types of code and workflow
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
@@ -24,11 +26,12 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+GGUF := .venv-gguf
 BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_plain load_nf4 overlap_vs_peers plan_scale
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-templates test-real lint steps docs bench clean distclean
+.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-gguf test-templates test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -52,6 +55,9 @@ test-stale: $(VENV)/.installed
 
 test-families: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/families
+
+test-gguf: $(GGUF)/.installed
+	OMP_NUM_THREADS=1 $(GGUF)/bin/python -m pytest tests/gguf -rs
 
 test-faults: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/workflow/test_interruption.py -m long
@@ -93,7 +99,7 @@ clean:
 	rm -rf results .snakemake .pytest_cache .ruff_cache .mypy_cache
 
 distclean: clean
-	rm -rf $(VENV) $(BENCH)
+	rm -rf $(VENV) $(BENCH) $(GGUF)
 
 # Stamped last, so that an installation that broke off starts over.
 $(VENV)/.installed: $(REQUIREMENTS)
@@ -103,6 +109,11 @@ $(VENV)/.installed: $(REQUIREMENTS)
 
 $(VENV)/.installed-slurm: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-slurm.txt
+	touch $@
+
+$(GGUF)/.installed: $(REQUIREMENTS)
+	$(PYTHON) -m venv $(GGUF)
+	$(GGUF)/bin/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-gguf.txt
 	touch $@
 
 $(BENCH)/.installed: $(REQUIREMENTS)

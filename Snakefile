@@ -52,6 +52,7 @@ from snaketune.runtime.start import (
     code_notes,
     kept_notes,
     power_notes,
+    require_answerers,
     restrict,
     trackers_of,
 )
@@ -114,6 +115,7 @@ localrules:
     leakage,
     pin_model,
     model,
+    gguf_model,
     adapter,
     mix,
     prompts,
@@ -184,6 +186,7 @@ onstart:
     try:
         if not workflow.deployment_settings.deployment_method:
             require_trackers(trackers_of(EXPERIMENT, workflow.dag.needrun_jobs()))
+            require_answerers(PLAN, Path(E), workflow.dag.needrun_jobs())
     except UserError as error:
         raise WorkflowError(str(error)) from None
     if workflow.executor_plugin.name == "slurm":

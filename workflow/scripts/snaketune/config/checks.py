@@ -4,6 +4,7 @@ is not there (of models no more is read than what names their weights).
 Each part is checked by its own model when it is read; here is what only shows beside the others.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from snaketune.config.eval_checks import (
 )
 from snaketune.config.experiment import RUN_IN_NAME, Experiment, RunSpec
 from snaketune.config.faults import Fault, Path_, missing_name, report
-from snaketune.config.model import ModelSpec, Preset
+from snaketune.config.model import GGUF_FAMILIES, ModelSpec, Preset, no_gguf_family
 from snaketune.data.locate import catalogue_file, source_files
 from snaketune.models.content import weight_files
 from snaketune.runtime.errors import UserError
@@ -197,7 +198,8 @@ def push_faults(experiment: Experiment) -> Iterator[Fault]:
         taken.setdefault(repo, name)
 
 
-_BESIDE = {"seed", "sweep", "label", "push", "resources", "gpu", "report_to", "preset"}
+_BESIDE = {"seed", "sweep", "label", "push", "gguf", "resources", "gpu"}
+_BESIDE |= {"report_to", "preset"}
 """What runs that are joined may differ in: their seed, and what decides no figure."""
 
 
@@ -266,6 +268,9 @@ def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
             except UserError as error:
                 yield Fault(("models", name, "id"), str(error))
     for name, run in experiment.runs.items():
+        if kind := run.gguf and _model_type(experiment.models[run.model or ""]):
+            if kind not in GGUF_FAMILIES:
+                yield Fault(("runs", name, "gguf"), no_gguf_family(kind))
         for eval_name, file in run.predictions.items():
             if not Path(file).is_file():
                 where = ("runs", name, "predictions", eval_name)
@@ -273,6 +278,12 @@ def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
         if run.adapter and not run.adapter.startswith("hub:"):
             own = ("adapter_config.json", "adapter_model.safetensors")
             yield from _folder_faults(("runs", name, "adapter"), run.adapter, own, hub=False)
+
+
+def _model_type(spec: ModelSpec) -> str | None:
+    """Of a model in a folder; one on the hub is looked at once it is fetched."""
+    file = Path(spec.id, "config.json")
+    return json.loads(file.read_bytes()).get("model_type") if file.is_file() else None
 
 
 def _folder_faults(

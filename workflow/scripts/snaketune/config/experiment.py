@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from snaketune.config.base import Number, Prefix, ResourceSpec, Strict, Thinking, Value, alone_as
 from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.model import ModelSpec, Preset, TrainData, TrainPart
+from snaketune.config.model import GgufType, ModelSpec, Preset, TrainData, TrainPart
 
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
 RUN_IN_NAME = "{run}"
@@ -117,6 +117,12 @@ class RunSpec(Strict):
     )
     """What this run's evals change of the experiment's (`gsm8k: {few_shot: 5}`), sections key by
     key; `false` leaves one out. The base model is evaluated under the same settings."""
+    gguf: list[GgufType] = []  # noqa: RUF012
+    """Files for llama.cpp and what is built on it, `gguf/{run}/{run}-q8_0.gguf`: the merged model
+    with tokenizer and template, in 16 bits (`f16`, `bf16`) or about 8 (`q8_0`). llama.cpp answers
+    the run's evals with each as a state of its own, `{run}-gguf_q8_0`, which is compared with the
+    run; it has an environment of its own (`envs/gguf.yaml`). Of Llama, Mistral, Qwen 2 and 3 and
+    Gemma 3 (text). Never makes a training run again."""
     push: Annotated[PushSpec | None, alone_as("repo")] = None
     """Where to upload the run with `snakemake push_all`; a name alone stands for `{repo: NAME}`.
     """
@@ -125,14 +131,16 @@ class RunSpec(Strict):
 
     @model_validator(mode="after")
     def _trained_or_given(self) -> "RunSpec":
+        if len({*self.gguf}) < len(self.gguf):
+            raise ValueError(f"gguf: found {', '.join(self.gguf)}, expected each once")
         if self.report_to and not self.train:
             raise ValueError("report_to shows a training, and there is none")
         if self.predictions:
             own = ("preset", "train", "adapter", "snapshots", "follow", "choose", "sweep")
             if any(getattr(self, key) for key in own) or self.seeds > 1:
                 raise ValueError(f"predictions stand instead of {', '.join(own)}, seeds")
-            if self.push:
-                raise ValueError("push needs a training or an adapter")
+            if self.push or self.gguf:
+                raise ValueError(f"{'push' if self.push else 'gguf'} needs a training or an adapter")
             if self.base and self.model:
                 raise ValueError("give a model or a base to compare the predictions with")
             return self
@@ -188,7 +196,7 @@ class RunSpec(Strict):
         return self.model is not None and not any(made)
 
     def _without_training(self) -> "RunSpec":
-        training = ("snapshots", "follow", "choose", "accept", "push", "gpu")
+        training = ("snapshots", "follow", "choose", "accept", "push", "gguf", "gpu")
         for key in training:
             if getattr(self, key):
                 raise ValueError(f"{key} needs preset and train; a model alone is not trained")
