@@ -154,6 +154,9 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
             {"source": "x.csv", "format": "table", "columns": {"question": "q"}},
             "give either answer or label",
         ),
+        ("runs.simple.gguf", ["f16", "f16"], "gguf: found f16, f16, expected each once"),
+        ("runs.simple.gguf", ["q4_0"], "runs.simple.gguf"),
+        ("evals.math.backend", "llama_cpp", "evals.math.backend"),
         ("runs.simple.follow", ["math"], "follow needs snapshots"),
         ("runs.medium.follow", ["mth"], "runs.medium.follow: found mth"),
         (

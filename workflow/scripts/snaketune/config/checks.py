@@ -4,7 +4,6 @@ is not there (of models no more is read than what names their weights).
 Each part is checked by its own model when it is read; here is what only shows beside the others.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from snaketune.config.faults import Fault, Path_, missing_name, report
 from snaketune.config.model import GGUF_FAMILIES, ModelSpec, Preset, no_gguf_family
 from snaketune.data.locate import catalogue_file, source_files
 from snaketune.models.content import weight_files
+from snaketune.models.headers import model_type
 from snaketune.runtime.errors import UserError
 
 
@@ -268,9 +268,9 @@ def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
             except UserError as error:
                 yield Fault(("models", name, "id"), str(error))
     for name, run in experiment.runs.items():
-        if kind := run.gguf and _model_type(experiment.models[run.model or ""]):
-            if kind not in GGUF_FAMILIES:
-                yield Fault(("runs", name, "gguf"), no_gguf_family(kind))
+        kind = model_type(Path(experiment.models[run.model or ""].id)) if run.gguf else None
+        if kind and kind not in GGUF_FAMILIES:
+            yield Fault(("runs", name, "gguf"), no_gguf_family(kind))
         for eval_name, file in run.predictions.items():
             if not Path(file).is_file():
                 where = ("runs", name, "predictions", eval_name)
@@ -278,12 +278,6 @@ def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
         if run.adapter and not run.adapter.startswith("hub:"):
             own = ("adapter_config.json", "adapter_model.safetensors")
             yield from _folder_faults(("runs", name, "adapter"), run.adapter, own, hub=False)
-
-
-def _model_type(spec: ModelSpec) -> str | None:
-    """Of a model in a folder; one on the hub is looked at once it is fetched."""
-    file = Path(spec.id, "config.json")
-    return json.loads(file.read_bytes()).get("model_type") if file.is_file() else None
 
 
 def _folder_faults(

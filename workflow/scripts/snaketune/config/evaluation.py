@@ -81,8 +81,9 @@ class ClassesSpec(Strict):
 
 if TYPE_CHECKING:
     BackendName = str
-else:  # One of the files in inference/backends.
-    BackendName = Literal[tuple(sorted(m.name for m in iter_modules(backends.__path__)))]
+else:  # One of the files in inference/backends, but for that of exports.
+    FILES = {m.name for m in iter_modules(backends.__path__)} - {"llama_cpp"}
+    BackendName = Literal[tuple(sorted(FILES))]
 
 if TYPE_CHECKING:
     TaskName = str

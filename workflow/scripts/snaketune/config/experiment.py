@@ -140,7 +140,9 @@ class RunSpec(Strict):
             if any(getattr(self, key) for key in own) or self.seeds > 1:
                 raise ValueError(f"predictions stand instead of {', '.join(own)}, seeds")
             if self.push or self.gguf:
-                raise ValueError(f"{'push' if self.push else 'gguf'} needs a training or an adapter")
+                raise ValueError(
+                    f"{'push' if self.push else 'gguf'} needs a training or an adapter"
+                )
             if self.base and self.model:
                 raise ValueError("give a model or a base to compare the predictions with")
             return self

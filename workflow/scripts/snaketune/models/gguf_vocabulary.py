@@ -57,8 +57,8 @@ class Vocabulary:
 
 
 def read_vocabulary(tokenizer: Any, rows: int, name: str) -> Vocabulary:
-    """Of a fast tokenizer, filled up to the embeddings' `rows`. Raises UserError where llama.cpp would
-    make other tokens of a text, or can't make any; `name` is the model's."""
+    """Of a fast tokenizer, filled up to the embeddings' `rows`. Raises UserError where llama.cpp
+    would make other tokens of a text, or can't make any; `name` is the model's."""
     parts = json.loads(tokenizer.backend_tokenizer.to_str())
     joined = parts["model"]
     if joined["type"] != "BPE":

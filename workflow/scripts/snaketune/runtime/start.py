@@ -14,8 +14,8 @@ result stays right, and the start says so.
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from snaketune.config.experiment import Experiment
@@ -70,7 +70,7 @@ def require_answerers(plan: Plan, folder: Path, jobs: Iterable[Any]) -> None:
     for job in jobs:
         cell = [getattr(job.wildcards, key, "") for key in ("state", "protocol")]
         made = Path(folder, "predictions", *cell[:1], f"{cell[1]}.jsonl").is_file()
-        due = job.rule.name == "measure" and not made or job.rule.name.endswith("_gguf")
+        due = (job.rule.name == "measure" and not made) or job.rule.name.endswith("_gguf")
         if cell[0] in exported and due and find_spec("llama_cpp") is None:
             raise UserError(NO_LLAMA_CPP)
 

@@ -64,7 +64,9 @@ class TransformersSession(Session):
             return
         if requests:
             self.prefix = engine.share(common_prefix([ask.tokens for ask in requests]))
-        decoder = Decoder(engine, with_draws(requests, self.prefix, sampling), pick, self.ends, batch)
+        decoder = Decoder(
+            engine, with_draws(requests, self.prefix, sampling), pick, self.ends, batch
+        )
         for reply in decoder.run():
             self.batches, self.largest = batch.used, max(self.largest, decoder.largest)
             yield reply
