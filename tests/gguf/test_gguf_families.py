@@ -28,8 +28,8 @@ LLAMA_3 = {
     "high_freq_factor": 4.0, "original_max_position_embeddings": 32,
 }  # fmt: skip
 _OFF = {"f16": 4e-3, "bf16": 3e-2, "q8_0": 6e-2}
-"""Of the largest logit: activations too are rounded to the weights' kind where these are multiplied,
-and these models' numbers are ten times as large as trained ones'."""
+"""Of the largest logit: activations too are rounded to the weights' kind where these are
+multiplied, and these models' numbers are ten times as large as trained ones'."""
 
 
 @pytest.fixture(params=FAMILIES)

@@ -140,7 +140,6 @@ def _add_shape(writer: Any, config: Any) -> None:
     writer.add_key_length(size)
     writer.add_value_length(size)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(config.vocab_size)
     writer.add_rope_dimension_count(size)
     writer.add_rope_freq_base(rope["rope_theta"])
     if rope.get("rope_type") == "linear":
@@ -160,6 +159,7 @@ def _add_shape(writer: Any, config: Any) -> None:
 def _add_vocabulary(writer: Any, found: Vocabulary) -> None:
     writer.add_tokenizer_model(found.model)
     writer.add_tokenizer_pre(found.pre)
+    writer.add_vocab_size(len(found.tokens))
     writer.add_token_list(found.tokens)
     writer.add_token_types(found.kinds)
     if found.scores is not None:
