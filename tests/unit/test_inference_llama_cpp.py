@@ -54,7 +54,7 @@ class Engine:
         Engine.reads.append(count)
         with torch.no_grad():
             logits = self.model(input_ids=torch.tensor([self.held])).logits[0, -count:]
-        self.logits = {i: logits[i].numpy() for i in range(count) if batch.logits[i]}
+        self.logits = {i: logits[i].float().numpy() for i in range(count) if batch.logits[i]}
         return 0
 
 
@@ -82,13 +82,12 @@ def state(monkeypatch, tmp_path):
         "llama_batch_init": make_batch,
         "llama_batch_free": lambda batch: None,
         "llama_decode": lambda engine, batch: engine.decode(batch),
-        "llama_get_logits_ith": lambda engine, i: engine.logits[i],
+        "llama_get_logits_ith": lambda engine, i: np.ctypeslib.as_ctypes(engine.logits[i]),
         "llama_supports_gpu_offload": lambda: False,
     }
     for name, member in members.items():
         setattr(module, name, member)
     monkeypatch.setitem(sys.modules, "llama_cpp", module)
-    monkeypatch.setattr(backend.np.ctypeslib, "as_array", lambda found, shape: found)
     monkeypatch.setattr(backend, "version", lambda package: "0")
     folder = save_chat_model(tmp_path / "model")
     own = LoadableState(ModelSpec(id=str(folder)), "none", "none", [])
