@@ -265,7 +265,7 @@ def test_pieces_have_scores_in_the_order_in_which_they_are_joined():
 def test_what_llama_cpp_would_compute_otherwise_is_refused(name, changes, found, tmp_path):
     spec = ModelSpec(id=str(save_model(name, tmp_path / "model", **changes)))
     if found is None:
-        assert check_gguf(spec)["pre"] == "gpt-2"
+        assert check_gguf(spec)["architecture"] == name.lower()
         return
     with pytest.raises(UserError, match=f"gguf: {found}"):
         check_gguf(spec)
@@ -313,7 +313,7 @@ def test_llama_3s_frequencies_are_those_of_transformers(tmp_path):
     config = AutoModelForCausalLM.from_pretrained(folder).config
     wanted, scale = ROPE_INIT_FUNCTIONS["llama3"](config, torch.device("cpu"))
     plain = 5e5 ** -(np.arange(0, 32, 2) / 32)
-    assert kind == "F32" and scale == 1 and len(set(factors)) > 3
+    assert kind == "F32" and scale == 1 and {1, 8} < set(factors.tolist())
     assert np.allclose(plain / factors, wanted.numpy(), rtol=1e-5)
 
 

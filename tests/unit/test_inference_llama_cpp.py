@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_chat import make_model, save_chat_model
+from transformers import AutoModelForCausalLM
 
 from snaketune.config.model import ModelSpec
 from snaketune.inference.backends import llama_cpp as backend
@@ -92,7 +93,8 @@ def state(monkeypatch, tmp_path):
     folder = save_chat_model(tmp_path / "model")
     own = LoadableState(ModelSpec(id=str(folder)), "none", "none", [])
     Engine.plain = open_transformers(own)
-    Engine.model, Engine.tokenizer = Engine.plain.model, Engine.plain.tokenizer
+    Engine.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    Engine.tokenizer = Engine.plain.tokenizer
     Engine.reads, Engine.opened = [], []
     return LoadableState(own.model, "none", "gguf", [tmp_path / "model-q8_0.gguf"])
 
@@ -144,7 +146,7 @@ def test_what_rows_share_is_read_once_and_long_rows_get_room(state, monkeypatch)
 
 def test_other_tokens_are_told_and_so_is_what_is_missing(state, monkeypatch):
     monkeypatch.setattr(Engine, "tokenize", lambda self, text, add_bos: [1])
-    with pytest.raises(UserError, match=r"q8_0.gguf: llama.cpp reads 'The quick .* as \[1\]"):
+    with pytest.raises(UserError, match=r"q8_0.gguf: llama.cpp reads .The quick .* as \[1\]"):
         open_llama_cpp(state)
     monkeypatch.setattr(backend, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"found no llama_cpp, .* envs/requirements-gguf.txt"):
