@@ -76,7 +76,7 @@ def test_the_demos_model_is_exported_and_measured(tmp_path):
 FEW = {
     "experiment": "few",
     "datasets": {"dolly": {"draw": {"test": 64, "train": 64, "seed": 42}}},
-    "presets": {"tell": {"max_length": 512}},
+    "presets": {"tell": {"max_length": 512, "max_steps": 4, "batch_size": 4}},
     "evals": {"problems": {"sample": {"count": 4}}},
 }
 
