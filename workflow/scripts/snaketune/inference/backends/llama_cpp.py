@@ -7,6 +7,7 @@ it is read once.
 Shapes: T tokens of a row, K of which the last are wanted, V vocabulary.
 """
 
+import atexit
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -51,7 +52,12 @@ class LlamaCppModel(torch.nn.Module):
         self.place = torch.nn.Parameter(torch.zeros(()), requires_grad=False)
         self.room, self.read = 0, list[int]()
         self.opened: Any = None
+        atexit.register(self._close)  # later the package has no functions left to do it with
         self._make_room(1)
+
+    def _close(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
 
     def _make_room(self, tokens: int) -> None:
         """Loads the file anew where a row is longer than any before."""
@@ -59,8 +65,7 @@ class LlamaCppModel(torch.nn.Module):
             return
         import llama_cpp
 
-        if self.opened is not None:
-            self.opened.close()
+        self._close()
         self.room, self.read = max(_FIRST_ROOM, 2 * self.room, tokens + _FIRST_ROOM), []
         self.opened = llama_cpp.Llama(
             str(self.file),
