@@ -14,6 +14,8 @@
 # make test-docs  the commands of README.md and docs/, the tutorial's for real (ten minutes)
 # make test-real  what takes a pretrained model, those in REAL_MODEL_DIR and REAL_BASE_MODEL_DIR, and
 #              all rows of the data in REAL_DATA_DIR through whole recipes
+# make test-gguf  exports for llama.cpp held against transformers, in an environment of its own, .venv-gguf,
+#              where llama.cpp is built (some minutes, once); with REAL_MODEL_DIR a real model's run too
 # make lint    style and types of code and workflow
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
@@ -29,11 +31,12 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+GGUF := .venv-gguf
 BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_plain load_nf4 overlap_vs_peers plan_scale
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-templates test-docs test-real lint steps docs bench clean distclean
+.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-gguf test-templates test-docs test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -57,6 +60,9 @@ test-stale: $(VENV)/.installed
 
 test-families: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/families
+
+test-gguf: $(GGUF)/.installed
+	OMP_NUM_THREADS=1 $(GGUF)/bin/python -m pytest tests/gguf -rs
 
 test-faults: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/workflow/test_interruption.py -m long
@@ -101,7 +107,7 @@ clean:
 	rm -rf results .snakemake .pytest_cache .ruff_cache .mypy_cache
 
 distclean: clean
-	rm -rf $(VENV) $(BENCH)
+	rm -rf $(VENV) $(BENCH) $(GGUF)
 
 define require_python
 	@$(or $(PYTHON),false) $(NEW_ENOUGH) 2>/dev/null || { echo "found $(or $(PYTHON),none on the \
@@ -118,6 +124,12 @@ $(VENV)/.installed: $(REQUIREMENTS)
 
 $(VENV)/.installed-slurm: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-slurm.txt
+	touch $@
+
+$(GGUF)/.installed: $(REQUIREMENTS)
+	$(require_python)
+	$(PYTHON) -m venv $(GGUF)
+	$(GGUF)/bin/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-gguf.txt
 	touch $@
 
 $(BENCH)/.installed: $(REQUIREMENTS)

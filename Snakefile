@@ -55,6 +55,7 @@ from snaketune.runtime.start import (
     kept_notes,
     only_looks,
     power_notes,
+    require_answerers,
     restrict,
     trackers_of,
 )
@@ -121,6 +122,7 @@ localrules:
     leakage,
     pin_model,
     model,
+    gguf_model,
     adapter,
     mix,
     prompts,
@@ -192,6 +194,7 @@ onstart:
     try:
         if not workflow.deployment_settings.deployment_method:
             require_trackers(trackers_of(EXPERIMENT, workflow.dag.needrun_jobs()))
+            require_answerers(PLAN, Path(E), workflow.dag.needrun_jobs())
     except UserError as error:
         raise WorkflowError(str(error)) from None
     if workflow.executor_plugin.name == "slurm":

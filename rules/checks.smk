@@ -9,7 +9,7 @@
 from snaketune.models.content import tokenizer_identity
 from snaketune.plan.trained_forms import compared_evals, other_forms
 
-CHECKS = ["manifest", "model", "adapter", "environment", "prompts", "prompts_of_part"]
+CHECKS = ["manifest", "model", "gguf_model", "adapter", "environment", "prompts", "prompts_of_part"]
 # Of a run on several datasets each has a check of its own.
 PART_CHECKS = {
     run: [f"{run}-{data}" for data in parts] if len(parts) > 1 else []
@@ -24,6 +24,9 @@ rule ready:
     input:
         manifests=expand(f"{E}/data/{{dataset}}/manifest.json", dataset=EXPERIMENT.datasets),
         models=expand(f"{E}/models/{{model}}.json", model=EXPERIMENT.models),
+        exportable=sorted(
+            {f"{E}/models/{run.model}.gguf.json" for run in EXPERIMENT.runs.values() if run.gguf}
+        ),
         adapters=expand(f"{E}/train/{{run}}/adapter.json", run=GIVEN_ADAPTERS),
         prompts=[
             f"{E}/prompts/{name}.json" for run in TRAINED for name in (PART_CHECKS[run] or [run])

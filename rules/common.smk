@@ -7,7 +7,7 @@ from snaketune.config.changes import asked_splits
 from snaketune.data.steps import source_places
 from snaketune.plan.experiment_plan import Cell, learners_of
 from snaketune.plan.lookups import Lookup, weights_in
-from snaketune.plan.states import name_pattern
+from snaketune.plan.states import gguf_file, name_pattern
 from snaketune.plan.resources import helper_request, threads_for
 from snaketune.plan.table_plan import TablePlan, further_names
 from snaketune.steps.versions import made_by, step_version
@@ -111,6 +111,9 @@ def weights_of_state(wildcards) -> list[str]:
     state = PLAN.states[wildcards.state]
     if state.weights == "none":
         return []
+    if state.exported:
+        weights_of_run(state)  # known once a snapshot is chosen, as what is merged is
+        return [gguf_file(E, state)]
     if state.snapshot:
         return weights_in(f"{E}/train/{state.run}/snapshots/{state.snapshot}", state.weights)
     return weights_of_run(state)

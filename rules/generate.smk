@@ -14,6 +14,8 @@ GENERATED = [name for name, spec in PLAN.protocols.items() if spec.generates]
 REWARDED = [name for name, spec in PLAN.protocols.items() if reward_model(spec)]
 SHARDED = [name for name, spec in PLAN.protocols.items() if spec.shards > 1]
 ON_VLLM = [name for name in GENERATED if PLAN.protocols[name].backend == "vllm"]
+EXPORTED = PLAN.exported_states
+LOADED = [name for name in PLAN.states if name not in EXPORTED]
 
 
 rule generate:
@@ -32,7 +34,7 @@ rule generate:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
         protocol=name_pattern(set(GENERATED) - {*SHARDED, *ON_VLLM}),
-        state=name_pattern(PLAN.states),
+        state=name_pattern(LOADED),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -61,7 +63,7 @@ rule generate:
 use rule generate as generate_vllm with:
     wildcard_constraints:
         protocol=name_pattern(set(ON_VLLM) - {*SHARDED}),
-        state=name_pattern(PLAN.states),
+        state=name_pattern(LOADED),
     conda:
         "../envs/vllm.yaml"
 
@@ -76,7 +78,7 @@ use rule generate as generate_shard with:
         f"{E}/benchmarks/generate/{{state}}/{{protocol}}/{{shard}}.jsonl"
     wildcard_constraints:
         protocol=name_pattern({*SHARDED} & {*GENERATED} - {*ON_VLLM}),
-        state=name_pattern(PLAN.states),
+        state=name_pattern(LOADED),
         shard="[0-9]+of[0-9]+",
     params:
         shard=lambda wildcards: part_numbers(wildcards.shard),
@@ -85,10 +87,27 @@ use rule generate as generate_shard with:
 use rule generate_shard as generate_shard_vllm with:
     wildcard_constraints:
         protocol=name_pattern({*SHARDED} & {*ON_VLLM}),
-        state=name_pattern(PLAN.states),
+        state=name_pattern(LOADED),
         shard="[0-9]+of[0-9]+",
     conda:
         "../envs/vllm.yaml"
+
+
+use rule generate as generate_gguf with:
+    wildcard_constraints:
+        protocol=name_pattern(set(GENERATED) - {*SHARDED}),
+        state=name_pattern(EXPORTED),
+    conda:
+        "../envs/gguf.yaml"
+
+
+use rule generate_shard as generate_shard_gguf with:
+    wildcard_constraints:
+        protocol=name_pattern({*SHARDED} & {*GENERATED}),
+        state=name_pattern(EXPORTED),
+        shard="[0-9]+of[0-9]+",
+    conda:
+        "../envs/gguf.yaml"
 
 
 rule join_shards:
@@ -130,7 +149,7 @@ rule score_options:
         f"{E}/benchmarks/score_options/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
         protocol=name_pattern(set(SCORED) - {*SHARDED}),
-        state=name_pattern(PLAN.states),
+        state=name_pattern(LOADED),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -166,10 +185,27 @@ use rule score_options as score_options_shard with:
         f"{E}/benchmarks/score_options/{{state}}/{{protocol}}/{{shard}}.jsonl"
     wildcard_constraints:
         protocol=name_pattern({*SHARDED} & {*SCORED}),
-        state=name_pattern(PLAN.states),
+        state=name_pattern(LOADED),
         shard="[0-9]+of[0-9]+",
     params:
         shard=lambda wildcards: part_numbers(wildcards.shard),
+
+
+use rule score_options as score_options_gguf with:
+    wildcard_constraints:
+        protocol=name_pattern(set(SCORED) - {*SHARDED}),
+        state=name_pattern(EXPORTED),
+    conda:
+        "../envs/gguf.yaml"
+
+
+use rule score_options_shard as score_options_shard_gguf with:
+    wildcard_constraints:
+        protocol=name_pattern({*SHARDED} & {*SCORED}),
+        state=name_pattern(EXPORTED),
+        shard="[0-9]+of[0-9]+",
+    conda:
+        "../envs/gguf.yaml"
 
 
 rule score_rewards:

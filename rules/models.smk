@@ -1,6 +1,6 @@
 # Needs: the models under `models` of the config, in folders or on the hub.
 # Makes: models/{model}.pin.json, which files a model is; models/{model}.json, what it is, once it was
-# checked; environment.json, what it runs on.
+# checked; models/{model}.gguf.json, that its runs can be exported; environment.json, what it runs on.
 
 from snaketune.plan.protocols import (
     is_reward_model,
@@ -59,6 +59,30 @@ rule model:
         made_by=made("check_model"),
     script:
         "../workflow/scripts/check_model.py"
+
+
+rule gguf_model:
+    """Checks that what is trained on a model can be written as a file for llama.cpp: its family,
+    its settings and its tokenizer."""
+    input:
+        pin=f"{E}/models/{{model}}.pin.json",
+    output:
+        ensure(f"{E}/models/{{model}}.gguf.json", non_empty=True),
+    log:
+        f"{E}/logs/gguf_model/{{model}}.log",
+    retries: 0
+    conda:
+        "../envs/gguf.yaml"
+    resources:
+        mem="4GB",
+        runtime=30,
+    params:
+        identity=lambda wildcards: LOOKUP.model_identity(wildcards.model),
+        model=lambda wildcards, output: LOOKUP.model_settings(wildcards.model),
+        version=step_version("check_gguf"),
+        made_by=made("check_gguf"),
+    script:
+        "../workflow/scripts/check_gguf.py"
 
 
 rule environment:

@@ -1,6 +1,8 @@
 # Needs: a run's weights and, for a card, the experiment's tables.
-# Makes: merged/{run}/, the adapter merged into its base, and pushed/{run}.json, what was uploaded.
-# Nothing here is part of `all`: ask for `merge_all` or `push_all`, or for one of the files.
+# Makes: merged/{run}/, the adapter merged into its base, gguf/{run}/{run}-{kind}.gguf, that as one file
+# for llama.cpp, and pushed/{run}.json, what was uploaded.
+# Of these only what a run's `gguf` names is part of `all`, which evaluates it: ask for `merge_all`,
+# `gguf_all` or `push_all`, or for one of the files.
 
 from snaketune.plan.resources import merging_request
 
@@ -10,6 +12,7 @@ MERGED = [n for n, run in EXPERIMENT.runs.items() if not (run.predictions or run
 
 localrules:
     merge_all,
+    gguf_all,
     push,
     push_all,
 
@@ -47,6 +50,40 @@ rule merge:
         made_by=made("merge"),
     script:
         "../workflow/scripts/merge.py"
+
+
+rule gguf_all:
+    """Every file that a run's `gguf` names, not evaluated."""
+    input:
+        rules.ready.input,
+        [gguf_file(E, PLAN.states[name]) for name in PLAN.exported_states],
+
+
+rule gguf:
+    """Writes a run's merged model as one file for llama.cpp."""
+    input:
+        folder=f"{E}/merged/{{run}}",
+        merged=f"{E}/merged/{{run}}.json",
+    output:
+        file=ensure(f"{E}/gguf/{{run}}/{{run}}-{{kind}}.gguf", non_empty=True),
+        meta=ensure(f"{E}/gguf/{{run}}/{{run}}-{{kind}}.json", non_empty=True),
+    log:
+        f"{E}/logs/gguf/{{run}}-{{kind}}.log",
+    wildcard_constraints:
+        run=name_pattern(MERGED),
+        kind="f16|bf16|q8_0",
+    conda:
+        "../envs/gguf.yaml"
+    threads: THREADS
+    resources:
+        mem=lambda wildcards, attempt: merging_request(EXPERIMENT, wildcards.run).mem(attempt),
+        runtime=minutes(60),
+    params:
+        name=lambda wildcards: f"{EXPERIMENT.experiment}-{wildcards.run}",
+        version=step_version("export_gguf"),
+        made_by=made("export_gguf"),
+    script:
+        "../workflow/scripts/export_gguf.py"
 
 
 rule push_all:

@@ -37,6 +37,7 @@ RECORDS = [
     f"{E}/{FINAL_METRICS}",
     f"{E}/report.json",
     *(f"{E}/merged/{run}.json" for run in EXPERIMENT.runs),
+    *(f"{gguf_file(E, PLAN.states[name])[:-4]}json" for name in EXPORTED),
 ]
 
 # What is made again in the place of a joined file: its parts, which are gone.

@@ -77,6 +77,15 @@ _MIXED = """
 mix:low < tokenize:low
 train:low < mix:low
 """
+_EXPORTED = """
+gguf_model:tiny < pin_model:tiny
+merge:low < train:low pin_model:tiny
+gguf:low/f16 < merge:low
+generate:low-gguf_f16/safety < gguf:low/f16 prepare:prompts/test pin_model:tiny
+judge:low-gguf_f16/safety < generate:low-gguf_f16/safety prepare:prompts/test pin_model:judge
+measure:low-gguf_f16/safety < judge:low-gguf_f16/safety generate:low-gguf_f16/safety
+  prepare:prompts/test
+"""
 _JOINED = _SEEDS.replace("low_seed_1", "low_seed_42").replace("low_seed_2", "low_seed_43")
 
 EVALS = [
@@ -197,6 +206,8 @@ RUNS = [
     _key("runs.low.seed_of", "joined", "aggregate"),
     _key("runs.low.evals.safety", {"max_new_tokens": 5}, "generate:*/safety-*", adds=_CHANGED,
          removes="generate:*/safety judge:*/safety measure:*/safety", alone=True),
+    # llama.cpp is no part of the environment that starts are tried in: it is planned, and not run.
+    _key("runs.low.gguf", ["f16"], "gguf_model:tiny merge:low", adds=_EXPORTED, alone=True),
     _key("runs.low.push.repo", "me/low"),
     Edit("runs.low.push", "", (("runs.low.push.repo", "me/low"), ("runs.low.push.private", False),
                                ("runs.low.push.merged", True))),

@@ -49,4 +49,4 @@ def _blocks(output: str) -> Iterator[tuple[str, dict[str, str], str]]:
 
 
 def _plain(rule: str) -> str:
-    return "train" if _TRAIN.fullmatch(rule) else rule.removesuffix("_vllm")
+    return "train" if _TRAIN.fullmatch(rule) else rule.removesuffix("_vllm").removesuffix("_gguf")

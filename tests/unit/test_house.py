@@ -34,8 +34,9 @@ def test_the_library_has_no_more_files():
     folders, guesses, drafts, of which none fits into a file that was there. What is seen before and
     during a run has five (overview, forecast, preview, the listing and its lines), and a start that
     is stopped or killed one; draws of splits and the kinds of columns one each; a chat, the loop of
-    a training and the counts of the whole chain, too."""
-    assert len(MODULES) <= 175
+    a training and the counts of the whole chain, too. Exports for llama.cpp have three: weights,
+    vocabulary, and what answers, which a registry finds by its file."""
+    assert len(MODULES) <= 180
 
 
 def test_no_file_has_more_than_300_lines():

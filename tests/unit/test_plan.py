@@ -1,17 +1,21 @@
 """The plan: which states are evaluated under which protocols, and who shares what."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from snaketune.config.checks import data_files
 from snaketune.config.read import load_experiment
 from snaketune.plan.experiment_plan import Plan, make_plan
 from snaketune.plan.protocols import is_reward_model, needs_chat
+from snaketune.plan.states import State, gguf_file
 from snaketune.plan.table_plan import TablePlan
 from snaketune.plan.trained_forms import prompt_notes
 from snaketune.prompts.wording import fill_template, list_options, options_protocol
+from snaketune.runtime.errors import UserError
 from snaketune.tables.sources import bases
 
 ROOT = Path(__file__).parents[2]
@@ -240,6 +244,62 @@ def test_a_model_stands_alone_or_beside_the_run_of_another() -> None:
     assert not plan.tokens and not list(prompt_notes(experiment, plan))
     table = TablePlan("t", plan.table, {})
     assert [(base.state, base.model) for base in bases(table)] == [("b", "qwen")]
+
+
+def test_what_a_run_is_exported_as_stands_beside_the_run() -> None:
+    config = recipe_1() | {"totals": {}, "thresholds": {"medium": {"gsm8k.accuracy": 0.26}}}
+    before = plan_of(config)
+    config["runs"]["medium"]["gguf"] = ["f16", "q8_0"]
+    plan = plan_of(config)
+    names = [f"medium-gguf_{kind}" for kind in ("f16", "q8_0")]
+    assert plan.exported_states == names and before.exported_states == []
+    found = plan.states[names[1]]
+    assert found == State("qwen", "none", "gguf", "medium", None, "q8_0")
+    assert gguf_file("results/x", found) == ("results/x/gguf/medium/medium-q8_0.gguf")
+    # Nothing else is another one than before.
+    assert {k: v for k, v in plan.states.items() if k not in names} == before.states
+    assert [row for row in plan.table if row.run not in names] == before.table
+    assert [cell for cell in plan.measured if cell.state not in names] == [*before.measured]
+    assert plan.protocols == before.protocols and plan.training_shapes == before.training_shapes
+    run, export = plan.run_table["medium"], plan.run_table[names[1]]
+    assert (export.base_state, export.method, export.model) == ("medium", "gguf", run.model)
+    assert export.evals == run.evals and run.thresholds and not export.thresholds
+    assert (export.seed, export.train_data, export.choose, export.snapshots) == (
+        None,
+        None,
+        None,
+        [],
+    )
+    asked = {cell.protocol for cell in plan.measured if cell.state == names[0]}
+    assert asked == {cell.protocol for cell in plan.measured if cell.state == "medium"}
+    shown = [base.state for base in bases(TablePlan("t", plan.table, {}))]
+    assert "medium" in shown and not {*names} & {*shown}
+
+
+def test_every_seed_of_a_run_is_exported() -> None:
+    config = recipe_1() | {"totals": {}, "thresholds": {}}
+    config["runs"] = {"simple": config["runs"]["simple"] | {"seeds": 2, "gguf": ["q8_0"]}}
+    assert plan_of(config).exported_states == [f"simple_seed_{seed}-gguf_q8_0" for seed in (42, 43)]
+
+
+def test_what_is_not_trained_or_known_to_llama_cpp_is_not_exported(tmp_path: Path) -> None:
+    config = recipe_1() | {"thresholds": {}, "totals": {}}
+    config["runs"] = {"mine": {"model": "qwen", "gguf": ["f16"]}}
+    with pytest.raises(UserError, match="gguf needs preset and train; a model alone"):
+        load_experiment(config, [])
+    config["runs"] = {"mine": {"predictions": {"gsm8k": "x.jsonl"}, "gguf": ["f16"]}}
+    with pytest.raises(UserError, match="gguf needs a training or an adapter"):
+        load_experiment(config, [])
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config["runs"]["simple"]["gguf"] = ["f16"]
+    data_files(load_experiment(config, []), [])
+    shutil.copytree("data/demo/model", tmp_path / "model")
+    text = (tmp_path / "model/config.json").read_text().replace('"qwen2"', '"falcon"')
+    (tmp_path / "model/config.json").write_text(text)
+    config["models"]["tiny"]["id"] = str(tmp_path / "model")
+    found = "runs.simple.gguf: found a model of type falcon, expected one of llama, mistral"
+    with pytest.raises(UserError, match=found):
+        data_files(load_experiment(config, []), [])
 
 
 def test_recipe_4_asks_the_labels_of_the_data_after_the_prompt_of_the_training() -> None:

@@ -9,12 +9,14 @@ import pytest
 from snaketune.config.evaluation import EvalSpec
 from snaketune.plan.table_plan import EvalPlan
 from snaketune.runtime import alive, start
+from snaketune.runtime.errors import UserError
 from snaketune.runtime.start import (
     ask_before_planning,
     behind_checks,
     made_by_other_code,
     only_looks,
     power_notes,
+    require_answerers,
     restrict,
     trackers_of,
 )
@@ -48,6 +50,39 @@ class Dag:
         for job in queue:
             yield job
             queue += [other for other in direction[job] if other not in queue]
+
+
+@pytest.mark.parametrize(
+    ("rule", "state", "made", "needed"),
+    [
+        ("generate_gguf", "low-gguf_f16", True, True),
+        ("score_options_shard_gguf", "low-gguf_f16", False, True),
+        # Behind a choice of snapshots only what is measured is known.
+        ("measure", "low-gguf_f16", False, True),
+        ("measure", "low-gguf_f16", True, False),
+        ("measure", "low", False, False),
+        ("gguf", "", False, False),
+    ],
+)
+def test_llama_cpp_is_asked_for_where_its_replies_are_due(
+    rule, state, made, needed, tmp_path, monkeypatch
+) -> None:
+    plan = SimpleNamespace(exported_states=["low-gguf_f16"])
+    wildcards = SimpleNamespace(
+        **({"state": state, "protocol": "math"} if state else {"run": "low"})
+    )
+    job = SimpleNamespace(rule=SimpleNamespace(name=rule), wildcards=wildcards)
+    if made:
+        (tmp_path / "predictions" / state).mkdir(parents=True)
+        (tmp_path / "predictions" / state / "math.jsonl").touch()
+    monkeypatch.setattr("snaketune.runtime.start.find_spec", lambda name: name)
+    require_answerers(plan, tmp_path, [job])
+    monkeypatch.setattr("snaketune.runtime.start.find_spec", lambda name: None)
+    if not needed:
+        require_answerers(plan, tmp_path, [job])
+        return
+    with pytest.raises(UserError, match=r"found no llama_cpp.* envs/requirements-gguf.txt"):
+        require_answerers(plan, tmp_path, [job])
 
 
 def test_trackers_are_those_of_the_trainings_that_are_due() -> None:

@@ -26,6 +26,7 @@ PLANS = [
     ["remarks in ten library files", "touch data/stale/problems/train.jsonl"],
     ["models.tiny.id=./data/demo/model", "a README in a model's folder"],
     ["version of judge"],
+    ["runs.low.gguf=['f16']"],
     ["other code in few_shot.py, strictly", "other code in leakage.py, strictly"],
     ["other code in prepare.py, strictly", "other code in pin_model.py, strictly"],
 ]

@@ -1,10 +1,10 @@
-"""What all config models share: unknown keys are faults, values are plain and frozen; and the tasks
-and formats that there are, with what the file of each states of itself.
+"""What all config models share: unknown keys are faults, values are plain and frozen; and which
+tasks and formats there are, with what the file of each states of itself.
 
 A registry is a folder with a file a thing, whose class a decorator registers; the file's name is
 the thing's. Its facts are literals in the decorator's call, so that the Snakefile's own process can
-ask for them at every parse without importing what only the jobs need. A task's
-file is run only where replies are measured, compared or shown; a format's where records are read.
+ask for them at every parse without importing what only jobs need. A task's file is run only where
+replies are measured, compared or shown; a format's where records are read.
 """
 
 import ast
@@ -80,14 +80,13 @@ def _counted(value: object) -> object:
     return _number(value) if isinstance(value, str) else value
 
 
-COUNTED = BeforeValidator(_counted)
-# Bounds stand in front of what reads a value: behind it no schema would have them.
+COUNTED = BeforeValidator(_counted)  # behind bounds: before them it would hide them from a schema
 Number = Annotated[float, COUNTED, AllowInfNan(False)]
 """NaN and infinity are none: no JSON holds them."""
 Share = Annotated[float, Field(ge=0, le=1), COUNTED]
 Whole = Annotated[int, COUNTED]
 MOST = 1_000_000_000
-"""The largest number of rows, tokens or the like that is no slip of the keyboard."""
+"""The most rows, tokens or the like that are no slip of the keyboard."""
 Count = Annotated[int, Field(ge=1, le=MOST), COUNTED]
 CountFrom0 = Annotated[int, Field(ge=0, le=MOST), COUNTED]
 Seed = Annotated[int, Field(ge=0, lt=2**32), COUNTED]

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from snaketune.config.base import BudgetSpec, SplitName, own_file, thinking_mode, thought_budget
 from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SampleSpec
 from snaketune.config.evaluation import EvalSpec, SamplingSpec
-from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.experiment import Experiment
 from snaketune.config.model import ModelSpec, Preset
+from snaketune.config.run import RunSpec
 from snaketune.data.locate import source_parts
 
 

@@ -10,9 +10,10 @@ from snaketune.config.base import PERPLEXITY, TASKS, thought_budget
 from snaketune.config.changes import changed_eval, every_eval
 from snaketune.config.dataset import FORM, DatasetSpec, may_have_dev
 from snaketune.config.evaluation import ClassesSpec, EvalSpec
-from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
 from snaketune.config.model import Preset
+from snaketune.config.run import RunSpec
 from snaketune.runtime.content import FINAL_METRICS
 
 

@@ -49,8 +49,7 @@ class SamplingSpec(Strict):
     @model_validator(mode="after")
     def _enough_samples(self) -> "SamplingSpec":
         if wrong := [n for n in self.at if not 1 <= n <= self.samples]:
-            expected = f"expected numbers from 1 to samples ({self.samples})"
-            raise ValueError(f"at: found {wrong[0]}, {expected}")
+            raise ValueError(f"at: found {wrong[0]}, expected 1 to samples ({self.samples})")
         if sorted(set(self.at)) != self.at:
             raise ValueError(f"at: found {self.at}, expected rising numbers")
         return self
@@ -94,8 +93,9 @@ class ClassesSpec(Strict):
 if TYPE_CHECKING:
     BackendName = str
     TaskName = str
-else:  # One of the files in inference/backends, and of those in tasks.
-    BackendName = Literal[tuple(sorted(m.name for m in iter_modules(backends.__path__)))]
+else:  # One of the files in inference/backends, but for that of exports, and of those in tasks.
+    FOUND = {m.name for m in iter_modules(backends.__path__)} - {"llama_cpp"}
+    BackendName = Literal[tuple(sorted(FOUND))]
     TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
 
 

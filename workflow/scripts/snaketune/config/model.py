@@ -19,6 +19,29 @@ from snaketune.config.base import (
 
 Quantisation = Literal["none", "nf4"]
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+GgufType = Literal["f16", "bf16", "q8_0"]
+
+GGUF_FAMILIES = {
+    "llama": "llama",
+    "mistral": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma3_text": "gemma3",
+}
+"""The models that are written as GGUF files: llama.cpp's name of an architecture, by the
+`model_type` of a config."""
+
+
+NO_LLAMA_CPP = (
+    "gguf: found no llama_cpp, expected it installed, as llama.cpp answers for what a run is "
+    "exported as: run with --sdm conda, or pip install -c envs/constraints.txt -r "
+    "envs/requirements-gguf.txt (it is built from source: a compiler and some minutes)"
+)
+
+
+def no_gguf_family(kind: str) -> str:
+    """Of a `model_type` that is not among them."""
+    return f"found a model of type {kind}, expected one of {', '.join(GGUF_FAMILIES)}"
 
 
 class ModelSpec(Strict):

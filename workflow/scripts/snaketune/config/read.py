@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from snaketune.config.base import without_query
 from snaketune.config.changes import smoke
 from snaketune.config.checks import experiment_faults, reference_faults
-from snaketune.config.experiment import MOST_LETTERS, Experiment, RunSpec
+from snaketune.config.experiment import MOST_LETTERS, Experiment
 from snaketune.config.faults import (
     Fault,
     FieldNames,
@@ -28,6 +28,7 @@ from snaketune.config.faults import (
     written,
 )
 from snaketune.config.model import RUN_IN_NAME, Preset
+from snaketune.config.run import RunSpec
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_text
 

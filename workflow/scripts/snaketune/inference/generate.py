@@ -139,7 +139,7 @@ def _ask(
     ledger: Ledger,
 ) -> Provenance:
     """Appends the replies that are missing; how all were made."""
-    session = open_session(state, protocol.backend)
+    session = open_session(state, state.answered_by(protocol.backend))
     openings = [
         prompt_opening(session.tokenizer, example, protocol.form, session.name, shots)
         for example in asked

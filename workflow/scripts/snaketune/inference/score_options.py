@@ -10,10 +10,16 @@ from typing import Any, Literal
 
 from snaketune.data.example import Example, read_sample
 from snaketune.data.formats.values import LETTERS
-from snaketune.inference.backends.transformers import open_transformers
 from snaketune.inference.ledger import Ledger, Provenance, wanted_by_key
 from snaketune.inference.options import Question, Tree, build_tree, distinguish_labels, score_trees
-from snaketune.inference.session import OVERLONG, SCORED, LoadableState, identity_of, run_job
+from snaketune.inference.session import (
+    OVERLONG,
+    SCORED,
+    LoadableState,
+    identity_of,
+    open_session,
+    run_job,
+)
 from snaketune.inference.shards import WHOLE, Shard
 from snaketune.prompts.control_tokens import shield, unshield
 from snaketune.prompts.conversation import (
@@ -130,7 +136,7 @@ def _score(
     ledger: Ledger,
 ) -> Provenance:
     """Appends the scores that are missing; how all were made."""
-    session = open_transformers(state)
+    session: Any = open_session(state, state.answered_by("transformers"))
     questions = [build_question(e, protocol, session.tokenizer, session.name, shots) for e in asked]
     trees = [question_tree(session.tokenizer, protocol, q) for q in questions]
     fits = [i for i, tree in enumerate(trees) if tree.longest <= (session.context or tree.longest)]
@@ -155,7 +161,7 @@ def _score_texts(
     state: LoadableState, protocol: OptionsProtocol, asked: list[Example], ledger: Ledger
 ) -> Provenance:
     """The same of texts: a line each, as of a question with one option."""
-    session = open_transformers(state)
+    session: Any = open_session(state, state.answered_by("transformers"))
     limit = min(protocol.window or 0, session.context or protocol.window or 0)
     windows = [text_windows(session.tokenizer, example.question, limit) for example in asked]
     owners = [i for i, trees in enumerate(windows) for _ in trees]

@@ -56,6 +56,10 @@ class LoadableState:
             [Path(f) for f in files],
         )
 
+    def answered_by(self, asked: str) -> str:
+        """What can answer with these weights: an export has a backend of its own."""
+        return "llama_cpp" if self.weights == "gguf" else asked
+
     def identity(self) -> dict[str, Any]:
         """Plain values that change with the weights."""
         return {

@@ -108,7 +108,8 @@ class Voice:
         # Where a reply in plain text ends is seen behind it.
         self.session.heard = stream.hear if form.chat else None
         [tokens] = opening_tokens(tokenizer, [before], form.chat)
-        with self.session.model.disable_adapter() if self.bare else nullcontext():
+        adapted: Any = self.session.model  # PEFT's, whose methods torch's modules do not have
+        with adapted.disable_adapter() if self.bare else nullcontext():
             [reply] = self.session.replies([tokens], _LONGEST, 1)
         whole = tokenizer.decode(reply.tokens, skip_special_tokens=True)
         said = spoken(tokenizer, reply.tokens, before)["output"]

@@ -49,6 +49,12 @@ def is_quantised(folder: Path) -> bool:
     return file.is_file() and bool(json.loads(file.read_bytes()).get("quantization_config"))
 
 
+def model_type(folder: Path) -> str | None:
+    """What a model in a folder says that it is; of one on the hub nothing is known here."""
+    file = folder / "config.json"
+    return json.loads(file.read_bytes()).get("model_type") if file.is_file() else None
+
+
 def _packed(name: str, dtype: str, names: Collection[str]) -> int:
     """Numbers in one number of the file: two in a byte, eight in a word, of 4 bits each."""
     marks = (f"{name}.quant_state.bitsandbytes__{kind}" for kind in ("nf4", "fp4"))

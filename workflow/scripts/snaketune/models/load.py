@@ -243,7 +243,7 @@ def attach_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return adapted.eval()
 
 
-Weights = Literal["none", "adapter", "full"]
+Weights = Literal["none", "adapter", "full", "gguf"]
 
 
 def load_state(

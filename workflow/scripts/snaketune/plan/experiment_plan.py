@@ -4,7 +4,7 @@ Everything is known from the config alone, so that a dry run shows the whole pla
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from snaketune.config.base import TASKS
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, from_pydantic, report
+from snaketune.config.run import RunSpec
 from snaketune.plan.protocols import (
     Mixture,
     TokenSet,
@@ -26,6 +27,7 @@ from snaketune.plan.states import (
     State,
     Weights,
     base_of_run,
+    exports_of_run,
     final_of_run,
     part_names,
     snapshot_count,
@@ -85,6 +87,11 @@ class Plan:
         return {row.run: row for row in self.table}
 
     @cached_property
+    def exported_states(self) -> list[str]:
+        """The states that are files for llama.cpp."""
+        return [name for name, state in self.states.items() if state.exported]
+
+    @cached_property
     def brought_states(self) -> list[str]:
         """The states whose predictions were made elsewhere."""
         return list(dict.fromkeys(cell.state for cell in self.brought))
@@ -136,6 +143,9 @@ def _shapes(plan: Plan, experiment: Experiment) -> list[TrainingShape]:
     return [TrainingShape(*shape, names) for shape, names in shapes.items()]
 
 
+_OF_THE_RUN = ("preset", "swept", "thresholds", "totals", "snapshots", "followed")
+
+
 def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> None:
     base = base_of_run(experiment, run)
     # What the run is compared with; None for predictions that stand by themselves.
@@ -176,6 +186,20 @@ def _add_run(plan: Plan, experiment: Experiment, name: str, run: RunSpec) -> Non
             seed_of=run.seed_of,
         )
     )
+    if run.gguf:
+        _add_exports(plan, name, run)
+
+
+def _add_exports(plan: Plan, name: str, run: RunSpec) -> None:
+    """What the run is exported as, each beside the run under the run's own protocols."""
+    row = plan.table[-1]
+    trained = dict.fromkeys(("train_data", "seed", "choose", "seed_of"))
+    trained |= {key: type(getattr(row, key))() for key in _OF_THE_RUN}
+    for state, found in exports_of_run(name, plan.states[name], run.gguf).items():
+        plan.states[state] = found
+        plan.measured |= {Cell(state, spec.protocol_name): None for spec in row.evals.values()}
+        about: dict[str, Any] = {"run": state, "state": state, "base_state": name, **trained}
+        plan.table.append(replace(row, method="gguf", **about))
 
 
 def _add_rows(

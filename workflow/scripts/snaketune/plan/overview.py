@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.experiment import Experiment
+from snaketune.config.run import RunSpec
 from snaketune.plan.estimate import parameters_of
 from snaketune.plan.experiment_plan import Plan, learners_of, some_of
 from snaketune.plan.forecast import (

@@ -10,7 +10,9 @@ from snaketune.config.changes import changed_eval, every_eval, small_eval
 from snaketune.config.dataset import FORM, DatasetSpec
 from snaketune.config.eval_checks import numbers_of_a_table
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.experiment import Experiment, RunSpec, TrainPart
+from snaketune.config.experiment import Experiment
+from snaketune.config.model import TrainPart
+from snaketune.config.run import RunSpec
 from snaketune.prompts.wording import own_prompt
 from snaketune.runtime.content import digest
 

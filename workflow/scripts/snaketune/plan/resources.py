@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, report
 from snaketune.config.model import ModelSpec, Preset
+from snaketune.config.run import RunSpec
 from snaketune.plan import estimate
 from snaketune.plan.estimate import Estimate
 from snaketune.plan.experiment_plan import Cell, Plan

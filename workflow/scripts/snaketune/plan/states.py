@@ -9,18 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from snaketune.config.experiment import Experiment, RunSpec
-from snaketune.config.model import ModelSpec, Quantisation
+from snaketune.config.experiment import Experiment
+from snaketune.config.model import GgufType, ModelSpec, Quantisation
+from snaketune.config.run import RunSpec
 from snaketune.runtime.errors import UserError
 
-Weights = Literal["none", "adapter", "full"]
+Weights = Literal["none", "adapter", "full", "gguf"]
 
 WEIGHT_FILES: dict[Weights, tuple[str, ...]] = {
     "none": (),
     "adapter": ("adapter_model.safetensors", "adapter_config.json"),
     "full": ("model.safetensors", "config.json"),
+    "gguf": (),
 }
-"""The weights and their config, in the formats of PEFT and of transformers."""
+"""The weights and their config, in the formats of PEFT and of transformers. An export is one file
+of its own name."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,12 @@ class State:
     model: str
     quantisation: Quantisation
     weights: Weights
-    """What lies on top of the base: nothing, an adapter, or weights that replace it."""
+    """What lies on top of the base: nothing, an adapter, or weights that replace it, as they were
+    trained or exported."""
     run: str | None = None
     snapshot: str | None = None
+    exported: GgufType | None = None
+    """The numbers of an export."""
 
     def at(self, run: str, snapshot: str) -> "State":
         """The run's state when the snapshot was saved."""
@@ -100,6 +106,19 @@ def weights_there(folder: str, name: str, run: RunSpec, weights: Weights) -> lis
 def snapshot_state_name(run: str, snapshot: str) -> str:
     """`medium-1of3`"""
     return f"{run}-{snapshot}"
+
+
+def exports_of_run(run: str, final: State, kinds: Iterable[GgufType]) -> dict[str, State]:
+    """What a run is exported as: states of their own, `first-gguf_q8_0`."""
+    return {
+        f"{run}-gguf_{kind}": State(final.model, "none", "gguf", run, exported=kind)
+        for kind in kinds
+    }
+
+
+def gguf_file(folder: str, state: State) -> str:
+    """The one file that an exported state is, among an experiment's results."""
+    return f"{folder}/gguf/{state.run}/{state.run}-{state.exported}.gguf"
 
 
 def snapshot_count(experiment: Experiment, run: RunSpec) -> int:

@@ -62,8 +62,8 @@ class RunPlan:
     """Name under `datasets`, or several: see `learned_data`; None for an adapter that was not
     trained here."""
     method: str
-    """`qlora`, `lora`, `full`; `adapter` for an adapter from a folder or the hub;
-    `predictions` for those made elsewhere; `model` for a model as it is."""
+    """`qlora`, `lora`, `full`; `adapter` for an adapter from a folder or the hub; `predictions` for
+    those made elsewhere; `model` for a model as it is; `gguf` for what a run is exported as."""
     seed: int | None
     """The training's seed; None for an adapter that was not trained here."""
     preset: dict[str, Any]

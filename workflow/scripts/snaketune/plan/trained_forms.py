@@ -9,7 +9,8 @@ from typing import Any
 
 from snaketune.config.base import thinking_mode
 from snaketune.config.evaluation import EvalSpec
-from snaketune.config.experiment import Experiment, RunSpec
+from snaketune.config.experiment import Experiment
+from snaketune.config.run import RunSpec
 from snaketune.plan.experiment_plan import Plan
 from snaketune.plan.protocols import TokenSet, run_evals
 from snaketune.prompts.wording import (

@@ -43,7 +43,7 @@ _ALIKE = ("prompts", "judge", "score_rewards")
 _TARGETS = ("all", "ready", "download")
 # They say in the terminal what they find, and nothing is painted over it.
 _SPEAK = ("check", "preview", "talk", "gate")
-_VARIANTS = re.compile(r"_(adapter|full)_\d+$|_vllm$|_shard$|_of_part$")
+_VARIANTS = re.compile(r"_(adapter|full)_\d+$|_vllm$|_gguf$|_shard$|_of_part$")
 
 # Of what Snakemake says without an event's name, what a reader does without.
 _CHATTER = (

@@ -16,15 +16,18 @@ import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from snaketune.config.experiment import Experiment
+from snaketune.config.model import NO_LLAMA_CPP
 from snaketune.plan.experiment_plan import Plan
 from snaketune.plan.forecast import rows_asked
 from snaketune.plan.table_plan import OPEN_QA, PLAIN
 from snaketune.runtime.alive import begin_dry_run, begin_start, works_beside
 from snaketune.runtime.content import MADE_BY
+from snaketune.runtime.errors import UserError
 from snaketune.steps import versions
 
 _NAMED = 6
@@ -60,6 +63,19 @@ def trackers_of(experiment: Experiment, jobs: Iterable[Any]) -> list[str]:
     trained = [job.wildcards.run for job in jobs if job.rule.name.startswith("train_")]
     names = [name for run in trained for name in experiment.runs[run].report_to]
     return list(dict.fromkeys(names))
+
+
+def require_answerers(plan: Plan, folder: Path, jobs: Iterable[Any]) -> None:
+    """Raises `UserError` where replies are due that llama.cpp makes and its package is missing.
+    What measures them is asked too: behind a choice of snapshots no job that makes them is known
+    yet."""
+    exported = set(plan.exported_states)
+    for job in jobs:
+        cell = [getattr(job.wildcards, key, "") for key in ("state", "protocol")]
+        made = Path(folder, "predictions", *cell[:1], f"{cell[1]}.jsonl").is_file()
+        due = (job.rule.name == "measure" and not made) or job.rule.name.endswith("_gguf")
+        if cell[0] in exported and due and find_spec("llama_cpp") is None:
+            raise UserError(NO_LLAMA_CPP)
 
 
 _DIFFER = 0.1

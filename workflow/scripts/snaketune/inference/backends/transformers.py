@@ -45,7 +45,7 @@ class TransformersSession(Session):
         engine = self.engine
         if engine is None:
             self.batches, self.largest = {1}, 1
-            yield from row_by_row(self.model, _prompts(requests, 0, sampling), pick, self.ends)
+            yield from row_by_row(self.model, with_draws(requests, 0, sampling), pick, self.ends)
             return
         limit = engine.limit
         apart = [ask for ask in requests if limit and len(ask.tokens) + ask.max_new > limit]
@@ -55,19 +55,21 @@ class TransformersSession(Session):
                 f"{engine.why_limited}: they go row by row"
             )
             with engine.own_attention():
-                yield from row_by_row(self.model, _prompts(apart, 0, sampling), pick, self.ends)
+                yield from row_by_row(self.model, with_draws(apart, 0, sampling), pick, self.ends)
             gone = {ask.index for ask in apart}
             requests = [ask for ask in requests if ask.index not in gone]
         batch = BatchSize(batch_size, engine.device)
         if isinstance(engine, PaddedModel):
-            prompts = _prompts(requests, 0, sampling)
+            prompts = with_draws(requests, 0, sampling)
             for reply in in_batches(engine, prompts, pick, self.ends, batch):
                 self.batches, self.largest = batch.used, max(batch.used)
                 yield reply
             return
         if requests:
             self.prefix = engine.share(common_prefix([ask.tokens for ask in requests]))
-        decoder = Decoder(engine, _prompts(requests, self.prefix, sampling), pick, self.ends, batch)
+        decoder = Decoder(
+            engine, with_draws(requests, self.prefix, sampling), pick, self.ends, batch
+        )
         for reply in decoder.run():
             self.batches, self.largest = batch.used, max(self.largest, decoder.largest)
             yield reply
@@ -88,7 +90,7 @@ class TransformersSession(Session):
         }
 
 
-def _prompts(
+def with_draws(
     requests: list[GenerationRequest], cut: int, sampling: Sampling | None
 ) -> list[Prompt]:
     """The prompts without the `cut` tokens that the engine holds, with their random numbers."""
