@@ -31,7 +31,6 @@ RUN = {
     f"snakemake preview {OPTION}": "dry",
     f"snakemake --resources gpu=1 {OPTION} --config smoke=true": "dry",
     f"snakemake --resources gpu=1 {OPTION}": "dry",
-    f"snakemake -n --profile profiles/slurm {MINE}": "",
     f"snakemake download --cores 4 {MINE}": "dry",
     f"snakemake merge_all --resources gpu=1 {MINE}": "dry",
     f"snakemake push_all {MINE}": "dry",
@@ -50,6 +49,7 @@ NOT_RUN = {
     'make steps SAME="train judge"': _CHANGES,
     'make steps NEW="train"': _CHANGES,
     f"snakemake talk {OPTION}": "needs a finished run; the tutorial's is run",
+    f"snakemake -n --profile profiles/slurm {MINE}": "needs the plugin; `make test-slurm` has it",
     f"snakemake --profile profiles/slurm {MINE}": "needs a cluster; `make test-slurm` makes one",
     "pip install -c envs/constraints.txt -r envs/requirements-slurm.txt": "installs packages",
     "PYTHONPATH=workflow/scripts python docs/simulate.py": "minutes of simulation",
@@ -206,6 +206,7 @@ def test_commands_do_what_they_are_said_to(tmp_path: Path) -> None:
     shown = next(body for language, body in BLOCK.findall(readme) if language == "yaml")
     mine = yaml.safe_load(shown)
     mine["runs"]["first"]["push"] = "me/first"
+    mine["gate"] = {"not_worse": {"gsm8k.accuracy": 0.02}}
     (project.folder / "config/experiments/mine.yaml").write_text(yaml.safe_dump(mine))
     for command, how in RUN.items():
         typed(project, command, " -n" if how == "dry" else "")
