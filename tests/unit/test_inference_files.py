@@ -7,7 +7,8 @@ import torch
 from tiny_chat import make_model, make_tokenizer, questions, save_chat_model
 from transformers import GenerationConfig, Qwen2ForSequenceClassification
 
-from snaketune.config.evaluation import JudgeSpec, ModelSpec
+from snaketune.config.evaluation import JudgeSpec
+from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference.generate import GenerationProtocol, generate, until_next
 from snaketune.inference.judge import judge

@@ -16,7 +16,8 @@ import torch
 from test_inference_rewards import make_reward_model
 from tiny_chat import make_tokenizer, questions, save_chat_model
 
-from snaketune.config.evaluation import JudgeSpec, ModelSpec
+from snaketune.config.evaluation import JudgeSpec
+from snaketune.config.model import ModelSpec
 from snaketune.data.example import Example, write_examples
 from snaketune.inference import session as jobs
 from snaketune.inference.generate import GenerationProtocol, generate
