@@ -150,6 +150,7 @@ include: HERE / "rules/aggregate.smk"
 include: HERE / "rules/report.smk"
 include: HERE / "rules/download.smk"
 include: HERE / "rules/publish.smk"
+include: HERE / "rules/look_before.smk"
 include: HERE / "rules/look.smk"
 include: HERE / "rules/demo.smk"
 
