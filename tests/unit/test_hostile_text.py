@@ -16,7 +16,7 @@ from snaketune.report.card import _cell, _code
 from snaketune.runtime.errors import UserError, fault_lines, in_cell, in_markdown, in_terminal
 from snaketune.runtime.files import csv_text
 from snaketune.runtime.job import job
-from snaketune.runtime.job_lines import log_end
+from snaketune.runtime.job_lines import ListedJob, log_end
 from snaketune.runtime.listing import Listing
 from snaketune.tables.exports import _latex_row
 from snaketune.tables.gate import gate_markdown, junit
@@ -70,8 +70,9 @@ def test_a_terminal_is_told_words_alone(text: str, tmp_path: Path) -> None:
     harmless(in_terminal(text))
     harmless(in_terminal(str(UserError(f"found {text}\n{text}"))))
     log = tmp_path / "log"
+    job = ListedJob("train a", "train", False, [str(log)], [])
     log.write_text(f"error: found {text}\n{text}\n", encoding="utf-8", errors="replace")
-    harmless(log_end([str(log)]))
+    harmless(log_end(job))
     stream = io.StringIO()
     listing = Listing(stream, {})
     for message in (text, f"WorkflowError:\n{text}"):

@@ -80,7 +80,7 @@ def made(monkeypatch):
 
     opens(generation, "open_session")
     opens(judging, "open_session")
-    opens(scoring, "open_transformers")
+    opens(scoring, "open_session")
     opens(rewarding, "load_reward_model")
     scores(scoring, "score_trees", 3)
     scores(rewarding, "score_rewards", 3)

@@ -15,6 +15,7 @@ from verdict_cases import case, missing, shares
 
 from snaketune.config.evaluation import EvalSpec
 from snaketune.report.card import eval_results, model_card
+from snaketune.runtime.errors import in_markdown
 from snaketune.tables.verdict import verdict_on
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
@@ -144,7 +145,7 @@ def written(tmp_path):
 def test_the_card_says_whether_it_helped_in_the_verdicts_words(written):
     text = written()
     said = verdict_on(case(shares(320, 160, 90, 10), content=shares(320, 170, 80, 10)))
-    assert f"- **math**: {said['sentence']}" in text
+    assert f"- **math**: {in_markdown(said['sentence'])}" in text
     assert "- **safety**: No verdict: " in text
 
 

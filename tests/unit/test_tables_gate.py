@@ -11,7 +11,7 @@ from snaketune.config.checks import experiment_faults
 from snaketune.config.experiment import Experiment
 from snaketune.config.read import load_experiment
 from snaketune.plan.table_plan import EvalPlan, RunPlan, TablePlan
-from snaketune.runtime.errors import UserError
+from snaketune.runtime.errors import UserError, in_markdown
 from snaketune.statistics.paired import score_interval
 from snaketune.tables import gate as gates
 from snaketune.tables.aggregate import aggregate
@@ -131,13 +131,13 @@ def test_junit_holds_hostile_text_and_counts_right():
     judged = {"experiment": "e", "outcome": "failed", "checks": checks}
     suite = ElementTree.fromstring(junit(judged))[0]
     assert suite.attrib == {
-        "name": "r<&?", "tests": "4", "failures": "2", "errors": "0", "skipped": "1",
+        "name": "r<&⟨U+0000⟩", "tests": "4", "failures": "2", "errors": "0", "skipped": "1",
     }  # fmt: skip
     kinds = [[(part.tag, part.get("type")) for part in case] for case in suite]
     assert kinds == [
         [], [("failure", "failed")], [("failure", "undecided")], [("skipped", None)],
     ]  # fmt: skip
-    assert suite[1][0].get("message") == '<"&>? ]]>'
+    assert suite[1][0].get("message") == '<"&>⟨U+0007⟩ ]]>'
     judged["outcome"] = "passed"
     judged["checks"] = [checks[0], checks[2]]
     assert [part.tag for case in ElementTree.fromstring(junit(judged))[0] for part in case] == [
@@ -159,7 +159,7 @@ def test_against_an_earlier_experiment_by_its_own_scores(tmp_path):
     section["against"] = str(tmp_path)
     aggregate(plan, table_sources(tmp_path), tmp_path / "later", section)
     text = (tmp_path / "later/gate.md").read_text()
-    assert text.count(f"not worse than simple in {tmp_path.name}") == 1
+    assert text.count(in_markdown(f"not worse than simple in {tmp_path.name}")) == 1
     assert "difference 0.0 points" in text
     for name in ("gate.json", "gate.xml", "gate.md"):
         assert (tmp_path / "later" / name).is_file()

@@ -29,6 +29,8 @@ class ListedJob:
     """It shares a line with all of its rule."""
     logs: list[str]
     outputs: list[str]
+    speaks: bool = False
+    """It says what it finds, and fails by that."""
     minutes: float = math.inf
     """What it was expected to take at most."""
     start: float = field(default_factory=time.monotonic)
@@ -168,7 +170,7 @@ def log_end(job: ListedJob, kills: int | None = None) -> str:
     ]
     lines = text[starts[-1] if starts else 0 :].splitlines()
     shown = lines if len(lines) <= _SHOWN else ["…", *lines[-_SHOWN:]]
-    return "\n".join(shown if starts else [*shown[-3:], killed_words(kills)])
+    return "\n".join(shown if starts or job.speaks else [*shown[-3:], killed_words(kills)])
 
 
 # `WorkflowError in file "…/Snakefile", line 43:`, and where Python was, below the message.

@@ -140,6 +140,7 @@ class Listing(logging.Handler):
             and (rule in _ALIKE or not any(key in wildcards for key in _OWN_LINE)),
             logs=list(about["log"]),
             outputs=list(about["output"]),
+            speaks=rule in _SPEAK,
             # On a cluster the time of waiting counts too, and the site ends what takes too long.
             minutes=math.inf if self.remote else _minutes(about),
         )
