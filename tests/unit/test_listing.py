@@ -144,7 +144,6 @@ def test_of_a_traceback_the_end_is_shown(tmp_path) -> None:
         f"before\nTraceback (most recent call last):\n{trace}\nValueError: x\nWhat to do"
     )
     job = ListedJob("train a", "train", False, [str(log), str(tmp_path / "none.log")], [])
-    job.begun[str(log)] = 0
     said = log_end(job).splitlines()
     assert len(said) == 26 and said[0] == "…" and said[-2:] == ["ValueError: x", "What to do"]
     log.write_text("38/72 steps, 0.5 steps/s, 0:00:59 left\nstopped: SIGTERM said so\nWhat to do")
@@ -152,12 +151,11 @@ def test_of_a_traceback_the_end_is_shown(tmp_path) -> None:
 
 
 def test_a_job_that_ends_without_a_word_is_told_what_ended_it(tmp_path, monkeypatch) -> None:
-    """What an earlier attempt said is not its own; the system counts whom it kills for memory."""
+    """The system counts whom it kills for memory."""
     log, counts = tmp_path / "a.log", tmp_path / "vmstat"
     monkeypatch.setattr(job_lines, "_STATISTICS", counts)
-    log.write_text("error: of an earlier attempt\n")
     job = ListedJob("train a", "train", False, [str(log)], [])
-    log.write_text(log.read_text() + "loading\n3/9 steps, 1 steps/s, 0:00:06 left\n")
+    log.write_text("loading\n3/9 steps, 1 steps/s, 0:00:06 left\n")
     for before, now, words in (
         (None, "", "error: it was ended from outside"),
         (4, "pgfault 1\noom_kill 4\n", "error: it was ended from outside"),

@@ -34,11 +34,6 @@ class ListedJob:
     minutes: float = math.inf
     """What it was expected to take at most."""
     start: float = field(default_factory=time.monotonic)
-    begun: dict[str, int] = field(init=False)
-    """How long each log was when it started: what stands before is an earlier attempt's."""
-
-    def __post_init__(self) -> None:
-        self.begun = {log: _size(log) for log in self.logs}
 
     @property
     def seconds(self) -> float:
@@ -69,21 +64,12 @@ def why_it_runs(text: str) -> str:
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
-def _size(file: str) -> int:
-    try:
-        return Path(file).stat().st_size
-    except OSError:
-        return 0
-
-
 def _tail(job: ListedJob, size: int) -> str:
-    """The last `size` bytes that the job's logs hold of it."""
+    """The last `size` bytes of the job's logs, which Snakemake empties before each attempt."""
     found = []
     for log in job.logs:
         with suppress(OSError), Path(log).open("rb") as opened:
-            end = _size(log)
-            begun = job.begun[log] if job.begun[log] <= end else 0  # written anew
-            opened.seek(max(begun, end - size))
+            opened.seek(max(0, Path(log).stat().st_size - size))
             found.append(opened.read().decode("utf-8", errors="replace"))
     return "\n".join(found)
 
