@@ -176,7 +176,8 @@ if workflow.is_main_process:
 onstart:
     if not restrict(workflow, CHECKS, WorkflowError):
         print("note: this version of Snakemake runs checks among other jobs, not before them")
-    for job in workflow.dag.needrun_jobs():
+    due = list(workflow.dag.needrun_jobs())
+    for job in due:
         if "work" in job.params.keys():
             begin(
                 Path(job.params.work),
@@ -186,16 +187,16 @@ onstart:
             )
     if workflow.executor_plugin.name == "local":
         stop_jobs_too()
-        if {job.rule.name for job in workflow.dag.needrun_jobs()} == {"talk"}:
+        if {job.rule.name for job in due} == {"talk"}:
             leave_ctrl_c_to_jobs()
         if LISTING:
             jobs_are_quiet()
-    elif not only_looks(workflow.dag.needrun_jobs()):
+    elif not only_looks(due):
         note_place("cluster")
     try:
         if not workflow.deployment_settings.deployment_method:
-            require_trackers(trackers_of(EXPERIMENT, workflow.dag.needrun_jobs()))
-            require_answerers(PLAN, Path(E), workflow.dag.needrun_jobs())
+            require_trackers(trackers_of(EXPERIMENT, due))
+            require_answerers(PLAN, Path(E), due)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     if workflow.executor_plugin.name == "slurm":
@@ -207,7 +208,7 @@ onstart:
             )
         except UserError as error:
             raise WorkflowError(str(error)) from None
-    if not only_looks(workflow.dag.needrun_jobs()):
+    if not only_looks(due):
         write_resolved(CONFIGURED, Path(E) / "config.yaml")
         write_requests(EXPERIMENT, PLAN, Path(E))
 
@@ -220,9 +221,9 @@ onerror:
 onsuccess:
     if LISTING:
         LISTING.finish()
-    ended = {job.rule.name for job in workflow.dag.needrun_jobs(False)}
-    if not only_looks(workflow.dag.needrun_jobs(False)):
+    ended = list(workflow.dag.needrun_jobs(False))
+    if not only_looks(ended):
         remove_set_aside(Path(E) / ".work")
-    if Path(E, FINAL_METRICS).is_file() and not ended & LOOKS:
+    if Path(E, FINAL_METRICS).is_file() and not {job.rule.name for job in ended} & LOOKS:
         print(summary_of(Path(E)))
         print(f"Report: {E}/report.html")

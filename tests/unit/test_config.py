@@ -122,7 +122,7 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
             {"task": "multiple_choice", "dataset": "problems"},
             "evals.letters.dataset: found problems, whose format gsm8k gives no options",
         ),
-        ("evals.math.sampling", {"samples": 4}, "at: found 8, expected 1 to samples (4)"),
+        ("evals.math.sampling", {"samples": 4}, "at: found 8, expected numbers from 1 to samples"),
         ("evals.math.sampling", {"at": [4, 2]}, "expected rising numbers"),
         ("evals.math.sampling", {"reward": "judg"}, "no entry under models; did you mean judge?"),
         ("evals.math.sampling", {"reward": "tiny"}, "found tiny, which is also asked to write"),

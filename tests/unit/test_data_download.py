@@ -2,14 +2,11 @@
 
 import hashlib
 import json
-import shutil
-import ssl
-import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from prepared_data import prepared, problems
+from tls_server import serve_https
 
 from snaketune.data.sources.remote import download
 from snaketune.runtime.errors import UserError
@@ -46,19 +43,8 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """(address of the server, file with its certificate)"""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key -out certificate "
-    command += "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "certificate", folder / "key")
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as http:
-        http.socket = context.wrap_socket(http.socket, server_side=True)
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"https://localhost:{http.server_port}", folder / "certificate"
-        http.shutdown()
+    with serve_https(_Handler, tmp_path_factory.mktemp("tls")) as server:
+        yield server
 
 
 @pytest.fixture

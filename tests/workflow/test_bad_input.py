@@ -1,18 +1,15 @@
 """A user's mistakes: one clear message, a failing exit code, no traceback, nothing expensive."""
 
 import json
-import shutil
-import ssl
-import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from conftest import Project
+from tls_server import serve_https
 
 ROOT = Path(__file__).parents[2]
 
@@ -177,17 +174,8 @@ class _Files(BaseHTTPRequestHandler):
 @pytest.fixture
 def https(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """An address with a certificate of its own, and that."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl here to make a certificate with")
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key -out certificate "
-    command += "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Files) as http:
-        http.socket = context.wrap_socket(http.socket, server_side=True)
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"https://localhost:{http.server_port}", tmp_path / "certificate"
+    with serve_https(_Files, tmp_path) as server:
+        yield server
 
 
 def test_a_signature_and_a_token_are_found_nowhere(

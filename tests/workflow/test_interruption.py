@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TextIO
 
 import psutil
 import pytest
@@ -26,21 +27,29 @@ RULES = {
 RESUMABLE = ("train", "generate", "judge")
 
 
+def started(project: Project, out: TextIO, *arguments: str) -> subprocess.Popen:
+    """The command, as the leader of a group of its own, as a terminal starts it."""
+    return subprocess.Popen(
+        project.command(*arguments),
+        cwd=project.folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 def kill_in(project: Project, script: str, whole: bool = False) -> int:
     """Runs until `script` has worked for a while, kills its process, or with `whole` the start and
     all that it has begun as a power cut would, and returns the exit code."""
     with (project.folder / "killed.log").open("a") as log:
-        process = subprocess.Popen(
+        process = started(
+            project,
+            log,
+            *([] if script in RESUMABLE else ["--forcerun", RULES[script]]),
             # One job at a time, so that the work that is waited for is the victim's.
-            project.command(
-                *([] if script in RESUMABLE else ["--forcerun", RULES[script]]),
-                *("--resources", "gpu=1"),
-            ),
-            cwd=project.folder,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            *("--resources", "gpu=1"),
         )
         victim = wait_for(process, f".{script}.py")
         if script in RESUMABLE:
@@ -62,15 +71,7 @@ ENDS = (
 def ended_at(project: Project, jobs: int, wait: float, who: str, number: signal.Signals) -> None:
     """Starts the command, and sends the signal `wait` seconds after so many jobs have begun."""
     with (project.folder / "killed.log").open("a") as log:
-        process = subprocess.Popen(
-            project.command(),
-            cwd=project.folder,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        process = started(project, log)
         while len(begun(project)) < jobs and process.poll() is None:
             time.sleep(0.05)
         time.sleep(wait)
@@ -195,15 +196,7 @@ def test_ctrl_c_saves_and_says_so_and_the_same_command_goes_on(tmp_path: Path) -
     project = reduced_project(tmp_path / "project")
     target = "results/demo/train/simple/train_meta.json"
     with (tmp_path / "out.txt").open("w") as out:
-        process = subprocess.Popen(
-            project.command("--", target),
-            cwd=project.folder,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        process = started(project, out, "--", target)
         log = project.folder / "results/demo/logs/train/simple.log"
         while not (log.is_file() and " steps/s" in log.read_text()):
             assert process.poll() is None, (tmp_path / "out.txt").read_text()

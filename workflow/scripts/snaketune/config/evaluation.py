@@ -1,7 +1,6 @@
 """Evals: a task on a dataset under a protocol; first the sections that only some tasks have."""
 
 import re
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -49,7 +48,9 @@ class SamplingSpec(Strict):
     @model_validator(mode="after")
     def _enough_samples(self) -> "SamplingSpec":
         if wrong := [n for n in self.at if not 1 <= n <= self.samples]:
-            raise ValueError(f"at: found {wrong[0]}, expected 1 to samples ({self.samples})")
+            raise ValueError(
+                f"at: found {wrong[0]}, expected numbers from 1 to samples ({self.samples})"
+            )
         if sorted(set(self.at)) != self.at:
             raise ValueError(f"at: found {self.at}, expected rising numbers")
         return self
@@ -94,8 +95,7 @@ if TYPE_CHECKING:
     BackendName = str
     TaskName = str
 else:  # One of the files in inference/backends, but for that of exports, and of those in tasks.
-    FOUND = {m.name for m in iter_modules(backends.__path__)} - {"llama_cpp"}
-    BackendName = Literal[tuple(sorted(FOUND))]
+    BackendName = Literal[backends.NAMES]
     TaskName = Literal[tuple(name for name, info in TASKS.items() if not info.samples_of)]
 
 

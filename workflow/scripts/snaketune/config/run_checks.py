@@ -133,8 +133,10 @@ def push_faults(experiment: Experiment) -> Iterator[Fault]:
         taken.setdefault(repo, name)
 
 
-_BESIDE = {"seed", "sweep", "label", "push", "gguf", "resources", "gpu", "report_to", "save_every"}
-_BESIDE |= {"preset"}
+_BESIDE = {
+    *("seed", "sweep", "preset", "label", "push", "gguf"),
+    *("resources", "gpu", "report_to", "save_every"),
+}
 """What runs that are joined may differ in: their seed, and what decides no figure."""
 
 

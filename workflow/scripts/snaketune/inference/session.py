@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from snaketune.config.model import ModelSpec, Quantisation
+from snaketune.inference.backends import OF_EXPORTS
 from snaketune.inference.decode import Finish, Reply
 from snaketune.inference.ledger import Ledger, Provenance, RecordKey, count_records
 from snaketune.inference.pick import Sampling
@@ -58,7 +59,7 @@ class LoadableState:
 
     def answered_by(self, asked: str) -> str:
         """What can answer with these weights: an export has a backend of its own."""
-        return "llama_cpp" if self.weights == "gguf" else asked
+        return OF_EXPORTS if self.weights == "gguf" else asked
 
     def identity(self) -> dict[str, Any]:
         """Plain values that change with the weights."""

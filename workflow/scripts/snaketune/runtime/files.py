@@ -38,14 +38,13 @@ def read_json(path: Path) -> Any:
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a file that this project wrote."""
-    with as_written(path, "JSON lines"):
-        lines = path.read_bytes().splitlines()
-    for number, line in enumerate(lines, start=1):
-        with as_written(path, f"line {number}"):
-            record = json.loads(line.decode("utf-8"))
-            if not isinstance(record, dict):
-                raise ValueError("no JSON object")
-        yield record
+    with as_written(path, "JSON lines"), path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            with as_written(path, f"line {number}"):
+                record = json.loads(line.decode("utf-8"))
+                if not isinstance(record, dict):
+                    raise ValueError("no JSON object")
+            yield record
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,7 +19,6 @@ import textwrap
 import threading
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any, TextIO
 
 from snaketune.runtime.errors import in_terminal
@@ -247,8 +246,9 @@ class Listing(logging.Handler):
         for job in list(self.running.values()):
             if job.seconds > 60 * job.minutes:
                 expected, job.minutes = duration(60 * job.minutes), math.inf
-                with self.lock or nullcontext():
-                    self._say(f"{job.label} takes longer than the {expected} expected; it goes on")
+                self.acquire()
+                self._say(f"{job.label} takes longer than the {expected} expected; it goes on")
+                self.release()
 
     def now(self) -> str:
         """`12 of 37  train simple 120/320 steps, 0:00:05 left, loss 0.41`, as wide as the

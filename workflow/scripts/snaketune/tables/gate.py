@@ -7,7 +7,6 @@ is an outcome of its own. `gate.json` holds every check, `gate.xml` is for what 
 `gate.md` for a CI's summary.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from math import ceil
 from pathlib import Path
@@ -200,25 +199,21 @@ def write_gate(judged: GateResult, folder: Path) -> None:
     write_text(folder / "gate.md", gate_markdown(judged))
 
 
-# What XML 1.0 can't hold.
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
 def junit(judged: GateResult) -> str:
     """The checks as JUnit's test cases, one suite a run. What is undecided is a failure of type
     `undecided` where it fails the gate, else skipped."""
-    suites = Xml.Element("testsuites", name=_plain(judged["experiment"]))
+    suites = Xml.Element("testsuites", name=visible(judged["experiment"]))
     for run in dict.fromkeys(check["run"] for check in judged["checks"]):
         checks = [check for check in judged["checks"] if check["run"] == run]
         kinds = [_case(check, judged) for check in checks]
-        suite = Xml.SubElement(suites, "testsuite", name=_plain(run), tests=str(len(checks)))
+        suite = Xml.SubElement(suites, "testsuite", name=visible(run), tests=str(len(checks)))
         suite.attrib |= {"failures": str(kinds.count("failure")), "errors": "0"}
         suite.set("skipped", str(kinds.count("skipped")))
         for check, kind in zip(checks, kinds, strict=True):
-            case = Xml.SubElement(suite, "testcase", name=_plain(check["check"]))
-            case.set("classname", _plain(f"{judged['experiment']}.{run}"))
+            case = Xml.SubElement(suite, "testcase", name=visible(check["check"]))
+            case.set("classname", visible(f"{judged['experiment']}.{run}"))
             if kind:
-                why = Xml.SubElement(case, kind, message=_plain(check["message"]))
+                why = Xml.SubElement(case, kind, message=visible(check["message"]))
                 why.attrib |= {"type": check["outcome"]} if kind == "failure" else {}
     Xml.indent(suites)
     return Xml.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
@@ -228,10 +223,6 @@ def _case(check: GateCheck, judged: GateResult) -> str:
     if check["outcome"] == "undecided":
         return "skipped" if judged["outcome"] == "passed" else "failure"
     return {"passed": "", "failed": "failure", "skipped": "skipped"}[check["outcome"]]
-
-
-def _plain(text: str) -> str:
-    return _NO_XML.sub("?", visible(text))
 
 
 def gate_markdown(judged: GateResult) -> str:
