@@ -1,11 +1,14 @@
 """Faults in what is asked of a SLURM site, with stand-ins for its commands."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from snaketune.plan.slurm_site import JobRequest, Profile, check_site, gpus_of, minutes_of
 from snaketune.runtime.errors import UserError
+
+RULES = Path(__file__).parents[2] / "rules"
 
 COMMANDS = {
     "sbatch": "exit 1",
@@ -169,3 +172,12 @@ def test_time_limits_as_sinfo_writes_them(limit: str, minutes: float) -> None:
 )
 def test_gpus_of_a_node(gres: str, expected: dict[str, int]) -> None:
     assert gpus_of(gres) == expected
+
+
+def test_a_site_takes_what_the_rules_ask_for(site) -> None:
+    site()
+    text = "\n".join(file.read_text() for file in sorted(RULES.glob("*.smk")))
+    blocks = re.findall(r"^( *)resources:\n((?:\1 +.*\n)+)", text, re.MULTILINE)
+    names = {name for _, block in blocks for name in re.findall(r"^ +(\w+)=", block, re.MULTILINE)}
+    assert {"mem", "gpu", "runtime", "limit"} <= names
+    check_site([job(**dict.fromkeys(names, 1), slurm_partition="gpu")])

@@ -18,12 +18,13 @@ from typing import Any
 from snaketune.config.faults import suggest
 from snaketune.runtime.errors import UserError
 
-# What Snakemake and its SLURM plugin read.
+# What Snakemake, its SLURM plugin and, the last, this workflow's own jobs read.
 _READ = (
     "mem", "mem_mb", "mem_mib", "mem_mb_per_cpu", "disk", "disk_mb", "disk_mib", "tmpdir",
     "runtime", "gpu", "gpu_model", "gres", "cpus_per_gpu", "cpus_per_task", "constraint", "nodes",
     "tasks", "tasks_per_gpu", "tasks_per_node", "mpi", "qos", "slurm_partition", "slurm_account",
     "slurm_extra", "slurm_cluster", "cluster", "clusters", "threads", "_cores", "_nodes",
+    "limit",
 )  # fmt: skip
 # What else people write, and what it is called here.
 _MEANT = {
