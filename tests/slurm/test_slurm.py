@@ -176,7 +176,7 @@ def test_a_job_over_its_time_goes_on_from_its_checkpoint(
 
     def endless(config: dict) -> None:
         config["runs"]["simple"]["resources"] = {"minutes": 5}
-        config["presets"]["simple"] |= {"max_steps": 10**6, "epochs": 10**6, "eval_per_epoch": 0}
+        config["presets"]["simple"] |= {"max_steps": 10**6, "epochs": 10**5, "eval_per_epoch": 0}
 
     change(project, endless)
     options = ["--set-resources", f"train_adapter_0:slurm_extra={extra}", "--"]
