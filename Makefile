@@ -16,6 +16,8 @@
 #              all rows of the data in REAL_DATA_DIR through whole recipes
 # make test-gguf  exports for llama.cpp held against transformers, in an environment of its own, .venv-gguf,
 #              where llama.cpp is built (some minutes, once); with REAL_MODEL_DIR a real model's run too
+# make test-vllm  vLLM's build for CPUs held against our own engine, in an environment of its own,
+#              .venv-vllm (1 GB, once, and ten minutes); with REAL_MODEL_DIR a real model too
 # make lint    style and types of code and workflow
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
@@ -32,11 +34,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 GGUF := .venv-gguf
+VLLM := .venv-vllm
 BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_plain load_nf4 overlap_vs_peers plan_scale
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-gguf test-templates test-docs test-real lint steps docs bench clean distclean
+.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-gguf test-vllm test-templates test-docs test-real lint steps docs bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -63,6 +66,9 @@ test-families: $(VENV)/.installed
 
 test-gguf: $(GGUF)/.installed
 	OMP_NUM_THREADS=1 $(GGUF)/bin/python -m pytest tests/gguf -rs
+
+test-vllm: $(VLLM)/.installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest tests/vllm -rs
 
 test-faults: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests/workflow/test_interruption.py -m long
@@ -107,7 +113,7 @@ clean:
 	rm -rf results .snakemake .pytest_cache .ruff_cache .mypy_cache
 
 distclean: clean
-	rm -rf $(VENV) $(BENCH) $(GGUF)
+	rm -rf $(VENV) $(BENCH) $(GGUF) $(VLLM)
 
 define require_python
 	@$(or $(PYTHON),false) $(NEW_ENOUGH) 2>/dev/null || { echo "found $(or $(PYTHON),none on the \
@@ -130,6 +136,14 @@ $(GGUF)/.installed: $(REQUIREMENTS)
 	$(require_python)
 	$(PYTHON) -m venv $(GGUF)
 	$(GGUF)/bin/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-gguf.txt
+	touch $@
+
+# What it pulls in to see and hear is built for another torch, and fails to import.
+$(VLLM)/.installed: $(REQUIREMENTS)
+	$(require_python)
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet -r envs/requirements-vllm.txt
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
 $(BENCH)/.installed: $(REQUIREMENTS)

@@ -3,6 +3,15 @@
 
 from snaketune.runtime.content import content_hash
 
+JUDGED_BY = {
+    backend: [
+        name
+        for name, spec in PLAN.protocols.items()
+        if spec.judge and spec.judge.backend == backend
+    ]
+    for backend in ("transformers", "vllm")
+}
+
 
 rule judge:
     """Asks the judge model for a verdict on every reply that isn't empty."""
@@ -18,7 +27,7 @@ rule judge:
     benchmark:
         f"{E}/benchmarks/judge/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=name_pattern(name for name, spec in PLAN.protocols.items() if spec.judge),
+        protocol=name_pattern(JUDGED_BY["transformers"]),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -43,3 +52,10 @@ rule judge:
         made_by=made("judge"),
     script:
         "../workflow/scripts/judge.py"
+
+
+use rule judge as judge_vllm with:
+    wildcard_constraints:
+        protocol=name_pattern(JUDGED_BY["vllm"]),
+    conda:
+        "../envs/vllm.yaml"

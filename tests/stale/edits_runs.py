@@ -145,6 +145,7 @@ EVALS = [
          "measure:*/safety"),
     _key("evals.safety.judge", {"model": "judge", "unread_at_most": 0.5}, "measure:*/safety"),
     _key("evals.safety.judge", {"model": "judge", "planted": 2}, "judge:*"),
+    _key("evals.safety.judge", {"model": "judge", "backend": "vllm"}, "judge:*"),
     _key("evals.safety.judge",
          {"model": "judge", "guideline": "./config/prompts/safety_guideline.txt"}),
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The config: defaults, faults with their place, smoke, and the files generated from it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,26 @@ def test_a_run_is_evaluated_on_what_it_trained_on(method, quantisation, expected
             "evals.math",
             {"task": "math", "dataset": "problems", "backend": "vllm", "batch_size": 4},
             "batch_size: found 4 with backend vllm, which sizes its batches by itself",
+        ),
+        (
+            "evals.samples",
+            {
+                "task": "math",
+                "dataset": "problems",
+                "backend": "vllm",
+                "sampling": {"temperature": 2.5},
+            },
+            "evals.samples.sampling.temperature: found 2.5 with backend vllm, expected 0.01 to 2",
+        ),
+        (
+            "evals.samples",
+            {
+                "task": "math",
+                "dataset": "problems",
+                "backend": "vllm",
+                "sampling": {"temperature": 0.005},
+            },
+            "evals.samples.sampling.temperature: found 0.005 with backend vllm, expected 0.01 to 2",
         ),
         ("evals.quiz.backend", "vllm", "task multiple_choice generates nothing: no other backend"),
         ("evals.safety.sampling", {}, "sampling is for task math only"),
@@ -298,6 +319,34 @@ def test_best_wants_a_dev_split(source: Any, dev: int, fault: bool) -> None:
     config["datasets"]["problems"] |= {"source": source, "dev": dev}
     if fault:
         with pytest.raises(UserError, match=r"but datasets\.problems has no dev split"):
+            load_experiment(config, [])
+    else:
+        load_experiment(config, [])
+
+
+@pytest.mark.parametrize(
+    ("lora", "method", "evals", "found"),
+    [
+        ({"dora": True}, "lora", {}, "with lora.dora"),
+        ({"r": 513}, "qlora", {}, "with lora.r 513"),
+        ({"r": 1024, "dora": True}, "lora", {}, "with lora.r 1024 and lora.dora"),
+        ({"r": 512}, "lora", {}, None),
+        ({"dora": True}, "lora", {"math": False}, None),
+        ({"dora": True}, "lora", {"math": {"backend": "transformers"}}, None),
+        ({"dora": True}, "lora", {"math": {"few_shot": 0}}, "with lora.dora"),
+    ],
+)
+def test_adapters_that_vllm_cannot_serve_are_told_before(lora, method, evals, found) -> None:
+    config = demo()
+    config["presets"]["simple"] |= {"method": method, "lora": lora}
+    set_at(config, "evals.math.backend", "vllm")
+    config["runs"] = {"first": {**config["runs"]["simple"], "evals": evals}}
+    config["models"]["tiny"].pop("quantisation", None)
+    for key in ("drops", "totals", "thresholds"):
+        config.pop(key, None)
+    expected = f"runs.first.preset: found simple, {found}, but evals.math is answered by vllm"
+    if found:
+        with pytest.raises(UserError, match=re.escape(expected)):
             load_experiment(config, [])
     else:
         load_experiment(config, [])

