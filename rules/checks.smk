@@ -9,7 +9,11 @@
 from snaketune.models.content import tokenizer_identity
 from snaketune.plan.trained_forms import compared_evals, other_forms
 
-CHECKS = ["manifest", "model", "gguf_model", "adapter", "environment", "prompts", "prompts_of_part"]
+# Before rows are tokenised, and after.
+CHECKS = [
+    ["manifest", "model", "gguf_model", "adapter", "environment"],
+    ["prompts", "prompts_of_part"],
+]
 # Of a run on several datasets each has a check of its own.
 PART_CHECKS = {
     run: [f"{run}-{data}" for data in parts] if len(parts) > 1 else []

@@ -59,7 +59,16 @@ WHOLE = [
     _key("leave_out", ["quiz"], "aggregate", removes="*/quiz score_options:*/quiz"),
     _key("resources.memory_gb", 9),
     _key("resources.minutes", 99),
-    _key("drops", {"math": "math"}, "aggregate"),
+    # From an eval that no run is asked.
+    Edit(
+        "drops={'math': 'again'}",
+        "aggregate",
+        (
+            ("evals.again", {"task": "math", "dataset": "problems"}),
+            ("leave_out", ["again"]),
+            ("drops", {"math": "again"}),
+        ),
+    ),
     _key("thresholds", {"low": {"safety.safe_rate": 0.1}}, "aggregate"),
     _key("totals", {"low": {"safety": 4}}, "aggregate"),
     _key("gate.not_worse", {"math.accuracy": 0.1}, "aggregate"),

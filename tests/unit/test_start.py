@@ -115,7 +115,7 @@ def started():
         _job_selector=select_all, job_selector_greedy=select_all, running=set(), failed=set()
     )
     workflow = SimpleNamespace(dag=dag, scheduler=scheduler)
-    assert restrict(workflow, {"manifest", "model"}, StartError)
+    assert restrict(workflow, [{"manifest", "model"}, {"prompts"}], StartError)
     return workflow, dag, scheduler, (prepare, check, other, train)
 
 
@@ -138,6 +138,22 @@ def test_only_checks_and_what_they_need_start_while_one_is_due(started):
     assert chosen(scheduler, train) == [train]
 
 
+def test_a_later_check_and_what_it_needs_wait_for_the_earlier_ones(started):
+    _, dag, scheduler, (prepare, check, other, train) = started
+    tokenize = Job("tokenize", prepare)
+    prompts = Job("prompts", tokenize)
+    dag.jobs += (tokenize, prompts)
+    dag.dependencies |= {tokenize: {prepare: None}, prompts: {tokenize: None}}
+    dag.done |= {prepare, other}
+    assert chosen(scheduler, check, tokenize, train) == [check]
+    dag.done.add(check)
+    assert chosen(scheduler, tokenize, train) == [tokenize]
+    dag.done.add(tokenize)
+    assert chosen(scheduler, prompts, train) == [prompts]
+    dag.done.add(prompts)
+    assert chosen(scheduler, train) == [train]
+
+
 def test_once_open_it_stays_open(started):
     _, dag, scheduler, (prepare, check, other, train) = started
     dag.done |= {prepare, check, other}
@@ -157,7 +173,7 @@ def test_going_on_after_a_failed_check_ends_in_one_line(started):
 
 def test_another_scheduler_is_left_alone():
     workflow = SimpleNamespace(dag=Dag(), scheduler=SimpleNamespace(select=select_all))
-    assert not restrict(workflow, {"model"}, StartError)
+    assert not restrict(workflow, [{"model"}], StartError)
     assert vars(workflow.scheduler) == {"select": select_all}
 
 

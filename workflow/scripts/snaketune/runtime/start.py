@@ -136,9 +136,10 @@ def _makers(file: Path) -> list[dict[str, Any] | None]:
 _SELECTORS = ("_job_selector", "job_selector_greedy")
 
 
-def restrict(workflow: Any, checks: Collection[str], failure: type[Exception]) -> bool:
-    """Lets the scheduler of Snakemake's `workflow` select nothing but the rules named `checks`,
-    and jobs that these depend on, until all of them that have to run are done.
+def restrict(workflow: Any, checks: Sequence[Collection[str]], failure: type[Exception]) -> bool:
+    """Lets the scheduler of Snakemake's `workflow` select nothing but the rules named in `checks`,
+    and jobs that these depend on, until all of them that have to run are done; one group of them
+    after the other.
 
     Under --keep-going a `failure` is raised once a check has failed and nothing else may start.
     False where this version of Snakemake selects jobs in another way.
@@ -146,7 +147,7 @@ def restrict(workflow: Any, checks: Collection[str], failure: type[Exception]) -
     scheduler = workflow.scheduler
     if not all(callable(getattr(scheduler, name, None)) for name in _SELECTORS):
         return False
-    gate = _Gate(workflow.dag, scheduler, frozenset(checks), failure)
+    gate = _Gate(workflow.dag, scheduler, checks, failure)
     for name in _SELECTORS:
         setattr(scheduler, name, gate.before(getattr(scheduler, name)))
     return True
@@ -248,7 +249,11 @@ class _Gate:
     """Closed while a check is due."""
 
     def __init__(
-        self, dag: Any, scheduler: Any, checks: frozenset[str], failure: type[Exception]
+        self,
+        dag: Any,
+        scheduler: Any,
+        checks: Sequence[Collection[str]],
+        failure: type[Exception],
     ) -> None:
         self.dag, self.scheduler, self.checks, self.failure = dag, scheduler, checks, failure
         self.open = False
@@ -279,11 +284,10 @@ class _Gate:
         return allowed
 
     def _due(self) -> list[Any]:
-        return [
-            job
-            for job in self.dag.needrun_jobs()
-            if job.rule.name in self.checks and not self.dag.finished(job)
-        ]
+        """The checks that have to run of the first group that has such."""
+        left = [job for job in self.dag.needrun_jobs() if not self.dag.finished(job)]
+        due = ([job for job in left if job.rule.name in group] for group in self.checks)
+        return next((found for found in due if found), [])
 
 
 def _members(job: Any) -> list[Any]:
