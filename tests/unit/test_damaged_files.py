@@ -1,6 +1,7 @@
 """What is damaged is named, with what to do; what can be made again at no loss is made again."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from snaketune.inference.ledger import LedgerPart
 from snaketune.inference.shards import join_shards
 from snaketune.models.headers import require_whole
 from snaketune.models.nf4 import load_or_quantise
+from snaketune.runtime.content import require_as_made, sign
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_json, read_jsonl, read_rows, write_json, write_jsonl
 from snaketune.tables.sources import read_sources
@@ -199,3 +201,113 @@ def test_a_record_that_is_json_but_not_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     file.write_text(json.dumps("text") + "\n")
     named(file, lambda: list(read_jsonl(file)))
+
+
+RECORDS = {
+    "data/qa/test.json": ["data/qa/test.parquet", "data/qa/test.jsonl", "data/qa/test.csv"],
+    "data/qa/few_shot.meta.json": ["data/qa/few_shot.json"],
+    "data/qa/manifest.json": ["data/qa/rejected.jsonl"],
+    "tokens/a-1/stats.json": ["tokens/a-1/train.parquet", "tokens/a-1/lengths.json"],
+    "train/r.1/train_meta.json": [
+        *("train/r.1/final/adapter_model.safetensors", "train/r.1/train_log.parquet"),
+        "train/r.1/snapshots/1of3/adapter_config.json",
+    ],
+    "train/given/adapter.json": ["train/given/final/adapter_model.safetensors"],
+    "predictions/base/qa.5.meta.json": ["predictions/base/qa.5.jsonl"],
+    "predictions/base/qa.shards/1of2.meta.json": ["predictions/base/qa.shards/1of2.jsonl"],
+    "metrics/r.1/qa.5.json": ["scores/r.1/qa.5.parquet"],
+    "merged/r.1.json": ["merged/r.1"],
+    "gguf/r.1/r.1-q8_0.json": ["gguf/r.1/r.1-q8_0.gguf"],
+    "tables/final_metrics.json": ["tables/comparisons.csv", "tables/gate.json"],
+}
+"""Of each step: where its record lies, and what else it leaves, as in rules/."""
+OUTPUTS = [(record, file) for record, files in RECORDS.items() for file in files]
+
+
+def flip(file: Path) -> None:
+    """One bit, in the middle."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+
+
+def made(record: Path, *outputs: Path) -> None:
+    """What a step leaves."""
+    for output in outputs:
+        inside = output / "w" if output.parent.name == "merged" else output
+        inside.parent.mkdir(parents=True, exist_ok=True)
+        inside.write_text(json.dumps([f"{i} of {output}" for i in range(20)]))
+    write_json(record, {"rows": [{"metric": "accuracy", "value": 0.25}]})
+    sign(record, {"step": "s"}, [record, *outputs], seed=1)
+
+
+@pytest.mark.parametrize(("record", "output"), OUTPUTS)
+def test_a_flipped_bit_is_noticed_by_who_reads_it_next(
+    tmp_path: Path, record: str, output: str
+) -> None:
+    files = [tmp_path / name for name in (record, *RECORDS[record])]
+    made(*files)
+    (tmp_path / "moved").mkdir()
+    for file in list(tmp_path.glob("*")):
+        if file.name != "moved":
+            file.rename(tmp_path / "moved" / file.name)
+    files = [tmp_path / "moved" / name for name in (record, *RECORDS[record])]
+    require_as_made(files)
+    place = tmp_path / "moved" / output
+    damaged = place / "w" if place.is_dir() else place
+    flip(damaged)
+    named(damaged, lambda: require_as_made([place]))
+    require_as_made([file for file in files if file != place])
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_record_is_known_by_its_own_seal(tmp_path: Path, record: str) -> None:
+    """Also by who reads what lies beside it: a hash that was damaged would blame that."""
+    files = [tmp_path / name for name in (record, *RECORDS[record])]
+    made(*files)
+    require_as_made(files)
+    files[0].write_text(files[0].read_text().replace("0.25", "0.75"))
+    for file in files:
+        named(files[0], lambda file=file: require_as_made([file]))
+
+
+def test_what_was_made_before_there_were_hashes_is_read(tmp_path: Path) -> None:
+    record, output = tmp_path / "tokens/a/stats.json", tmp_path / "tokens/a/train.parquet"
+    made(record, output)
+    found = json.loads(record.read_text())
+    del found["as_made"]
+    record.write_text(json.dumps(found))
+    flip(output)
+    require_as_made([record, output, tmp_path / "is not there"])
+
+
+def test_what_is_made_anew_after_damage_is_taken(tmp_path: Path) -> None:
+    record, output = tmp_path / "data/qa/test.json", tmp_path / "data/qa/test.parquet"
+    made(record, output)
+    flip(output)
+    sign(record, {"step": "s"}, [record, output])
+    require_as_made([record, output])
+
+
+SCRIPTS = {
+    file.stem: file.read_text()
+    for file in (Path(__file__).parents[2] / "workflow/scripts").glob("*.py")
+    if "demo" not in file.stem
+}
+
+
+def test_every_script_checks_what_it_reads() -> None:
+    """But of rules that have no input, or show what the plan knows."""
+    unchecked = {name for name, text in SCRIPTS.items() if "reads=" not in text}
+    assert unchecked == {"check", "environment", "pin_model", "prepare_held_out"}
+
+
+def test_every_script_hashes_what_it_leaves_beside_its_record() -> None:
+    """But where the record is all that it leaves, and for the page, which nobody reads on."""
+    bare = {
+        name
+        for name, text in SCRIPTS.items()
+        if "sign(" in text and not re.search(r"made_by,\s+(snakemake\.output|split)\b", text)
+    }
+    records = {"check_gguf", "check_model", "check_prompts", "choose", "environment", "leakage"}
+    assert bare == records | {"pin_model", "push", "report"}
