@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,48 @@ def test_a_checkpoint_is_removed_and_the_training_begins_anew(
     assert not file.exists()
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_training_goes_on_from_the_checkpoint_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], gone: bool
+) -> None:
+    """Where one bit of the last one is another, or it is gone."""
+    model = tiny.make_model()
+    optimizer = torch.optim.AdamW(model.parameters())
+    weight = next(model.parameters())
+    last, before = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.before.pt"
+    for step in (7, 8, 9):
+        with torch.no_grad():
+            weight.fill_(step)
+        save_checkpoint(tmp_path, TrainingState(step=step), model, optimizer)
+    if gone:
+        last.unlink()
+    else:
+        flip(last)
+    found = load_checkpoint(tmp_path, model, optimizer)
+    assert found is not None and found.step == 8 and weight.unique().tolist() == [8.0]
+    said = capsys.readouterr().out
+    assert gone or (str(last) in said and "goes on from the one before" in said)
+    assert not last.exists()
+    # The one that is whole stays until another one is.
+    with pytest.raises(OSError), a_disk_that_fails():
+        save_checkpoint(tmp_path, TrainingState(step=9), model, optimizer)
+    assert before.exists()
+    save_checkpoint(tmp_path, TrainingState(step=10), model, optimizer)
+    found = load_checkpoint(tmp_path, model, optimizer)
+    assert found is not None and found.step == 10 and before.exists()
+    flip(last), flip(before)
+    assert load_checkpoint(tmp_path, model, optimizer) is None
+    assert "the training begins anew" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@contextmanager
+def a_disk_that_fails() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "save", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output")))
+        yield
+
+
 def test_nf4_weights_are_made_anew_with_a_word(
     tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,6 +222,12 @@ def test_nf4_weights_are_made_anew_with_a_word(
     assert str(folder) in said and "made anew" in said
     load_or_quantise(folder, quantise, load)
     assert len(made) == 2, "kept again, whole"
+    flip(folder / "model.safetensors")
+    load_or_quantise(folder, quantise, load)
+    assert len(made) == 3, "one bit of a number is noticed too"
+    (folder / "manifest.json").unlink()
+    load_or_quantise(folder, quantise, load)
+    assert len(made) == 3, "what was kept before there were hashes is read"
 
 
 def test_weights_that_are_cut_since_the_check_are_named(tmp_path: Path) -> None:
