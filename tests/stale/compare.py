@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _MEASURED = ("seconds", "tokens_per_second", "memory", "minutes")
+_OF_CODE = ("made_by", "settings", "as_made")
 _CLOSE = 1e-3
 """What log-probabilities and scores may differ by: other rows may have stood in the batch."""
 
@@ -40,7 +41,7 @@ def _of_files(one: Path, other: Path, pattern: str, read: Any) -> Iterator[str]:
 def _plain(file: Path) -> Any:
     """JSON without what depends on the code and the machine."""
     found = json.loads(file.read_text())
-    return {key: value for key, value in found.items() if key not in ("made_by", "settings")}
+    return {key: value for key, value in found.items() if key not in _OF_CODE}
 
 
 def _of_records(one: Path, other: Path, pattern: str) -> Iterator[str]:

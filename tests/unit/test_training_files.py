@@ -65,7 +65,7 @@ CHOOSING = PLAIN | {"epochs": 1}
         (saving, "save_weights", "loss", "candidates/3"),
         (saving, "_write", "none", "checkpoint.pt"),
         (run, "_final", "none", "final"),
-        (saving, "copy_weights", "none", "final/adapter_model.safetensors"),
+        (run, "_copy_weights", "none", "final/adapter_model.safetensors"),
         (run, "_write_log", "none", "log.parquet"),
         (run, "resource_usage", "none", "meta.json"),
     ],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.plan.table_plan import TablePlan
     from snaketune.runtime.content import sign
     from snaketune.tables.accounting import require_whole_chain
@@ -21,4 +21,4 @@ with job(snakemake.log[0]):
     require_whole_chain(plan, sources)
     gate = {**params.gate, "against": params.against}
     aggregate(plan=plan, sources=sources, folder=folder, gate=gate)
-    sign(Path(snakemake.output.final), params.made_by)
+    sign(Path(snakemake.output.final), params.made_by, snakemake.output)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.config.dataset import SampleSpec
     from snaketune.data.check import SplitReport
     from snaketune.data.given import import_predictions
@@ -22,4 +22,4 @@ with job(snakemake.log[0]):
         largest=snakemake.params.largest,
         report=SplitReport.read(Path(snakemake.input.report)),
     )
-    sign(Path(snakemake.output.meta), snakemake.params.made_by)
+    sign(Path(snakemake.output.meta), snakemake.params.made_by, snakemake.output)

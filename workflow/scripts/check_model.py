@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.models.describe import describe_model
     from snaketune.models.folder import pinned
     from snaketune.runtime.content import sign

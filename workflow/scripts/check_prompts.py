@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.inference.agreement import check_run
     from snaketune.models.folder import load_tokenizer, pinned
     from snaketune.prompts.form import Form

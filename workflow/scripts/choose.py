@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.runtime.content import sign
     from snaketune.runtime.files import write_json
     from snaketune.tables.choose_snapshot import choose_snapshot

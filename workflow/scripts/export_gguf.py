@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     import torch
 
     from snaketune.models.gguf import write_gguf
@@ -20,4 +20,4 @@ with job(snakemake.log[0]):
         name=snakemake.params.name,
     )
     write_json(meta, {"bytes": Path(snakemake.output.file).stat().st_size})
-    sign(meta, snakemake.params.made_by)
+    sign(meta, snakemake.params.made_by, snakemake.output)

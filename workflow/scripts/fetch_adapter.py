@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.models.adapters import check_adapter, describe_fit
     from snaketune.models.folder import pinned
     from snaketune.models.hub import fetch_adapter
@@ -24,4 +24,4 @@ with job(snakemake.log[0]):
     )
     about = {"adapter": params.source, "revision": params.revision}
     write_json(Path(output.record), about | describe_fit(fit=fit, spec=spec))
-    sign(Path(output.record), params.made_by, identity=params.identity)
+    sign(Path(output.record), params.made_by, snakemake.output, identity=params.identity)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.data.draws import held_places, training_records, write_few_shot
     from snaketune.data.steps import spec_of
     from snaketune.runtime.content import sign
@@ -23,4 +23,4 @@ with job(snakemake.log[0]):
     # The examples are a plain list, which may be given as `few_shot.file`: who made them is beside.
     meta = Path(snakemake.output.meta)
     write_json(meta, {})
-    sign(meta, snakemake.params.made_by)
+    sign(meta, snakemake.params.made_by, snakemake.output)

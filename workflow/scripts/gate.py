@@ -7,7 +7,7 @@ from pathlib import Path
 from snaketune.runtime.errors import in_terminal
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.tables.gate import require_passed
 
     file = Path(snakemake.input.gate)

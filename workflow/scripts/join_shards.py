@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.inference.shards import join_shards
     from snaketune.runtime.content import sign
 
@@ -14,4 +14,4 @@ with job(snakemake.log[0]):
         joined=Path(snakemake.output.joined),
         meta=Path(snakemake.output.meta),
     )
-    sign(Path(snakemake.output.meta), snakemake.params.made_by)
+    sign(Path(snakemake.output.meta), snakemake.params.made_by, snakemake.output)

@@ -4,7 +4,12 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0], snakemake.resources.get("gpu"), snakemake.resources.get("limit")):
+with job(
+    snakemake.log[0],
+    snakemake.resources.get("gpu"),
+    snakemake.resources.get("limit"),
+    reads=snakemake.input,
+):
     import torch
 
     from snaketune.config.evaluation import JudgeSpec
@@ -28,4 +33,4 @@ with job(snakemake.log[0], snakemake.resources.get("gpu"), snakemake.resources.g
         version=params.version,
     )
     settings = {"identity": params.identity, "judge": params.judge}
-    sign(Path(snakemake.output.meta), params.made_by, **settings)
+    sign(Path(snakemake.output.meta), params.made_by, snakemake.output, **settings)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.data.example import read_examples
     from snaketune.data.overlap import leakage_between
     from snaketune.runtime.content import sign

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.data.manifest import write_manifest
     from snaketune.data.steps import spec_of
     from snaketune.runtime.content import sign
@@ -14,4 +14,4 @@ with job(snakemake.log[0]):
         folder=Path(snakemake.output.manifest).parent,
         left_aside=snakemake.params.left_aside,
     )
-    sign(Path(snakemake.output.manifest), snakemake.params.made_by)
+    sign(Path(snakemake.output.manifest), snakemake.params.made_by, snakemake.output)

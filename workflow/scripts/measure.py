@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.runtime.content import sign
     from snaketune.tasks.measure import measure
 
@@ -21,4 +21,4 @@ with job(snakemake.log[0]):
         protocol=snakemake.params.protocol,
         rewards=Path(rewards[0]) if rewards else None,
     )
-    sign(Path(snakemake.output.metrics), snakemake.params.made_by)
+    sign(Path(snakemake.output.metrics), snakemake.params.made_by, snakemake.output)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0], snakemake.resources.get("gpu")):
+with job(snakemake.log[0], snakemake.resources.get("gpu"), reads=snakemake.input):
     import torch
 
     from snaketune.inference.session import LoadableState
@@ -25,4 +25,4 @@ with job(snakemake.log[0], snakemake.resources.get("gpu")):
     )
     meta = Path(snakemake.output.meta)
     write_json(meta, {})
-    sign(meta, snakemake.params.made_by)
+    sign(meta, snakemake.params.made_by, snakemake.output)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.prompts.mixture import MixedRows, mix_rows
     from snaketune.runtime.content import sign
 
@@ -18,4 +18,10 @@ with job(snakemake.log[0]):
         seed=params.seed,
         folder=Path(snakemake.output.train).parent,
     )
-    sign(Path(snakemake.output.stats), params.made_by, parts=params.parts, seed=params.seed)
+    sign(
+        Path(snakemake.output.stats),
+        params.made_by,
+        snakemake.output,
+        parts=params.parts,
+        seed=params.seed,
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.data.prepare import prepare_split
     from snaketune.data.steps import spec_of
     from snaketune.runtime.content import sign
@@ -17,4 +17,4 @@ with job(snakemake.log[0]):
         numeric=snakemake.params.dataset["numeric"],
         asked=snakemake.params.places["asked"],
     )
-    sign(report, snakemake.params.made_by)
+    sign(report, snakemake.params.made_by, snakemake.output)

@@ -14,5 +14,6 @@ with job(snakemake.log[0]):
         folder=Path(snakemake.output.train).parent,
         numeric=snakemake.params.dataset["numeric"],
     )
-    for report in snakemake.output.reports:
-        sign(Path(report), snakemake.params.made_by)
+    for report in map(Path, snakemake.output.reports):
+        split = [file for file in snakemake.output if Path(file).stem == report.stem]
+        sign(report, snakemake.params.made_by, split)

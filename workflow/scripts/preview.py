@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.models.folder import load_tokenizer, pinned
     from snaketune.prompts.preview import preview_text, shown_set, write_preview
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.models.hub import files_in, push_to_hub
     from snaketune.report.card import eval_results, model_card
     from snaketune.runtime.content import sign

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+behind = [file for files in snakemake.params.behind.values() for file in files]
+
+with job(snakemake.log[0], reads=[*snakemake.input, *behind]):
     from snaketune.plan.table_plan import TablePlan
     from snaketune.report.page import write_report
     from snaketune.report.sources import ReportInputs

@@ -4,7 +4,12 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0], snakemake.resources.get("gpu"), snakemake.resources.get("limit")):
+with job(
+    snakemake.log[0],
+    snakemake.resources.get("gpu"),
+    snakemake.resources.get("limit"),
+    reads=snakemake.input,
+):
     import torch
 
     from snaketune.inference.rewards import reward
@@ -22,4 +27,9 @@ with job(snakemake.log[0], snakemake.resources.get("gpu"), snakemake.resources.g
         meta=Path(snakemake.output.meta),
         version=snakemake.params.version,
     )
-    sign(Path(snakemake.output.meta), snakemake.params.made_by, identity=snakemake.params.identity)
+    sign(
+        Path(snakemake.output.meta),
+        snakemake.params.made_by,
+        snakemake.output,
+        identity=snakemake.params.identity,
+    )

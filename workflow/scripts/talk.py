@@ -4,7 +4,7 @@ import sys
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0], looks=True):
+with job(snakemake.log[0], reads=snakemake.params.files, looks=True):
     from snaketune.runtime.devices import claim_spare_device
 
     claim_spare_device(snakemake.params.gpu)

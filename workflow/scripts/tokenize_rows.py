@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0]):
+with job(snakemake.log[0], reads=snakemake.input):
     from snaketune.data.draws import held_places, shown_questions, training_records
     from snaketune.data.steps import spec_of
     from snaketune.models.folder import load_tokenizer, pinned
@@ -38,4 +38,4 @@ with job(snakemake.log[0]):
         limits=RowLimits(params.max_length, params.overlong),
         folder=Path(snakemake.output.train).parent,
     )
-    sign(Path(snakemake.output.stats), params.made_by, tokenizer=params.tokenizer)
+    sign(Path(snakemake.output.stats), params.made_by, snakemake.output, tokenizer=params.tokenizer)

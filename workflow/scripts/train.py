@@ -5,7 +5,12 @@ from pathlib import Path
 
 from snaketune.runtime.job import job
 
-with job(snakemake.log[0], snakemake.resources.get("gpu"), snakemake.resources.get("limit")):
+with job(
+    snakemake.log[0],
+    snakemake.resources.get("gpu"),
+    snakemake.resources.get("limit"),
+    reads=snakemake.input,
+):
     from snaketune.config.model import Preset
     from snaketune.models.folder import pinned
     from snaketune.runtime.content import sign
@@ -45,4 +50,4 @@ with job(snakemake.log[0], snakemake.resources.get("gpu"), snakemake.resources.g
             names=aside["report_to"], project=aside["project"], run=snakemake.wildcards.run
         ),
     )
-    sign(Path(out.meta), snakemake.params.made_by, **settings)
+    sign(Path(out.meta), snakemake.params.made_by, snakemake.output, **settings)

@@ -21,8 +21,9 @@ from transformers.pytorch_utils import Conv1D
 from snaketune.config.model import ModelSpec
 from snaketune.models.content import model_identity, weight_files
 from snaketune.models.folder import at_commit, model_folder
-from snaketune.runtime.content import cache_root, digest
+from snaketune.runtime.content import cache_root, digest, require_as_made, sign
 from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
+from snaketune.runtime.files import write_json
 from snaketune.runtime.machine import free_main_memory
 
 _SHARE = 0.5  # of the free memory that expanded weights may take
@@ -125,6 +126,7 @@ def load_or_quantise(
     the next job."""
     if folder is not None and (folder / "config.json").is_file():
         try:
+            require_as_made([folder])
             return load(str(folder))
         except Exception as error:
             if is_out_of_memory(error):
@@ -146,6 +148,9 @@ def _keep(model: PreTrainedModel, folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         model.save_pretrained(temporary)
+        record = temporary / "manifest.json"
+        write_json(record, {})
+        sign(record, {"step": "nf4"}, [temporary])
         temporary.rename(folder)
     # A full disk is an error of safetensors' own.
     except (OSError, SafetensorError) as error:

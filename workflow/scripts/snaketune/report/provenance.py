@@ -7,7 +7,7 @@ from snaketune.prompts.wording import JUDGE_INSTRUCTION, MATH_SYSTEM
 from snaketune.report.sources import Json, ReportSources
 from snaketune.report.style import excerpt, number, size
 from snaketune.report.training import MEASURED
-from snaketune.runtime.content import flat
+from snaketune.runtime.content import AS_MADE, flat
 from snaketune.runtime.errors import visible
 from snaketune.runtime.job import duration
 
@@ -211,7 +211,7 @@ def _system(protocol: Json) -> str:
 def _made(meta: Json) -> Json:
     """Short facts as pairs, long texts (such as an example prompt) as blocks."""
     # The protocol stands above already, versions and use below.
-    elsewhere = ("protocol", "versions", *MEASURED)
+    elsewhere = ("protocol", "versions", AS_MADE, *MEASURED)
     plain = flat({k: v for k, v in meta.items() if k not in elsewhere})
     if isinstance(plain.get("seconds"), int | float):
         plain["seconds"] = duration(plain["seconds"])
@@ -227,9 +227,12 @@ def model_facts(sources: ReportSources) -> list[Json]:
     says that it was trained on another model than the run's tells which."""
     found = sorted(sources.models.items())
     found += [(f"adapter of {run}", record) for run, record in sorted(sources.adapters.items())]
+    plain = [
+        (name, flat({k: v for k, v in about.items() if k != AS_MADE})) for name, about in found
+    ]
     return [
-        {"name": name, "facts": [(k.replace("_", " "), number(v)) for k, v in flat(about).items()]}
-        for name, about in found
+        {"name": name, "facts": [(k.replace("_", " "), number(v)) for k, v in about.items()]}
+        for name, about in plain
     ]
 
 

@@ -8,7 +8,8 @@ bytes under the old modification time is noticed too. No cache fails a job: what
 written there is hashed again.
 
 An artefact's own record tells its provenance: which step made it, of which code, under which
-settings. Tables and report read the settings there, never from the config of the moment.
+settings. Tables and report read the settings there, never from the config of the moment. It holds
+the hashes of what the step left beside it, and its own, by which the next job notices damage.
 """
 
 import hashlib
@@ -16,11 +17,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import write_json
 
 _SMALL = 65536  # bytes; a smaller file is read faster than it is remembered
@@ -135,23 +137,102 @@ class Seen:
         return {"mark": list(self.mark), "sha256": sha256, "seal": seal}
 
 
-MADE_BY, SETTINGS = "made_by", "settings"
+MADE_BY, SETTINGS, AS_MADE = "made_by", "settings", "as_made"
 
 
-def sign(file: Path, made_by: Mapping[str, Any], **settings: Any) -> None:
-    """Adds to the JSON object in `file` who made it and the `settings` that decided it.
+def sign(
+    file: Path, made_by: Mapping[str, Any], outputs: Iterable[str | Path] = (), **settings: Any
+) -> None:
+    """Adds to the JSON object in `file` who made it, the `settings` that decided it, and what it
+    and the other `outputs`, files or folders, are known by.
 
     A file that was joined from signed ones keeps their settings, and names all its makers.
     """
     record = json.loads(file.read_text(encoding="utf-8"))
     record[MADE_BY] = [*record.get(MADE_BY, []), dict(made_by)]
     record[SETTINGS] = settings_of(record) | settings
+    beside = [found for found in _files_in(outputs) if not found.samefile(file)]
+    names = [os.path.relpath(found, file.parent) for found in beside]
+    hashes = dict(sorted(zip(names, content_hashes(beside), strict=True)))
+    record[AS_MADE] = {"files": hashes, "seal": _seal(record, hashes)}
     write_json(file, record)
 
 
 def unsigned(record: Mapping[str, Any]) -> dict[str, Any]:
     """The record as it was before it was signed."""
-    return {key: value for key, value in record.items() if key not in (MADE_BY, SETTINGS)}
+    return {key: value for key, value in record.items() if key not in (MADE_BY, SETTINGS, AS_MADE)}
+
+
+def _files_in(places: Iterable[str | Path]) -> Iterator[Path]:
+    for place in map(Path, places):
+        if place.is_dir():
+            yield from sorted(found for found in place.rglob("*") if found.is_file())
+        else:
+            yield place
+
+
+def _seal(record: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
+    """Of all that a record says, as it is read again."""
+    said = {key: value for key, value in record.items() if key != AS_MADE}
+    return digest(json.loads(json.dumps([said, hashes])))
+
+
+def require_as_made(places: Iterable[str | Path]) -> None:
+    """Raises `UserError` for the first file that is not as the step left it that made it: other
+    numbers would follow from it, and nothing would tell. Of a large one the hash is remembered, so
+    that it is read once and not by every job. What was made before records had hashes passes; what
+    can't be read at all is named by whoever reads it."""
+    for found in _files_in(places):
+        if _hashes_in(found) is not None:
+            continue
+        for record in _records_beside(found):
+            if (hashes := _hashes_in(record)) is None:
+                continue
+            made = hashes.get(os.path.relpath(found, record.parent))
+            if made and found.is_file() and content_hash(found) != made:
+                raise _changed(found, f"that {record} says")
+            if made or not hashes:
+                break
+
+
+def _hashes_in(record: Path) -> dict[str, str] | None:
+    """What a step's record says of the files beside it, nothing if it is from before records said
+    so; None where it is none."""
+    try:
+        found = json.loads(record.read_bytes()) if record.suffix == ".json" else None
+    except (OSError, ValueError):
+        return None
+    if not isinstance(found, dict) or MADE_BY not in found:
+        return None
+    if not isinstance(made := found.get(AS_MADE), dict):
+        return {}
+    hashes: dict[str, str] = made.get("files", {})
+    if made.get("seal") != _seal(found, hashes):
+        raise _changed(record, "that it was signed with")
+    return hashes
+
+
+def _changed(file: Path, content: str) -> UserError:
+    return UserError(
+        f"{file}: found other content than it was made with; expected the one {content} (a disk "
+        "that failed, a copy that broke off, a change by hand?). Delete this file: it is made again"
+        " where a step needs it"
+    )
+
+
+def _records_beside(file: Path) -> Iterator[Path]:
+    """Where the record of the step may lie that made a file of results (see docs/architecture.md):
+    by the file's name, the folder's, or the step's. Those first of which there are thousands: a
+    look for what is not there takes its time on a shared disk."""
+    folder = file.absolute().parent
+    if folder.parent.name == "scores":
+        yield folder.parent.parent / "metrics" / folder.name / f"{file.stem}.json"
+    yield file.with_suffix(".meta.json")
+    yield file.with_suffix(".json")
+    yield from map(file.with_name, ("stats.json", "manifest.json", "final_metrics.json"))
+    yield folder.parent / f"{folder.name}.json"
+    for above in (folder, folder.parent, folder.parent.parent):
+        yield from (above / "train_meta.json", above / "adapter.json")
 
 
 def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,13 +16,14 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import TextIO, cast
 
+from snaketune.runtime.content import require_as_made
 from snaketune.runtime.devices import claim_devices
 from snaketune.runtime.errors import fault_lines, in_terminal, is_told
 
@@ -175,10 +176,16 @@ def _keep_libraries_quiet() -> None:
 
 @contextmanager
 def job(
-    log: str, gpu: int | None = None, minutes: float | None = None, *, looks: bool = False
+    log: str,
+    gpu: int | None = None,
+    minutes: float | None = None,
+    *,
+    reads: Iterable[str] = (),
+    looks: bool = False,
 ) -> Iterator[None]:
-    """Runs a script's body with stdout and stderr in the file `log`. One that only `looks` at what
-    is there, as long as it likes, is none that works in this folder.
+    """Runs a script's body with stdout and stderr in the file `log`. What it `reads` has to be as
+    it was made. One that only `looks` at what is there, as long as it likes, is none that works in
+    this folder.
 
     A warning before its end ends it with what it has done kept, and so do its `minutes` where they
     are over (0 or None: no limit). With `gpu`, the GPUs that Snakemake granted, the job takes that
@@ -203,6 +210,7 @@ def job(
             _end_with_start()
             if minutes:
                 signal.setitimer(signal.ITIMER_REAL, 60 * minutes)
+            require_as_made(reads)
             if gpu is not None:
                 claim_devices(gpu)
             yield

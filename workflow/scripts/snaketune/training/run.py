@@ -7,6 +7,7 @@ another one never; Snakemake's outputs are written at the end, from there.
 import json
 import platform
 import resource
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,12 +22,11 @@ from snaketune.models.content import model_identity
 from snaketune.models.folder import at_commit
 from snaketune.models.load import pick_device
 from snaketune.runtime.content import digest, file_hash
-from snaketune.runtime.errors import UserError
+from snaketune.runtime.errors import UserError, visible
 from snaketune.runtime.files import write_json
 from snaketune.runtime.job import preemption_deferred
 from snaketune.runtime.machine import resource_usage
 from snaketune.runtime.workfolder import held, set_aside, work_folder
-from snaketune.training import saving
 from snaketune.training.assemble import TrainingPlan, prepare
 from snaketune.training.batches import read_token_rows
 from snaketune.training.dev import CANDIDATES, DevPoint, best_point, kept_steps
@@ -120,16 +120,23 @@ def _train(plan: TrainingPlan, job: Training, tracking: Tracking, results: Path)
 def _publish(plan: TrainingPlan, job: Training, out: TrainingOutputs, hashes: list[str]) -> None:
     """Puts weights, log and meta where they are wanted."""
     best = best_point(job.state.log, plan.preset.best)
-    saving.copy_weights(_final(plan, job, best), out.weights, out.config)
+    _copy_weights(_final(plan, job, best), out.weights, out.config)
     pairs = zip(out.snapshot_weights, out.snapshot_configs, strict=True)
     for k, (weights, config) in enumerate(pairs, 1):
-        saving.copy_weights(job.folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
+        _copy_weights(job.folder / "snapshots" / f"{k}of{plan.snapshots}", weights, config)
     for folder in out.kept:
         _publish_kept(plan.preset, job, folder, [out.weights.name, out.config.name])
     _write_log(out.log, job.state.log)
     with atomic(out.meta) as new:
         found = _meta(plan, job, hashes) | _chosen(plan, best) | resource_usage(job.world.size)
         write_json(new, found)
+
+
+def _copy_weights(folder: Path, weights: Path, config: Path) -> None:
+    """Copies the two files of a saved folder to where they are wanted."""
+    for target in (weights, config):
+        with atomic(target) as new:
+            shutil.copyfile(folder / target.name, new)
 
 
 def _publish_kept(preset: Preset, job: Training, folder: Path, names: list[str]) -> None:
@@ -142,7 +149,7 @@ def _publish_kept(preset: Preset, job: Training, folder: Path, names: list[str])
         print(f"keep: step {', '.join(map(str, lost))} was scored under a smaller keep: not kept")
     for step in there:
         weights, config = (folder / f"step-{step}" / name for name in names)
-        saving.copy_weights(job.folder / CANDIDATES / str(step), weights, config)
+        _copy_weights(job.folder / CANDIDATES / str(step), weights, config)
 
 
 def _final(plan: TrainingPlan, job: Training, best: DevPoint | None) -> Path:
@@ -167,8 +174,10 @@ def _chosen(plan: TrainingPlan, best: DevPoint | None) -> dict:
 
 
 def _settings(plan: TrainingPlan) -> dict:
-    """What trackers show beside the curves."""
-    return {"model": plan.model.id, "seed": plan.seed, **plan.preset.model_dump(mode="json")}
+    """What trackers show beside the curves: of a folder its name and not its place, and no
+    character that is not seen."""
+    name = Path(plan.model.id).name if Path(plan.model.id).is_dir() else plan.model.id
+    return {"model": visible(name), "seed": plan.seed, **plan.preset.model_dump(mode="json")}
 
 
 def _identity(plan: TrainingPlan, hashes: list[str]) -> dict:

@@ -13,14 +13,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from snaketune.runtime.errors import UserError, first_line, is_out_of_memory
@@ -128,14 +129,7 @@ def _cast(state: dict[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch
     return found
 
 
-def copy_weights(folder: Path, weights: Path, config: Path) -> None:
-    """Copies the two files of a saved folder to where they are wanted."""
-    for target in (weights, config):
-        with atomic(target) as new:
-            shutil.copyfile(folder / target.name, new)
-
-
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, BEFORE = "checkpoint.pt", "checkpoint.before.pt"
 
 
 @dataclass
@@ -159,15 +153,13 @@ class TrainingState:
 
 
 def save_checkpoint(
-    folder: Path, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, state: TrainingState, model: nn.Module, optimizer: Optimizer
 ) -> None:
     """Writes the checkpoint; a kill at any moment leaves the last one or this one."""
     _write(folder, _content(state, model, optimizer))
 
 
-def _content(
-    state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, Any]:
+def _content(state: TrainingState, model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     return {
         "state": asdict(state),
         "weights": trained_weights(model),
@@ -176,29 +168,23 @@ def _content(
 
 
 def _write(folder: Path, content: dict[str, Any]) -> None:
-    with atomic(folder / CHECKPOINT) as new, new.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
+    """The one before stays beside it. While it is written there are no more than two."""
+    file, before = folder / CHECKPOINT, folder / BEFORE
+    if file.exists():
+        before.unlink(missing_ok=True)
+    with atomic(file) as new:
+        with new.open("wb") as stream:
+            torch.save(content, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(OSError):  # None yet, or no links there: then there is none before.
+            before.hardlink_to(file)
 
 
-def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> TrainingState | None:
-    """Puts the folder's checkpoint into model and optimiser; None where there is none."""
-    file = folder / CHECKPOINT
-    if not file.exists():
-        return None
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, UnpicklingError) as error:
-        if is_out_of_memory(error):
-            raise
-        print(
-            f"note: the checkpoint {file} can't be read ({first_line(error)}; a disk that was "
-            "full?): it is removed, and the training begins anew"
-        )
-        file.unlink(missing_ok=True)
+def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer) -> TrainingState | None:
+    """Puts the folder's checkpoint, or where it is damaged the one before, into model and
+    optimiser; None where there is none."""
+    if not (content := _read(folder / CHECKPOINT) or _read(folder / BEFORE)):
         return None
     weights = trained_weights(model)
     for name, value in content["weights"].items():
@@ -206,6 +192,28 @@ def load_checkpoint(
     optimizer.load_state_dict(content["optimizer"])
     page_again(optimizer)
     return TrainingState(**content["state"])
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What was saved; None where it is not as it was, by sums that torch writes and ignores."""
+    try:
+        with ZipFile(file) as parts:
+            if damaged := parts.testzip():
+                raise ValueError(f"{damaged} is damaged")
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        older = file.name == CHECKPOINT and file.with_name(BEFORE).exists()
+        then = "goes on from the one before" if older else "begins anew"
+        print(
+            f"note: the checkpoint {file} can't be read ({first_line(error)}; a disk that was "
+            f"full?): it is removed, and the training {then}"
+        )
+        file.unlink(missing_ok=True)
+        return None
 
 
 MOST_LOST = 300.0
@@ -241,7 +249,7 @@ class Checkpoints:
         self,
         state: TrainingState,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         aside: bool = True,
     ) -> None:
         """Makes a checkpoint; unless `aside`, it is written on return.
