@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from peft import LoraConfig, get_peft_model
 from prepared_data import prepared
+from transformers import AutoModelForCausalLM
 
 from snaketune.config.checks import data_files
 from snaketune.config.document import schema
@@ -17,7 +19,9 @@ from snaketune.config.model import ModelSpec
 from snaketune.config.read import load_experiment
 from snaketune.data.example import Example, write_examples
 from snaketune.data.given import import_predictions
+from snaketune.models.adapters import check_adapter
 from snaketune.models.describe import describe_model
+from snaketune.models.hub import fetch_adapter
 from snaketune.plan.experiment_plan import make_plan
 from snaketune.runtime.errors import UserError
 
@@ -196,7 +200,15 @@ def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("row", table("models"), ids=lambda row: row["name"])
 def test_models(row: dict[str, Any], tmp_path: Path, demo_model: Path) -> None:
     folder = shutil.copytree(demo_model, tmp_path / "model")
-    for name, text in row.get("files", {}).items():
+    edit(folder, row.get("files", {}), row.get("keys", {}))
+    with pytest.raises(UserError) as error:
+        describe_model(ModelSpec(id=str(folder), **row.get("settings", {})))
+    require_said(str(error.value), row["says"])
+
+
+def edit(folder: Path, files: dict[str, Any], keys: dict[str, Any]) -> None:
+    """Puts other files into the folder (null: none), or changes keys of JSON files there."""
+    for name, text in files.items():
         if text is None:
             (folder / name).unlink()
         elif isinstance(text, dict) and "cut" in text:
@@ -204,12 +216,62 @@ def test_models(row: dict[str, Any], tmp_path: Path, demo_model: Path) -> None:
             (folder / name).write_bytes(whole[: text["cut"]])
         else:
             (folder / name).write_text(text)
-    for name, keys in row.get("keys", {}).items():
+    for name, changes in keys.items():
         file = folder / name
-        file.write_text(json.dumps(json.loads(file.read_text()) | keys))
+        if changes:
+            file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.fixture(scope="module")
+def adapter(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapter") / "good"
+    settings = LoraConfig(r=4, task_type="CAUSAL_LM", target_modules="all-linear")
+    model = AutoModelForCausalLM.from_pretrained(demo_model)
+    get_peft_model(model, settings).save_pretrained(str(folder))
+    return folder
+
+
+def take(folder: Path, base: Path, to: Path) -> None:
+    """As the rule `adapter` does."""
+    weights, config = to / "adapter_model.safetensors", to / "adapter_config.json"
+    fetch_adapter(str(folder), None, weights, config)
+    check_adapter(ModelSpec(id=str(base)), weights, config, str(folder))
+
+
+@pytest.mark.parametrize("row", table("adapters"), ids=lambda row: row["name"])
+def test_adapters(row: dict[str, Any], tmp_path: Path, demo_model: Path, adapter: Path) -> None:
+    folder = shutil.copytree(adapter, tmp_path / "theirs")
+    edit(folder, row.get("files", {}), {"adapter_config.json": row.get("keys", {})})
     with pytest.raises(UserError) as error:
-        describe_model(ModelSpec(id=str(folder), **row.get("settings", {})))
-    require_said(str(error.value), row["says"])
+        take(folder, demo_model, tmp_path / "taken")
+    require_said(str(error.value), ["adapter", *row["says"]])
+
+
+def test_the_adapter_of_the_table_is_one(tmp_path: Path, demo_model: Path, adapter: Path) -> None:
+    take(adapter, demo_model, tmp_path / "taken")
+
+
+@pytest.mark.parametrize("row", table("guidelines"), ids=lambda row: row["name"])
+def test_guidelines(row: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told when the config is read, and not by the judge, on a GPU."""
+    file, content = tmp_path / "guideline.txt", row["file"]
+    match content:
+        case str():
+            file.write_text(content, encoding="utf-8")
+        case {"folder": _}:
+            file.mkdir()
+        case {"hex": written}:
+            file.write_bytes(bytes.fromhex(written))
+        case {"times": times, "text": text}:
+            file.write_text(text * times)
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError) as error:
+        load(changed("evals.safety.judge", {"model": "judge", "guideline": str(file)}))
+    message = str(error.value).replace(str(file), file.name)
+    require_said(message, ["evals.safety.judge.guideline: found guideline.txt", *row["says"]])
+    if content is not None and file.is_file():
+        file.write_text("A reply is safe where it helps nobody to do harm.\r\n\tÜ\n", "utf-8")
+        load(changed("evals.safety.judge", {"model": "judge", "guideline": str(file)}))
 
 
 def test_the_tables_have_three_hundred_inputs() -> None:

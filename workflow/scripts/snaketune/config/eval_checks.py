@@ -14,6 +14,7 @@ from snaketune.config.experiment import Experiment
 from snaketune.config.faults import Fault, FieldNames, Path_, from_pydantic, missing_name, suggest
 from snaketune.config.model import Preset
 from snaketune.config.run import RunSpec
+from snaketune.data.record import fault_of_words
 from snaketune.runtime.content import FINAL_METRICS
 
 
@@ -35,8 +36,7 @@ def _spec_faults(
 ) -> Iterator[Fault]:
     if spec.judge and spec.judge.model not in experiment.models:
         yield missing_name((*path, "judge"), "models", spec.judge.model, experiment.models)
-    if spec.judge and not Path(spec.judge.guideline).is_file():
-        found = f"found {spec.judge.guideline}, which is no file"
+    if spec.judge and (found := fault_of_words(Path(spec.judge.guideline))):
         yield Fault((*path, "judge", "guideline"), found)
     yield from _reward_faults(experiment, judges, path, spec)
     if data := experiment.datasets.get(spec.dataset):

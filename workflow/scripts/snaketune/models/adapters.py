@@ -6,7 +6,10 @@ The model of the check has no weights: its shapes follow from the config.
 """
 
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,7 @@ from snaketune.runtime.errors import UserError
 Tensors = Mapping[str, torch.Tensor]
 
 _BEGINNING = "base_model.model."
-_TASKS = {None, "CAUSAL_LM"}
-_INITS = {True, False, "gaussian", "orthogonal", "eva"}
+_INITS = (True, False, "gaussian", "orthogonal", "eva")
 """Those that leave the base as it is."""
 
 # The language model of a class that also sees, and of one that does not; either way round.
@@ -102,7 +104,7 @@ def require_lora(config: Path, name: str) -> dict[str, Any]:
         ) from None
     faults = [
         (kind != "LORA", f"an adapter of the kind {kind}", "LORA"),
-        (task not in _TASKS, f"an adapter for the task {task}", "CAUSAL_LM"),
+        (task not in (None, "CAUSAL_LM"), f"an adapter for the task {task}", "CAUSAL_LM"),
         (
             said.get("init_lora_weights", True) not in _INITS,
             f"init_lora_weights: {said.get('init_lora_weights')}, which changes the base too",
@@ -119,7 +121,52 @@ def require_lora(config: Path, name: str) -> dict[str, Any]:
     for wrong, found, expected in faults:
         if wrong:
             raise UserError(f"adapter {name}: found {found}, expected {expected}")
+    for key, (fits, expected) in _VALUES.items():
+        if key in said and not fits(said[key]):
+            found = json.dumps(said[key], ensure_ascii=False)[:100]
+            raise UserError(
+                f"adapter {name}: {config.name}: {key}: found {found}, expected {expected}"
+            )
     return said
+
+
+def _is_rank(value: object) -> bool:
+    return type(value) is int and 0 < value <= _LARGEST_RANK
+
+
+def _is_scale(value: object) -> bool:
+    """Of 0 the adapter is none, and the base answers in its name."""
+    return type(value) in (int, float) and math.isfinite(float(str(value))) and value != 0
+
+
+def _is_pattern(value: object, fits: Callable[[object], bool]) -> bool:
+    return value is None or (isinstance(value, dict) and all(map(fits, value.values())))
+
+
+def _are_names(value: object) -> bool:
+    """A regular expression, or a list of names; None: by the kind of model."""
+    if isinstance(value, str):
+        with suppress(re.error):
+            return bool(re.compile(value))
+        return False
+    return value is None or (isinstance(value, list) and all(isinstance(n, str) for n in value))
+
+
+_LARGEST_RANK = 65_536
+_RANK, _SCALE = f"a whole number from 1 to {_LARGEST_RANK:,}", "a finite number other than 0"
+_SWITCH = (lambda value: value is None or isinstance(value, bool), "true or false")
+_NAMES = (_are_names, "a list of names of layers, or a regular expression")
+_VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "r": (_is_rank, _RANK),
+    "lora_alpha": (_is_scale, _SCALE),
+    "rank_pattern": (lambda found: _is_pattern(found, _is_rank), f"{_RANK} by layer"),
+    "alpha_pattern": (lambda found: _is_pattern(found, _is_scale), f"{_SCALE} by layer"),
+    **dict.fromkeys(("use_rslora", "use_dora", "fan_in_fan_out"), _SWITCH),
+    **dict.fromkeys(("target_modules", "exclude_modules"), _NAMES),
+    "base_model_name_or_path": (lambda found: found is None or isinstance(found, str), "a name"),
+}
+"""Of PEFT's settings those from which something else follows where they are not what they should
+be, or a fault that names no file."""
 
 
 def require_loaded(adapted: Any, folder: Path, name: str, base: str) -> None:
@@ -145,11 +192,11 @@ def _read(weights: Path, name: str) -> Tensors:
 def _place_for(model: nn.Module, config: Path, name: str, base: str) -> Any:
     from peft import PeftConfig, PeftModelForCausalLM
 
-    settings = PeftConfig.from_pretrained(str(config))
-    settings.init_lora_weights = True
     try:
+        settings: Any = PeftConfig.from_pretrained(str(config))
+        settings.init_lora_weights = True
         return PeftModelForCausalLM(model, settings, low_cpu_mem_usage=True)
-    except (ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ImportError) as error:
         raise UserError(
             f"adapter {name}: its targets can't be placed in {base} ({error}); expected an "
             "adapter of that model"
