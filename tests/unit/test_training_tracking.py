@@ -1,6 +1,9 @@
 """Trackers: TensorBoard's own files, and stand-ins for the services; every point once."""
 
 import json
+import os
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from snaketune.training import loop, saving
 from snaketune.training import step as one_step
 from snaketune.training.assemble import TrainingPlan
 from snaketune.training.launch import launch_training
-from snaketune.training.tracking import Tracking
+from snaketune.training.run import run_training
+from snaketune.training.tracking import Tracking, open_trackers
 
 STAND_IN = """
 import json, pathlib
@@ -247,3 +251,49 @@ def test_no_token_is_in_what_a_tracker_is_told_or_in_the_work_folder(
     kept = [file for file in Path(tmp_path).rglob("*.json") if file.is_file()]
     assert any(file.name == "tracked.json" for file in kept)
     assert "s3cr3t" not in json.dumps(told()) + "".join(file.read_text() for file in kept)
+
+
+HOSTILE = "=1+1\x1b]0;x\x07\u202e<script>alert(1)</script>"
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_nothing_of_rows_or_places_leaves_the_machine(files, tmp_path, monkeypatch, stand_in, name):
+    """Numbers under fixed names and the preset, whatever the data says and wherever it lies."""
+    told = stand_in(name)
+    for variable in ("WANDB_DISABLE_GIT", "WANDB_DISABLE_CODE", "WANDB_CONSOLE"):
+        monkeypatch.delenv(variable, raising=False)
+    folder = tmp_path / "of a patient" / HOSTILE.replace("/", "")
+    folder.mkdir(parents=True)
+    for file in files.iterdir():
+        place = folder / file.name
+        shutil.copytree(file, place) if file.is_dir() else shutil.copy(file, place)
+    (folder / "model").rename(folder / HOSTILE.replace("/", ""))
+    real = loop.take_step
+    hostile = {"text": HOSTILE, HOSTILE: 1.0, "dev_losses": json.dumps({HOSTILE: 1.0})}
+    monkeypatch.setattr(loop, "take_step", lambda *a: real(*a) | hostile)
+    model = ModelSpec(id=str(folder / HOSTILE.replace("/", "")))
+    out = published(tmp_path / "out")
+    plan = TrainingPlan(model, Preset.model_validate(PRESET), 1)
+    tracking = Tracking([name], "project", "medium")
+    run_training(plan, folder / "train.parquet", folder / "dev.parquet", out, tmp_path / "work",
+                 1, tracking=tracking)  # fmt: skip
+    (settings,) = (entry["settings"] for entry in told() if "settings" in entry)
+    sent = {key for entry in told() if "step" in entry for key in entry["values"]}
+    assert len(sent) == 7 and all(re.fullmatch(r"(train|dev)/[a-z_]+", key) for key in sent)
+    numbers = [v for entry in told() if "step" in entry for v in entry["values"].values()]
+    assert numbers and all(isinstance(number, int | float) for number in numbers)
+    words = json.dumps({k: v for k, v in settings.items() if k != "dir"}, ensure_ascii=False)
+    assert "of a patient" not in words and "⟨U+001B⟩" in words
+    assert not re.search(r"\\u00|[\x00-\x1f\x7f-\x9f\u202e]", words)
+    if name == "wandb":
+        assert os.environ["WANDB_DISABLE_GIT"] == os.environ["WANDB_DISABLE_CODE"] == "true"
+
+
+def test_tensorboard_has_numbers_under_fixed_names_alone(tmp_path):
+    pytest.importorskip("tensorboard", reason="envs/requirements-dev.txt is not installed")
+    row = {"step": 1, "loss": 0.5, "text": HOSTILE, HOSTILE: 1.0}
+    tracking = Tracking(["tensorboard"], "project", "medium")
+    with open_trackers(tracking, {"model": HOSTILE}, tmp_path, tmp_path / "work", []) as trackers:
+        trackers.log(row)
+    written = b"".join(file.read_bytes() for file in (tmp_path / "tensorboard").iterdir())
+    assert b"train/loss" in written and b"script" not in written and b"\x1b]0" not in written

@@ -135,20 +135,27 @@ def _weight_faults(experiment: Experiment) -> Iterator[Fault]:
                 found = f"found {target}, which is no layer of models.{run.model}"
                 where: Path_ = ("presets", run.preset or "", "lora", "targets")
                 yield Fault(where, found + suggest(target, layers))
-        if run.adapter and not run.adapter.startswith("hub:"):
-            own = ("adapter_config.json", "adapter_model.safetensors")
-            yield from _folder_faults(("runs", name, "adapter"), run.adapter, own, hub=False)
+        if run.adapter is not None:
+            yield from _adapter_faults(("runs", name, "adapter"), run.adapter)
+
+
+def _adapter_faults(path: tuple[str, ...], found: str) -> Iterator[Fault]:
+    if not found.startswith("hub:"):
+        own = ("adapter_config.json", "adapter_model.safetensors")
+        yield from _folder_faults(path, found, own, hub=False)
+    elif not _HUB_ID.fullmatch(found.removeprefix("hub:")):
+        yield Fault(path, f"found {found}, expected hub:OWNER/NAME")
 
 
 def _folder_faults(
     path: tuple[str, ...], found: str, needed: tuple[str, ...], hub: bool = True
 ) -> Iterator[Fault]:
     folder = Path(found)
-    if not folder.is_dir():
+    if not found or not folder.is_dir():
         if hub and _HUB_ID.fullmatch(found):
             return
         or_hub = "a folder or a hub id such as OWNER/NAME" if hub else "a folder or hub:OWNER/NAME"
-        yield Fault(path, f"found {found}, which is no folder; expected {or_hub}")
+        yield Fault(path, f"found {found or repr('')}, which is no folder; expected {or_hub}")
         return
     for pattern in needed:
         if not any(folder.glob(pattern)):

@@ -22,7 +22,7 @@ from snaketune.models.content import model_identity
 from snaketune.models.folder import at_commit
 from snaketune.models.load import pick_device
 from snaketune.runtime.content import digest, file_hash
-from snaketune.runtime.errors import UserError
+from snaketune.runtime.errors import UserError, visible
 from snaketune.runtime.files import write_json
 from snaketune.runtime.job import preemption_deferred
 from snaketune.runtime.machine import resource_usage
@@ -174,8 +174,10 @@ def _chosen(plan: TrainingPlan, best: DevPoint | None) -> dict:
 
 
 def _settings(plan: TrainingPlan) -> dict:
-    """What trackers show beside the curves."""
-    return {"model": plan.model.id, "seed": plan.seed, **plan.preset.model_dump(mode="json")}
+    """What trackers show beside the curves: of a folder its name and not its place, and no
+    character that is not seen."""
+    name = Path(plan.model.id).name if Path(plan.model.id).is_dir() else plan.model.id
+    return {"model": visible(name), "seed": plan.seed, **plan.preset.model_dump(mode="json")}
 
 
 def _identity(plan: TrainingPlan, hashes: list[str]) -> dict:

@@ -23,6 +23,8 @@ from snaketune.runtime.files import write_json
 
 _TRAINING = ("loss", "learning_rate", "grad_norm", "tokens_per_second", "epoch")
 _DEV = ("dev_loss", "dev_accuracy")
+_KEPT_BACK = {"WANDB_CONSOLE": "off", "WANDB_DISABLE_GIT": "true", "WANDB_DISABLE_CODE": "true"}
+"""What Weights & Biases takes along by itself, unless the environment says otherwise."""
 _SECRET_NAMES = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 
 
@@ -150,8 +152,9 @@ class _WandB:
     """A run of Weights & Biases; its name is the training's, its id lasts as long as that."""
 
     def __init__(self, tracking: Tracking, settings: dict, results: Path, key: str) -> None:
-        # What a job prints belongs to its log.
-        os.environ.setdefault("WANDB_CONSOLE", "off")
+        # What a job prints belongs to its log, and changes in the folder to whoever makes them.
+        for name, value in _KEPT_BACK.items():
+            os.environ.setdefault(name, value)
         results.mkdir(parents=True, exist_ok=True)
         self._run = import_module("wandb").init(
             project=tracking.project,
