@@ -20,6 +20,8 @@
 # make steps   which steps' code changed; SAME="train judge" (or all) says that results stay,
 #              NEW="train" that they change
 # make docs    config/README.md, config/schema.json and docs/formats.md, from the code
+# make dependencies  envs/licences.md and envs/sbom.json, of the pinned packages
+# make audit   whether faults are known of the pinned packages, in an environment of its own
 # make bench   speed and memory beside other tools, in an environment of its own (half an hour);
 #              fails at the end where a script failed or a bar was missed
 # make clean   remove results and caches; `make distclean` the virtual environment too
@@ -32,11 +34,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 GGUF := .venv-gguf
+AUDIT := .venv-audit
 BENCHMARKS := train_vs_trl options_vs_lm_eval accuracy_vs_lm_eval generate_vs_plain load_nf4 overlap_vs_peers plan_scale
 REQUIREMENTS := $(wildcard envs/*.txt)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-gguf test-templates test-docs test-real lint steps docs bench clean distclean
+.PHONY: demo new test test-slurm test-stale test-faults test-own test-families test-gguf test-templates test-docs test-real lint steps docs dependencies audit bench clean distclean
 
 # On the CPU, where models this small are fastest with a core for each job.
 demo: $(VENV)/.installed
@@ -95,6 +98,12 @@ steps: $(VENV)/.installed
 docs: $(VENV)/.installed
 	PYTHONPATH=workflow/scripts $(BIN)/python -m snaketune.config.document
 
+dependencies: $(VENV)/.installed
+	$(BIN)/python envs/dependencies.py
+
+audit: $(AUDIT)/.installed
+	@$(AUDIT)/bin/python envs/dependencies.py audit
+
 # Some compare on real data, from the folder in REAL_DATA_DIR: without it they say that they skip.
 bench: $(BENCH)/.installed
 	failed=; for name in $(BENCHMARKS); do \
@@ -107,7 +116,7 @@ clean:
 	rm -rf results .snakemake .pytest_cache .ruff_cache .mypy_cache
 
 distclean: clean
-	rm -rf $(VENV) $(BENCH) $(GGUF)
+	rm -rf $(VENV) $(BENCH) $(GGUF) $(AUDIT)
 
 define require_python
 	@$(or $(PYTHON),false) $(NEW_ENOUGH) 2>/dev/null || { echo "found $(or $(PYTHON),none on the \
@@ -136,4 +145,10 @@ $(BENCH)/.installed: $(REQUIREMENTS)
 	$(require_python)
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet -c envs/constraints.txt -r envs/requirements-bench.txt
+	touch $@
+
+$(AUDIT)/.installed: envs/requirements-audit.txt
+	$(require_python)
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet -r envs/requirements-audit.txt
 	touch $@

@@ -1,10 +1,19 @@
 """The environments under envs/ agree with each other: one version of a package everywhere."""
 
 import ast
+import json
 import re
 import subprocess
-from importlib.metadata import packages_distributions
+from contextlib import suppress
+from importlib.metadata import (
+    PackageNotFoundError,
+    PathDistribution,
+    distribution,
+    packages_distributions,
+)
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -134,3 +143,99 @@ def test_a_container_takes_a_base_by_digest_and_what_is_pinned(name: str) -> Non
     assert checked("python@sha256:0123").returncode == 0
     assert "expected IMAGE@sha256:DIGEST" in checked("python:3.11").stderr
     assert checked("").returncode == 1
+
+
+# Licences.
+
+
+@pytest.fixture(scope="module")
+def dependencies() -> ModuleType:
+    spec = spec_from_file_location("dependencies", ENVS / "dependencies.py")
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def listed() -> dict[str, tuple[str, str]]:
+    """Version and licence by package, as envs/licences.md has them."""
+    rows = re.findall(
+        r"^\| ([\w.-]+) \| (\d[\w.]*) \| (.+) \|$", (ENVS / "licences.md").read_text(), re.M
+    )
+    return {name: (version, licence) for name, version, licence in rows}
+
+
+def test_every_pin_has_a_known_licence_that_fits(dependencies: ModuleType) -> None:
+    pinned = in_file("constraints.txt") | in_file("requirements.txt")
+    pinned |= in_file("requirements-dev.txt")
+    assert {name: version for name, (version, _) in listed().items()} == {
+        re.sub(r"[-_.]+", "-", name): version for name, version in pinned.items()
+    }, "make dependencies"
+    assert not [name for name, (_, licence) in listed().items() if not dependencies.fits(licence)]
+
+
+def test_the_list_is_what_the_installed_packages_say(dependencies: ModuleType) -> None:
+    """Of those that are installed as they are pinned (torch's build may differ)."""
+    compared = 0
+    for name, (version, licence) in listed().items():
+        with suppress(PackageNotFoundError):
+            package = distribution(name)
+            if package.version.partition("+")[0] == version and name not in dependencies.BY_HAND:
+                assert dependencies.licence_said(package) == licence, name
+                compared += 1
+    assert compared > 100
+
+
+def test_the_bill_of_materials_is_of_the_pins_and_has_no_address(dependencies: ModuleType) -> None:
+    text = (ENVS / "sbom.json").read_text()
+    assert text == dependencies.bill_of_materials({n: said for n, (_, said) in listed().items()})
+    bill = json.loads(text)
+    assert bill["bomFormat"] == "CycloneDX" and len(bill["components"]) == len(listed()) > 130
+    assert not re.search(r"https?:|://|timestamp", text + (ENVS / "licences.md").read_text())
+
+
+@pytest.mark.parametrize(
+    ("said", "licence"),
+    [
+        ({"License-Expression": "MIT AND PSF-2.0"}, "MIT AND PSF-2.0"),
+        ({"License-Expression": "GPL-3.0-only OR MIT"}, "GPL-3.0-only OR MIT"),
+        ({"License-Expression": "GPL-3.0-only AND MIT"}, None),
+        ({"License-Expression": "SSPL-1.0", "License": "MIT"}, None),
+        ({"License": "Apache 2.0"}, "Apache-2.0"),
+        ({"License": "Our own terms"}, None),
+        ({"License": "AGPLv3", "Classifier": "License :: OSI Approved :: MIT License"}, None),
+        ({"Classifier": "License :: OSI Approved :: MIT License"}, "MIT"),
+        ({"Classifier": "License :: OSI Approved :: GNU General Public License (GPL)"}, None),
+        (
+            {"License": "Copyright (c) us", "Classifier": "License :: OSI Approved :: BSD License"},
+            "BSD",
+        ),
+        ({}, None),
+    ],
+)
+def test_a_licence_that_does_not_fit_is_none(
+    dependencies: ModuleType, tmp_path: Path, said: dict[str, str], licence: str | None
+) -> None:
+    folder = tmp_path / "a-1.dist-info"
+    folder.mkdir()
+    lines = ["Metadata-Version: 2.4", "Name: a", "Version: 1"]
+    lines += [f"{key}: {value}" for key, value in said.items()]
+    (folder / "METADATA").write_text("\n".join(lines) + "\n")
+    assert dependencies.licence_said(PathDistribution(folder)) == licence
+
+
+def test_what_an_audit_says(dependencies: ModuleType) -> None:
+    skipped = {"name": "a", "skip_reason": "Dependency not found"}
+    whole = {"name": "b", "version": "1", "vulns": []}
+    fault = {"id": "CVE-1", "fix_versions": ["3"]}
+    broken = {"name": "c", "version": "2", "vulns": [fault, {"id": "CVE-2", "fix_versions": []}]}
+    for packages in ([], [skipped]):
+        said, is_well = dependencies.audit_told({"dependencies": packages})
+        assert is_well and said.endswith("nothing was checked") and "\n" not in said
+    told = dependencies.audit_told({"dependencies": [skipped, whole]})
+    assert told == ("1 of 2 pins checked: 0 known faults", True)
+    said, is_well = dependencies.audit_told({"dependencies": [whole, broken]})
+    assert not is_well and said.splitlines() == [
+        *("2 of 2 pins checked: 2 known faults", "c 2: CVE-1, mended in 3"),
+        "c 2: CVE-2, mended in no version yet",
+    ]
