@@ -140,6 +140,19 @@ def test_kept_records_of_a_job_go_without_what_is_damaged(
     assert len(kept) < 4 and all(record["output"] == "x" * 20 for record in kept.values())
 
 
+def test_a_bit_of_a_kept_record_that_flipped_makes_it_anew(tmp_path: Path) -> None:
+    """Of records that are not published yet, which no record beside them has a hash of."""
+    part, file = LedgerPart(tmp_path), tmp_path / "records.jsonl"
+    for i in range(3):
+        part.append({"id": f"e{i}", "output": "ü" * 20, "score": -0.1 * i, "sample": 1})
+    assert list(LedgerPart(tmp_path).records) == [("e0", 1), ("e1", 1), ("e2", 1)]
+    assert all("seal" not in record for record in LedgerPart(tmp_path).records.values())
+    whole = file.read_bytes()
+    # The number of the second, and the line of a version that wrote no seals.
+    file.write_bytes(whole.replace(b"-0.1,", b"-0.3,") + b'{"id": "old", "output": "x"}\n')
+    assert list(LedgerPart(tmp_path).records) == [("e0", 1), ("e2", 1), ("old", 0)]
+
+
 def test_a_checkpoint_is_removed_and_the_training_begins_anew(
     tmp_path: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

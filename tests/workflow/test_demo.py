@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import Project
 
+from snaketune.runtime.content import require_as_made
+from snaketune.runtime.errors import UserError
+
 R = Path("results/demo")
 
 
@@ -247,6 +250,75 @@ def test_shards_give_the_same_choices(project: Project) -> None:
         assert one["sums"] == pytest.approx(other["sums"], abs=1e-4)
     meta = json.loads((project.folder / file.with_suffix(".meta.json")).read_text())
     assert meta["shards"] == 3 and meta["finishes"] == {"scored": len(whole)}
+
+
+READ_ON = (
+    *("data/*/*.parquet", "data/*/few_shot.json", "tokens/*/*.parquet", "tokens/*/lengths.json"),
+    *("train/*/final/*", "train/*/snapshots/*/*", "train/*/train_log.parquet"),
+    *("predictions/*/*.jsonl", "verdicts/*/*.jsonl", "scores/*/*.parquet", "tables/*.csv"),
+)
+"""What later jobs read, besides records."""
+
+
+def test_a_flipped_bit_in_any_result_would_be_noticed(finished: Project) -> None:
+    """Every file that a job reads is known to a record where jobs look for it; a record itself."""
+    folder = finished.folder / R
+    records = [f for f in folder.rglob("*.json") if '"as_made"' in f.read_text()]
+    others = [file for pattern in READ_ON for file in folder.glob(pattern)]
+    assert len(records) > 30 and len(others) > 40
+    for file in (*records, *others):
+        require_as_made([file])
+        whole, times = file.read_bytes(), file.stat()
+        # Of a record a letter, as JSON that can't be read is named by whoever reads it.
+        place = whole.rindex(b'"step"') + 1 if file in records else len(whole) // 2
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="found other content than it was made with"):
+            require_as_made([file])
+        file.write_bytes(whole)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "rule"),
+    [("predictions/simple/math.jsonl", "measure"), ("train/simple/final/adapter_model.safetensors",
+     "generate")],
+)  # fmt: skip
+def test_damage_is_named_and_what_is_told_mends_it(
+    finished: Project, tmp_path: Path, damaged: str, rule: str
+) -> None:
+    project = Project(tmp_path / "copy")
+    shutil.copytree(finished.folder, project.folder)
+    shutil.rmtree(project.folder / R / ".work")
+    file, final = project.folder / R / damaged, project.folder / R / "tables/metrics.csv"
+    before = final.read_bytes(), file.read_bytes()
+    content = bytearray(before[1])
+    content[len(content) // 2] ^= 1
+    file.write_bytes(bytes(content))
+    done = project.snakemake(str(R / "tables/metrics.csv"))
+    assert done.returncode and f"{R / damaged}: found other content" in done.stdout
+    assert f"Error in rule {rule}:" in done.stdout and "Traceback" not in done.stdout
+    file.unlink()
+    project.run()
+    # The measures from before still stand, and need no predictions: these are asked for by name.
+    project.run(str(R / damaged))
+    project.run()
+    assert (final.read_bytes(), file.read_bytes()) == before
+    assert "Nothing to be done" in project.run()
+
+
+def test_results_from_before_records_had_hashes_are_taken_as_they_are(
+    finished: Project, tmp_path: Path
+) -> None:
+    project = Project(tmp_path / "copy")
+    shutil.copytree(finished.folder, project.folder)
+    for file in (project.folder / R).rglob("*.json"):
+        found, times = json.loads(file.read_text()), file.stat()
+        if isinstance(found, dict) and found.pop("as_made", None):
+            file.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "Nothing to be done" in project.run()
+    assert set(project.planned("--forcerun", "report")) == {"report", "all"}
+    project.run("--forcerun", "measure")
 
 
 def test_the_report_page_of_snakemake_itself(finished: Project) -> None:

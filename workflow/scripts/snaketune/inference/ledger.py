@@ -21,7 +21,7 @@ from snaketune.runtime.job import end_if_preempted
 Provenance = dict[str, Any]
 RecordKey = tuple[str, int]
 
-_REPLY = "reply_hash"
+_REPLY, _SEAL = "reply_hash", "seal"
 _USAGE = ("main_memory_bytes", "gpu_memory_bytes", "job_seconds")
 
 
@@ -123,7 +123,8 @@ class LedgerPart:
     def append(self, record: dict) -> None:
         """Writes a record, which survives the process from here on."""
         self._open = self._open or self._begin()
-        self._open.write(json.dumps(record, ensure_ascii=False) + "\n")
+        sealed = record | {_SEAL: digest(record)}
+        self._open.write(json.dumps(sealed, ensure_ascii=False) + "\n")
         self._open.flush()
         self.records[record_key(record)] = record
         self._lines += 1
@@ -169,14 +170,17 @@ class LedgerPart:
 
 
 def _parsed(lines: Sequence[bytes]) -> Iterator[dict]:
-    """Records; a line that a crash of the machine spoilt is none."""
+    """Records; a line that a crash of the machine or a disk spoilt is none. One that is published
+    has no seal of its own, as all of them have one together."""
     for line in lines:
         try:
             record = json.loads(line)
+            seal = record.pop(_SEAL, None)
             record_key(record)
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
-        yield record
+        if seal is None or seal == digest(record):
+            yield record
 
 
 def _read_meta(path: Path) -> dict | None:

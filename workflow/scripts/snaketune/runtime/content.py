@@ -207,6 +207,7 @@ def _changed(file: Path, content: str) -> UserError:
     return UserError(
         f"{file}: found other content than it was made with; expected the one {content} (a disk "
         "that failed, a copy that broke off, a change by hand?). Delete this file: it is made again"
+        " where a step needs it"
     )
 
 
