@@ -183,19 +183,28 @@ def require_as_made(places: Iterable[str | Path]) -> None:
     that it is read once and not by every job. What was made before records had hashes passes; what
     can't be read at all is named by whoever reads it."""
     for found in _files_in(places):
-        for record in (found, *_records_beside(found)):
-            made = _hashes_in(record).get(os.path.relpath(found, record.parent))
+        if _hashes_in(found) is not None:
+            continue
+        for record in _records_beside(found):
+            if (hashes := _hashes_in(record)) is None:
+                continue
+            made = hashes.get(os.path.relpath(found, record.parent))
             if made and found.is_file() and content_hash(found) != made:
                 raise _changed(found, f"that {record} says")
+            if made or not hashes:
+                break
 
 
-def _hashes_in(record: Path) -> dict[str, str]:
-    """What a record says of the files beside it; nothing where it is none that does."""
+def _hashes_in(record: Path) -> dict[str, str] | None:
+    """What a step's record says of the files beside it, nothing if it is from before records said
+    so; None where it is none."""
     try:
         found = json.loads(record.read_bytes()) if record.suffix == ".json" else None
     except (OSError, ValueError):
-        return {}
-    if not isinstance(found, dict) or not isinstance(made := found.get(AS_MADE), dict):
+        return None
+    if not isinstance(found, dict) or MADE_BY not in found:
+        return None
+    if not isinstance(made := found.get(AS_MADE), dict):
         return {}
     hashes: dict[str, str] = made.get("files", {})
     if made.get("seal") != _seal(found, hashes):
@@ -213,15 +222,17 @@ def _changed(file: Path, content: str) -> UserError:
 
 def _records_beside(file: Path) -> Iterator[Path]:
     """Where the record of the step may lie that made a file of results (see docs/architecture.md):
-    by the file's name, the folder's, or the step's."""
+    by the file's name, the folder's, or the step's. Those first of which there are thousands: a
+    look for what is not there takes its time on a shared disk."""
+    folder = file.absolute().parent
+    if folder.parent.name == "scores":
+        yield folder.parent.parent / "metrics" / folder.name / f"{file.stem}.json"
     yield file.with_suffix(".meta.json")
     yield file.with_suffix(".json")
     yield from map(file.with_name, ("stats.json", "manifest.json", "final_metrics.json"))
-    folder = file.absolute().parent
     yield folder.parent / f"{folder.name}.json"
     for above in (folder, folder.parent, folder.parent.parent):
         yield from (above / "train_meta.json", above / "adapter.json")
-    yield folder.parent.parent / "metrics" / folder.name / f"{file.stem}.json"
 
 
 def settings_of(record: Mapping[str, Any]) -> dict[str, Any]:
