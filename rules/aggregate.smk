@@ -86,7 +86,7 @@ rule aggregate:
         mem="4GB",
         runtime=30,
     params:
-        table=TABLE.as_json(),
+        table=TABLE_ROWS,
         asked=lambda wildcards: LOOKUP.expected_settings(),
         tokens=PLAN.run_tokens,
         gate=EXPERIMENT.gate.model_dump(mode="json", exclude={"always", "against"}),

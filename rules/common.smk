@@ -2,18 +2,25 @@
 # EXPERIMENT and PLAN are known from the config alone; E is the folder of the results.
 
 import json
+from inspect import isfunction, signature
 
 from snaketune.config.changes import asked_splits
 from snaketune.data.steps import source_places
 from snaketune.plan.experiment_plan import Cell, learners_of
 from snaketune.plan.lookups import Lookup, weights_in
 from snaketune.plan.states import gguf_file, name_pattern
-from snaketune.plan.resources import helper_request, threads_for
+from snaketune.plan.resources import (
+    evaluation_request,
+    helper_request,
+    threads_for,
+    training_request,
+)
 from snaketune.plan.table_plan import TablePlan, further_names
 from snaketune.steps.versions import made_by, step_version
 
 LOOKUP = Lookup(EXPERIMENT, PLAN)
 TABLE = TablePlan(experiment=Path(E).name, runs=PLAN.table, drops=EXPERIMENT.drops)
+TABLE_ROWS = TABLE.as_json()
 ASKED_SPLITS = asked_splits(EXPERIMENT)
 TRAINED = [name for name, run in EXPERIMENT.runs.items() if run.train]
 
@@ -152,21 +159,29 @@ THREADS = threads_for(ONE_GPU, CORES, GPUS)
 # Memory and time: the config's, else the estimate, and as much again with every further attempt.
 
 
-def of_helper(wildcards):
-    """What the judge or reward model needs that looks at the replies."""
-    return helper_request(EXPERIMENT, PLAN, cell_of(wildcards))
+def asked_for(request) -> dict:
+    """The `mem`, `runtime` and `limit` of jobs by their request, which is worked out once for the
+    three."""
+    found = {}
+
+    def asked(wildcards):
+        key = tuple(wildcards)
+        if key not in found:
+            found[key] = request(wildcards)
+        return found[key]
+
+    return {
+        "mem": lambda wildcards, attempt: asked(wildcards).mem(attempt),
+        "runtime": lambda wildcards, attempt: asked(wildcards).runtime(attempt),
+        "limit": lambda wildcards, attempt: asked(wildcards).limit(attempt),
+    }
 
 
-def helper_memory(wildcards, attempt: int) -> str:
-    return of_helper(wildcards).mem(attempt)
-
-
-def helper_minutes(wildcards, attempt: int) -> int:
-    return of_helper(wildcards).runtime(attempt)
-
-
-def helper_limit(wildcards, attempt: int) -> int:
-    return of_helper(wildcards).limit(attempt)
+FOR_EVALUATION = asked_for(
+    lambda wildcards: evaluation_request(EXPERIMENT, PLAN, cell_of(wildcards))
+)
+FOR_HELPER = asked_for(lambda wildcards: helper_request(EXPERIMENT, PLAN, cell_of(wildcards)))
+FOR_TRAINING = asked_for(lambda wildcards: training_request(EXPERIMENT, wildcards.run))
 
 
 def gigabytes(amount: int):
@@ -176,3 +191,15 @@ def gigabytes(amount: int):
 
 def minutes(amount: int):
     return lambda wildcards, attempt: amount * attempt
+
+
+def note_signatures(rules) -> None:
+    """Notes at what the rules call which arguments it takes, where `inspect.signature` looks first.
+    Snakemake asks it for every job, several times a function, and it took longer than the calls."""
+    for rule in rules:
+        resources = rule.resources.values()
+        calls = [getattr(resource, "_evaluator", None) for resource in resources]
+        calls += [type(resource).evaluate for resource in resources]
+        for call in [*rule.input, *rule.params, *calls]:
+            if isfunction(call):
+                call.__signature__ = signature(call)

@@ -4,7 +4,6 @@
 # rewards/{state}/{protocol}.jsonl.
 
 from snaketune.plan.protocols import class_labels, most_samples, reward_model
-from snaketune.plan.resources import evaluation_request
 from snaketune.plan.states import part_numbers
 from snaketune.prompts.wording import generation_protocol, options_protocol
 from snaketune.runtime.content import content_hash
@@ -39,16 +38,8 @@ rule generate:
         "../envs/train.yaml"
     threads: THREADS
     resources:
+        **FOR_EVALUATION,
         gpu=ONE_GPU,
-        mem=lambda wildcards, attempt: evaluation_request(
-            EXPERIMENT, PLAN, cell_of(wildcards)
-        ).mem(attempt),
-        runtime=lambda wildcards, attempt: evaluation_request(
-            EXPERIMENT, PLAN, cell_of(wildcards)
-        ).runtime(attempt),
-        limit=lambda wildcards, attempt: evaluation_request(
-            EXPERIMENT, PLAN, cell_of(wildcards)
-        ).limit(attempt),
     params:
         identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
         state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
@@ -154,16 +145,8 @@ rule score_options:
         "../envs/train.yaml"
     threads: THREADS
     resources:
+        **FOR_EVALUATION,
         gpu=ONE_GPU,
-        mem=lambda wildcards, attempt: evaluation_request(
-            EXPERIMENT, PLAN, cell_of(wildcards)
-        ).mem(attempt),
-        runtime=lambda wildcards, attempt: evaluation_request(
-            EXPERIMENT, PLAN, cell_of(wildcards)
-        ).runtime(attempt),
-        limit=lambda wildcards, attempt: evaluation_request(
-            EXPERIMENT, PLAN, cell_of(wildcards)
-        ).limit(attempt),
     params:
         identity=lambda wildcards: LOOKUP.state_identity(PLAN.states[wildcards.state]),
         state=lambda wildcards, output: LOOKUP.state_settings(PLAN.states[wildcards.state]),
@@ -227,10 +210,8 @@ rule score_rewards:
         "../envs/train.yaml"
     threads: THREADS
     resources:
+        **FOR_HELPER,
         gpu=ONE_GPU,
-        mem=helper_memory,
-        runtime=helper_minutes,
-        limit=helper_limit,
     params:
         identity=lambda wildcards: LOOKUP.state_identity(LOOKUP.rewarding_state(wildcards.protocol)),
         state=lambda wildcards, output: LOOKUP.state_settings(

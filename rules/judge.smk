@@ -32,10 +32,8 @@ rule judge:
         "../envs/train.yaml"
     threads: THREADS
     resources:
+        **FOR_HELPER,
         gpu=ONE_GPU,
-        mem=helper_memory,
-        runtime=helper_minutes,
-        limit=helper_limit,
     params:
         identity=lambda wildcards: LOOKUP.state_identity(LOOKUP.judging_state(wildcards.protocol)),
         state=lambda wildcards, output: LOOKUP.state_settings(

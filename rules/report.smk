@@ -105,7 +105,7 @@ rule report:
         mem="4GB",
         runtime=30,
     params:
-        table=TABLE.as_json(),
+        table=TABLE_ROWS,
         behind=BEHIND,
         labels={name: run.label for name, run in EXPERIMENT.runs.items() if run.label},
         at_least={

@@ -3,7 +3,6 @@
 # snapshots, the weights that `keep` keeps, the training log and the resource usage; chosen.json,
 # which snapshot is best on the dev split.
 
-from snaketune.plan.resources import training_request
 from snaketune.plan.states import WEIGHT_FILES, part_names
 
 # A rule's outputs must be known from its wildcards, so runs that leave different files (an adapter
@@ -41,14 +40,8 @@ for shape in PLAN.training_shapes:
             "../envs/train.yaml"
         threads: lambda wildcards: threads_for(EXPERIMENT.runs[wildcards.run].gpu, CORES, GPUS)
         resources:
+            **FOR_TRAINING,
             gpu=lambda wildcards: EXPERIMENT.runs[wildcards.run].gpu,
-            mem=lambda wildcards, attempt: training_request(EXPERIMENT, wildcards.run).mem(attempt),
-            runtime=lambda wildcards, attempt: training_request(EXPERIMENT, wildcards.run).runtime(
-                attempt
-            ),
-            limit=lambda wildcards, attempt: training_request(EXPERIMENT, wildcards.run).limit(
-                attempt
-            ),
         params:
             settings=lambda wildcards: LOOKUP.training_identity(wildcards.run),
             model=lambda wildcards, output: LOOKUP.model_settings(model_of_run(wildcards)),

@@ -68,9 +68,14 @@ DIRECTIVES = """log: "logs/RULE/WILD.log"
 """
 
 
+PLAN = ("-n", "--cores", "2", "--resources", "gpu=1")
+READ = ("--list-rules",)
+"""What every submitted job does again: no more than reading the Snakefile."""
+
+
 @dataclass(frozen=True)
 class Planned:
-    """What a dry run took and what it planned."""
+    """What a dry run, or reading the Snakefile, took and how many jobs it planned."""
 
     seconds: float
     """Processor time."""
@@ -79,16 +84,18 @@ class Planned:
 
 
 def plan(folder: Path, *arguments: str) -> Planned:
-    """A dry run in a process of its own."""
-    command = [sys.executable, "-m", "snakemake", "-n", "--cores", "2", "--resources", "gpu=1"]
+    """Snakemake in a process of its own."""
+    command = [sys.executable, "-m", "snakemake"]
     file = folder / "plan.txt"
     with file.open("w") as out:
         process = subprocess.Popen([*command, *arguments], stdout=out, stderr=out, cwd=ROOT)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"the dry run failed:\n{file.read_text()[-3000:]}")
-    total = re.search(r"^total\s+(\d+)$", file.read_text(), re.MULTILINE)
-    return Planned(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, int(total[1]))
+    # Our listing's first line, or the end of Snakemake's table.
+    total = re.search(r"^(?=\d+ jobs:|total )\D*(\d+)", file.read_text(), re.MULTILINE)
+    jobs = int(total[1]) if total else 0
+    return Planned(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, jobs)
 
 
 def sweep(folder: Path, runs: int) -> Path:
@@ -146,12 +153,16 @@ def main() -> None:
         ours = ["--configfile", str(sweep(folder, options.runs))]
         tenth = folder / "tenth"
         tenth.mkdir()
+        tenth_of_ours = ["--configfile", str(sweep(tenth, max(100, options.runs // 10)))]
+        plain = [*bare(folder, "bare", SHELL), f"runs={options.runs}"]
         sides = {
-            "ours": ours,
-            "bare": [*bare(folder, "bare", SHELL), f"runs={options.runs}"],
-            "directives": [*bare(folder, "directives", DIRECTIVES), f"runs={options.runs}"],
-            "tenth": ["--configfile", str(sweep(tenth, max(100, options.runs // 10)))],
-            "batch": [*ours, "--batch", "aggregate=1/10"],
+            "ours": [*PLAN, *ours],
+            "bare": [*PLAN, *plain],
+            "directives": [*PLAN, *bare(folder, "directives", DIRECTIVES), f"runs={options.runs}"],
+            "tenth": [*PLAN, *tenth_of_ours],
+            "batch": [*PLAN, *ours, "--batch", "aggregate=1/10"],
+            "read": [*READ, *tenth_of_ours],
+            "read bare": [*READ, *plain],
         }
         found: dict[str, list[Planned]] = {side: [] for side in sides}
         for number in range(options.rounds):
@@ -161,7 +172,11 @@ def main() -> None:
     seconds = {side: statistics.median(p.seconds for p in all_) for side, all_ in found.items()}
     first = {side: all_[0] for side, all_ in found.items()}
     jobs = f"{options.runs:,} runs x 5 evals"
-    per_job = {side: seconds[side] / first[side].jobs * 1000 for side in sides}
+    per_job = {side: seconds[side] / all_.jobs * 1000 for side, all_ in first.items() if all_.jobs}
+    beyond = {
+        side: (seconds[side] - seconds[read]) / first[side].jobs * 1000
+        for side, read in (("tenth", "read"), ("bare", "read bare"))
+    }
     record(
         [
             Entry(f"plan of {jobs} against a bare Snakefile", seconds["ours"], seconds["bare"],
@@ -174,6 +189,10 @@ def main() -> None:
                   "ms", 1.1, "lower"),
             Entry(f"plan of {jobs}: a tenth of them with --batch", seconds["batch"],
                   seconds["ours"], "s", 1.0, "lower"),
+            Entry("plan: a job beyond reading the Snakefile, against a bare one's",
+                  beyond["tenth"], beyond["bare"], "ms", 1.6, "lower"),
+            Entry("plan: reading the Snakefile of 100 runs against a bare one",
+                  seconds["read"], seconds["read bare"], "s", 1.45, "lower"),
         ]
     )  # fmt: skip
 

@@ -223,7 +223,7 @@ def _add_rows(
 def _add_protocol(plan: Plan, eval_name: str, name: str, spec: EvalSpec) -> None:
     known = plan.protocols.setdefault(name, spec)
     # The name has digests of what changed; two that agree would be a rare chance.
-    if known.protocol() != spec.protocol():
+    if known is not spec and known.protocol() != spec.protocol():
         raise UserError(f"{name}: two protocols have this name; expected another system or prompt")
     plan.eval_of[name] = eval_name
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from snaketune.config.base import thinking_mode, thought_budget
 from snaketune.config.changes import changed_eval, every_eval, small_eval
@@ -23,24 +23,42 @@ _SHORT_WORD = re.compile("[a-z0-9]{1,32}")
 def run_evals(experiment: Experiment, run: RunSpec) -> dict[str, EvalSpec]:
     """The run's evals with its changes, without those left out."""
     evals = {}
-    for key, spec in experiment.evals.items():
+    for key in experiment.evals:
         change = run.evals.get(key)
         elsewhere = run.predictions and key not in run.predictions
         if key in experiment.leave_out or change is False or elsewhere:
             continue
-        evals[key] = _sized(experiment, changed_eval(spec, _changes(run, key)))
+        evals[key] = _asked(experiment, key, _changes(run, key))
     return evals
 
 
 def dev_eval(experiment: Experiment, run: RunSpec, key: str) -> EvalSpec:
     """The run's eval on all of the dev split, where its snapshots are chosen."""
-    change = {**_changes(run, key), "split": "dev", "sample": None}
-    return _sized(experiment, changed_eval(experiment.evals[key], change))
+    return _asked(experiment, key, {**_changes(run, key), "split": "dev", "sample": None})
 
 
 def _changes(run: RunSpec, key: str) -> dict[str, Any]:
     change = run.evals.get(key)
     return change if isinstance(change, dict) else {}
+
+
+class _Last:
+    """The experiment that was asked about last, and its evals by name and change: a sweep's runs
+    ask for the same ones, some thousand times."""
+
+    experiment: Experiment | None = None
+    found: ClassVar[dict[tuple[str, str], EvalSpec]] = {}
+
+
+def _asked(experiment: Experiment, key: str, change: dict[str, Any]) -> EvalSpec:
+    """The experiment's eval `key` with a run's changes, as it is asked."""
+    if _Last.experiment is not experiment:
+        _Last.experiment, _Last.found = experiment, {}
+    known = (key, repr(change))
+    if known not in _Last.found:
+        spec = experiment.evals[key]
+        _Last.found[known] = _sized(experiment, changed_eval(spec, change) if change else spec)
+    return _Last.found[known]
 
 
 def _sized(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
@@ -78,7 +96,8 @@ def _with_labels(experiment: Experiment, spec: EvalSpec) -> EvalSpec:
 
 def name_of_eval(experiment: Experiment, key: str, spec: EvalSpec) -> str:
     """The name of the protocol that a run makes of the experiment's eval `key`."""
-    return protocol_name(key, _sized(experiment, experiment.evals[key]), spec)
+    usual = _asked(experiment, key, {})
+    return key if spec is usual else protocol_name(key, usual, spec)
 
 
 def protocol_name(eval_name: str, usual: EvalSpec, spec: EvalSpec) -> str:

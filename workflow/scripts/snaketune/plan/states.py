@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -151,6 +152,11 @@ def name_pattern(names: Iterable[str]) -> str:
     their number; what names share stands in this pattern once, so that for a sweep it grows with
     the values and not with their combinations.
     """
+    return _pattern_of(tuple(names))
+
+
+@cache
+def _pattern_of(names: tuple[str, ...]) -> str:
     tree: _Tree = {}
     for name in names:
         node = tree

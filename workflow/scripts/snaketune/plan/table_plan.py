@@ -14,8 +14,9 @@ protocols among the runs, in order.
 Which tables and figures there will be is known from the plan alone: the Snakefile lists them.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self, TypedDict
 
 
@@ -99,8 +100,8 @@ class TablePlan:
     """By eval: the eval, in distribution, that its drop is measured from."""
 
     def as_json(self) -> dict[str, Any]:
-        """What a job gets as `params.table`."""
-        return asdict(self)
+        """What a job gets as `params.table`; `asdict` is slow with a large sweep."""
+        return json.loads(json.dumps(vars(self), default=vars))
 
     @classmethod
     def from_json(cls, table: Mapping[str, Any]) -> Self:

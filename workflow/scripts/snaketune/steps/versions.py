@@ -44,6 +44,7 @@ def step_version(step: str) -> int:
     return versions[step]["version"]
 
 
+@cache
 def code_of_step(step: str) -> str:
     """12 hex digits that say what the step's code is now."""
     if step not in code_now().scripts:
