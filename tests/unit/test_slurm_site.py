@@ -179,5 +179,7 @@ def test_a_site_takes_what_the_rules_ask_for(site) -> None:
     text = "\n".join(file.read_text() for file in sorted(RULES.glob("*.smk")))
     blocks = re.findall(r"^( *)resources:\n((?:\1 +.*\n)+)", text, re.MULTILINE)
     names = {name for _, block in blocks for name in re.findall(r"^ +(\w+)=", block, re.MULTILINE)}
+    # And those that several rules have from rules/common.smk.
+    names |= set(re.findall(r'^ +"(\w+)": lambda wildcards, attempt:', text, re.MULTILINE))
     assert {"mem", "gpu", "runtime", "limit"} <= names
     check_site([job(**dict.fromkeys(names, 1), slurm_partition="gpu")])
