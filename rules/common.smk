@@ -196,10 +196,10 @@ def minutes(amount: int):
 def note_signatures(rules) -> None:
     """Notes at what the rules call which arguments it takes, where `inspect.signature` looks first.
     Snakemake asks it for every job, several times a function, and it took longer than the calls."""
-    for rule in rules:
-        resources = rule.resources.values()
+    for made in rules:
+        resources = made.resources.values()
         calls = [getattr(resource, "_evaluator", None) for resource in resources]
         calls += [type(resource).evaluate for resource in resources]
-        for call in [*rule.input, *rule.params, *calls]:
+        for call in [*made.input, *made.params, *calls]:
             if isfunction(call):
                 call.__signature__ = signature(call)
