@@ -33,6 +33,16 @@ _CLOSE = 2e-3
 """Of the largest number: float32, in other orders."""
 
 
+def plain_model(folder: Path) -> Any:
+    """As plain transformers loads it, in float32. Where the CPU multiplies bfloat16, bitsandbytes
+    would pack 4-bit layers anew and compute in that; narrow ones fail."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
+    return model
+
+
 @dataclass
 class Journey:
     """One family by one method."""
@@ -96,7 +106,7 @@ class Journey:
     def _plain_base(self) -> Any:
         """For qlora with the numbers that NF4 stands for, in layers of the kind that they were."""
         if self.method != "qlora":
-            return AutoModelForCausalLM.from_pretrained(self.base, dtype=torch.float32).eval()
+            return plain_model(self.base)
         from snaketune.models.nf4 import expand_nf4
 
         model = load_model(self.spec, "nf4", CPU)

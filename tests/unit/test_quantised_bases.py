@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 sys.path.insert(0, str(Path(__file__).parents[1] / "families"))
 
 from families import make_model, save_model
-from journey import Journey
+from journey import Journey, plain_model
 
 from snaketune.config.model import ModelSpec, Preset
 from snaketune.models.describe import describe_model
@@ -96,7 +96,7 @@ def test_what_comes_in_bits_is_recorded_and_counted_as_what_it_stands_for(bits, 
     assert count_parameters(tmp_path / "plain") == count_parameters(folder) == PLAIN
     held = estimate.held_bytes(ModelSpec(id=str(folder)), "none")
     assert held == (folder / "model.safetensors").stat().st_size
-    theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    theirs = plain_model(folder)
     ours = load_state(ModelSpec(id=str(folder)), "none", "none", [], CPU)
     torch.testing.assert_close(logits(ours), logits(theirs), atol=1e-3, rtol=1e-3)
 

@@ -46,6 +46,7 @@ NOT_RUN = {
     "make test": _ITSELF,
     "make lint": "part of `make test`",
     "make docs": "writes into the checkout; tests hold the pages against what it would write",
+    "make dependencies": "writes into the checkout; a test holds the lists against the pins",
     'make steps SAME="train judge"': _CHANGES,
     'make steps NEW="train"': _CHANGES,
     f"snakemake talk {OPTION}": "needs a finished run; the tutorial's is run",
