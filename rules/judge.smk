@@ -3,14 +3,8 @@
 
 from snaketune.runtime.content import content_hash
 
-JUDGED_BY = {
-    backend: [
-        name
-        for name, spec in PLAN.protocols.items()
-        if spec.judge and spec.judge.backend == backend
-    ]
-    for backend in ("transformers", "vllm")
-}
+JUDGES = {name: spec.judge for name, spec in PLAN.protocols.items() if spec.judge}
+JUDGED_ON_VLLM = [name for name, judge in JUDGES.items() if judge.backend == "vllm"]
 
 
 rule judge:
@@ -27,7 +21,7 @@ rule judge:
     benchmark:
         f"{E}/benchmarks/judge/{{state}}/{{protocol}}.jsonl"
     wildcard_constraints:
-        protocol=name_pattern(JUDGED_BY["transformers"]),
+        protocol=name_pattern(set(JUDGES) - {*JUDGED_ON_VLLM}),
     conda:
         "../envs/train.yaml"
     threads: THREADS
@@ -54,6 +48,6 @@ rule judge:
 
 use rule judge as judge_vllm with:
     wildcard_constraints:
-        protocol=name_pattern(JUDGED_BY["vllm"]),
+        protocol=name_pattern(JUDGED_ON_VLLM),
     conda:
         "../envs/vllm.yaml"

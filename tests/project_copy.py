@@ -12,6 +12,18 @@ ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "rules", "workflow", "config", "envs", "profiles", "data")
 _HEADS = ("rule ", "localrule ", "checkpoint ", "localcheckpoint ")
 
+SHORT = {
+    "models": {"tiny": {"id": "data/demo/model"}, "judge": {"id": "data/demo/judge"}},
+    "datasets": {
+        "problems": {"source": "data/demo/math", "format": "gsm8k", "dev": 8},
+        "prompts": {"source": "data/demo/safety/prompts.csv", "format": "ailuminate"},
+    },
+    "presets": {
+        "short": {"method": "qlora", "max_steps": 3, "batch_size": 4, "learning_rate": 1e-2}
+    },
+}
+"""Of an experiment on the demo's models and data: all but its evals and runs."""
+
 
 @dataclass(frozen=True)
 class Project:

@@ -5,20 +5,13 @@ import json
 from pathlib import Path
 
 import yaml
-from project_copy import Project, copy_project
+from project_copy import SHORT, Project, copy_project
 from real_models import HERE, pretrained, real_data
 
 KINDS = ("f16", "q8_0")
 DEMO = {
+    **SHORT,
     "experiment": "exported",
-    "models": {"tiny": {"id": "data/demo/model"}, "judge": {"id": "data/demo/judge"}},
-    "datasets": {
-        "problems": {"source": "data/demo/math", "format": "gsm8k", "dev": 8},
-        "prompts": {"source": "data/demo/safety/prompts.csv", "format": "ailuminate"},
-    },
-    "presets": {
-        "short": {"method": "qlora", "max_steps": 3, "batch_size": 4, "learning_rate": 1e-2}
-    },
     "evals": {
         "math": {"task": "math", "dataset": "problems", "sample": {"count": 6},
                  "max_new_tokens": 24, "shards": 2},

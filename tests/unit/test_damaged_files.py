@@ -17,7 +17,7 @@ from snaketune.data.example import Example, read_examples, write_examples
 from snaketune.inference.ledger import LedgerPart
 from snaketune.inference.shards import join_shards
 from snaketune.models.headers import require_whole
-from snaketune.models.nf4 import load_or_quantise
+from snaketune.models.nf4 import expanded_folder, load_or_quantise
 from snaketune.runtime.content import require_as_made, sign
 from snaketune.runtime.errors import UserError
 from snaketune.runtime.files import read_json, read_jsonl, read_rows, write_json, write_jsonl
@@ -241,6 +241,27 @@ def test_nf4_weights_are_made_anew_with_a_word(
     (folder / "manifest.json").unlink()
     load_or_quantise(folder, quantise, load)
     assert len(made) == 3, "what was kept before there were hashes is read"
+
+
+def test_expanded_nf4_weights_are_made_anew_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNAKETUNE_CACHE", str(tmp_path / "cache"))
+    tiny.make_model().save_pretrained(tmp_path / "m")
+    made = []
+
+    def load() -> Any:
+        made.append(1)
+        return tiny.make_model()
+
+    spec = ModelSpec(id=str(tmp_path / "m"))
+    weights = expanded_folder(spec, torch.float32, load) / "model.safetensors"
+    whole = weights.read_bytes()
+    expanded_folder(spec, torch.float32, load)
+    assert len(made) == 1, "kept"
+    flip(weights)
+    expanded_folder(spec, torch.float32, load)
+    assert len(made) == 2 and weights.read_bytes() == whole
 
 
 def test_weights_that_are_cut_since_the_check_are_named(tmp_path: Path) -> None:

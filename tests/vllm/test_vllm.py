@@ -11,7 +11,7 @@ import tiny
 import torch
 import yaml
 from journey import Journey
-from project_copy import copy_project
+from project_copy import SHORT, copy_project
 from real_models import pretrained, problems
 from safetensors.torch import load_file, save_file
 
@@ -183,15 +183,8 @@ def test_a_pretrained_model_in_its_own_words():
 
 
 CONFIG = {
+    **SHORT,
     "experiment": "served",
-    "models": {"tiny": {"id": "data/demo/model"}, "judge": {"id": "data/demo/judge"}},
-    "datasets": {
-        "problems": {"source": "data/demo/math", "format": "gsm8k", "dev": 8},
-        "prompts": {"source": "data/demo/safety/prompts.csv", "format": "ailuminate"},
-    },
-    "presets": {
-        "short": {"method": "qlora", "max_steps": 4, "batch_size": 4, "learning_rate": 1e-2}
-    },
     "evals": {
         "math": {"task": "math", "dataset": "problems", "sample": {"count": 8},
                  "max_new_tokens": 24, "shards": 2},

@@ -288,9 +288,7 @@ def choose_faults(experiment: Experiment, name: str, run: RunSpec, choose: str) 
     eval_name = choose.partition(".")[0]
     if eval_name in experiment.leave_out:
         yield Fault(path, f"eval {eval_name} is left out, but it chooses the snapshot")
-    change, dataset = run.evals.get(eval_name), experiment.evals[eval_name].dataset
-    if isinstance(change, dict):
-        dataset = change.get("dataset", dataset)
+    dataset = run.change_of(eval_name).get("dataset", experiment.evals[eval_name].dataset)
     data = experiment.datasets.get(dataset)
     if data and not may_have_dev(data):
         found = f"found {choose}, but datasets.{dataset} has no dev split to choose on"

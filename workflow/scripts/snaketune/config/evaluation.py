@@ -38,8 +38,8 @@ class SamplingSpec(Strict):
     at: list[Count] = Field([1, 2, 4, 8], min_length=1)
     """Numbers of samples for which majority vote, best of n and pass@n are given."""
     reward: str | None = None
-    """Name of the reward model under `models` that scores every sample; unset: no best of n. In
-    16 bits the hidden states are rounded; the head's sum is not."""
+    """Name of the reward model under `models` that scores every sample; unset: no best of n.
+    Whatever is scored beside it, a score is the same to 1e-4 in float32, not in 16 bits."""
     unique_at_least: Count = 3
     """The report shows the failed questions with at least so many different answers, all of them
     on a page of their own. It decides no figure: only the report is made again with it."""
@@ -109,8 +109,8 @@ class JudgeSpec(Strict):
     max_new_tokens: Count = 16
     """Length of a verdict."""
     turns: Literal["system", "user", "conversation"] | None = None
-    """The guideline as a system turn; in front of the user turn; or prompt and reply as a
-    conversation, which its own template puts it to. Unset: `system` for `plain`, else so."""
+    """The guideline as a system turn, in front of the user turn (judges without one), or by their
+    template, to prompt and reply as a `conversation`; unset: `system` for `plain`, else last."""
     backend: BackendName = "transformers"
     """What writes the verdicts: see the eval's own `backend`."""
     format: Literal["plain", "llama_guard", "qwen3guard", "shieldgemma"] = "plain"
@@ -197,13 +197,13 @@ class EvalSpec(Strict):
     """A seeded subset of the split; unset: all of it."""
     few_shot: CountFrom0 = 0
     """Worked examples before the question, as user and assistant turns; in plain text each under
-    the prompt, a blank line apart, and a reply ends where it begins a next one. Multiple choice
-    shows them, with their options, in plain text only."""
+    the prompt with its answer, a blank line apart, and a reply ends where it begins a next one.
+    Multiple choice shows them, with their options, in plain text only."""
     system: str | None = None
     """The system turn; unset: the dataset's, else the task's own; empty: none."""
     prompt: str | None = None
     """The user turn (without chat: the prompt), with `{question}` and, for multiple choice,
-    `{options}`; unset: the dataset's, else the task's. `{context}`: else below the question."""
+    `{options}`; unset: the dataset's, else the task's. The context: at `{context}`, else below."""
     chat: bool | None = None
     """A user turn under the model's chat template; `false`: plain text; unset: the dataset's."""
     reply_prefix: Prefix | None = None

@@ -192,6 +192,11 @@ class RunSpec(Strict):
         """The names of these datasets."""
         return [part.dataset for part in self.parts]
 
+    def change_of(self, eval_name: str) -> dict[str, Any]:
+        """What the run changes of an eval that it does not leave out."""
+        change = self.evals.get(eval_name)
+        return change if isinstance(change, dict) else {}
+
     @property
     def alone(self) -> bool:
         """Whether it is a model as it is."""

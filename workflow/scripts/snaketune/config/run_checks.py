@@ -70,15 +70,19 @@ def _given_faults(experiment: Experiment, name: str, run: RunSpec) -> Iterator[F
         yield Fault(("runs", name, "base"), f"found {name}, the run itself; expected another one")
     elif run.base:
         other = experiment.runs[run.base]
-        asked = run.predictions or [
-            key
-            for key in experiment.evals
-            if run.evals.get(key) is not False and key not in experiment.leave_out
-        ]
-        for eval_name in asked:
+        for eval_name in run.predictions or _asked(experiment, run):
             if other.predictions and eval_name not in other.predictions:
                 found = f"found {run.base}, which has no predictions for {eval_name}"
                 yield Fault(("runs", name, "base"), found)
+
+
+def _asked(experiment: Experiment, run: RunSpec) -> list[str]:
+    """The names of the evals of a run that answers them itself."""
+    return [
+        key
+        for key in experiment.evals
+        if run.evals.get(key) is not False and key not in experiment.leave_out
+    ]
 
 
 def _quantisation_faults(
@@ -105,10 +109,8 @@ def _vllm_faults(
     """Of adapters that vLLM can't serve, which it would say after their training."""
     by_vllm = [
         key
-        for key, spec in experiment.evals.items()
-        if (change := run.evals.get(key)) is not False
-        and key not in (*experiment.leave_out, *run.predictions)
-        and (change if isinstance(change, dict) else {}).get("backend", spec.backend) == "vllm"
+        for key in _asked(experiment, run)
+        if run.change_of(key).get("backend", experiment.evals[key].backend) == "vllm"
     ]
     found = [f"lora.r {preset.lora.r}"] if preset.lora.r > VLLM_RANKS[-1] else []
     found += ["lora.dora"] if preset.lora.dora else []

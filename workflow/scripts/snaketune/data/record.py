@@ -182,17 +182,15 @@ _LONGEST = 400_000  # bytes; it stands in front of every reply that is judged
 def fault_of_words(file: Path) -> str | None:
     """What is wrong with a file of words that a model is to read; None: nothing."""
     try:
-        size = file.stat().st_size if file.is_file() else None
-        content = file.read_bytes() if size is not None and size <= _LONGEST else b"long"
-        text = content.decode("utf-8")
+        if not file.is_file():
+            return f"found {file}, which is no file"
+        if (size := file.stat().st_size) > _LONGEST:
+            return f"found {file}, of {size:,} bytes; expected text of {_LONGEST:,} at most"
+        text = file.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         return f"found {file}, whose byte {error.start + 1:,} is no UTF-8; expected text"
     except OSError as error:
         return f"found {file}, which can't be read ({error.strerror}); expected text"
-    if size is None:
-        return f"found {file}, which is no file"
-    if size > _LONGEST:
-        return f"found {file}, of {size:,} bytes; expected text of {_LONGEST:,} at most"
     if is_blank(text):
         return f"found {file}, which shows nothing; expected text"
     for number, line in enumerate(text.split("\n"), start=1):

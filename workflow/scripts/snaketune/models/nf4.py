@@ -120,8 +120,8 @@ def _identity(spec: ModelSpec, dtype: torch.dtype) -> dict[str, Any]:
 def load_or_quantise(
     folder: Path | None,
     quantise: Callable[[], PreTrainedModel],
-    load: Callable[[str], PreTrainedModel],
-) -> PreTrainedModel:
+    load: Callable[[str], Any],
+) -> Any:
     """`load(folder)` where NF4 weights are kept; else `quantise()`, whose result is kept there for
     the next job."""
     if folder is not None and (folder / "config.json").is_file():
@@ -167,15 +167,18 @@ def expanded_folder(
     NF4 weights stand for, as `load()` gives them. Made once a machine and kept: 2 bytes a weight in
     16 bits."""
     folder = cache_root() / "nf4-expanded" / digest(_identity(spec, dtype))
-    if not (folder / "config.json").is_file():
+
+    def expanded() -> PreTrainedModel:
         model = load()
         expand_nf4(model, dtype)
-        _keep(model, folder)
-        if not folder.is_dir():
-            raise UserError(
-                f"model {spec.id}: its NF4 weights, as plain numbers, found no place in "
-                f"{folder.parent}; make room, or set SNAKETUNE_CACHE to a larger disk"
-            )
+        return model
+
+    load_or_quantise(folder, expanded, lambda kept: None)  # to be there is enough
+    if not folder.is_dir():
+        raise UserError(
+            f"model {spec.id}: its NF4 weights, as plain numbers, found no place in "
+            f"{folder.parent}; make room, or set SNAKETUNE_CACHE to a larger disk"
+        )
     return folder
 
 

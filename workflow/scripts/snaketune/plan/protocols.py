@@ -28,18 +28,13 @@ def run_evals(experiment: Experiment, run: RunSpec) -> dict[str, EvalSpec]:
         elsewhere = run.predictions and key not in run.predictions
         if key in experiment.leave_out or change is False or elsewhere:
             continue
-        evals[key] = _asked(experiment, key, _changes(run, key))
+        evals[key] = _asked(experiment, key, run.change_of(key))
     return evals
 
 
 def dev_eval(experiment: Experiment, run: RunSpec, key: str) -> EvalSpec:
     """The run's eval on all of the dev split, where its snapshots are chosen."""
-    return _asked(experiment, key, {**_changes(run, key), "split": "dev", "sample": None})
-
-
-def _changes(run: RunSpec, key: str) -> dict[str, Any]:
-    change = run.evals.get(key)
-    return change if isinstance(change, dict) else {}
+    return _asked(experiment, key, {**run.change_of(key), "split": "dev", "sample": None})
 
 
 class _Last:

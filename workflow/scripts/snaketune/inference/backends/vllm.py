@@ -45,6 +45,7 @@ class VllmSession(Session):
     """A LoRARequest, or None."""
     engine: Any = field(default=None, init=False)
     largest: int = field(default=0, init=False)
+    """Requests that were handed over at once; how many run together is vLLM's choice."""
 
     def generate(
         self, requests: list[GenerationRequest], batch_size: int | str, sampling: Sampling | None
@@ -59,6 +60,7 @@ class VllmSession(Session):
             longest = max(len(ask.tokens) + ask.max_new for ask in requests)
             self.engine = self.start(longest).llm_engine
             self._require_effect(requests)
+        self.largest = max(self.largest, len(asked))
         wanted = {
             f"reply-{i}": (self._parameters(ask, sample, sampling), ask.tokens, self.adapter)
             for i, (ask, sample) in enumerate(asked)
@@ -73,12 +75,9 @@ class VllmSession(Session):
             prompt = {"prompt_token_ids": tokens}
             self.engine.add_request(name, prompt, parameters, lora_request=adapter)
         while self.engine.has_unfinished_requests():
-            finished = [output for output in self.engine.step() if output.finished]
-            for output in finished:
-                yield output.request_id, output.outputs[0]
-            if not finished:
-                running = self.engine.get_num_unfinished_requests()
-                self.largest = max(self.largest, running)
+            for output in self.engine.step():
+                if output.finished:
+                    yield output.request_id, output.outputs[0]
 
     def _require_effect(self, requests: list[GenerationRequest]) -> None:
         """Raises RuntimeError where the adapter has weights and yet changes no probability of a
